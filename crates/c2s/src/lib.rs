@@ -1,0 +1,1 @@
+//! Client connections: listeners, TLS, the connection task.

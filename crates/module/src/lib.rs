@@ -1,0 +1,1 @@
+//! How a feature declares itself: what it is, what it answers, what it filters.

@@ -1,0 +1,1 @@
+//! What waits for someone who is away, and its replay.

@@ -1,0 +1,1 @@
+//! Roster and subscriptions (RFC 6121): pure data and rules.

@@ -1,0 +1,1 @@
+//! The vocabulary of XMPP: JIDs, stanzas, errors, namespaces.

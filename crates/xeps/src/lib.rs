@@ -1,0 +1,1 @@
+//! XMPP extensions, one file each.

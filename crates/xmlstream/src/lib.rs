@@ -1,0 +1,1 @@
+//! Frames and strictly checks an XML stream; knows no XMPP policy.

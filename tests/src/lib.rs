@@ -1,0 +1,1 @@
+//! Wire and interoperability tests over the whole server live beside this file.
