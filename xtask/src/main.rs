@@ -1,1 +1,78 @@
-fn main() {}
+//! The project's own commands, `cargo xtask COMMAND`. Plain std, so that it is built in a second on a fresh checkout.
+//!
+//! `test` is everything, and what `.ci/run` calls; the others are what a developer wants between two runs of it.
+
+mod docs;
+mod process;
+mod setup;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  test [--only STEP[,STEP...]]  everything that has to hold: fmt, clippy, deny, unit, docs, interop;
+                                installs what it needs and ends with `N passed, N failed`
+  docs                          writes docs/xeps.md and examples/jackdaw.toml anew, from the code
+  fuzz [--seconds N]            random input against the XML checker and its oracle
+  bench [ARGS...]               measurements, in a release build
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let result = match command {
+        "test" => test::run(rest),
+        "docs" => docs::write(),
+        "fuzz" => run_release(&["--package", "jackdaw-xmlstream", "--example", "fuzz"], rest),
+        "bench" => run_release(&["--package", "jackdaw-bench"], rest),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(true)
+        }
+        other => Err(format!("there is no command {other}\n\n{USAGE}")),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// `cargo run --release` of one of the workspace's programs, on this terminal.
+fn run_release(program: &[&str], arguments: &[String]) -> Result<bool, String> {
+    let status = Command::new(cargo())
+        .args(["run", "--release"])
+        .args(program)
+        .arg("--")
+        .args(arguments)
+        .current_dir(root())
+        .status()
+        .map_err(|error| format!("cargo: {error}"))?;
+    Ok(status.success())
+}
+
+/// The cargo that runs this, or the one on the path.
+fn cargo() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+/// The workspace's top folder.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// The server's debug build, which the docs and the interop checks use.
+fn server_binary() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    target.join("debug").join("jackdaw")
+}

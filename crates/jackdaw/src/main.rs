@@ -1,1 +1,62 @@
-fn main() {}
+//! Jackdaw, an XMPP server: what can be typed, and what is called for it.
+//!
+//! - `cli.rs`, `config/`, `failure.rs`, `log.rs`: command line, configuration, exit codes, log.
+//! - `account_command.rs`, `accounts.rs`, `admin/`: the account commands and the socket to a running server.
+//! - `certificate.rs`, `first_run.rs`, `password.rs`: what a server without configuration makes for itself.
+//! - `serve.rs`: the server. `xeps_page.rs`: what it implements, for `docs/xeps.md`.
+
+// Nothing of a binary can be reached from outside; `pub` marks what a module offers to the others.
+#![allow(unreachable_pub)]
+
+mod account_command;
+mod accounts;
+mod admin;
+#[cfg(not(target_env = "msvc"))]
+mod allocator;
+mod certificate;
+mod cli;
+mod config;
+mod config_command;
+mod database;
+mod failure;
+mod first_run;
+mod log;
+mod password;
+mod private_file;
+mod serve;
+mod xeps_page;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, ConfigCommand, DocsCommand};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("jackdaw: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let overrides = cli.overrides();
+    match cli.command {
+        None | Some(Command::Serve(_)) => {
+            let loaded = config::load(&overrides)?;
+            log::start(&loaded.config.log);
+            serve::run(loaded)
+        }
+        Some(Command::Account(command)) => account_command::run(command, &config::load(&overrides)?),
+        Some(Command::Docs(DocsCommand::Xeps)) => {
+            print!("{}", serve::xeps_page()?);
+            Ok(())
+        }
+        Some(Command::Config(ConfigCommand::Example)) => config_command::example(),
+        Some(Command::Config(ConfigCommand::Check)) => config_command::check(&config::load(&overrides)?),
+    }
+}

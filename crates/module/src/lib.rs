@@ -1,1 +1,258 @@
-//! How a feature declares itself: what it is, what it answers, what it filters.
+//! How a feature declares itself: what it is, what it answers, what it lets pass.
+//!
+//! A feature is a [`Module`]: a value that says which XEP it implements and how far, which disco
+//! features and identities follow from it, which IQ requests it answers, which stanzas it looks
+//! at on their way, and which tables it keeps. Nothing else in the server knows a feature by
+//! name: service discovery, the capabilities hash, the stream features, the routing of IQs and
+//! `docs/xeps.md` are all read off the [`Registry`] that is built from these declarations. So a
+//! XEP can be deleted by deleting its file and the line that lists it.
+//!
+//! Everything here is plain data and plain functions: `now` is an argument, nothing waits.
+
+mod ask;
+mod filter;
+mod form;
+mod host;
+mod registry;
+
+pub use ask::{AccountView, Answer, Ask, Device, LastActivity, Relation};
+pub use form::{Field, Form};
+pub use filter::{Filter, Passing, Stage, Verdict};
+pub use host::{Contacts, Host, Software};
+pub use registry::{Registry, RegistryError, Target};
+
+use store::Table;
+
+/// Milliseconds since the Unix epoch. Time is an argument everywhere below the listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Now(pub i64);
+
+impl Now {
+    /// Whole seconds since the Unix epoch.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// The moment in UTC as XEP-0082 section 3.2 writes it, to the millisecond:
+    /// `2026-11-24T13:44:36.000Z`.
+    pub fn stamp(self) -> String {
+        let (seconds, millis) = (self.0.div_euclid(1000), self.0.rem_euclid(1000));
+        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        let (year, month, day) = civil(days);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    }
+}
+
+/// The Gregorian date of a day counted from 1970-01-01. Years are counted from March, so that the
+/// leap day is the last of its year and months follow one formula.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+/// How far a XEP is implemented; shown in `docs/xeps.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    Complete,
+    /// The server's part works; the words say what is left out.
+    Partial(&'static str),
+}
+
+/// One specification that a module implements.
+#[derive(Clone, Copy, Debug)]
+pub struct Xep {
+    pub number: u16,
+    pub title: &'static str,
+    pub version: &'static str,
+    pub coverage: Coverage,
+}
+
+/// An identity of the server or an account (XEP-0030 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Identity {
+    pub category: &'static str,
+    pub kind: &'static str,
+    pub name: &'static str,
+}
+
+/// Which IQ requests a handler is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    Get,
+    Set,
+}
+
+/// Who may ask. This is the one gate for authorisation of IQ requests: the dispatcher checks it
+/// before a handler runs, and answers a refused request exactly as one to a missing account
+/// (RFC 6121 section 8.5.1), so that nothing can be learnt from the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Anybody. For accounts: use only for what tells nothing about the account.
+    Anyone,
+    /// The account itself and whoever may see its presence.
+    Subscriber,
+    /// The account itself.
+    Owner,
+}
+
+impl Access {
+    pub fn admits(self, relation: Relation) -> bool {
+        match self {
+            Access::Anyone => true,
+            Access::Subscriber => relation >= Relation::Subscriber,
+            Access::Owner => relation == Relation::Owner,
+        }
+    }
+}
+
+/// A function that answers one kind of IQ request.
+pub type Handle = fn(&mut Ask<'_>) -> Answer;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Handler {
+    pub(crate) target: Target,
+    pub(crate) method: Method,
+    pub(crate) name: &'static str,
+    pub(crate) namespace: &'static str,
+    pub(crate) access: Access,
+    pub(crate) handle: Handle,
+}
+
+/// Writes a stream feature (RFC 6120 section 4.3.2) offered after authentication, as XML.
+pub type StreamFeature = fn(&Host, &Registry) -> String;
+
+/// Makes a form that extends disco#info; None where there is nothing to say.
+pub type MakeForm = fn(&Host) -> Option<Form>;
+
+/// The declaration of one feature.
+pub struct Module {
+    pub(crate) name: &'static str,
+    pub(crate) xeps: Vec<Xep>,
+    pub(crate) features: Vec<(Target, &'static str)>,
+    pub(crate) identities: Vec<(Target, Identity)>,
+    pub(crate) handlers: Vec<Handler>,
+    pub(crate) filters: Vec<Filter>,
+    pub(crate) stream_features: Vec<StreamFeature>,
+    pub(crate) tables: Vec<&'static Table>,
+    pub(crate) forms: Vec<(Target, MakeForm)>,
+}
+
+impl Module {
+    pub fn new(name: &'static str) -> Module {
+        Module {
+            name,
+            xeps: Vec::new(),
+            features: Vec::new(),
+            identities: Vec::new(),
+            handlers: Vec::new(),
+            filters: Vec::new(),
+            stream_features: Vec::new(),
+            tables: Vec::new(),
+            forms: Vec::new(),
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Names a specification; `docs/xeps.md` lists it.
+    pub fn xep(mut self, number: u16, title: &'static str, version: &'static str, coverage: Coverage) -> Module {
+        self.xeps.push(Xep { number, title, version, coverage });
+        self
+    }
+
+    /// A feature in the disco#info of the server.
+    pub fn server_feature(mut self, var: &'static str) -> Module {
+        self.features.push((Target::Server, var));
+        self
+    }
+
+    /// A feature in the disco#info of every account.
+    pub fn account_feature(mut self, var: &'static str) -> Module {
+        self.features.push((Target::Account, var));
+        self
+    }
+
+    pub fn server_identity(mut self, category: &'static str, kind: &'static str, name: &'static str) -> Module {
+        self.identities.push((Target::Server, Identity { category, kind, name }));
+        self
+    }
+
+    pub fn account_identity(mut self, category: &'static str, kind: &'static str, name: &'static str) -> Module {
+        self.identities.push((Target::Account, Identity { category, kind, name }));
+        self
+    }
+
+    /// Extends the server's disco#info with a data form (XEP-0128).
+    pub fn server_form(mut self, form: MakeForm) -> Module {
+        self.forms.push((Target::Server, form));
+        self
+    }
+
+    /// Answers requests to the server's own address.
+    pub fn server_iq(mut self, method: Method, name: &'static str, namespace: &'static str, handle: Handle) -> Module {
+        self.handlers.push(Handler { target: Target::Server, method, name, namespace, access: Access::Anyone, handle });
+        self
+    }
+
+    /// Answers requests to the bare JID of an account, on its behalf.
+    pub fn account_iq(
+        mut self,
+        method: Method,
+        name: &'static str,
+        namespace: &'static str,
+        access: Access,
+        handle: Handle,
+    ) -> Module {
+        self.handlers.push(Handler { target: Target::Account, method, name, namespace, access, handle });
+        self
+    }
+
+    /// Looks at stanzas on their way.
+    pub fn filter(mut self, filter: Filter) -> Module {
+        self.filters.push(filter);
+        self
+    }
+
+    /// Adds to the stream features offered after authentication.
+    pub fn stream_feature(mut self, write: StreamFeature) -> Module {
+        self.stream_features.push(write);
+        self
+    }
+
+    /// A table this feature keeps in the store.
+    pub fn table(mut self, table: &'static Table) -> Module {
+        self.tables.push(table);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Now;
+
+    #[test]
+    fn stamps() {
+        let cases = [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
+            (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
+            (4_102_444_800_000, "2100-01-01T00:00:00.000Z"),
+        ];
+        for (millis, stamp) in cases {
+            assert_eq!(Now(millis).stamp(), stamp);
+        }
+    }
+}

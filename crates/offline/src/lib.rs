@@ -1,1 +1,310 @@
-//! What waits for someone who is away, and its replay.
+//! What waits for someone who is away (XEP-0160), and how it is handed over.
+//!
+//! A waiting message is a row in the store, appended before the sender's turn is over, and stays
+//! there until its recipient has shown to have it. It is handed over page by page as the client
+//! reads, so neither memory nor the outbox grows with the number of messages; and it goes before
+//! everything that arrives meanwhile: what comes during the replay is appended behind it.
+//!
+//! "Shown to have it" without stream management: after the last page the server sends a ping
+//! (XEP-0199); its answer, whatever it is, came after all that was sent before, and so did a
+//! clean end of the stream. A connection that broke instead gets the same messages again, which
+//! is better than a lost one.
+//!
+//! This crate is the state machine alone; the router executes what it says.
+
+use stanza::{Edits, Jid, JidRef, MessageType, Stanza, splice};
+use store::{Column, ColumnKind, Op, Query, Row, Shape, Table, Value};
+
+/// Messages read from the store at once, and sent before the next are read.
+pub const PAGE: usize = 100;
+
+/// The id of the ping that follows the last page; a number is appended.
+pub const PING_PREFIX: &str = "offline-";
+
+/// Waiting messages: when each came, and the stanza as it will be delivered.
+pub static OFFLINE: Table = Table {
+    name: "offline",
+    shape: Shape::Archive,
+    columns: &[
+        Column { name: "received", kind: ColumnKind::Int },
+        Column { name: "stanza", kind: ColumnKind::Text },
+    ],
+};
+
+const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+const DELAY: &str = "urn:xmpp:delay";
+
+/// Whether a message is worth keeping (XEP-0160 section 3): "normal" and "chat", unless it
+/// carries nothing but a chat state.
+pub fn is_kept(kind: MessageType, stanza: &Stanza<'_>) -> bool {
+    matches!(kind, MessageType::Chat | MessageType::Normal)
+        && stanza.children().any(|child| child.ns() != CHAT_STATES && child.name() != "thread")
+}
+
+/// The stanza as it is kept: addressed, and stamped with the time it came (XEP-0203).
+pub fn kept(stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, mut edits: Edits, domain: &str, stamp: &str) -> String {
+    edits.append(&format!("<delay xmlns='{DELAY}' from='{domain}' stamp='{stamp}'/>"));
+    let mut text = Vec::with_capacity(stanza.element().source().len() + 128);
+    splice(stanza, from.as_str(), Some(to.as_str()), &edits, &mut text);
+    // `splice` writes text that was checked to be UTF-8 together with escaped text.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Whether a stanza came from here once already: then it is still stored.
+pub fn was_kept(stanza: &Stanza<'_>, domain: &str) -> bool {
+    stanza.children().any(|child| child.ns() == DELAY && child.attr("from").as_deref() == Some(domain))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A page was asked of the store when this many messages had been appended.
+    Reading { appended: u64 },
+    /// A page was sent; the next is read when the client has taken it.
+    Sending,
+    /// All was sent; the ping with this number has not been answered.
+    Asking { ping: u32 },
+}
+
+#[derive(Debug, Clone)]
+struct Replay {
+    session: u64,
+    /// Id of the last row that was sent.
+    sent: i64,
+    sent_rows: u64,
+    phase: Phase,
+}
+
+/// The backlog of one account, as its owner knows it.
+#[derive(Debug, Clone, Default)]
+pub struct Backlog {
+    /// Rows in the store.
+    waiting: u64,
+    /// Rows ever appended while this was in memory: tells whether a page is the last.
+    appended: u64,
+    pings: u32,
+    replay: Option<Box<Replay>>,
+}
+
+/// What the owner has to do next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    Nothing,
+    /// Read the rows after this id.
+    Read(i64),
+    /// Tell when the client has taken what was sent.
+    AwaitDrained,
+    /// Send a ping with this id.
+    Ping(String),
+}
+
+impl Backlog {
+    /// `waiting`: rows in the store.
+    pub fn new(waiting: u64) -> Backlog {
+        Backlog { waiting, ..Backlog::default() }
+    }
+
+    pub fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    /// True while live messages for the bare JID must queue behind the replay.
+    pub fn is_replaying(&self) -> bool {
+        matches!(&self.replay, Some(replay) if !matches!(replay.phase, Phase::Asking { .. }))
+    }
+
+    /// The session that is being given what waits.
+    pub fn session(&self) -> Option<u64> {
+        self.replay.as_ref().map(|replay| replay.session)
+    }
+
+    /// Keeps a message: the operation to put into the batch.
+    pub fn append(&mut self, owner: &str, received: i64, stanza: String) -> Op {
+        self.waiting += 1;
+        self.appended += 1;
+        let row: Row = vec![Value::Int(received), Value::Text(stanza.into_boxed_str())];
+        Op::Append { table: &OFFLINE, owner: owner.into(), row }
+    }
+
+    /// The append could not be written.
+    pub fn append_failed(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+    }
+
+    /// A resource with a non-negative priority became available.
+    pub fn start(&mut self, session: u64) -> Step {
+        if self.replay.is_some() || self.waiting == 0 {
+            return Step::Nothing;
+        }
+        let phase = Phase::Reading { appended: self.appended };
+        self.replay = Some(Box::new(Replay { session, sent: 0, sent_rows: 0, phase }));
+        Step::Read(0)
+    }
+
+    /// A page was read and sent to the session: the id of its last row and how many rows it had.
+    pub fn page(&mut self, session: u64, last: Option<i64>, rows: usize) -> Step {
+        let appended = self.appended;
+        let Some(replay) = self.replay.as_mut().filter(|replay| replay.session == session) else {
+            return Step::Nothing;
+        };
+        let Phase::Reading { appended: seen } = replay.phase else { return Step::Nothing };
+        match last {
+            Some(id) => {
+                replay.sent = id;
+                replay.sent_rows += rows as u64;
+                replay.phase = Phase::Sending;
+                Step::AwaitDrained
+            }
+            None if seen != appended => {
+                replay.phase = Phase::Reading { appended };
+                Step::Read(replay.sent)
+            }
+            None if replay.sent_rows == 0 => {
+                self.waiting = 0;
+                self.replay = None;
+                Step::Nothing
+            }
+            None => {
+                self.pings = self.pings.wrapping_add(1);
+                replay.phase = Phase::Asking { ping: self.pings };
+                Step::Ping(format!("{PING_PREFIX}{}", self.pings))
+            }
+        }
+    }
+
+    /// The client has taken what was sent.
+    pub fn drained(&mut self, session: u64) -> Step {
+        let appended = self.appended;
+        match self.replay.as_mut() {
+            Some(replay) if replay.session == session && replay.phase == Phase::Sending => {
+                replay.phase = Phase::Reading { appended };
+                Step::Read(replay.sent)
+            }
+            _ => Step::Nothing,
+        }
+    }
+
+    /// The answer to a ping: what is delivered for certain may go.
+    pub fn answered(&mut self, owner: &str, session: u64, id: &str) -> Option<Op> {
+        let replay = self.replay.as_ref().filter(|replay| replay.session == session)?;
+        let Phase::Asking { ping } = replay.phase else { return None };
+        if id.strip_prefix(PING_PREFIX)?.parse() != Ok(ping) {
+            return None;
+        }
+        self.forget_sent(owner)
+    }
+
+    /// The session is gone. `clean`: the client ended its stream in good order, so it read all
+    /// that had been sent.
+    pub fn ended(&mut self, owner: &str, session: u64, clean: bool) -> Option<Op> {
+        let replay = self.replay.as_ref().filter(|replay| replay.session == session)?;
+        if clean && matches!(replay.phase, Phase::Asking { .. }) {
+            return self.forget_sent(owner);
+        }
+        self.replay = None;
+        None
+    }
+
+    /// The store could not read a page: the messages stay for the next time.
+    pub fn failed(&mut self, session: u64) {
+        if self.session() == Some(session) {
+            self.replay = None;
+        }
+    }
+
+    fn forget_sent(&mut self, owner: &str) -> Option<Op> {
+        let replay = self.replay.take()?;
+        self.waiting = self.waiting.saturating_sub(replay.sent_rows);
+        Some(Op::Trim { table: &OFFLINE, owner: owner.into(), up_to: replay.sent })
+    }
+}
+
+/// The query for the next page.
+pub fn page(owner: &Jid, after: i64) -> Query {
+    Query::Page { table: &OFFLINE, owner: owner.as_str().into(), after, limit: PAGE }
+}
+
+/// The stanza of a row.
+pub fn stanza_of(row: &Row) -> Option<&str> {
+    match row.get(1) {
+        Some(Value::Text(text)) => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: &str = "juliet@example.org";
+
+    fn three_waiting() -> Backlog {
+        Backlog::new(3)
+    }
+
+    fn trimmed(op: Option<Op>) -> Option<i64> {
+        match op {
+            Some(Op::Trim { up_to, .. }) => Some(up_to),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn all_is_handed_over_and_goes_when_the_client_has_answered() {
+        let mut backlog = three_waiting();
+        assert_eq!(backlog.start(1), Step::Read(0));
+        assert!(backlog.is_replaying());
+        assert_eq!(backlog.page(1, Some(9), 3), Step::AwaitDrained);
+        assert_eq!(backlog.drained(1), Step::Read(9));
+        let Step::Ping(id) = backlog.page(1, None, 0) else { panic!("expected a ping") };
+        assert!(!backlog.is_replaying(), "live messages may follow the ping");
+        assert_eq!(trimmed(backlog.answered(OWNER, 1, "offline-77")), None);
+        assert_eq!(trimmed(backlog.answered(OWNER, 2, &id)), None);
+        assert_eq!(trimmed(backlog.answered(OWNER, 1, &id)), Some(9));
+        assert_eq!(backlog.waiting(), 0);
+        assert_eq!(backlog.start(1), Step::Nothing);
+    }
+
+    #[test]
+    fn what_comes_meanwhile_is_read_before_the_end() {
+        let mut backlog = three_waiting();
+        backlog.start(1);
+        backlog.page(1, Some(9), 3);
+        assert_eq!(backlog.drained(1), Step::Read(9));
+        backlog.append(OWNER, 0, "<message/>".into());
+        assert_eq!(backlog.page(1, None, 0), Step::Read(9), "the read began before the append");
+        assert_eq!(backlog.page(1, Some(10), 1), Step::AwaitDrained);
+        assert_eq!(backlog.waiting(), 4);
+    }
+
+    #[test]
+    fn a_broken_connection_keeps_everything_and_a_clean_end_does_not() {
+        for (clean, up_to, waiting) in [(false, None, 3), (true, Some(9), 0)] {
+            let mut backlog = three_waiting();
+            backlog.start(1);
+            backlog.page(1, Some(9), 3);
+            backlog.drained(1);
+            backlog.page(1, None, 0);
+            assert_eq!(trimmed(backlog.ended(OWNER, 1, clean)), up_to);
+            assert_eq!(backlog.waiting(), waiting);
+        }
+    }
+
+    #[test]
+    fn a_clean_end_in_the_middle_keeps_what_may_not_have_been_read() {
+        let mut backlog = three_waiting();
+        backlog.start(1);
+        backlog.page(1, Some(9), 3);
+        assert_eq!(trimmed(backlog.ended(OWNER, 1, true)), None);
+        assert_eq!(backlog.start(2), Step::Read(0));
+    }
+
+    #[test]
+    fn one_replay_at_a_time() {
+        let mut backlog = three_waiting();
+        assert_eq!(backlog.start(1), Step::Read(0));
+        assert_eq!(backlog.start(2), Step::Nothing);
+        assert_eq!(backlog.page(2, Some(9), 3), Step::Nothing);
+        assert_eq!(trimmed(backlog.ended(OWNER, 2, true)), None);
+        assert!(backlog.is_replaying());
+    }
+}

@@ -1,1 +1,155 @@
-//! The owner of every account, and delivery by the rules of RFC 6121 section 8.
+//! The owner of every account, and the way of a stanza from one to the next.
+//!
+//! One owner per bare JID runs the rules that are per account (RFC 6121): roster pushes to every
+//! resource, presence, "deliver or store". Owners are plain structs ([`account`]) in shards under
+//! a mutex; an owner runs on the caller's task while the shard is locked, never waits and never
+//! calls another owner: what concerns another account goes into the [`Turn`] and is handled after
+//! the lock was given back.
+//!
+//! The way of a stanza, in one direction:
+//!
+//! 1. [`Router::from_client`] (`outgoing`): the sender's rules; broadcast presence and
+//!    subscriptions stop here for the sender's owner;
+//! 2. `route`: to the server itself, to a local account, or to an error;
+//! 3. `incoming` (`delivery`): the recipient's owner: filters, then RFC 6121 section 8.5;
+//! 4. the [`Outbox`] of a connection, or the store.
+//!
+//! Whatever changes durable state goes through `durable`: its results are sent after the commit.
+
+mod account;
+mod broadcast;
+mod delivery;
+mod durable;
+mod iq;
+mod load;
+mod outbox;
+mod outgoing;
+mod roster;
+mod sessions;
+mod shard;
+mod turn;
+
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, Weak};
+
+use module::{Host, Now, Registry};
+pub use presence::RosterLimits;
+use stanza::Jid;
+use store::{Store, Table};
+
+pub use load::LAST_ACTIVITY;
+pub use outbox::{Event, Outbox, Taken, give_buffer};
+pub use sessions::BindRequest;
+pub use turn::Turn;
+
+use shard::Shard;
+
+/// Shards of accounts; a power of two. More than cores, so that two busy accounts rarely meet.
+const SHARDS: usize = 256;
+
+/// Largest stanza that the server itself wrote and reads again, in bytes. Only a guard: what
+/// comes from outside was limited when it came in.
+const OWN_STANZA_BYTES: usize = 16 * 1024 * 1024;
+
+pub(crate) const OWN_LIMITS: xmlstream::Limits = xmlstream::Limits {
+    bytes: OWN_STANZA_BYTES,
+    elements: usize::MAX,
+    depth: 1024,
+    attributes: 1024,
+    namespaces: 1024,
+    name: 4096,
+};
+
+/// The tables of the account itself; those of features come from their declarations.
+pub static TABLES: [&Table; 5] =
+    [&accounts::ACCOUNTS, &presence::ROSTER, &presence::ROSTER_VERSION, &offline::OFFLINE, &LAST_ACTIVITY];
+
+/// Limits of an account, each a key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Resources bound at the same time.
+    pub sessions: usize,
+    pub roster: RosterLimits,
+    /// Messages that wait for one account.
+    pub offline_messages: u64,
+    /// Subscription requests that one resource may send in a minute.
+    pub subscription_requests: u32,
+    /// Stanzas that wait in memory for an account that is being read from the store.
+    pub loading_stanzas: usize,
+    /// Addresses that one resource may hold directed presence to.
+    pub directed_presence: usize,
+    /// Seconds after which an account that nobody uses is forgotten.
+    pub idle_account_seconds: i64,
+}
+
+/// A bound resource, as its connection knows it.
+#[derive(Clone)]
+pub struct Bound {
+    /// The full JID.
+    pub jid: Jid,
+    /// Unique for the life of the process; a resource bound again has another.
+    pub id: u64,
+    pub outbox: Arc<Outbox>,
+}
+
+/// What the router is built from.
+pub struct Parts {
+    pub hosts: Vec<Host>,
+    pub registry: Registry,
+    pub store: Arc<dyn Store>,
+    pub limits: Limits,
+    /// The clock for what follows from a commit; everything else is given the time.
+    pub clock: Box<dyn Fn() -> Now + Send + Sync>,
+}
+
+/// All accounts of this process. Shared by all connections.
+pub struct Router {
+    hosts: HashMap<String, Arc<Host>>,
+    registry: Registry,
+    store: Arc<dyn Store>,
+    limits: Limits,
+    clock: Box<dyn Fn() -> Now + Send + Sync>,
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+    next_session: AtomicU64,
+    me: Weak<Router>,
+}
+
+impl Router {
+    pub fn new(parts: Parts) -> Arc<Router> {
+        let hosts = parts.hosts.into_iter().map(|host| (host.domain.clone(), Arc::new(host))).collect();
+        Arc::new_cyclic(|me| Router {
+            hosts,
+            registry: parts.registry,
+            store: parts.store,
+            limits: parts.limits,
+            clock: parts.clock,
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect(),
+            hasher: RandomState::new(),
+            next_session: AtomicU64::new(1),
+            me: me.clone(),
+        })
+    }
+
+    /// The served domain of this name (prepared form).
+    pub fn host(&self, domain: &str) -> Option<&Arc<Host>> {
+        self.hosts.get(domain)
+    }
+
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Handles what other accounts are to hear, until nothing is left. Call after every input.
+    pub fn settle(&self, now: Now, turn: &mut Turn) {
+        while let Some(work) = turn.queue.pop_front() {
+            self.run(now, work, turn);
+        }
+    }
+}

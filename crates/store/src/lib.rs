@@ -1,1 +1,42 @@
 //! Storage as shapes: tables, batches, errors, a memory driver and the suite every driver runs.
+//!
+//! A feature declares its tables as statics and gets real columns; it never sees SQL. Everything that one step
+//! of a feature changes goes into one [`Batch`], which is atomic: it is there whole after a crash, or not at all.
+//!
+//! ```
+//! # use jackdaw_store as store;
+//! use store::{Batch, Column, Memory, Query, Shape, Store, Table, row};
+//!
+//! static LAST_ACTIVITY: Table = Table {
+//!     name: "last_activity",
+//!     shape: Shape::KeyVal,
+//!     columns: &[Column::int("since"), Column::text("status")],
+//! };
+//!
+//! let store = Memory::new(&[&LAST_ACTIVITY]);
+//! let batch = Batch::new().put(&LAST_ACTIVITY, "juliet@example.org", None, row![1_700_000_000, "gone"]);
+//! store.write_wait(batch)?;
+//! let found = store.read_wait(Query::get(&LAST_ACTIVITY, "juliet@example.org", None))?.row()?;
+//! assert_eq!(found.expect("it was just written")[0].as_int(), Some(1_700_000_000));
+//! # Ok::<(), store::StoreError>(())
+//! ```
+//!
+//! What is *not* here: the message archive. It needs its own schema (one shared row for two archives, an index that
+//! is written late), because index rows per owner cost ten times as much; it will come as a shape of its own.
+
+mod batch;
+mod catalog;
+mod error;
+mod memory;
+mod port;
+mod query;
+pub mod suite;
+mod table;
+
+pub use batch::{Batch, Op};
+pub use catalog::Catalog;
+pub use error::StoreError;
+pub use memory::Memory;
+pub use port::{Answered, Store, Written};
+pub use query::{Found, PAGE_LIMIT, Query};
+pub use table::{Column, ColumnKind, Row, Shape, Table, Value};

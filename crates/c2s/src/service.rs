@@ -1,0 +1,153 @@
+//! What all client connections of a process share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use module::Now;
+use router::{Event, Outbox, Router, Turn};
+use stanza::StreamError;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::throttle::{PerAddress, Throttle};
+
+/// Limits of a connection, each a key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open connections altogether.
+    pub connections: usize,
+    pub before_login_per_address: usize,
+    pub connections_per_second_per_address: u32,
+    pub login_failures_per_address: u32,
+    pub login_failures_per_account: u32,
+    /// From the first byte to the bound resource.
+    pub negotiation: Duration,
+    /// Silence after which a whitespace is sent.
+    pub keepalive: Duration,
+    /// TCP user timeout: a peer that acknowledges nothing for so long is gone.
+    pub unacknowledged: Duration,
+    /// What one connection may send on average, and at once.
+    pub read_bytes_per_second: u64,
+    pub read_burst_bytes: u64,
+    /// What may wait for a reader.
+    pub outbox_bytes: usize,
+}
+
+pub struct Parts {
+    pub router: Arc<Router>,
+    pub limits: Limits,
+}
+
+/// Shared by all listeners and connections.
+pub struct Service {
+    pub(crate) router: Arc<Router>,
+    pub(crate) limits: Limits,
+    pub(crate) throttle: Throttle,
+    /// Password checks at the same time: each occupies a core for milliseconds.
+    pub(crate) checks: Arc<Semaphore>,
+    open: AtomicUsize,
+    none_open: Notify,
+    /// Connections without a bound resource, so that a shutdown reaches them too.
+    unbound: Mutex<HashMap<u64, Weak<Outbox>>>,
+    next: AtomicU64,
+    stopping: std::sync::atomic::AtomicBool,
+}
+
+/// The wall clock, read here and nowhere below.
+pub(crate) fn now() -> Now {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Service {
+    pub fn new(parts: Parts) -> Arc<Service> {
+        let limits = parts.limits;
+        let per_address = PerAddress {
+            before_login: limits.before_login_per_address,
+            per_second: limits.connections_per_second_per_address,
+            failures: limits.login_failures_per_address,
+            failures_per_account: limits.login_failures_per_account,
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Arc::new(Service {
+            router: parts.router,
+            limits,
+            throttle: Throttle::new(per_address),
+            checks: Arc::new(Semaphore::new(cores)),
+            open: AtomicUsize::new(0),
+            none_open: Notify::new(),
+            unbound: Mutex::default(),
+            next: AtomicU64::new(0),
+            stopping: std::sync::atomic::AtomicBool::new(false),
+        })
+    }
+
+    /// The clock for the router.
+    pub fn clock() -> Now {
+        now()
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn unbound(&self) -> MutexGuard<'_, HashMap<u64, Weak<Outbox>>> {
+        self.unbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection begins; the number is for [`Service::bound`] and [`Service::closed`].
+    pub(crate) fn opened(&self, outbox: &Arc<Outbox>) -> u64 {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.unbound().insert(number, Arc::downgrade(outbox));
+        number
+    }
+
+    /// From here on the router knows the connection.
+    pub(crate) fn bound(&self, number: u64) {
+        let mut unbound = self.unbound();
+        unbound.remove(&number);
+        if unbound.capacity() > 64 + 4 * unbound.len() {
+            unbound.shrink_to_fit();
+        }
+    }
+
+    pub(crate) fn closed(&self, number: u64) {
+        self.bound(number);
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.none_open.notify_waiters();
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Ends every stream with `system-shutdown` and waits until all are closed. Returns how many
+    /// were still open after `limit`. Listeners must have stopped.
+    pub async fn shut_down(&self, limit: Duration) -> usize {
+        self.stopping.store(true, Ordering::Release);
+        let error = StreamError::system_shutdown();
+        self.router.end_all(&error);
+        let unbound: Vec<_> = self.unbound().values().filter_map(Weak::upgrade).collect();
+        let mut turn = Turn::default();
+        for outbox in unbound {
+            outbox.tell(&mut turn, Event::End(error.clone()));
+        }
+        turn.finish();
+        let all_closed = async {
+            loop {
+                let closed = self.none_open.notified();
+                if self.connections() == 0 {
+                    return;
+                }
+                closed.await;
+            }
+        };
+        // A connection that ends in this moment was counted either way.
+        let _ = tokio::time::timeout(limit, all_closed).await;
+        self.connections()
+    }
+}

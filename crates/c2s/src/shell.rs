@@ -1,0 +1,82 @@
+//! What the stream asks for while somebody logs in, answered by the process.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use auth::{Binding, Lookup, PasswordCheck};
+use router::{Event, Outbox, Turn};
+use session::Shell;
+use stanza::Jid;
+
+use crate::service::{Service, now};
+use crate::transport::Transport;
+
+pub(crate) struct ConnectionShell<'a> {
+    pub(crate) service: &'a Service,
+    pub(crate) transport: &'a Transport,
+    pub(crate) outbox: &'a Arc<Outbox>,
+    pub(crate) address: IpAddr,
+}
+
+fn tell(outbox: &Arc<Outbox>, event: Event) {
+    let mut turn = Turn::default();
+    outbox.tell(&mut turn, event);
+    turn.finish();
+}
+
+impl Shell for ConnectionShell<'_> {
+    fn random(&mut self, bytes: &mut [u8]) {
+        // The system's generator fails only where the system cannot run at all.
+        getrandom::fill(bytes).expect("the system has random numbers");
+    }
+
+    fn binding(&self) -> Binding {
+        self.transport.tls().map(crate::tls::Tls::binding).unwrap_or_default()
+    }
+
+    fn look_up(&mut self, account: &Jid) {
+        let (outbox, account) = (Arc::clone(self.outbox), account.clone());
+        self.service.router.store().read(
+            accounts::get(&account),
+            Box::new(move |found| {
+                let found = found.and_then(store::Found::row).map_err(|error| error.to_string());
+                let account = found.and_then(|row| match row {
+                    None => Ok(None),
+                    Some(row) => accounts::Account::from_row(account.as_str(), &row)
+                        .map(Some)
+                        .map_err(|error| error.to_string()),
+                });
+                let lookup = match account {
+                    Ok(None) => Lookup::Missing,
+                    Ok(Some(account)) if account.disabled => Lookup::Disabled(account.credentials),
+                    Ok(Some(account)) => Lookup::Found(account.credentials),
+                    Err(error) => {
+                        tracing::error!(error, "an account could not be read for a login");
+                        Lookup::Unavailable
+                    }
+                };
+                tell(&outbox, Event::Account(lookup));
+            }),
+        );
+    }
+
+    fn check(&mut self, check: PasswordCheck) {
+        let outbox = Arc::clone(self.outbox);
+        let checks = Arc::clone(&self.service.checks);
+        tokio::spawn(async move {
+            // Closed only when the process ends.
+            let Ok(_permit) = checks.acquire().await else { return };
+            let good = tokio::task::spawn_blocking(move || check.run()).await.unwrap_or(false);
+            tell(&outbox, Event::Checked(good));
+        });
+    }
+
+    fn may_log_in(&mut self, account: Option<&Jid>) -> bool {
+        self.service.throttle.may_log_in(self.address, account.map(Jid::as_str), now().seconds())
+    }
+
+    fn login_failed(&mut self, account: Option<&Jid>) {
+        tracing::info!(address = %self.address, account = account.map(tracing::field::display), "a login failed");
+        self.service.throttle.login_failed(self.address, account.map(Jid::as_str), now().seconds());
+    }
+}

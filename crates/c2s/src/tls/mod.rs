@@ -1,0 +1,25 @@
+//! The server side of TLS for client connections.
+//!
+//! [`Tls`] is rustls' *unbuffered* connection behind three calls (`read`, `write`, `close`) and
+//! does no I/O: a buffered rustls connection keeps a 4 kB deframer buffer for life, which alone
+//! is two thirds of what an idle session may cost. The caller owns every buffer and lends it.
+//!
+//! [`Certificates`] holds what is served for which name, re-reads the files without a restart,
+//! and [`server_config`] makes the rustls configuration for STARTTLS (RFC 6120 section 5) or for
+//! direct TLS (XEP-0368).
+
+mod capture;
+mod certificates;
+mod engine;
+mod exporter;
+mod pem;
+mod x509;
+
+pub use certificates::{
+    CHECK_EVERY, CertificateError, CertificateWarning, Certificates, HostFiles, Kind, Problem,
+    Reloaded, server_config,
+};
+pub use engine::{MAX_UNREAD, Tls, TlsError};
+
+/// The ALPN name of XMPP client connections (XEP-0368 section 3).
+pub const ALPN_CLIENT: &[u8] = b"xmpp-client";

@@ -1,0 +1,169 @@
+//! Bytes over a socket: in the clear or under TLS, without a buffer of its own while idle.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::tls::Tls;
+
+/// What a read brought.
+pub(crate) enum Read {
+    /// Bytes came from the socket; plaintext, if any, was appended.
+    Bytes(usize),
+    /// The peer will send nothing more.
+    End,
+}
+
+pub(crate) struct Transport {
+    socket: TcpStream,
+    tls: Option<Tls>,
+    /// Part of a TLS record whose rest has not come yet.
+    partial: Vec<u8>,
+    /// Wire bytes that the socket refused; they go first, never encrypted again.
+    refused: Vec<u8>,
+    /// How many of `refused` have gone since.
+    gone: usize,
+}
+
+impl Transport {
+    pub(crate) fn new(socket: TcpStream) -> Transport {
+        Transport { socket, tls: None, partial: Vec::new(), refused: Vec::new(), gone: 0 }
+    }
+
+    /// Begins the server side of TLS with the next byte.
+    pub(crate) fn start_tls(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
+        let tls = Tls::new(config).map_err(io::Error::other)?;
+        self.tls = Some(tls);
+        Ok(())
+    }
+
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    pub(crate) fn tls_mut(&mut self) -> Option<&mut Tls> {
+        self.tls.as_mut()
+    }
+
+    /// True while TLS was begun and its handshake is not over.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.is_established())
+    }
+
+    /// Reads once. `scratch` is where the socket's bytes go first; plaintext is appended to
+    /// `plain`, and what TLS itself has to send is sent or kept.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        plain: &mut Vec<u8>,
+        wire: &mut Vec<u8>,
+    ) -> Poll<io::Result<Read>> {
+        let kept = self.partial.len();
+        debug_assert!(kept < scratch.len(), "a partial record is shorter than the buffer");
+        scratch[..kept].copy_from_slice(&self.partial);
+        let mut buffer = ReadBuf::new(&mut scratch[kept..]);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+        let count = buffer.filled().len();
+        if count == 0 {
+            return Poll::Ready(Ok(Read::End));
+        }
+        let Some(tls) = &mut self.tls else {
+            plain.extend_from_slice(&scratch[..count]);
+            return Poll::Ready(Ok(Read::Bytes(count)));
+        };
+        let filled = &mut scratch[..kept + count];
+        wire.clear();
+        let result = tls.read(filled, plain, wire);
+        if !wire.is_empty() {
+            let sent = self.send(cx, wire);
+            if result.is_ok() {
+                sent?;
+            }
+        }
+        let used = result.map_err(io::Error::other)?;
+        let rest = &filled[used..];
+        if rest.is_empty() {
+            self.partial = Vec::new();
+        } else {
+            self.partial.clear();
+            self.partial.extend_from_slice(rest);
+        }
+        if self.tls.as_ref().is_some_and(Tls::peer_closed) {
+            return Poll::Ready(Ok(Read::End));
+        }
+        Poll::Ready(Ok(Read::Bytes(count)))
+    }
+
+    /// Sends plaintext: all of it is encrypted and sent or kept. `wire` is scratch.
+    pub(crate) fn write(&mut self, cx: &mut Context<'_>, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
+        match &mut self.tls {
+            None => self.send(cx, plain),
+            Some(tls) => {
+                wire.clear();
+                tls.write(plain, wire).map_err(io::Error::other)?;
+                self.send(cx, wire)
+            }
+        }
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
+        if self.refused.is_empty() {
+            while !bytes.is_empty() {
+                match self.socket.try_write(bytes) {
+                    Ok(count) => bytes = &bytes[count..],
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        match self.socket.poll_write_ready(cx) {
+                            Poll::Ready(result) => result?,
+                            Poll::Pending => break,
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.refused.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Sends what the socket refused before. Ready when nothing is left.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.gone < self.refused.len() {
+            match self.socket.try_write(&self.refused[self.gone..]) {
+                Ok(count) => self.gone += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.socket.poll_write_ready(cx))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        if !self.refused.is_empty() {
+            self.refused = Vec::new();
+            self.gone = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Announces the end to the peer: `close_notify`, behind all that was written.
+    pub(crate) fn announce_end(&mut self, cx: &mut Context<'_>, wire: &mut Vec<u8>) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            wire.clear();
+            tls.close(wire);
+            return self.send(cx, wire);
+        }
+        Ok(())
+    }
+
+    /// Sends FIN, so that the peer reads everything before the end.
+    pub(crate) fn shut_down(&self) {
+        // The peer may be gone already; then there is nothing to tell.
+        let _ = socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write);
+    }
+}

@@ -1,0 +1,357 @@
+//! The account commands, carried out on the store: in the server for whoever comes through the admin socket, in the
+//! command itself while no server runs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ::accounts::Account;
+use stanza::Jid;
+use store::{Found, Store, StoreError};
+
+use crate::admin::{Backend, Command, Listed, NewAccount, PAGE, Reply};
+use crate::failure::Failure;
+
+/// What happened to an account, after it is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Added,
+    PasswordChanged,
+    Disabled,
+    Enabled,
+    /// It is disabled and about to go; its data is still there, for those who have to tell its contacts.
+    Removing,
+    /// Told after everything of the account is gone. `Removing` came before, so that no session wrote anything in
+    /// between.
+    Removed,
+}
+
+/// Called with each change, on the thread of the command. The command is answered after it returns: end live sessions
+/// here.
+pub type OnChanged = Box<dyn Fn(&Jid, Change) + Send + Sync>;
+
+/// The accounts of a store.
+pub struct Accounts {
+    store: Arc<dyn Store>,
+    /// Prepared.
+    domains: Vec<String>,
+    on_changed: OnChanged,
+    /// One command at a time: several read a record and write it back changed.
+    turn: Mutex<()>,
+}
+
+impl Accounts {
+    /// `domains` are those that are served: there is no use in an account elsewhere.
+    pub fn new(store: Arc<dyn Store>, domains: Vec<String>, on_changed: OnChanged) -> Self {
+        Self {
+            store,
+            domains,
+            on_changed,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Whether there is no account at all.
+    pub fn is_empty(&self) -> Result<bool, Failure> {
+        Ok(self.page(None, 1)?.is_empty())
+    }
+
+    fn add(&self, new: NewAccount) -> Result<(), Failure> {
+        self.check_domain(&new.jid)?;
+        let account = Account {
+            admin: new.admin,
+            ..Account::new(new.jid, now(), new.credentials)
+        };
+        let jid = &account.jid;
+        match self.store.write_wait(::accounts::add(&account)) {
+            Ok(()) => (self.on_changed)(jid, Change::Added),
+            Err(StoreError::Exists) => {
+                return Err(Failure::failed(format!(
+                    "{jid} exists already; `jackdaw account password {jid}` changes its password"
+                )));
+            }
+            Err(error) => return Err(unavailable(&error)),
+        }
+        Ok(())
+    }
+
+    /// Each account by itself, as one that exists must not stop the others.
+    fn import(&self, new: Vec<NewAccount>) -> Result<Reply, Failure> {
+        let now = now();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let mut writes: Vec<(store::Batch, store::Written)> = Vec::with_capacity(new.len());
+        for new in new {
+            self.check_domain(&new.jid)?;
+            let account = Account {
+                admin: new.admin,
+                ..Account::new(new.jid, now, new.credentials)
+            };
+            let sender = sender.clone();
+            let batch = ::accounts::add(&account);
+            // Nobody listens any more only if this function has returned with an error.
+            writes.push((batch, Box::new(move |result| drop(sender.send((account.jid, result))))));
+        }
+        drop(sender);
+        self.store.write_many(writes);
+        let (mut added, mut existing) = (0, 0);
+        for (jid, result) in receiver {
+            match result {
+                Ok(()) => {
+                    added += 1;
+                    (self.on_changed)(&jid, Change::Added);
+                }
+                Err(StoreError::Exists) => existing += 1,
+                Err(error) => return Err(unavailable(&error)),
+            }
+        }
+        Ok(Reply::Imported { added, existing })
+    }
+
+    /// One page of the list. A page of the store may hold fewer of the domain that is asked for, down to none, and
+    /// still have others after it: hence `after`.
+    fn list(&self, domain: Option<&str>, after: Option<&Jid>) -> Result<Reply, Failure> {
+        let rows = self.page(after, PAGE)?;
+        let more = rows.len() == PAGE;
+        let after = rows.last().map(|account| account.jid.clone()).filter(|_| more);
+        let accounts = rows
+            .into_iter()
+            .filter(|account| domain.is_none_or(|domain| account.jid.domain() == domain))
+            .map(|account| Listed {
+                jid: account.jid,
+                created: account.created,
+                disabled: account.disabled,
+                admin: account.admin,
+            })
+            .collect();
+        Ok(Reply::Page { accounts, after })
+    }
+
+    fn remove(&self, jid: &Jid) -> Result<(), Failure> {
+        // Disabled first: from here on nobody logs in, and what sessions still write is forgotten with the rest.
+        self.change(jid, Change::Removing, |account| account.disabled = true)?;
+        self.written(jid, ::accounts::remove(jid))?;
+        (self.on_changed)(jid, Change::Removed);
+        Ok(())
+    }
+
+    fn change(&self, jid: &Jid, change: Change, edit: impl FnOnce(&mut Account)) -> Result<(), Failure> {
+        let found = self.store.read_wait(::accounts::get(jid)).and_then(Found::row);
+        let row = found
+            .map_err(|error| unavailable(&error))?
+            .ok_or_else(|| missing(jid))?;
+        let mut account =
+            Account::from_row(jid.as_str(), &row).map_err(|error| Failure::unavailable(error.to_string()))?;
+        edit(&mut account);
+        self.written(jid, ::accounts::change(&account))?;
+        (self.on_changed)(jid, change);
+        Ok(())
+    }
+
+    fn written(&self, jid: &Jid, batch: store::Batch) -> Result<(), Failure> {
+        self.store.write_wait(batch).map_err(|error| match error {
+            StoreError::Missing => missing(jid),
+            error => unavailable(&error),
+        })
+    }
+
+    fn page(&self, after: Option<&Jid>, limit: usize) -> Result<Vec<Account>, Failure> {
+        let rows = match self.store.read_wait(::accounts::page(after, limit)) {
+            Ok(Found::Owners(rows)) => rows,
+            Ok(_) => {
+                return Err(Failure::unavailable(
+                    "the store answered another question; this is a bug",
+                ));
+            }
+            Err(error) => return Err(unavailable(&error)),
+        };
+        let account = |(owner, row): (Box<str>, store::Row)| Account::from_row(&owner, &row);
+        let accounts: Result<Vec<Account>, _> = rows.into_iter().map(account).collect();
+        accounts.map_err(|error| Failure::unavailable(error.to_string()))
+    }
+
+    fn check_domain(&self, jid: &Jid) -> Result<(), Failure> {
+        if self.domains.iter().any(|domain| domain == jid.domain()) {
+            return Ok(());
+        }
+        let domain = jid.domain();
+        Err(Failure::failed(format!(
+            "{jid}: `{domain}` is not a domain of this server, which serves {}; add it to jackdaw.toml as [[domain]] \
+             with name = \"{domain}\", or start with --domain {domain}",
+            self.domains.join(", ")
+        )))
+    }
+}
+
+impl Backend for Accounts {
+    fn handle(&self, command: Command) -> Result<Reply, Failure> {
+        // Nothing is left half-changed by a command that panicked: each write is one batch.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        match command {
+            Command::Add(new) => self.add(new)?,
+            Command::Import(new) => return self.import(new),
+            Command::List { domain, after } => return self.list(domain.as_deref(), after.as_ref()),
+            Command::Remove(jid) => self.remove(&jid)?,
+            Command::SetPassword(jid, credentials) => {
+                self.change(&jid, Change::PasswordChanged, |account| {
+                    account.credentials = credentials
+                })?;
+            }
+            Command::Disable(jid) => self.change(&jid, Change::Disabled, |account| account.disabled = true)?,
+            Command::Enable(jid) => self.change(&jid, Change::Enabled, |account| account.disabled = false)?,
+        }
+        Ok(Reply::Done)
+    }
+}
+
+fn missing(jid: &Jid) -> Failure {
+    Failure::failed(format!(
+        "there is no account {jid}; `jackdaw account list` prints those that exist"
+    ))
+}
+
+fn unavailable(error: &StoreError) -> Failure {
+    Failure::unavailable(match error {
+        StoreError::Full => "no room left on the disk; make some and try again".to_owned(),
+        StoreError::Overloaded => "the database is too busy; try again later".to_owned(),
+        error => error.to_string(),
+    })
+}
+
+/// Seconds since 1970. A clock before that is one that was never set: 0 is as good as any.
+fn now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use auth::Credentials;
+    use store::Memory;
+
+    use super::*;
+    use crate::failure::Why;
+
+    struct World {
+        accounts: Accounts,
+        changes: Arc<Mutex<Vec<(String, Change)>>>,
+    }
+
+    fn world() -> World {
+        let changes = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&changes);
+        let on_changed: OnChanged = Box::new(move |jid, change| {
+            seen.lock()
+                .expect("no test panics in here")
+                .push((jid.to_string(), change))
+        });
+        let store = Arc::new(Memory::new(&[&::accounts::ACCOUNTS]));
+        World {
+            accounts: Accounts::new(store, vec!["example.org".into(), "example.net".into()], on_changed),
+            changes,
+        }
+    }
+
+    fn jid(text: &str) -> Jid {
+        ::accounts::address(text).expect("an address")
+    }
+
+    fn new(text: &str) -> NewAccount {
+        let credentials = Credentials::derive("secret", 1, [[1; 16]; 3]).expect("a usable password");
+        NewAccount {
+            jid: jid(text),
+            admin: false,
+            credentials,
+        }
+    }
+
+    impl World {
+        #[track_caller]
+        fn check(&self, command: Command, expected: Result<Reply, Why>) {
+            let told = self.accounts.handle(command);
+            assert_eq!(told.map_err(|failure| failure.why), expected);
+        }
+
+        fn listed(&self) -> Vec<(String, bool)> {
+            match self.accounts.handle(Command::List {
+                domain: None,
+                after: None,
+            }) {
+                Ok(Reply::Page { accounts, after: None }) => accounts
+                    .into_iter()
+                    .map(|listed| (listed.jid.to_string(), listed.disabled))
+                    .collect(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_account_is_added_changed_and_removed_and_the_hook_hears_of_it() {
+        let world = world();
+        let juliet = || jid("juliet@example.org");
+        assert!(world.accounts.is_empty().expect("read"));
+        world.check(Command::Disable(juliet()), Err(Why::Failed));
+        world.check(Command::Add(new("juliet@example.org")), Ok(Reply::Done));
+        world.check(Command::Add(new("juliet@example.org")), Err(Why::Failed));
+        world.check(Command::Add(new("juliet@elsewhere.org")), Err(Why::Failed));
+        world.check(Command::SetPassword(juliet(), Credentials::default()), Ok(Reply::Done));
+        world.check(Command::Disable(juliet()), Ok(Reply::Done));
+        assert_eq!(world.listed(), [("juliet@example.org".to_owned(), true)]);
+        world.check(Command::Enable(juliet()), Ok(Reply::Done));
+        assert_eq!(world.listed(), [("juliet@example.org".to_owned(), false)]);
+        assert!(!world.accounts.is_empty().expect("read"));
+        world.check(Command::Remove(juliet()), Ok(Reply::Done));
+        world.check(Command::Remove(juliet()), Err(Why::Failed));
+        assert_eq!(world.listed(), []);
+        use Change::{Added, Disabled, Enabled, PasswordChanged, Removed, Removing};
+        let kinds: Vec<Change> = world
+            .changes
+            .lock()
+            .expect("no panic")
+            .iter()
+            .map(|(_, change)| *change)
+            .collect();
+        assert_eq!(kinds, [Added, PasswordChanged, Disabled, Enabled, Removing, Removed]);
+    }
+
+    #[test]
+    fn an_import_leaves_what_exists() {
+        let world = world();
+        world.check(Command::Add(new("a@example.org")), Ok(Reply::Done));
+        let import = ["a@example.org", "b@example.org", "c@example.net", "b@example.org"]
+            .map(new)
+            .to_vec();
+        world.check(Command::Import(import), Ok(Reply::Imported { added: 2, existing: 2 }));
+        assert_eq!(world.listed().len(), 3);
+    }
+
+    #[test]
+    fn a_list_can_be_of_one_domain_and_is_paged() {
+        let world = world();
+        let many = (0..PAGE).map(|n| new(&format!("user{n:05}@example.org"))).collect();
+        world.check(
+            Command::Import(many),
+            Ok(Reply::Imported {
+                added: PAGE,
+                existing: 0,
+            }),
+        );
+        world.check(Command::Add(new("z@example.net")), Ok(Reply::Done));
+        let of = |after| Command::List {
+            domain: Some("example.net".into()),
+            after,
+        };
+        let Ok(Reply::Page {
+            accounts,
+            after: Some(after),
+        }) = world.accounts.handle(of(None))
+        else {
+            panic!("a full page has others after it");
+        };
+        assert_eq!(accounts.len(), 0, "the first page is of the other domain");
+        let Ok(Reply::Page { accounts, after: None }) = world.accounts.handle(of(Some(after))) else {
+            panic!("the second page is the last");
+        };
+        assert_eq!(accounts.len(), 1);
+    }
+}

@@ -1,0 +1,306 @@
+//! Commands and replies as lines of words with a TAB between them.
+//!
+//! A message is one line and as many further lines as its first word says:
+//!
+//! ```text
+//! 0 TAB add TAB juliet@example.org TAB user TAB 1 SHA-1=…
+//! 2 TAB import
+//! a@example.org TAB user TAB 1 SHA-1=…
+//! b@example.org TAB user TAB 1 SHA-1=…
+//! ```
+//!
+//! No escapes: neither a JID (RFC 7622 section 3.3) nor encoded credentials can hold a TAB or a line break.
+
+use auth::Credentials;
+use stanza::Jid;
+
+use super::{Command, Listed, NewAccount, PAGE, Reply};
+use crate::failure::{Failure, Why};
+
+/// The longest line in bytes: a bare JID (2,047), credentials (450) and the words around them.
+pub const LINE_BYTES: usize = 8_192;
+
+/// A message as it was read: the first line without its number, and the others.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lines {
+    pub first: String,
+    pub further: Vec<String>,
+}
+
+/// How many lines follow a first line; `None`: it is not one.
+pub fn further(line: &str) -> Option<usize> {
+    line.split('\t').next()?.parse().ok().filter(|&count| count <= PAGE)
+}
+
+/// A message from its lines. The first must have passed [`further`].
+pub fn lines(first: &str, further: Vec<String>) -> Lines {
+    let first = first.split_once('\t').map_or("", |(_, rest)| rest).to_owned();
+    Lines { first, further }
+}
+
+fn message(words: &[&str], further: &[String]) -> String {
+    let mut text = further.len().to_string();
+    for word in words {
+        text.push('\t');
+        text.push_str(word);
+    }
+    text.push('\n');
+    for line in further {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}
+
+pub fn write_command(command: &Command) -> String {
+    let simple = |word: &str, jid: &Jid| message(&[word, jid.as_str()], &[]);
+    match command {
+        Command::Add(new) => message(&["add", &write_new(new)], &[]),
+        Command::Import(new) => message(&["import"], &new.iter().map(write_new).collect::<Vec<_>>()),
+        Command::List { domain, after } => {
+            let (domain, after) = (domain.as_deref().unwrap_or(""), after.as_ref().map_or("", Jid::as_str));
+            message(&["list", domain, after], &[])
+        }
+        Command::Remove(jid) => simple("remove", jid),
+        Command::SetPassword(jid, credentials) => message(&["password", jid.as_str(), &credentials.encode()], &[]),
+        Command::Disable(jid) => simple("disable", jid),
+        Command::Enable(jid) => simple("enable", jid),
+    }
+}
+
+/// `None`: not a command.
+pub fn read_command(lines: &Lines) -> Option<Command> {
+    let words: Vec<&str> = lines.first.split('\t').collect();
+    if words.first() != Some(&"import") && !lines.further.is_empty() {
+        return None;
+    }
+    Some(match *words.as_slice() {
+        ["add", jid, role, credentials] => Command::Add(read_new(&[jid, role, credentials])?),
+        ["import"] => {
+            let new = lines
+                .further
+                .iter()
+                .map(|line| read_new(&line.split('\t').collect::<Vec<_>>()));
+            Command::Import(new.collect::<Option<_>>()?)
+        }
+        ["list", domain, after] => Command::List {
+            domain: (!domain.is_empty()).then(|| domain.to_owned()),
+            after: match after {
+                "" => None,
+                jid => Some(read_jid(jid)?),
+            },
+        },
+        ["remove", jid] => Command::Remove(read_jid(jid)?),
+        ["password", jid, credentials] => Command::SetPassword(read_jid(jid)?, Credentials::decode(credentials)?),
+        ["disable", jid] => Command::Disable(read_jid(jid)?),
+        ["enable", jid] => Command::Enable(read_jid(jid)?),
+        _ => return None,
+    })
+}
+
+pub fn write_reply(reply: &Result<Reply, Failure>) -> String {
+    match reply {
+        Ok(Reply::Done) => message(&["done"], &[]),
+        Ok(Reply::Imported { added, existing }) => {
+            message(&["imported", &added.to_string(), &existing.to_string()], &[])
+        }
+        Ok(Reply::Page { accounts, after }) => {
+            let lines: Vec<String> = accounts.iter().map(write_listed).collect();
+            message(&["page", after.as_ref().map_or("", Jid::as_str)], &lines)
+        }
+        Err(failure) => {
+            let one_line = failure.message.replace(['\t', '\r', '\n'], " ");
+            message(&["failed", &failure.why.code().to_string(), &one_line], &[])
+        }
+    }
+}
+
+/// `None`: not a reply.
+pub fn read_reply(lines: &Lines) -> Option<Result<Reply, Failure>> {
+    let words: Vec<&str> = lines.first.split('\t').collect();
+    Some(match *words.as_slice() {
+        ["done"] => Ok(Reply::Done),
+        ["imported", added, existing] => Ok(Reply::Imported {
+            added: added.parse().ok()?,
+            existing: existing.parse().ok()?,
+        }),
+        ["page", after] => {
+            let accounts = lines
+                .further
+                .iter()
+                .map(|line| read_listed(line))
+                .collect::<Option<_>>()?;
+            let after = match after {
+                "" => None,
+                jid => Some(read_jid(jid)?),
+            };
+            Ok(Reply::Page { accounts, after })
+        }
+        ["failed", code, text] => {
+            let code: u8 = code.parse().ok()?;
+            let why = [Why::Failed, Why::Usage, Why::Configuration, Why::Unavailable];
+            let why = why.into_iter().find(|why| why.code() == code)?;
+            Err(Failure::new(why, text))
+        }
+        _ => return None,
+    })
+}
+
+fn read_jid(text: &str) -> Option<Jid> {
+    ::accounts::address(text).ok()
+}
+
+fn write_new(new: &NewAccount) -> String {
+    format!("{}\t{}\t{}", new.jid, role(new.admin), new.credentials.encode())
+}
+
+fn read_new(words: &[&str]) -> Option<NewAccount> {
+    let [jid, role, credentials] = words else { return None };
+    let credentials = Credentials::decode(credentials)?;
+    Some(NewAccount {
+        jid: read_jid(jid)?,
+        admin: is_admin(role)?,
+        credentials,
+    })
+}
+
+fn write_listed(listed: &Listed) -> String {
+    let state = if listed.disabled { "disabled" } else { "enabled" };
+    format!("{}\t{}\t{state}\t{}", listed.jid, listed.created, role(listed.admin))
+}
+
+fn read_listed(line: &str) -> Option<Listed> {
+    let words: Vec<&str> = line.split('\t').collect();
+    let [jid, created, state, role] = *words.as_slice() else {
+        return None;
+    };
+    let disabled = match state {
+        "enabled" => false,
+        "disabled" => true,
+        _ => return None,
+    };
+    Some(Listed {
+        jid: read_jid(jid)?,
+        created: created.parse().ok()?,
+        disabled,
+        admin: is_admin(role)?,
+    })
+}
+
+fn role(admin: bool) -> &'static str {
+    if admin { "admin" } else { "user" }
+}
+
+fn is_admin(role: &str) -> Option<bool> {
+    match role {
+        "admin" => Some(true),
+        "user" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jid() -> Jid {
+        ::accounts::address("juliet@example.org").expect("an address")
+    }
+
+    fn credentials() -> Credentials {
+        Credentials::derive("secret", 1, [[1; 16], [2; 16], [3; 16]]).expect("a usable password")
+    }
+
+    fn new(admin: bool) -> NewAccount {
+        NewAccount {
+            jid: jid(),
+            admin,
+            credentials: credentials(),
+        }
+    }
+
+    fn read(text: &str) -> Lines {
+        let mut all = text.lines();
+        let first = all.next().expect("a message has a line");
+        let count = further(first).expect("the number of further lines");
+        let rest: Vec<String> = all.map(str::to_owned).collect();
+        assert_eq!(rest.len(), count);
+        lines(first, rest)
+    }
+
+    #[test]
+    fn commands_read_back() {
+        let check = |command: Command| {
+            let text = write_command(&command);
+            assert!(text.lines().all(|line| line.len() <= LINE_BYTES));
+            assert_eq!(read_command(&read(&text)), Some(command));
+        };
+        check(Command::Add(new(true)));
+        check(Command::Import(vec![new(false), new(true)]));
+        check(Command::Import(vec![]));
+        check(Command::List {
+            domain: None,
+            after: None,
+        });
+        check(Command::List {
+            domain: Some("example.org".into()),
+            after: Some(jid()),
+        });
+        check(Command::Remove(jid()));
+        check(Command::SetPassword(jid(), credentials()));
+        check(Command::Disable(jid()));
+        check(Command::Enable(jid()));
+    }
+
+    #[test]
+    fn replies_read_back() {
+        let check = |reply: Result<Reply, Failure>| {
+            assert_eq!(read_reply(&read(&write_reply(&reply))), Some(reply));
+        };
+        check(Ok(Reply::Done));
+        check(Ok(Reply::Imported { added: 3, existing: 4 }));
+        let listed = Listed {
+            jid: jid(),
+            created: 1_700_000_000,
+            disabled: true,
+            admin: false,
+        };
+        check(Ok(Reply::Page {
+            accounts: vec![listed.clone()],
+            after: Some(jid()),
+        }));
+        check(Ok(Reply::Page {
+            accounts: vec![listed.clone(), listed],
+            after: None,
+        }));
+        check(Err(Failure::failed("no such account")));
+        check(Err(Failure::unavailable("")));
+    }
+
+    #[test]
+    fn what_is_no_command_is_refused() {
+        let check = |text: &str| {
+            let command = further(text).and_then(|_| read_command(&lines(text, vec![])));
+            assert_eq!(command, None, "{text}");
+        };
+        check("");
+        check("0");
+        check("x\tremove\tjuliet@example.org");
+        check("-1\tremove\tjuliet@example.org");
+        check("99999999\timport");
+        check("0\tremove");
+        check("0\tremove\texample.org");
+        check("0\tremove\tjuliet@example.org/balcony");
+        check("0\tremove\tjuliet@example.org\tmore");
+        check("0\tpassword\tjuliet@example.org\tsecret");
+        check("0\texplode");
+        let superfluous = lines("1\tremove\tjuliet@example.org", vec!["x".into()]);
+        assert_eq!(read_command(&superfluous), None);
+    }
+
+    #[test]
+    fn a_message_of_several_lines_stays_one_line() {
+        let text = write_reply(&Err(Failure::failed("two\nlines\tand a tab")));
+        assert_eq!(text, "0\tfailed\t1\ttwo lines and a tab\n");
+    }
+}

@@ -1,0 +1,159 @@
+//! The command line: what can be typed, and nothing of what it does.
+
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{LogFormat, Overrides};
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 configuration; 4 database or server not \
+                          available.\nErrors are one line on the standard error output.";
+
+/// An XMPP server that never loses a message it acknowledged.
+#[derive(Debug, Parser)]
+#[command(name = "jackdaw", version, after_help = EXIT_CODES, subcommand_precedence_over_arg = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+
+    #[command(flatten)]
+    pub server: ServerFlags,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Understood by every command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Common {
+    /// Configuration file [default: ./jackdaw.toml or DIR/jackdaw.toml, if there is one]
+    #[arg(long, value_name = "FILE", env = "JACKDAW_CONFIG", global = true, value_parser = path(), hide_env_values = true)]
+    pub config: Option<PathBuf>,
+
+    /// Folder of the database and everything else [default: data]
+    #[arg(long, value_name = "DIR", env = "JACKDAW_DATA", global = true, value_parser = path(), hide_env_values = true)]
+    pub data: Option<PathBuf>,
+}
+
+/// Understood by `serve`, with or without the word.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServerFlags {
+    /// Domain to serve; may be repeated [default: those of the file, or localhost]
+    #[arg(long, value_name = "NAME", env = "JACKDAW_DOMAIN", value_delimiter = ',', num_args = 1.., hide_env_values = true)]
+    pub domain: Vec<String>,
+
+    /// Where to listen, instead of the file's: c2s=127.0.0.1:5222 or c2s-direct=[::]:5223; may be repeated
+    #[arg(long, value_name = "KIND=ADDRESS", env = "JACKDAW_LISTEN", value_delimiter = ',', num_args = 1.., hide_env_values = true)]
+    pub listen: Vec<String>,
+
+    /// What to log: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", env = "JACKDAW_LOG", hide_env_values = true)]
+    pub log: Option<String>,
+
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT", env = "JACKDAW_LOG_FORMAT", hide_env_values = true)]
+    pub log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server (also without this word)
+    Serve(ServerFlags),
+    /// Accounts, while the server runs or is stopped
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// The configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+
+    /// Pages of the documentation that are made from the code
+    #[command(subcommand, hide = true)]
+    Docs(DocsCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Add an account; prints a generated password unless one is given
+    Add {
+        /// user@domain
+        jid: String,
+        /// Read the password from the first line of the standard input
+        #[arg(long)]
+        password_stdin: bool,
+        /// The account may administer the server
+        #[arg(long)]
+        admin: bool,
+    },
+    /// Add accounts from a file with lines of JID, TAB, password; those that exist are left as they are
+    Import {
+        /// The file, or - for the standard input
+        file: PathBuf,
+    },
+    /// Print the accounts, one a line: JID, TAB, day of creation, TAB, state
+    List {
+        /// Only those of this domain
+        #[arg(long = "domain", value_name = "NAME")]
+        of: Option<String>,
+    },
+    /// Remove an account with everything it has
+    Remove { jid: String },
+    /// Change a password, which ends the sessions of the account; prints a generated one unless one is given
+    Password {
+        jid: String,
+        /// Read the password from the first line of the standard input
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Refuse logins to an account and end its sessions; keeps everything it has
+    Disable { jid: String },
+    /// Allow logins again
+    Enable { jid: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print a configuration file with every option, its default and what it means
+    Example,
+    /// Read the configuration and say what is wrong with it
+    Check,
+}
+
+/// A path that may be empty, as a variable that was left empty says nothing.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+impl Cli {
+    /// What flags and environment say about the configuration. Flags behind `serve` beat those in
+    /// front of it.
+    pub fn overrides(&self) -> Overrides {
+        let before = self.server.clone();
+        let behind = match &self.command {
+            Some(Command::Serve(flags)) => flags.clone(),
+            _ => ServerFlags::default(),
+        };
+        Overrides {
+            config: self.common.config.clone().filter(|path| !path.as_os_str().is_empty()),
+            data: self.common.data.clone().filter(|path| !path.as_os_str().is_empty()),
+            domains: if behind.domain.is_empty() {
+                before.domain
+            } else {
+                behind.domain
+            },
+            listen: if behind.listen.is_empty() {
+                before.listen
+            } else {
+                behind.listen
+            },
+            log_level: behind.log.or(before.log).filter(|level| !level.is_empty()),
+            log_format: behind.log_format.or(before.log_format),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DocsCommand {
+    /// docs/xeps.md
+    Xeps,
+}

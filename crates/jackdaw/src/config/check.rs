@@ -1,0 +1,119 @@
+//! What a configuration may not say although each of its values is well-formed.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::locate::Step::{self, Index, Key};
+use super::{Config, Kind, Tls};
+
+/// A contradiction, and the way to the value that makes it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub path: Vec<Step>,
+    pub message: String,
+}
+
+fn problem(path: &[Step], message: String) -> Problem {
+    Problem {
+        path: path.to_vec(),
+        message,
+    }
+}
+
+/// The first contradiction.
+pub fn problem_of(config: &Config) -> Option<Problem> {
+    domains(config).or_else(|| listeners(config)).or_else(|| limits(config))
+}
+
+fn domains(config: &Config) -> Option<Problem> {
+    let mut seen = BTreeMap::new();
+    for (index, domain) in config.domain.iter().enumerate() {
+        let name = &domain.name;
+        if seen.insert(name, index).is_some() {
+            let path = [Key("domain"), Index(index), Key("name")];
+            return Some(problem(
+                &path,
+                format!("the domain `{name}` is there twice; remove one"),
+            ));
+        }
+        let (given, missing) = match (&domain.certificate, &domain.key) {
+            (Some(_), None) => ("certificate", "key"),
+            (None, Some(_)) => ("key", "certificate"),
+            _ => continue,
+        };
+        let path = [Key("domain"), Index(index), Key(given)];
+        let message = format!("`{name}` has a {given} and no {missing}; add `{missing} = \"FILE\"` or leave both out");
+        return Some(problem(&path, message));
+    }
+    None
+}
+
+fn listeners(config: &Config) -> Option<Problem> {
+    let mut seen: Vec<SocketAddr> = Vec::new();
+    for (index, listen) in config.listen.iter().enumerate() {
+        let address = listen.address;
+        // Port 0 is "any free one": two of them are two ports.
+        if address.port() != 0 && seen.contains(&address) {
+            let path = [Key("listen"), Index(index), Key("address")];
+            return Some(problem(
+                &path,
+                format!("the address {address} is there twice; change one"),
+            ));
+        }
+        seen.push(address);
+        if listen.kind == Kind::C2sDirect && listen.tls != Tls::Required {
+            let path = [Key("listen"), Index(index), Key("tls")];
+            let message = "`c2s-direct` begins with TLS: its tls can only be \"required\"; use kind = \"c2s\"";
+            return Some(problem(&path, message.to_owned()));
+        }
+    }
+    None
+}
+
+fn limits(config: &Config) -> Option<Problem> {
+    // Through TOML, so that a limit added later is looked at without a line here.
+    if let Ok(toml::Value::Table(limits)) = toml::Value::try_from(&config.limits) {
+        use super::section::Section as _;
+        let names = config.limits.keys().into_iter().map(|key| key.name);
+        for name in names {
+            if limits.get(name).and_then(toml::Value::as_integer) == Some(0) {
+                let message = format!("{name} = 0 would let nobody in; give a large number to lift the limit");
+                return Some(problem(&[Key("limits"), Key(name)], message));
+            }
+        }
+    }
+    let (key, message) = config.limits.contradiction()?;
+    Some(problem(&[Key("limits"), Key(key)], message))
+}
+
+/// What is allowed and probably not meant, a line each.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    for admin in &config.admins {
+        let domain = admin.0.domain();
+        if !config.serves(domain) {
+            lines.push(format!("admin {}: `{domain}` is not a domain of this server", admin.0));
+        }
+    }
+    for listen in &config.listen {
+        let (kind, address) = (listen.kind.as_str(), listen.address);
+        match listen.tls {
+            Tls::Off if is_local(address.ip()) => lines.push(format!(
+                "{kind} on {address} has tls = \"off\": passwords and messages are NOT ENCRYPTED on it"
+            )),
+            Tls::Off => lines.push(format!(
+                "{kind} on {address} has tls = \"off\" and can be reached from OTHER MACHINES: passwords and messages \
+                 are NOT ENCRYPTED and everyone on the way can read them"
+            )),
+            Tls::Optional => lines.push(format!(
+                "{kind} on {address} has tls = \"optional\": clients that decline TLS send everything in the clear"
+            )),
+            Tls::Required => {}
+        }
+    }
+    lines
+}
+
+fn is_local(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}

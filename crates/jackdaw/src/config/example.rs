@@ -1,0 +1,98 @@
+//! `jackdaw config example`: the whole configuration with every default, commented by the doc
+//! comments of the code. It reads back as the defaults (a test below), so it is safe to start from.
+
+use super::section::{Section, write_docs, write_keys};
+use super::{Config, Contacts, Domain, Limits, Listen, Log};
+
+/// The text of the example.
+pub fn example() -> String {
+    let config = Config::default();
+    let mut out = String::new();
+    write_docs(&mut out, Config::ABOUT);
+    out.push('\n');
+    write_keys(&mut out, &config);
+    section(&mut out, "[log]", Log::ABOUT, &config.log);
+    for domain in &config.domain {
+        section(&mut out, "[[domain]]", Domain::ABOUT, domain);
+        section(&mut out, "[domain.contacts]", Contacts::ABOUT, &domain.contacts);
+    }
+    for (index, listen) in config.listen.iter().enumerate() {
+        if index == 0 {
+            section(&mut out, "[[listen]]", Listen::ABOUT, listen);
+        } else {
+            repeated(&mut out, "[[listen]]", listen);
+        }
+    }
+    section(&mut out, "[limits]", Limits::ABOUT, &config.limits);
+    // One empty line ends a section, none the file.
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
+
+fn section(out: &mut String, header: &str, about: &[&str], value: &impl Section) {
+    write_docs(out, about);
+    out.push_str(header);
+    out.push('\n');
+    write_keys(out, value);
+}
+
+/// A further section of the same kind: its keys were explained above.
+fn repeated(out: &mut String, header: &str, value: &impl Section) {
+    out.push_str(header);
+    out.push('\n');
+    for key in value.keys() {
+        if let Some(value) = key.value {
+            out.push_str(&format!("{} = {value}\n", key.name));
+        }
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reads_back_as_the_defaults() {
+        let read: Config = toml::from_str(&example()).expect("the example is valid");
+        assert_eq!(read, Config::default());
+    }
+
+    #[test]
+    fn what_is_commented_out_is_valid_too() {
+        let text = example();
+        let uncommented: String = text
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(key) if key.starts_with("certificate = ") || key.starts_with("key = ") => format!("{key}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        assert_ne!(uncommented, text);
+        let read: Config = toml::from_str(&uncommented).expect("the samples are valid");
+        assert_eq!(read.domain[0].certificate.as_deref(), Some("example.org.crt".as_ref()));
+        assert_eq!(read.domain[0].key.as_deref(), Some("example.org.key".as_ref()));
+    }
+
+    #[test]
+    fn every_key_has_a_comment() {
+        let config = Config::default();
+        let check = |section: &str, keys: Vec<super::super::section::Key>| {
+            for key in keys {
+                assert!(!key.docs.is_empty(), "{section}.{} has no doc comment", key.name);
+                assert!(
+                    key.value.is_some() || key.sample.is_some(),
+                    "{section}.{} shows nothing",
+                    key.name
+                );
+            }
+        };
+        check("config", config.keys());
+        check("log", config.log.keys());
+        check("domain", config.domain[0].keys());
+        check("contacts", config.domain[0].contacts.keys());
+        check("listen", config.listen[0].keys());
+        check("limits", config.limits.keys());
+    }
+}

@@ -1,0 +1,147 @@
+//! The configuration: `jackdaw.toml`, the environment and the flags in one value.
+//!
+//! - `section.rs` declares a section once: struct, defaults, manual.
+//! - `limits.rs`, `types.rs`: the limits, and values with a form of their own.
+//! - `load.rs` reads the file and lays environment and flags over it.
+//! - `check.rs` refuses contradictions; `locate.rs` says where in the file they are.
+//! - `example.rs` prints the manual.
+//!
+//! Shape: `Config` is plain data, complete and with every path resolved; nothing else in the
+//! program reads the environment or the file.
+
+mod check;
+mod example;
+mod limits;
+mod load;
+mod locate;
+mod section;
+mod types;
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+pub use example::example;
+pub use limits::Limits;
+pub use load::{Loaded, Overrides, load};
+pub use locate::ConfigError;
+use section::section;
+pub use types::{BareJid, DomainName, Kind, LogFormat, LogLevel, Tls};
+
+/// The port of client connections with STARTTLS (RFC 6120 section 14.7).
+pub const C2S_PORT: u16 = 5222;
+/// The port of client connections with direct TLS. XEP-0368 registers none; this is the usual one.
+pub const C2S_DIRECT_PORT: u16 = 5223;
+
+section! {
+    /// The configuration of Jackdaw. Every key is shown with its default; a key that is left out
+    /// keeps it. Flags beat the environment (JACKDAW_DATA, JACKDAW_DOMAIN, JACKDAW_LISTEN,
+    /// JACKDAW_LOG, JACKDAW_LOG_FORMAT), which beats this file. Paths are relative to the folder of
+    /// this file. `jackdaw config check` reads it and starts nothing.
+    @default pub struct Config {
+        /// The folder of the database, the certificates that Jackdaw makes, and the socket of the
+        /// account commands.
+        pub data: PathBuf = PathBuf::from("data"),
+        /// Accounts that may administer the server, beside those added with `account add --admin`:
+        /// admins = ["admin@example.org"]
+        pub admins: Vec<BareJid> = Vec::new(),
+    }
+    tables {
+        pub log: Log = Log::default(),
+        pub domain: Vec<Domain> = vec![Domain::default()],
+        pub listen: Vec<Listen> = vec![Listen::default(), Listen::direct()],
+        pub limits: Limits = Limits::default(),
+    }
+}
+
+section! {
+    /// The log. It goes to the standard error output, one event a line.
+    @default pub struct Log {
+        /// "text" for people, "json" for programs.
+        pub format: LogFormat = LogFormat::Text,
+        /// error, warn, info, debug or trace; by part: "info,jackdaw_c2s=debug".
+        pub level: LogLevel = LogLevel::default(),
+    }
+}
+
+section! {
+    /// A domain that is served: the part after the @ of its accounts. Repeat the section for each.
+    pub struct Domain {
+        /// Its name.
+        pub name: DomainName = types::localhost(),
+        /// Its certificate with the chain, in PEM; read again on SIGHUP and when the file changes.
+        /// Where certificate and key are left out, a self-signed one is made.
+        pub certificate: Option<PathBuf> = None => "\"example.org.crt\"",
+        /// The private key of the certificate, in PEM.
+        pub key: Option<PathBuf> = None => "\"example.org.key\"",
+    }
+    tables {
+        @default pub contacts: Contacts = Contacts::default(),
+    }
+}
+
+section! {
+    /// Whom to ask about the domain above (XEP-0157): lists of addresses such as
+    /// "xmpp:abuse@example.org" or "mailto:abuse@example.org", shown to whoever asks.
+    @default pub struct Contacts {
+        /// Abusive traffic.
+        pub abuse: Vec<String> = Vec::new(),
+        /// The administrators.
+        pub admin: Vec<String> = Vec::new(),
+        /// Feedback of customers.
+        pub feedback: Vec<String> = Vec::new(),
+        /// Sales.
+        pub sales: Vec<String> = Vec::new(),
+        /// Security concerns.
+        pub security: Vec<String> = Vec::new(),
+        /// The state of the service.
+        pub status: Vec<String> = Vec::new(),
+        /// Support.
+        pub support: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// A listener. Repeat the section for each. Where there is none, the two below are used.
+    pub struct Listen {
+        /// "c2s": clients, with STARTTLS. "c2s-direct": clients, TLS from the first byte (XEP-0368).
+        pub kind: Kind = Kind::C2s,
+        /// Address and port. "[::]" is every address, of IPv4 too.
+        pub address: SocketAddr = (Ipv6Addr::UNSPECIFIED, C2S_PORT).into(),
+        /// "required": nobody logs in without TLS. "optional": TLS is offered. "off": everything is
+        /// readable on the way; only behind a proxy on the same machine.
+        @default pub tls: Tls = Tls::Required,
+    }
+}
+
+impl Listen {
+    /// The second listener of a server without configuration.
+    pub fn direct() -> Self {
+        Self {
+            kind: Kind::C2sDirect,
+            address: (Ipv6Addr::UNSPECIFIED, C2S_DIRECT_PORT).into(),
+            tls: Tls::Required,
+        }
+    }
+}
+
+impl Config {
+    /// Whether the domain is one of this server's.
+    pub fn serves(&self, domain: &str) -> bool {
+        self.domain.iter().any(|served| served.name.as_str() == domain)
+    }
+
+    /// `<data>/jackdaw.sqlite`: the database.
+    pub fn database(&self) -> PathBuf {
+        self.data.join("jackdaw.sqlite")
+    }
+
+    /// `<data>/admin.sock`: the socket of the account commands.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.data.join("admin.sock")
+    }
+
+    /// `<data>/certificates`: certificates that Jackdaw made.
+    pub fn certificates(&self) -> PathBuf {
+        self.data.join("certificates")
+    }
+}

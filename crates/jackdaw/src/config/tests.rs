@@ -1,0 +1,336 @@
+//! Files, environment and flags as people write them.
+
+use super::*;
+use crate::config::Limits;
+
+/// Loads a file with this content, and shows errors with the file's name instead of its path.
+fn load_text(text: &str, overrides: Overrides) -> Result<Loaded, String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("jackdaw.toml");
+    std::fs::write(&file, text).expect("written");
+    let prefix = format!("{}/", folder.path().display());
+    load(&Overrides {
+        config: Some(file),
+        ..overrides
+    })
+    .map_err(|error| error.0.replace(&prefix, ""))
+}
+
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let error = load_text(text, Overrides::default()).expect_err("refused");
+    assert!(!error.contains('\n'), "one line: {error}");
+    assert!(error.starts_with(expected), "\n   got {error}\nwanted {expected}");
+}
+
+#[test]
+fn errors_say_line_and_column_in_one_line() {
+    refused(
+        "colour = 1\n",
+        "jackdaw.toml:1:1: unknown key `colour`; known are data, admins, log",
+    );
+    refused(
+        "[limits]\ncolour = 1\n",
+        "jackdaw.toml:2:1: unknown key `colour` in [limits]; known are stanza_bytes",
+    );
+    refused(
+        "\n[limits]\n  atributes = 1\n",
+        "jackdaw.toml:3:3: unknown key `atributes` in [limits]; did you mean `attributes`?",
+    );
+    refused(
+        "[limit]\n",
+        "jackdaw.toml:1:2: unknown key `limit`; did you mean `limits`?",
+    );
+    refused(
+        "[[domain]]\nnme = 'a'\n",
+        "jackdaw.toml:2:1: unknown key `nme` in [[domain]]; did you mean `name`?",
+    );
+    refused("[limits]\nattributes = 'many'\n", "jackdaw.toml:2:14: ");
+    refused("[limits]\nattributes = -1\n", "jackdaw.toml:2:14: ");
+    refused(
+        "[limits]\nattributes = 1\nattributes = 2\n",
+        "jackdaw.toml:3:1: duplicate key",
+    );
+    refused("data = \n", "jackdaw.toml:1:8: ");
+    // The reader of TOML knows the place of the list only; the message names the value.
+    refused(
+        "admins = ['a@b', 'b']\n",
+        "jackdaw.toml:1:10: `b` is not an account; write it as user@domain",
+    );
+    refused(
+        "[log]\nformat = 'xml'\n",
+        "jackdaw.toml:2:10: unknown variant `xml`, expected `text` or `json`",
+    );
+    refused(
+        "[log]\nlevel = 'loud'\n",
+        "jackdaw.toml:2:9: `loud` is not a log level; use one of",
+    );
+    refused("[[domain]]\nkey = 'a'\n", "jackdaw.toml:1:1: missing key `name`");
+    refused(
+        "[[domain]]\nname = 'a b'\n",
+        "jackdaw.toml:2:8: `a b` is not the name of a domain",
+    );
+    refused(
+        "[[domain]]\nname = 'a@b'\n",
+        "jackdaw.toml:2:8: `a@b` is not the name of a domain",
+    );
+    refused(
+        "[[listen]]\nkind = 'smtp'\n",
+        "jackdaw.toml:2:8: unknown variant `smtp`, expected `c2s` or `c2s-direct`",
+    );
+    refused("[[listen]]\nkind = 'c2s'\n", "jackdaw.toml:1:1: missing key `address`");
+    refused(
+        "[[listen]]\nkind = 'c2s'\naddress = 'localhost'\n",
+        "jackdaw.toml:3:11: invalid socket address",
+    );
+    refused(
+        "[[listen]]\nkind = 'c2s'\naddress = '[::]:1'\ntls = true\n",
+        "jackdaw.toml:4:7: ",
+    );
+}
+
+#[test]
+fn contradictions_are_found_where_they_are() {
+    refused(
+        "[[domain]]\nname = 'a'\n[[domain]]\nname = 'A'\n",
+        "jackdaw.toml:4:8: the domain `a` is there twice",
+    );
+    refused(
+        "[[domain]]\nname = 'a'\ncertificate = 'f'\n",
+        "jackdaw.toml:3:15: `a` has a certificate and no key",
+    );
+    refused(
+        "[[domain]]\nname = 'a'\nkey = 'f'\n",
+        "jackdaw.toml:3:7: `a` has a key and no certificate",
+    );
+    let listen = "[[listen]]\nkind = 'c2s'\naddress = '[::]:1'\n";
+    refused(
+        &format!("{listen}{listen}"),
+        "jackdaw.toml:6:11: the address [::]:1 is there twice",
+    );
+    refused(
+        &listen.replace("c2s'", "c2s-direct'\ntls = 'off'"),
+        "jackdaw.toml:3:7: `c2s-direct` begins with TLS",
+    );
+    refused("[limits]\nattributes = 0\n", "jackdaw.toml:2:14: attributes = 0");
+    refused(
+        "[limits]\nstanza_bytes_before_login = 300_000\n",
+        "jackdaw.toml:2:29: stanza_bytes_before_login = 300000 is above",
+    );
+    // The value at fault is a default: the place is the section.
+    refused(
+        "[limits]\nstanza_elements = 31\n",
+        "jackdaw.toml:1:2: stanza_elements_before_login = 32 is above 31",
+    );
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    let loaded = load_text(
+        "",
+        Overrides {
+            data: Some("data".into()),
+            ..Overrides::default()
+        },
+    )
+    .expect("valid");
+    assert_eq!(loaded.config, Config::default());
+    assert!(loaded.domain_is_assumed);
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn the_form_of_the_manual_is_read() {
+    let text = r#"
+        data = "data"
+        admins = ["admin@example.org"]
+        [[domain]]
+        name = "Example.ORG"
+        certificate = "example.org.crt"
+        key = "/etc/example.org.key"
+        [domain.contacts]
+        abuse = ["xmpp:abuse@example.org"]
+        [[domain]]
+        name = "example.net"
+        [[listen]]
+        kind = "c2s"
+        address = "127.0.0.1:5222"
+        tls = "off"
+        [limits]
+        attributes = 7
+    "#;
+    let loaded = load_text(text, Overrides::default()).expect("valid");
+    let config = &loaded.config;
+    let folder = loaded
+        .file
+        .as_deref()
+        .and_then(Path::parent)
+        .expect("it came from a file");
+    assert_eq!(config.data, folder.join("data"));
+    assert_eq!(config.admins[0].0.as_str(), "admin@example.org");
+    assert_eq!(config.domain[0].name.as_str(), "example.org");
+    assert_eq!(config.domain[0].certificate, Some(folder.join("example.org.crt")));
+    assert_eq!(config.domain[0].key, Some("/etc/example.org.key".into()));
+    assert_eq!(config.domain[0].contacts.abuse, ["xmpp:abuse@example.org"]);
+    assert!(config.serves("example.net") && !config.serves("localhost"));
+    let listen = Listen {
+        kind: Kind::C2s,
+        address: ([127, 0, 0, 1], 5222).into(),
+        tls: Tls::Off,
+    };
+    assert_eq!(config.listen, [listen]);
+    assert_eq!(
+        config.limits,
+        Limits {
+            attributes: 7,
+            ..Limits::default()
+        }
+    );
+    assert!(!loaded.domain_is_assumed);
+    assert!(
+        loaded.warnings.iter().any(|line| line.contains("NOT ENCRYPTED")),
+        "{:?}",
+        loaded.warnings
+    );
+}
+
+#[test]
+fn what_is_probably_not_meant_is_a_warning() {
+    let check = |text: &str, expected: &str| {
+        let warnings = load_text(text, Overrides::default()).expect("valid").warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains(expected), "{warnings:?}");
+    };
+    check(
+        "admins = ['a@elsewhere.org']\n",
+        "`elsewhere.org` is not a domain of this server",
+    );
+    check(
+        "[[listen]]\nkind = 'c2s'\naddress = '[::]:1'\ntls = 'off'\n",
+        "OTHER MACHINES",
+    );
+    check(
+        "[[listen]]\nkind = 'c2s'\naddress = '[::]:1'\ntls = 'optional'\n",
+        "in the clear",
+    );
+}
+
+#[test]
+fn overrides_beat_the_file() {
+    let text = "data = 'd'\n[log]\nlevel = 'warn'\nformat = 'json'\n[[domain]]\nname = 'a.org'\ncertificate = 'c'\nkey = 'k'\n";
+    let overrides = Overrides {
+        data: Some("elsewhere".into()),
+        domains: vec!["b.org".into(), "A.org".into(), "b.org".into(), String::new()],
+        listen: vec!["c2s=127.0.0.1:1".into(), "c2s-direct=[::1]:2".into()],
+        log_level: Some("debug".into()),
+        log_format: Some(LogFormat::Text),
+        config: None,
+    };
+    let config = load_text(text, overrides).expect("valid").config;
+    assert_eq!(config.data, PathBuf::from("elsewhere"));
+    assert_eq!(
+        config
+            .domain
+            .iter()
+            .map(|domain| domain.name.as_str())
+            .collect::<Vec<_>>(),
+        ["b.org", "a.org"]
+    );
+    assert!(
+        config.domain[1].certificate.is_some(),
+        "a domain of the file keeps its certificate"
+    );
+    assert_eq!(
+        config
+            .listen
+            .iter()
+            .map(|listen| listen.address.port())
+            .collect::<Vec<_>>(),
+        [1, 2]
+    );
+    assert_eq!(
+        (config.log.level.as_str(), config.log.format),
+        ("debug", LogFormat::Text)
+    );
+
+    let config = load_text(text, Overrides::default()).expect("valid").config;
+    assert!(config.data.ends_with("d") && config.data.is_absolute());
+    assert_eq!(
+        (config.log.level.as_str(), config.log.format),
+        ("warn", LogFormat::Json)
+    );
+}
+
+#[test]
+fn empty_words_override_nothing() {
+    let overrides = Overrides {
+        domains: vec![String::new()],
+        listen: vec![" ".into()],
+        ..Overrides::default()
+    };
+    let loaded = load_text("[[domain]]\nname = 'a.org'\n", overrides).expect("valid");
+    assert_eq!(loaded.config.domain[0].name.as_str(), "a.org");
+    assert_eq!(loaded.config.listen.len(), 2);
+}
+
+#[test]
+fn wrong_overrides_are_told_by_name() {
+    let check = |overrides: Overrides, expected: &str| {
+        let error = load_text("", overrides).expect_err("refused");
+        assert!(error.starts_with(expected), "{error}");
+    };
+    check(
+        Overrides {
+            domains: vec!["a b".into()],
+            ..Overrides::default()
+        },
+        "--domain or JACKDAW_DOMAIN: `a b`",
+    );
+    check(
+        Overrides {
+            listen: vec!["5222".into()],
+            ..Overrides::default()
+        },
+        "--listen or JACKDAW_LISTEN: `5222`",
+    );
+    check(
+        Overrides {
+            listen: vec!["s2s=[::]:1".into()],
+            ..Overrides::default()
+        },
+        "--listen or JACKDAW_LISTEN",
+    );
+    check(
+        Overrides {
+            log_level: Some("loud".into()),
+            ..Overrides::default()
+        },
+        "--log or JACKDAW_LOG: `loud`",
+    );
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there_and_one_in_the_data_folder_is_found() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data");
+    let named = Overrides {
+        config: Some(data.join("jackdaw.toml")),
+        ..Overrides::default()
+    };
+    let error = load(&named).expect_err("refused");
+    assert!(
+        error.0.starts_with("cannot read ") && error.0.contains("config example"),
+        "{error}"
+    );
+
+    let overrides = Overrides {
+        data: Some(data.clone()),
+        ..Overrides::default()
+    };
+    assert_eq!(load(&overrides).expect("the defaults").file, None);
+    std::fs::create_dir(&data).expect("made");
+    std::fs::write(data.join("jackdaw.toml"), "[limits]\nattributes = 7\n").expect("written");
+    let loaded = load(&overrides).expect("valid");
+    assert_eq!(loaded.file, Some(data.join("jackdaw.toml")));
+    assert_eq!(loaded.config.limits.attributes, 7);
+    assert_eq!(loaded.config.data, data);
+}

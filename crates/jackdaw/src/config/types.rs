@@ -1,0 +1,153 @@
+//! The values of the configuration that have a form of their own. Each refuses what it cannot use
+//! while the file is read, so that the error carries the line and column of the value.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use stanza::Jid;
+
+/// The address of an account: a bare JID with a local part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BareJid(pub Jid);
+
+impl<'de> Deserialize<'de> for BareJid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        accounts::address(&text).map(BareJid).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for BareJid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// The name of a domain, prepared as the domain of a JID (RFC 7622 section 3.2): compare it byte
+/// by byte.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DomainName(String);
+
+impl DomainName {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not the name of a domain");
+        let jid: Jid = text.parse().map_err(|_| wrong())?;
+        if jid.local().is_some() || jid.resource().is_some() {
+            return Err(wrong());
+        }
+        Ok(Self(jid.domain().to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DomainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for DomainName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for DomainName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Clients, TLS by STARTTLS (RFC 6120 section 5).
+    C2s,
+    /// Clients, TLS from the first byte (XEP-0368).
+    C2sDirect,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::C2s => "c2s",
+            Kind::C2sDirect => "c2s-direct",
+        }
+    }
+}
+
+/// Whether a listener encrypts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tls {
+    /// No login without TLS.
+    #[default]
+    Required,
+    /// TLS is offered; who declines it may log in in the clear, by SCRAM only.
+    Optional,
+    /// No TLS at all: for a proxy on the same machine.
+    Off,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Which events are logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels by part
+/// (`info,jackdaw_c2s=debug`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLevel(String);
+
+impl LogLevel {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        // A bare word that is no level would be taken for the name of a part, and log everything.
+        let words = text.split(',').map(str::trim).filter(|word| !word.contains(['=', '[']));
+        for word in words {
+            if !LEVELS.contains(&word.to_ascii_lowercase().as_str()) {
+                return Err(format!("`{word}` is not a log level; use one of {}", LEVELS.join(", ")));
+            }
+        }
+        match tracing_subscriber::EnvFilter::builder().parse(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(error) => Err(format!("`{text}` is not a log level: {error}")),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+impl Default for LogLevel {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for LogLevel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for LogLevel {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// The domain of a server without configuration.
+pub fn localhost() -> DomainName {
+    DomainName("localhost".to_owned())
+}

@@ -1,0 +1,340 @@
+//! `jackdaw serve`: the assembly of the server, from the configuration to the signal that stops it.
+//!
+//! Everything that can fail because of the configuration or the machine fails here, before
+//! anything listens, with one line that says what and where and what to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use c2s::tls::{Certificates, HostFiles, Kind as TlsKind, Reloaded};
+use c2s::{Listen, Listener, Port, Service};
+use module::{Host, Registry, Software};
+use router::Router;
+use session::{StreamConfig, TlsPolicy};
+use stanza::{Jid, StreamError};
+use store::{Batch, Column, Query, Shape, Store, Table, Value};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::accounts::{Accounts, Change};
+use crate::admin;
+use crate::certificate::{self, Certificate};
+use crate::config::{Config, Kind, Loaded, Tls};
+use crate::failure::{Failure, Why};
+use crate::{database, first_run};
+
+/// How often accounts that nobody uses are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// An account without sessions is forgotten by the memory after this many seconds.
+const IDLE_ACCOUNT_SECONDS: i64 = 300;
+/// Stanzas that wait for one account while it is being read from the store.
+const LOADING_STANZAS: usize = 1024;
+/// Of `limits.shutdown_seconds`, what is kept for closing the database.
+const CLOSING: Duration = Duration::from_millis(500);
+/// Longest request to subscribe that is kept as it came, in bytes; of a longer one the fact is.
+const REQUEST_BYTES: usize = 2048;
+
+/// Secrets that must survive a restart, by name.
+static SECRETS: Table = Table { name: "secrets", shape: Shape::KeyVal, columns: &[Column::blob("value")] };
+/// The key of the salts that are shown to users who do not exist.
+const SALT_SECRET: &str = "salt";
+
+/// Runs until the server is told to stop.
+pub fn run(loaded: Loaded) -> Result<(), Failure> {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    raise_open_files(&loaded.config);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::unavailable(format!("the threads of the server cannot start: {error}")))?;
+    runtime.block_on(serve(loaded))
+}
+
+/// Each connection is an open file, and many systems start a process with 1,024.
+fn raise_open_files(config: &Config) {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < config.limits.connections as u64 => tracing::warn!(
+            "this process may open {limit} files, so it can hold fewer connections than limits.connections = {}; \
+             raise the limit (systemd: LimitNOFILE=) or lower the key",
+            config.limits.connections
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be read"),
+    }
+}
+
+fn registry() -> Result<Registry, Failure> {
+    Registry::new(xeps::all()).map_err(|error| Failure::failed(format!("{error}; this is a defect of Jackdaw")))
+}
+
+/// The modules of the server, for `jackdaw docs xeps`.
+pub fn xeps_page() -> Result<String, Failure> {
+    Ok(crate::xeps_page::write(&registry()?))
+}
+
+async fn serve(loaded: Loaded) -> Result<(), Failure> {
+    let config = &loaded.config;
+    let registry = registry()?;
+    let mut tables: Vec<&'static Table> = router::TABLES.to_vec();
+    tables.push(&SECRETS);
+    tables.extend(registry.tables());
+    let store = database::open(config, &tables, store_sqlite::Options::default())?;
+    let made = certificate::of_all_domains(config)?;
+    let certificates = Arc::new(load_certificates(&made)?);
+    let secret = salt_secret(&*store)?;
+
+    let router = Router::new(router::Parts {
+        hosts: hosts(config),
+        registry,
+        store: Arc::clone(&store),
+        limits: router_limits(config),
+        clock: Box::new(Service::clock),
+    });
+    let service = Service::new(c2s::Parts { router: Arc::clone(&router), limits: connection_limits(config) });
+    let listeners = bind(config, &certificates, secret)?;
+
+    let hook = Arc::clone(&router);
+    let domains = config.domain.iter().map(|domain| domain.name.as_str().to_owned()).collect();
+    let accounts = Accounts::new(Arc::clone(&store), domains, Box::new(move |jid, change| changed(&hook, jid, change)));
+    // Only now: a password must not be made before it is certain to be shown.
+    let first = first_run::first_admin(&accounts, &loaded)?;
+    let socket = config.admin_socket();
+    let admin = tokio::spawn(admin::serve(admin::bind(&socket)?, Arc::new(accounts)));
+
+    let accepting: Vec<JoinHandle<()>> =
+        listeners.into_iter().map(|listener| tokio::spawn(listener.run(Arc::clone(&service)))).collect();
+    print!("{}", first_run::welcome(&loaded, &made, first.as_ref()));
+    drop(first);
+
+    until_told_to_stop(&certificates, &router).await?;
+
+    tracing::info!("stopping");
+    for task in accepting.iter().chain([&admin]) {
+        task.abort();
+    }
+    let left = service.shut_down(config.limits.shutdown().saturating_sub(CLOSING)).await;
+    if left > 0 {
+        tracing::warn!("{left} connections did not end in time and are cut");
+    }
+    // A socket that stays behind is replaced at the next start.
+    let _ = std::fs::remove_file(&socket);
+    let closing = spawn_blocking(move || store.close());
+    closing.await.map_err(|error| Failure::failed(format!("the database was not closed in order: {error}")))
+}
+
+/// Waits for SIGTERM or Ctrl-C, and does what is due meanwhile.
+async fn until_told_to_stop(certificates: &Arc<Certificates>, router: &Router) -> Result<(), Failure> {
+    let no_signals = |error| Failure::unavailable(format!("no signals can be received: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
+    let mut look = tokio::time::interval(c2s::tls::CHECK_EVERY);
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => reload(certificates, true).await,
+            _ = look.tick() => reload(certificates, false).await,
+            _ = sweep.tick() => router.sweep(Service::clock()),
+        }
+    }
+}
+
+/// Reads the certificates again: because somebody said so, or because a file has changed.
+async fn reload(certificates: &Arc<Certificates>, asked: bool) {
+    let certificates = Arc::clone(certificates);
+    let reloaded = spawn_blocking(move || (asked || certificates.changed()).then(|| certificates.reload())).await;
+    let Ok(Some(Reloaded { changed, failed, warnings })) = reloaded else { return };
+    for host in changed {
+        tracing::info!(host, "a certificate was read again");
+    }
+    for error in failed {
+        tracing::error!("{error}; the old certificate stays in force");
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn load_certificates(made: &[Certificate]) -> Result<Certificates, Failure> {
+    let files = made.iter().map(|made| HostFiles {
+        host: made.domain.clone(),
+        certificate: made.certificate.clone(),
+        key: made.key.clone(),
+    });
+    let (certificates, warnings) = Certificates::load(files.collect())
+        .map_err(|error| Failure::new(Why::Configuration, error.to_string()))?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(certificates)
+}
+
+fn bind(config: &Config, certificates: &Arc<Certificates>, secret: [u8; 32]) -> Result<Vec<Listener>, Failure> {
+    let starttls = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Starttls);
+    let direct = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Direct);
+    config
+        .listen
+        .iter()
+        .map(|listen| {
+            let (port, tls) = match listen.kind {
+                Kind::C2s => (Port::Starttls, &starttls),
+                Kind::C2sDirect => (Port::Direct, &direct),
+            };
+            let policy = match listen.tls {
+                Tls::Required => TlsPolicy::Required,
+                Tls::Optional => TlsPolicy::Optional,
+                Tls::Off => {
+                    tracing::warn!(
+                        "NOT ENCRYPTED: {} has tls = \"off\", so passwords and messages can be read on the way",
+                        listen.address
+                    );
+                    TlsPolicy::Off
+                }
+            };
+            let stream = Arc::new(stream_config(config, policy, secret));
+            let listen = Listen { port, address: listen.address, stream, tls: Some(Arc::clone(tls)) };
+            let address = listen.address;
+            Listener::bind(listen).map_err(|error| cannot_listen(address, &error))
+        })
+        .collect()
+}
+
+fn cannot_listen(address: std::net::SocketAddr, error: &std::io::Error) -> Failure {
+    let advice = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another program listens there; stop it or choose another port",
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)",
+        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address",
+        _ => "see [[listen]] in the configuration",
+    };
+    Failure::unavailable(format!("cannot listen on {address}: {error}; {advice}"))
+}
+
+fn stream_config(config: &Config, tls: TlsPolicy, secret: [u8; 32]) -> StreamConfig {
+    let limits = &config.limits;
+    let after_login = xmlstream::Limits {
+        bytes: limits.stanza_bytes,
+        elements: limits.stanza_elements,
+        depth: limits.stanza_depth,
+        attributes: limits.attributes,
+        namespaces: limits.namespaces,
+        name: limits.name_bytes,
+    };
+    let before_login = xmlstream::Limits {
+        bytes: limits.stanza_bytes_before_login,
+        elements: limits.stanza_elements_before_login,
+        ..after_login
+    };
+    StreamConfig {
+        tls,
+        before_login,
+        after_login,
+        login_attempts: u8::try_from(limits.login_attempts).unwrap_or(u8::MAX),
+        secret,
+        iterations: limits.password_iterations,
+        // `load` sees to it that there is a domain.
+        default_domain: config.domain.first().map_or_else(String::new, |domain| domain.name.as_str().to_owned()),
+    }
+}
+
+fn connection_limits(config: &Config) -> c2s::Limits {
+    let limits = &config.limits;
+    c2s::Limits {
+        connections: limits.connections,
+        before_login_per_address: limits.connections_before_login_per_address,
+        connections_per_second_per_address: limits.connections_per_second_per_address,
+        login_failures_per_address: limits.login_failures_per_minute_per_address,
+        login_failures_per_account: limits.login_failures_per_minute_per_account,
+        negotiation: limits.negotiation(),
+        keepalive: limits.keepalive(),
+        unacknowledged: limits.unacknowledged(),
+        read_bytes_per_second: limits.read_bytes_per_second,
+        read_burst_bytes: limits.read_burst_bytes,
+        outbox_bytes: limits.outbox_bytes,
+    }
+}
+
+fn router_limits(config: &Config) -> router::Limits {
+    let limits = &config.limits;
+    router::Limits {
+        sessions: limits.sessions_per_account,
+        roster: router::RosterLimits {
+            items: limits.roster_items,
+            groups_per_item: limits.roster_groups_per_item,
+            name_bytes: limits.roster_name_bytes,
+            group_bytes: limits.roster_name_bytes,
+            requests: limits.subscription_requests_waiting,
+            request_bytes: REQUEST_BYTES,
+        },
+        offline_messages: limits.offline_messages_per_account as u64,
+        subscription_requests: limits.subscription_requests_per_minute,
+        loading_stanzas: LOADING_STANZAS,
+        directed_presence: limits.directed_presences_per_session,
+        idle_account_seconds: IDLE_ACCOUNT_SECONDS,
+    }
+}
+
+fn hosts(config: &Config) -> Vec<Host> {
+    let admins: Vec<String> = config.admins.iter().map(|admin| admin.0.as_str().to_owned()).collect();
+    let started = Service::clock();
+    config
+        .domain
+        .iter()
+        .map(|domain| {
+            let contacts = &domain.contacts;
+            Host {
+                domain: domain.name.as_str().to_owned(),
+                admins: admins.clone(),
+                // The variables of XEP-0157 section 2, in order.
+                contacts: vec![
+                    ("abuse-addresses", contacts.abuse.clone()),
+                    ("admin-addresses", contacts.admin.clone()),
+                    ("feedback-addresses", contacts.feedback.clone()),
+                    ("sales-addresses", contacts.sales.clone()),
+                    ("security-addresses", contacts.security.clone()),
+                    ("status-addresses", contacts.status.clone()),
+                    ("support-addresses", contacts.support.clone()),
+                ],
+                software: Software { name: "Jackdaw", version: env!("CARGO_PKG_VERSION") },
+                started,
+            }
+        })
+        .collect()
+}
+
+/// Reads the key of the salts, or makes it at the first start.
+fn salt_secret(store: &dyn Store) -> Result<[u8; 32], Failure> {
+    let failed = |error: store::StoreError| Failure::unavailable(format!("the database cannot be used: {error}"));
+    let found = store.read_wait(Query::get(&SECRETS, SALT_SECRET, None)).and_then(store::Found::row).map_err(failed)?;
+    if let Some([Value::Blob(value)]) = found.as_deref()
+        && let Ok(secret) = <[u8; 32]>::try_from(&**value)
+    {
+        return Ok(secret);
+    }
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret)
+        .map_err(|error| Failure::unavailable(format!("the system gives no random numbers: {error}")))?;
+    let row = vec![Value::Blob(secret.to_vec().into_boxed_slice())];
+    store.write_wait(Batch::new().put(&SECRETS, SALT_SECRET, None, row)).map_err(failed)?;
+    Ok(secret)
+}
+
+/// What a change of an account means for those who are online (faults.md, row 62).
+fn changed(router: &Arc<Router>, jid: &Jid, change: Change) {
+    let end = |text: &'static str| router.expel(jid.as_str(), &StreamError::not_authorized().text(text));
+    match change {
+        Change::Added => {}
+        Change::PasswordChanged => end("the password was changed"),
+        Change::Disabled => end("the account was disabled"),
+        // Read anew when somebody logs in.
+        Change::Enabled => end("the account was enabled"),
+        Change::Removing => {
+            end("the account was removed");
+            router.tell_contacts_of_removal(jid);
+        }
+        Change::Removed => end("the account was removed"),
+    }
+}

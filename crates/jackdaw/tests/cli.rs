@@ -1,0 +1,368 @@
+//! The commands as a shell sees them, with the server stopped: exit codes, what is printed where, what is stored.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A folder with a configuration for example.org, and the program in it.
+struct World {
+    folder: tempfile::TempDir,
+}
+
+/// Few rounds of PBKDF2, so that the tests wait for the program and not for the arithmetic.
+const CONFIG: &str = "[[domain]]\nname = 'example.org'\n[limits]\npassword_iterations = 4096\n";
+
+struct Told {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("jackdaw.toml"), CONFIG).expect("written");
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jackdaw"));
+        command.args(arguments).current_dir(self.folder.path());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("JACKDAW_")) {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Told {
+        run(self.command(arguments), input)
+    }
+
+    /// Runs and compares exit code and whole standard output; gives the standard error output back.
+    #[track_caller]
+    fn check(&self, arguments: &[&str], input: &str, code: i32, out: &str) -> String {
+        let told = self.run(arguments, input);
+        assert_eq!(
+            (told.code, told.out.as_str()),
+            (code, out),
+            "{arguments:?}: {}",
+            told.err
+        );
+        if code != 0 && code != 2 {
+            assert!(
+                told.err
+                    .lines()
+                    .last()
+                    .is_some_and(|line| line.starts_with("jackdaw: ")),
+                "{}",
+                told.err
+            );
+        }
+        told.err
+    }
+
+    /// What `account list` prints, without the days.
+    fn list(&self) -> Vec<String> {
+        let told = self.run(&["account", "list"], "");
+        assert_eq!(told.code, 0, "{}", told.err);
+        let without_day = |line: &str| {
+            let words: Vec<&str> = line.split('\t').collect();
+            assert_eq!((words.len(), words[1].len()), (3, "2026-01-01".len()), "{line}");
+            format!("{} {}", words[0], words[2])
+        };
+        told.out.lines().map(without_day).collect()
+    }
+}
+
+fn run(mut command: Command, input: &str) -> Told {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut stdin = child.stdin.take().expect("it was piped");
+    // A program that fails early does not read all of it.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ends");
+    Told {
+        code: status.code().expect("no signal"),
+        out: String::from_utf8(stdout).expect("UTF-8"),
+        err: String::from_utf8(stderr).expect("UTF-8"),
+    }
+}
+
+#[test]
+fn an_account_from_add_to_remove() {
+    let world = World::new();
+    let juliet = "juliet@example.org";
+    assert_eq!(world.list(), Vec::<String>::new());
+    world.check(
+        &["account", "add", juliet, "--password-stdin"],
+        "secret\n",
+        0,
+        "juliet@example.org added\n",
+    );
+    assert_eq!(world.list(), ["juliet@example.org enabled"]);
+    let err = world.check(&["account", "add", juliet, "--password-stdin"], "secret\n", 1, "");
+    assert!(err.contains("exists already"), "{err}");
+    world.check(
+        &["account", "password", juliet, "--password-stdin"],
+        "other\n",
+        0,
+        "juliet@example.org has a new password\n",
+    );
+    world.check(&["account", "disable", juliet], "", 0, "juliet@example.org disabled\n");
+    assert_eq!(world.list(), ["juliet@example.org disabled"]);
+    world.check(&["account", "enable", juliet], "", 0, "juliet@example.org enabled\n");
+    assert_eq!(world.list(), ["juliet@example.org enabled"]);
+    world.check(&["account", "remove", juliet], "", 0, "juliet@example.org removed\n");
+    assert_eq!(world.list(), Vec::<String>::new());
+    for command in ["remove", "disable", "enable", "password"] {
+        let err = world.check(&["account", command, juliet], "", 1, "");
+        assert!(err.contains("there is no account juliet@example.org"), "{err}");
+    }
+}
+
+#[test]
+fn a_generated_password_is_all_of_the_standard_output() {
+    let world = World::new();
+    let told = world.run(&["account", "add", "romeo@example.org", "--admin"], "");
+    assert_eq!(told.code, 0, "{}", told.err);
+    let groups: Vec<usize> = told.out.trim_end().split('-').map(str::len).collect();
+    assert_eq!(groups, [6; 5], "{}", told.out);
+    assert_eq!(world.list(), ["romeo@example.org enabled,admin"]);
+
+    let again = world.run(&["account", "password", "romeo@example.org"], "");
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert_ne!(again.out, told.out);
+}
+
+#[test]
+fn passwords_are_never_stored() {
+    let world = World::new();
+    world.check(
+        &["account", "add", "a@example.org", "--password-stdin"],
+        "correct horse\n",
+        0,
+        "a@example.org added\n",
+    );
+    for entry in std::fs::read_dir(world.path("data")).expect("the data folder") {
+        let path = entry.expect("readable").path();
+        let content = std::fs::read(&path).expect("readable");
+        assert!(
+            !content.windows(13).any(|window| window == b"correct horse"),
+            "{}",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_an_account_is_refused() {
+    let world = World::new();
+    let add = |jid: &str, input: &str, code: i32, needle: &str| {
+        let err = world.check(&["account", "add", jid, "--password-stdin"], input, code, "");
+        assert!(err.contains(needle), "{err}");
+    };
+    add(
+        "a@elsewhere.org",
+        "secret\n",
+        1,
+        "`elsewhere.org` is not a domain of this server",
+    );
+    add("a@example.org/r", "secret\n", 2, "leave out what follows the `/`");
+    add("example.org", "secret\n", 2, "user@domain");
+    add("a@example.org", "", 1, "no password");
+    add("a@example.org", "a\u{7}b\n", 1, "choose another");
+    assert_eq!(world.list(), Vec::<String>::new());
+}
+
+#[test]
+fn an_import_adds_what_it_can() {
+    let world = World::new();
+    world.check(
+        &["account", "add", "b@example.org", "--password-stdin"],
+        "x\n",
+        0,
+        "b@example.org added\n",
+    );
+    let lines = "a@example.org\tsecret\n\nb@example.org\tsecret\r\nC@example.org\ta\ttab\n";
+    let err = world.check(&["account", "import", "-"], lines, 1, "");
+    assert!(
+        err.contains("standard input:4: "),
+        "a TAB is no character of a password: {err}"
+    );
+    assert!(
+        err.contains("1 accounts added, 1 existed already, 1 lines were wrong"),
+        "{err}"
+    );
+    assert_eq!(world.list(), ["a@example.org enabled", "b@example.org enabled"]);
+
+    let many: String = (0..600)
+        .map(|n| format!("user{n:03}@example.org\tsecret{n}\n"))
+        .collect();
+    std::fs::write(world.path("many"), many).expect("written");
+    let err = world.check(&["account", "import", "many"], "", 0, "");
+    assert!(
+        err.contains("600 accounts added, 0 existed already, 0 lines were wrong"),
+        "{err}"
+    );
+    assert_eq!(world.list().len(), 602);
+    assert_eq!(world.list()[2], "user000@example.org enabled");
+
+    let err = world.check(
+        &["account", "import", "-"],
+        "no tab\na@example.org/r\tx\nz@elsewhere.org\tx\n",
+        1,
+        "",
+    );
+    assert!(
+        err.contains("standard input:1: no TAB") && err.contains("standard input:2: "),
+        "{err}"
+    );
+    let err = world.check(&["account", "import", "-"], &"x".repeat(100_000), 1, "");
+    assert!(err.contains("standard input:1: longer than"), "{err}");
+    world.check(&["account", "import", "absent"], "", 4, "");
+}
+
+#[test]
+fn a_list_can_be_of_one_domain() {
+    let world = World::new();
+    std::fs::write(
+        world.path("two.toml"),
+        "[[domain]]\nname = 'a.org'\n[[domain]]\nname = 'b.org'\n",
+    )
+    .expect("written");
+    world.check(
+        &["--config", "two.toml", "account", "import", "-"],
+        "x@a.org\ts\nx@b.org\ts\n",
+        0,
+        "",
+    );
+    let told = world.run(&["--config", "two.toml", "account", "list", "--domain", "b.org"], "");
+    assert!(
+        told.out.starts_with("x@b.org\t") && told.out.lines().count() == 1,
+        "{}",
+        told.out
+    );
+}
+
+#[test]
+fn the_configuration_can_be_shown_and_checked() {
+    let world = World::new();
+    world.check(
+        &["config", "check"],
+        "",
+        0,
+        "jackdaw.toml can be used: 1 domain, 2 listeners\n",
+    );
+    let example = world.run(&["config", "example"], "");
+    assert_eq!(example.code, 0);
+    std::fs::write(world.path("example.toml"), &example.out).expect("written");
+    world.check(
+        &["config", "check", "--config", "example.toml"],
+        "",
+        0,
+        "example.toml can be used: 1 domain, 2 listeners\n",
+    );
+
+    std::fs::write(world.path("wrong.toml"), "[limits]\ncolour = 1\n").expect("written");
+    for arguments in [["config", "check"], ["account", "list"]] {
+        let err = world.check(&[&["--config", "wrong.toml"], &arguments[..]].concat(), "", 3, "");
+        assert!(
+            err.starts_with("jackdaw: wrong.toml:2:1: unknown key `colour` in [limits]; "),
+            "{err}"
+        );
+        assert_eq!(err.lines().count(), 1, "{err}");
+    }
+    world.check(&["--config", "absent.toml", "config", "check"], "", 3, "");
+    std::fs::write(
+        world.path("files.toml"),
+        "[[domain]]\nname='a.org'\ncertificate='a'\nkey='b'\n",
+    )
+    .expect("written");
+    let err = world.check(&["--config", "files.toml", "config", "check"], "", 3, "");
+    assert!(err.contains("the files of `a.org`: a: "), "{err}");
+    assert!(
+        !world.path("data").exists(),
+        "to look at the configuration makes nothing"
+    );
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file() {
+    let world = World::new();
+    std::fs::write(
+        world.path("other.toml"),
+        "data = 'filedata'\n[[domain]]\nname = 'file.org'\n",
+    )
+    .expect("written");
+    let add = |flags: &[&str], environment: &[(&str, &str)], jid: &str, code: i32, made: &str| {
+        let mut command = world.command(&[flags, &["account", "add", jid]].concat());
+        command.envs(environment.iter().copied());
+        let told = run(command, "");
+        assert_eq!(told.code, code, "{flags:?} {environment:?}: {}", told.err);
+        assert!(world.path(made).exists(), "{flags:?} {environment:?}");
+    };
+    let config = [("JACKDAW_CONFIG", "other.toml")];
+    let data = [config[0], ("JACKDAW_DATA", "envdata")];
+    let domain = [data[0], data[1], ("JACKDAW_DOMAIN", "env.org,env2.org")];
+    let empty = [data[0], ("JACKDAW_DATA", ""), ("JACKDAW_DOMAIN", "")];
+    add(&[], &config, "a@file.org", 0, "filedata");
+    add(&[], &data, "a@file.org", 0, "envdata");
+    add(&["--data", "flagdata"], &data, "a@file.org", 0, "flagdata");
+    add(&[], &domain, "a@env2.org", 0, "envdata");
+    add(&[], &domain, "b@file.org", 1, "envdata");
+    add(&["--domain", "flag.org"], &domain, "a@flag.org", 0, "envdata");
+    add(
+        &["--domain", "flag.org", "flag2.org"],
+        &domain,
+        "a@flag2.org",
+        0,
+        "envdata",
+    );
+    add(&["--domain", "flag.org"], &domain, "b@env.org", 1, "envdata");
+    add(&[], &empty, "empty@file.org", 0, "filedata");
+    add(&["--config", "jackdaw.toml"], &config, "a@example.org", 0, "data");
+}
+
+#[test]
+fn wrong_usage_is_2_and_the_version_is_told() {
+    let world = World::new();
+    world.check(&["explode"], "", 2, "");
+    world.check(&["account"], "", 2, "");
+    world.check(&["account", "list", "--domain", "a@b"], "", 2, "");
+    world.check(
+        &["--version"],
+        "",
+        0,
+        &format!("jackdaw {}\n", env!("CARGO_PKG_VERSION")),
+    );
+    let help = world.run(&["--help"], "");
+    assert!(help.code == 0 && help.out.contains("Exit codes: 0 "), "{}", help.out);
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_used_is_4() {
+    let world = World::new();
+    std::fs::write(world.path("file"), "").expect("written");
+    let err = world.check(&["--data", "file", "account", "list"], "", 4, "");
+    assert!(err.contains("file"), "{err}");
+    std::fs::create_dir(world.path("data")).expect("made");
+    std::fs::write(
+        database(world.folder.path()),
+        "this is no database, and long enough to tell",
+    )
+    .expect("written");
+    let err = world.check(&["account", "list"], "", 4, "");
+    assert!(err.contains("not a database"), "{err}");
+}
+
+fn database(folder: &Path) -> PathBuf {
+    folder.join("data").join("jackdaw.sqlite")
+}

@@ -1,0 +1,264 @@
+//! All modules together: who answers what, and what follows from it for discovery.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+
+use stanza::StanzaError;
+use store::Table;
+
+use crate::{Access, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Stage, StreamFeature, Xep};
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// The served domain.
+    Server,
+    /// A bare JID of the domain.
+    Account,
+}
+
+/// A declaration that cannot stand. Only ever seen by a developer: the server refuses to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegistryError {
+    TwoHandlers { name: &'static str, namespace: &'static str, modules: (&'static str, &'static str) },
+    TwoModules(&'static str),
+    FilterCycle(Vec<&'static str>),
+}
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RegistryError::TwoHandlers { name, namespace, modules: (a, b) } => {
+                write!(f, "modules {a} and {b} both answer <{name} xmlns='{namespace}'/>")
+            }
+            RegistryError::TwoModules(name) => write!(f, "two modules are called {name}"),
+            RegistryError::FilterCycle(names) => write!(f, "filters wait for each other: {}", names.join(", ")),
+        }
+    }
+}
+
+impl std::error::Error for RegistryError {}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    access: Access,
+    handle: Handle,
+    module: &'static str,
+}
+
+type Key = (Target, Method, &'static str, &'static str);
+
+/// Built once at start from all modules; immutable afterwards.
+pub struct Registry {
+    handlers: HashMap<Key, Entry>,
+    /// Namespaces of which at least one element is understood.
+    known: HashSet<&'static str>,
+    features: BTreeMap<Target, BTreeSet<&'static str>>,
+    identities: BTreeMap<Target, BTreeSet<Identity>>,
+    forms: Vec<(Target, MakeForm)>,
+    outgoing: Vec<Filter>,
+    incoming: Vec<Filter>,
+    stream_features: Vec<StreamFeature>,
+    tables: Vec<&'static Table>,
+    xeps: Vec<(Xep, &'static str)>,
+}
+
+impl Registry {
+    pub fn new(modules: Vec<Module>) -> Result<Registry, RegistryError> {
+        let mut registry = Registry {
+            handlers: HashMap::new(),
+            known: HashSet::new(),
+            features: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            forms: Vec::new(),
+            outgoing: Vec::new(),
+            incoming: Vec::new(),
+            stream_features: Vec::new(),
+            tables: Vec::new(),
+            xeps: Vec::new(),
+        };
+        let mut names = HashSet::new();
+        let mut filters = Vec::new();
+        for module in modules {
+            if !names.insert(module.name) {
+                return Err(RegistryError::TwoModules(module.name));
+            }
+            for handler in &module.handlers {
+                let key = (handler.target, handler.method, handler.namespace, handler.name);
+                let entry = Entry { access: handler.access, handle: handler.handle, module: module.name };
+                registry.known.insert(handler.namespace);
+                if let Some(other) = registry.handlers.insert(key, entry) {
+                    return Err(RegistryError::TwoHandlers {
+                        name: handler.name,
+                        namespace: handler.namespace,
+                        modules: (other.module, module.name),
+                    });
+                }
+            }
+            for (target, var) in module.features {
+                registry.features.entry(target).or_default().insert(var);
+            }
+            for (target, identity) in module.identities {
+                registry.identities.entry(target).or_default().insert(identity);
+            }
+            filters.extend(module.filters);
+            registry.forms.extend(module.forms);
+            registry.stream_features.extend(module.stream_features);
+            registry.tables.extend(module.tables);
+            registry.xeps.extend(module.xeps.into_iter().map(|xep| (xep, module.name)));
+        }
+        registry.xeps.sort_by_key(|(xep, name)| (xep.number, *name));
+        let (outgoing, incoming) = filters.into_iter().partition(|filter| filter.stage == Stage::Outgoing);
+        registry.outgoing = in_order(outgoing)?;
+        registry.incoming = in_order(incoming)?;
+        Ok(registry)
+    }
+
+    /// Who answers this request. The error is for an element that nobody understands: a known
+    /// namespace gets `feature-not-implemented`, an unknown one `service-unavailable`
+    /// (RFC 6120 sections 8.3.3.3 and 8.3.3.19).
+    pub fn handler(
+        &self,
+        target: Target,
+        method: Method,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(Access, Handle), StanzaError> {
+        match get(&self.handlers, &(target, method, namespace, name)) {
+            Some(entry) => Ok((entry.access, entry.handle)),
+            None if self.known.contains(namespace) && target == Target::Server => {
+                Err(StanzaError::feature_not_implemented())
+            }
+            None => Err(StanzaError::service_unavailable()),
+        }
+    }
+
+    /// True where at least one element of the namespace is understood.
+    pub fn knows(&self, namespace: &str) -> bool {
+        self.known.contains(namespace)
+    }
+
+    /// Feature variables in order (XEP-0030 section 3.1).
+    pub fn features(&self, target: Target) -> impl Iterator<Item = &'static str> + '_ {
+        self.features.get(&target).into_iter().flatten().copied()
+    }
+
+    /// Identities in order.
+    pub fn identities(&self, target: Target) -> impl Iterator<Item = Identity> + '_ {
+        self.identities.get(&target).into_iter().flatten().copied()
+    }
+
+    /// Data forms that extend disco#info (XEP-0128).
+    pub fn forms<'a>(&'a self, target: Target, host: &'a Host) -> impl Iterator<Item = Form> + 'a {
+        self.forms.iter().filter(move |(t, _)| *t == target).filter_map(move |(_, form)| form(host))
+    }
+
+    /// Filters of a stage, each after those it names.
+    pub fn filters(&self, stage: Stage) -> &[Filter] {
+        match stage {
+            Stage::Outgoing => &self.outgoing,
+            Stage::Incoming => &self.incoming,
+        }
+    }
+
+    /// The stream features offered after authentication, as XML.
+    pub fn stream_features(&self, host: &Host) -> String {
+        self.stream_features.iter().map(|write| write(host, self)).collect()
+    }
+
+    /// Tables of all modules, for the driver of the store.
+    pub fn tables(&self) -> &[&'static Table] {
+        &self.tables
+    }
+
+    /// Specifications by number, each with the module that implements it.
+    pub fn xeps(&self) -> &[(Xep, &'static str)] {
+        &self.xeps
+    }
+}
+
+/// `HashMap<(…, &'static str), _>` may be asked with shorter-lived text: the map is covariant in
+/// its key, so a shared reference to it coerces to one keyed by the shorter lifetime.
+fn get<'m, 't>(
+    map: &'m HashMap<(Target, Method, &'t str, &'t str), Entry>,
+    key: &(Target, Method, &'t str, &'t str),
+) -> Option<&'m Entry> {
+    map.get(key)
+}
+
+/// Kahn's algorithm, ties broken by name so that the order does not depend on the list of modules.
+fn in_order(mut filters: Vec<Filter>) -> Result<Vec<Filter>, RegistryError> {
+    filters.sort_by_key(|filter| filter.name);
+    let mut done: Vec<Filter> = Vec::with_capacity(filters.len());
+    while !filters.is_empty() {
+        let waits = |filter: &Filter| filter.after.iter().any(|name| filters.iter().any(|other| other.name == *name));
+        let Some(next) = filters.iter().position(|filter| !waits(filter)) else {
+            return Err(RegistryError::FilterCycle(filters.iter().map(|filter| filter.name).collect()));
+        };
+        done.push(filters.remove(next));
+    }
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Answer, Ask, Passing, Verdict};
+
+    fn yes(_: &mut Ask<'_>) -> Answer {
+        Answer::Result(String::new())
+    }
+
+    fn pass(_: &mut Passing<'_, '_>) -> Verdict {
+        Verdict::Pass
+    }
+
+    fn filter(name: &'static str, after: &'static [&'static str]) -> Filter {
+        Filter { stage: Stage::Incoming, name, after, run: pass }
+    }
+
+    #[test]
+    fn a_request_finds_its_handler_and_others_the_right_error() {
+        let ping = Module::new("ping").server_iq(Method::Get, "ping", "urn:xmpp:ping", yes);
+        let registry = Registry::new(vec![ping]).expect("one module");
+        let find = |target, method, namespace: &str, name: &str| {
+            let (namespace, name) = (namespace.to_owned(), name.to_owned());
+            registry.handler(target, method, &namespace, &name).map(|(access, _)| access)
+        };
+        assert_eq!(find(Target::Server, Method::Get, "urn:xmpp:ping", "ping"), Ok(Access::Anyone));
+        assert_eq!(
+            find(Target::Server, Method::Get, "urn:xmpp:ping", "pong"),
+            Err(StanzaError::feature_not_implemented())
+        );
+        assert_eq!(
+            find(Target::Account, Method::Get, "urn:xmpp:ping", "ping"),
+            Err(StanzaError::service_unavailable())
+        );
+        assert_eq!(find(Target::Server, Method::Get, "urn:x", "ping"), Err(StanzaError::service_unavailable()));
+    }
+
+    #[test]
+    fn two_answers_to_one_request_are_refused() {
+        let a = Module::new("a").server_iq(Method::Get, "x", "urn:x", yes);
+        let b = Module::new("b").server_iq(Method::Get, "x", "urn:x", yes);
+        let error = Registry::new(vec![a, b]).err();
+        let modules = ("a", "b");
+        assert_eq!(error, Some(RegistryError::TwoHandlers { name: "x", namespace: "urn:x", modules }));
+    }
+
+    #[test]
+    fn filters_run_after_what_they_name() {
+        let names = |filters: Vec<Filter>| {
+            in_order(filters).map(|filters| filters.iter().map(|filter| filter.name).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            names(vec![filter("carbons", &["mam"]), filter("blocking", &[]), filter("mam", &["blocking"])]),
+            Ok(vec!["blocking", "mam", "carbons"])
+        );
+        assert_eq!(names(vec![filter("a", &["gone"])]), Ok(vec!["a"]));
+        assert_eq!(
+            names(vec![filter("a", &["b"]), filter("b", &["a"])]),
+            Err(RegistryError::FilterCycle(vec!["a", "b"]))
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! An account while somebody uses it: what its owner knows and decides with.
+//!
+//! Plain data. It exists in memory from the first input that concerns it (loaded from the store)
+//! until it has been idle for a while; the rules that act on it are in `outgoing`, `delivery`,
+//! `broadcast`, `subscription` and `iq`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use module::{AccountView, Device, LastActivity, Relation};
+use offline::Backlog;
+use presence::Roster;
+use stanza::{Jid, JidRef, Rendered};
+
+use crate::Outbox;
+
+/// A bound resource (RFC 6120 section 7): "connected" until it sends presence, then "available".
+pub(crate) struct Session {
+    pub(crate) id: u64,
+    pub(crate) resource: Box<str>,
+    pub(crate) outbox: Arc<Outbox>,
+    /// The last presence it broadcast; None while it is not available.
+    pub(crate) presence: Option<Arc<Rendered>>,
+    pub(crate) priority: i8,
+    /// Asked for the roster, so it gets roster pushes (RFC 6121 section 2.1.6).
+    pub(crate) interested: bool,
+    /// Who got directed presence from it and is to hear when it goes (RFC 6121 section 4.6.3).
+    pub(crate) directed: Option<Box<BTreeSet<Box<str>>>>,
+    /// Subscription requests sent in the current minute.
+    pub(crate) requests: (i64, u32),
+}
+
+impl Session {
+    pub(crate) fn is_available(&self) -> bool {
+        self.presence.is_some()
+    }
+
+    /// May be given messages for the bare JID (RFC 6121 section 8.5.2.1.1).
+    pub(crate) fn takes_messages(&self) -> bool {
+        self.is_available() && self.priority >= 0
+    }
+
+    pub(crate) fn has_directed_presence_to(&self, jid: JidRef<'_>) -> bool {
+        self.directed
+            .as_ref()
+            .is_some_and(|directed| directed.contains(jid.as_str()) || directed.contains(jid.bare_str()))
+    }
+}
+
+pub(crate) struct Account {
+    pub(crate) jid: Jid,
+    /// Nobody may log in; messages are kept for the day on which it is enabled again.
+    pub(crate) disabled: bool,
+    pub(crate) roster: Roster,
+    /// In the order in which they were bound.
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) backlog: Backlog,
+    pub(crate) last: Option<Box<LastActivity>>,
+    /// Unix second of the last input; an account without sessions is forgotten after a while.
+    pub(crate) touched: i64,
+}
+
+impl Account {
+    pub(crate) fn session(&self, id: u64) -> Option<&Session> {
+        self.sessions.iter().find(|session| session.id == id)
+    }
+
+    pub(crate) fn session_mut(&mut self, id: u64) -> Option<&mut Session> {
+        self.sessions.iter_mut().find(|session| session.id == id)
+    }
+
+    pub(crate) fn resource(&self, resource: &str) -> Option<&Session> {
+        self.sessions.iter().find(|session| &*session.resource == resource)
+    }
+
+    /// What `other` is to this account; the base of every authorisation.
+    pub(crate) fn relation(&self, other: JidRef<'_>) -> Relation {
+        if other.bare_str() == self.jid.as_str() {
+            Relation::Owner
+        } else if self.roster.get(other.bare_str()).is_some_and(|item| item.state.subscription.from()) {
+            Relation::Subscriber
+        } else {
+            Relation::Stranger
+        }
+    }
+
+    /// The full JID of one of its sessions, as text.
+    pub(crate) fn full(&self, session: &Session) -> String {
+        format!("{}/{}", self.jid.as_str(), session.resource)
+    }
+}
+
+impl AccountView for Account {
+    fn devices(&self) -> Vec<Device> {
+        let available = self.sessions.iter().filter(|session| session.is_available());
+        available.map(|s| Device { resource: s.resource.to_string(), priority: s.priority }).collect()
+    }
+
+    fn last_activity(&self) -> Option<LastActivity> {
+        self.last.as_deref().cloned()
+    }
+}

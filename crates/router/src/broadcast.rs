@@ -1,0 +1,315 @@
+//! Presence of an account's own resources: broadcast, probes, directed (RFC 6121 section 4).
+
+use std::sync::Arc;
+
+use module::{LastActivity, Now, Relation};
+use presence::{Presence, write_request};
+use stanza::{Edits, JidRef, PresenceType, Rendered, Stanza, StanzaError, StreamError};
+use store::Batch;
+
+use crate::account::Account;
+use crate::durable::After;
+use crate::load::{LAST_ACTIVITY, last_activity_row};
+use crate::sessions::escaped;
+use crate::turn::Work;
+use crate::{Bound, Event, Router, Turn};
+
+/// Bytes of the status that is kept as "last activity".
+const LAST_STATUS_BYTES: usize = 1024;
+
+impl Router {
+    /// Sections 4.2 and 4.4.
+    pub(crate) fn broadcast_available(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
+        let own = bound.jid.to_bare();
+        let Some(priority) = priority(stanza) else {
+            // RFC 6121 section 4.7.2.3: an integer between -128 and +127.
+            let error = StanzaError::bad_request().text("a priority is a number from -128 to 127");
+            return self.bounce(stanza, bound.jid.as_ref(), own.as_ref(), &error, turn);
+        };
+        let presence = Arc::new(Rendered::of(stanza, bound.jid.as_str(), &Edits::default()));
+        self.with(own.as_str(), |account| {
+            let Some(session) = account.session_mut(bound.id) else { return };
+            let initial = session.presence.is_none();
+            session.presence = Some(Arc::clone(&presence));
+            session.priority = priority;
+            // What the account's other resources are to see, and see.
+            for other in account.sessions.iter().filter(|session| session.is_available()) {
+                let to = account.full(other);
+                other.outbox.push(turn, |out| presence.write(Some(&to), out));
+                if initial
+                    && other.id != bound.id
+                    && let Some(theirs) = &other.presence
+                {
+                    bound.outbox.push(turn, |out| theirs.write(Some(bound.jid.as_str()), out));
+                }
+            }
+            self.tell_subscribers(account, &presence, bound.jid.as_ref(), turn);
+            if initial {
+                for item in account.roster.subscriptions() {
+                    turn.queue.push_back(Work::Probe { from: bound.jid.clone(), to: item.jid.clone() });
+                }
+                // Section 3.1.3, rule 4: requests are delivered again until they are answered.
+                for item in account.roster.requests() {
+                    bound.outbox.push(turn, |out| write_request(item, own.as_str(), out));
+                }
+            }
+            if priority >= 0 {
+                let step = account.backlog.start(bound.id);
+                self.replay(account, step, turn);
+            }
+        });
+        let _ = now;
+    }
+
+    /// Section 4.5, where the client says so itself.
+    pub(crate) fn broadcast_unavailable(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
+        let presence = Arc::new(Rendered::of(stanza, bound.jid.as_str(), &Edits::default()));
+        let status = stanza.children().find(|child| child.name() == "status").map(|child| child.text().into_owned());
+        self.with(bound.jid.bare_str(), |account| {
+            // "as well as to the resource that generated it" (section 4.5.2).
+            bound.outbox.push(turn, |out| presence.write(Some(bound.jid.as_str()), out));
+            self.become_unavailable(now, account, bound.id, &presence, status.unwrap_or_default(), turn);
+            let op = account.backlog.ended(bound.jid.bare_str(), bound.id, false);
+            debug_assert!(op.is_none(), "only a clean end of the stream forgets what was sent");
+        });
+    }
+
+    /// The stream is gone: the session ends, and everyone who saw it hears so.
+    pub(crate) fn leave(&self, now: Now, account: &mut Account, id: u64, clean: bool, turn: &mut Turn) {
+        let Some(session) = account.session(id) else { return };
+        let from = escaped(&account.full(session));
+        let presence = Arc::new(Rendered::from_text(format!("<presence from='{from}' type='unavailable'/>")));
+        self.become_unavailable(now, account, id, &presence, String::new(), turn);
+        let owner = account.jid.as_str().to_owned();
+        if let Some(op) = account.backlog.ended(&owner, id, clean) {
+            self.write(&owner, Batch { ops: vec![op] }, Vec::new(), Box::new(|_| Vec::new()));
+        }
+        account.sessions.retain(|session| session.id != id);
+        if account.sessions.is_empty() {
+            account.sessions = Vec::new();
+        }
+        // What waits goes to another resource that may have it.
+        let heir = account.sessions.iter().find(|session| session.takes_messages()).map(|session| session.id);
+        if let Some(heir) = heir {
+            let step = account.backlog.start(heir);
+            self.replay(account, step, turn);
+        }
+    }
+
+    fn become_unavailable(
+        &self,
+        now: Now,
+        account: &mut Account,
+        id: u64,
+        presence: &Arc<Rendered>,
+        status: String,
+        turn: &mut Turn,
+    ) {
+        let Some(session) = account.session_mut(id) else { return };
+        let was_available = session.presence.take().is_some();
+        let directed = session.directed.take();
+        let resource = session.resource.clone();
+        let Ok(from) = account.jid.with_resource(&resource) else { return };
+        // Section 4.6.3, rule 2: also those who only got directed presence.
+        if let Some(directed) = directed {
+            let strangers = directed.iter().filter(|jid| {
+                let bare = jid.split_once('/').map_or(&***jid, |(bare, _)| bare);
+                !(was_available && account.roster.state(bare).subscription.from())
+            });
+            for to in strangers {
+                turn.letter(presence.text_with(Some(to)));
+            }
+        }
+        if !was_available {
+            return;
+        }
+        for other in account.sessions.iter().filter(|session| session.is_available()) {
+            let to = account.full(other);
+            other.outbox.push(turn, |out| presence.write(Some(&to), out));
+        }
+        self.tell_subscribers(account, presence, from.as_ref(), turn);
+        if !account.sessions.iter().any(|session| session.is_available()) {
+            let mut status = status;
+            if status.len() > LAST_STATUS_BYTES {
+                let end = status.floor_char_boundary(LAST_STATUS_BYTES);
+                status.truncate(end);
+            }
+            let last = LastActivity { at: now.seconds(), status };
+            let batch = Batch::new().put(&LAST_ACTIVITY, account.jid.as_str(), None, last_activity_row(&last));
+            account.last = Some(Box::new(last));
+            self.write(account.jid.as_str(), batch, Vec::new(), Box::new(|_| Vec::new()));
+        }
+    }
+
+    /// To all contacts that see the account's presence ("from", "both").
+    fn tell_subscribers(&self, account: &Account, presence: &Arc<Rendered>, from: JidRef<'_>, turn: &mut Turn) {
+        let to: Vec<Box<str>> = account.roster.subscribers().map(|item| item.jid.clone()).collect();
+        if !to.is_empty() {
+            turn.queue.push_back(Work::Fanout { presence: Arc::clone(presence), from: from.to_owned(), to });
+        }
+    }
+
+    /// One presence for many contacts: a start tag each over one payload. Contacts who are not in
+    /// memory have no available resource, so nobody has to be loaded for it.
+    pub(crate) fn fan_out(&self, presence: &Rendered, from: JidRef<'_>, to: &[Box<str>], turn: &mut Turn) {
+        let _ = from;
+        for contact in to {
+            self.with(contact, |account| {
+                for session in account.sessions.iter().filter(|session| session.is_available()) {
+                    session.outbox.push(turn, |out| presence.write(Some(contact), out));
+                }
+            });
+        }
+    }
+
+    /// A resource has become available and learns of a contact on this server. Section 4.3.1: no
+    /// probe needs to be sent for it. A contact who is offline is not read from the store for
+    /// this (section 4.3.2, rule 3: not mandatory).
+    pub(crate) fn probe_for_session(&self, from: JidRef<'_>, contact: &str, turn: &mut Turn) {
+        let mut letters = Vec::new();
+        self.with(contact, |account| {
+            if account.relation(from) != Relation::Subscriber {
+                return;
+            }
+            for session in &account.sessions {
+                if let Some(presence) = &session.presence {
+                    letters.push(presence.text_with(Some(from.as_str())));
+                }
+            }
+        });
+        for text in letters {
+            turn.letter(text);
+        }
+    }
+
+    /// Section 4.3.2: a probe at the contact's owner.
+    pub(crate) fn probe(
+        &self,
+        account: &mut Account,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let relation = account.relation(from);
+        if relation == Relation::Stranger {
+            // Section 4.6.6: directed presence authorises for that resource, and for mere presence.
+            let shown = to.resource().and_then(|resource| account.resource(resource));
+            if let Some(session) = shown.filter(|session| session.has_directed_presence_to(from)) {
+                let (me, to) = (escaped(&account.full(session)), escaped(from.as_str()));
+                return turn.letter(format!("<presence from='{me}' to='{to}'/>"));
+            }
+            return self.refuse_probe(stanza, from, to, turn);
+        }
+        let mut answered = false;
+        for session in &account.sessions {
+            let Some(presence) = &session.presence else { continue };
+            match to.resource() {
+                None => turn.letter(presence.text_with(Some(from.as_str()))),
+                Some(resource) if *resource == *session.resource => {
+                    // Only that it is there, no details.
+                    let (me, to) = (escaped(&account.full(session)), escaped(from.as_str()));
+                    turn.letter(format!("<presence from='{me}' to='{to}'/>"));
+                }
+                Some(_) => continue,
+            }
+            answered = true;
+        }
+        if !answered {
+            let (me, to) = (escaped(account.jid.as_str()), escaped(from.as_str()));
+            let delay = match &account.last {
+                Some(last) => format!(
+                    "<delay xmlns='{}' from='{me}' stamp='{}'/>",
+                    stanza::ns::DELAY,
+                    Now(last.at * 1000).stamp()
+                ),
+                None => String::new(),
+            };
+            let id = mirrored_id(stanza);
+            turn.letter(format!("<presence from='{me}' to='{to}'{id} type='unavailable'>{delay}</presence>"));
+        }
+    }
+
+    /// The answer to who may not see the presence, and to a probe of nobody: the same.
+    pub(crate) fn refuse_probe(&self, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
+        let (me, to) = (escaped(to.bare_str()), escaped(from.as_str()));
+        let id = mirrored_id(stanza);
+        turn.letter(format!("<presence from='{me}' to='{to}'{id} type='unsubscribed'/>"));
+    }
+
+    /// Remembers to whom directed presence went (section 4.6.3). False where it would be too many.
+    pub(crate) fn note_directed(&self, bound: &Bound, kind: PresenceType, to: JidRef<'_>) -> bool {
+        let noted = self.with(bound.jid.bare_str(), |account| {
+            let limit = self.limits.directed_presence;
+            let Some(session) = account.session_mut(bound.id) else { return true };
+            match kind {
+                PresenceType::Unavailable => {
+                    if let Some(directed) = &mut session.directed {
+                        directed.remove(to.as_str());
+                        if directed.is_empty() {
+                            session.directed = None;
+                        }
+                    }
+                    true
+                }
+                _ => {
+                    let directed = session.directed.get_or_insert_default();
+                    if directed.len() >= limit && !directed.contains(to.as_str()) {
+                        return false;
+                    }
+                    directed.insert(to.as_str().into());
+                    true
+                }
+            }
+        });
+        noted.unwrap_or(true)
+    }
+
+    /// What a change of a subscription sends to the contact along with it.
+    pub(crate) fn presence_to_contact(&self, account: &Account, what: Presence, contact: &str) -> Vec<After> {
+        let available = account.sessions.iter().filter(|session| session.is_available());
+        match what {
+            Presence::Nothing => Vec::new(),
+            Presence::Available => available
+                .filter_map(|session| session.presence.as_ref())
+                .map(|presence| After::letter(presence.text_with(Some(contact))))
+                .collect(),
+            Presence::Unavailable => available
+                .map(|session| {
+                    let (from, to) = (escaped(&account.full(session)), escaped(contact));
+                    After::letter(format!("<presence from='{from}' to='{to}' type='unavailable'/>"))
+                })
+                .collect(),
+        }
+    }
+
+    /// Ends every stream of the process (shutdown); the connections do the rest.
+    pub fn end_all(&self, error: &StreamError) {
+        let mut turn = Turn::default();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for slot in shard.iter() {
+                if let crate::shard::State::Ready(account) = &slot.state {
+                    for session in &account.sessions {
+                        session.outbox.tell(&mut turn, Event::End(error.clone()));
+                    }
+                }
+            }
+        }
+        turn.finish();
+    }
+}
+
+/// Section 4.3.2.1: an answer that carries no presence of the contact mirrors the probe's id.
+fn mirrored_id(stanza: &Stanza<'_>) -> String {
+    stanza.id().map(|id| format!(" id='{}'", escaped(&id))).unwrap_or_default()
+}
+
+/// Section 4.7.2.3. None where it is no number from -128 to 127.
+fn priority(stanza: &Stanza<'_>) -> Option<i8> {
+    let child = stanza.children().find(|child| child.name() == "priority" && child.ns() == stanza::ns::CLIENT);
+    match child {
+        None => Some(0),
+        Some(child) => child.text().trim().parse().ok(),
+    }
+}

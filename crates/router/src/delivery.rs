@@ -1,0 +1,239 @@
+//! At the recipient's owner: RFC 6121 section 8.5, one case after the other.
+
+use module::{Now, Relation, Stage};
+use offline::{is_kept, kept};
+use stanza::{
+    Edits, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice,
+};
+use store::Batch;
+
+use crate::account::{Account, Session};
+use crate::{Router, Turn};
+
+impl Router {
+    /// A stanza for a local account, at its owner. `to` is a bare or full JID of the account.
+    pub(crate) fn incoming(
+        &self,
+        now: Now,
+        account: &mut Account,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        account.touched = now.seconds();
+        let Some(edits) = self.filter(now, Stage::Incoming, account, stanza, from, to, turn) else { return };
+        match stanza.kind() {
+            Kind::Message(kind) => self.message(now, account, kind, stanza, from, to, edits, turn),
+            Kind::Presence(kind) => self.presence(now, account, kind, stanza, from, to, &edits, turn),
+            Kind::Iq(kind) => self.iq(now, account, kind, stanza, from, to, &edits, turn),
+        }
+    }
+
+    /// Section 8.5.1. A probe is answered as one by a stranger is, so that nothing can be learnt;
+    /// a message gets an error, because its sender believes it delivered otherwise
+    /// (`docs/decisions/0005-message-to-nobody.md`).
+    pub(crate) fn no_such_user(&self, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
+        match stanza.kind() {
+            Kind::Message(MessageType::Headline | MessageType::Error) => {}
+            Kind::Message(_) | Kind::Iq(_) => {
+                self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
+            }
+            Kind::Presence(PresenceType::Probe) => self.refuse_probe(stanza, from, to, turn),
+            Kind::Presence(_) => {}
+        }
+    }
+
+    /// Table 1 of section 8.5.4. Where it leaves a choice: a message for the bare JID goes to
+    /// the resource, or resources, of the highest priority ("M"); "chat" and "normal" are stored
+    /// for who is away ("O"); a "normal" message to a resource that is gone is answered with an
+    /// error ("E"), a "headline" is not ("S").
+    #[allow(clippy::too_many_arguments)] // the parts of one delivery; a struct would only rename them
+    fn message(
+        &self,
+        now: Now,
+        account: &mut Account,
+        kind: MessageType,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        edits: Edits,
+        turn: &mut Turn,
+    ) {
+        if let Some(resource) = to.resource() {
+            let behind_replay = account.backlog.is_replaying();
+            if let Some(session) = account.resource(resource) {
+                let waits = behind_replay && account.backlog.session() == Some(session.id);
+                if !(waits && is_kept(kind, stanza)) && deliver(session, stanza, from, to, &edits, turn) {
+                    return;
+                }
+            } else {
+                match kind {
+                    MessageType::Chat => {}
+                    MessageType::Headline | MessageType::Error => return,
+                    MessageType::Normal | MessageType::Groupchat => {
+                        return self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
+                    }
+                }
+            }
+        }
+        match kind {
+            MessageType::Groupchat => {
+                return self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
+            }
+            MessageType::Error => return,
+            MessageType::Headline => {
+                for session in account.sessions.iter().filter(|session| session.takes_messages()) {
+                    deliver(session, stanza, from, to, &edits, turn);
+                }
+                return;
+            }
+            MessageType::Chat | MessageType::Normal => {}
+        }
+        if !(account.backlog.is_replaying() && is_kept(kind, stanza)) {
+            let highest = account.sessions.iter().filter(|s| s.takes_messages()).map(|s| s.priority).max();
+            if let Some(highest) = highest {
+                let mut delivered = false;
+                for session in account.sessions.iter().filter(|s| s.takes_messages() && s.priority == highest) {
+                    delivered |= deliver(session, stanza, from, to, &edits, turn);
+                }
+                if delivered {
+                    return;
+                }
+            }
+        }
+        self.keep(now, account, kind, stanza, from, to, edits, turn);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn keep(
+        &self,
+        now: Now,
+        account: &mut Account,
+        kind: MessageType,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        edits: Edits,
+        turn: &mut Turn,
+    ) {
+        if !is_kept(kind, stanza) {
+            return;
+        }
+        if account.backlog.waiting() >= self.limits.offline_messages {
+            // XEP-0160 section 2 and RFC 6121 section 8.5.2.2.1.
+            return self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
+        }
+        let owner = account.jid.as_str().to_owned();
+        let stamp = now.stamp();
+        let text = kept(stanza, from, to, edits, account.jid.domain(), &stamp);
+        let op = account.backlog.append(&owner, now.0, text);
+        let (sender, recipient) = (from.to_owned(), to.to_owned());
+        let reply = crate::iq::Return::of(stanza, sender, recipient);
+        let me = self.me.clone();
+        let failed_owner = owner.clone();
+        self.write(
+            &owner,
+            Batch { ops: vec![op] },
+            Vec::new(),
+            Box::new(move |error| {
+                if let Some(router) = me.upgrade() {
+                    router.with(&failed_owner, |account| account.backlog.append_failed());
+                }
+                reply.error(error)
+            }),
+        );
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn presence(
+        &self,
+        now: Now,
+        account: &mut Account,
+        kind: PresenceType,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        edits: &Edits,
+        turn: &mut Turn,
+    ) {
+        match kind {
+            PresenceType::Available | PresenceType::Unavailable => match to.resource() {
+                // Sections 8.5.3.1 and 8.5.3.2.2.
+                Some(resource) => {
+                    if let Some(session) = account.resource(resource) {
+                        deliver(session, stanza, from, to, edits, turn);
+                    }
+                }
+                // Section 8.5.2.1.2.
+                None => {
+                    for session in account.sessions.iter().filter(|session| session.is_available()) {
+                        deliver(session, stanza, from, to, edits, turn);
+                    }
+                }
+            },
+            PresenceType::Error => {
+                let addressed = |session: &&Session| match to.resource() {
+                    Some(resource) => &*session.resource == resource,
+                    None => session.is_available(),
+                };
+                for session in account.sessions.iter().filter(addressed) {
+                    deliver(session, stanza, from, to, edits, turn);
+                }
+            }
+            PresenceType::Probe => self.probe(account, stanza, from, to, turn),
+            PresenceType::Subscribe => self.subscription_incoming(now, account, stanza, from, turn),
+            PresenceType::Subscribed | PresenceType::Unsubscribe | PresenceType::Unsubscribed => {
+                // Section 8.5.3.2.2: to a resource that is not there they are ignored.
+                if to.resource().is_none_or(|resource| account.resource(resource).is_some()) {
+                    self.subscription_incoming(now, account, stanza, from, turn);
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn iq(
+        &self,
+        now: Now,
+        account: &mut Account,
+        kind: IqType,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        edits: &Edits,
+        turn: &mut Turn,
+    ) {
+        let Some(resource) = to.resource() else {
+            match kind {
+                IqType::Get | IqType::Set => self.ask_account(now, account, stanza, from, to, turn),
+                // Nothing was asked in the account's name: a stray answer.
+                IqType::Result | IqType::Error => {}
+            }
+            return;
+        };
+        let relation = account.relation(from);
+        let session = account.resource(resource).filter(|session| {
+            // Section 8.5.3.1: requests only from who may know that the resource is there.
+            matches!(kind, IqType::Result | IqType::Error)
+                || relation >= Relation::Subscriber
+                || session.has_directed_presence_to(from)
+        });
+        let delivered = session.is_some_and(|session| deliver(session, stanza, from, to, edits, turn));
+        if !delivered {
+            self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
+        }
+    }
+}
+
+/// Writes a stanza into the outbox of a resource. False if its connection takes nothing any more.
+pub(crate) fn deliver(
+    session: &Session,
+    stanza: &Stanza<'_>,
+    from: JidRef<'_>,
+    to: JidRef<'_>,
+    edits: &Edits,
+    turn: &mut Turn,
+) -> bool {
+    session.outbox.push(turn, |out| splice(stanza, from.as_str(), Some(to.as_str()), edits, out))
+}

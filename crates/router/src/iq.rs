@@ -1,0 +1,144 @@
+//! The one dispatcher of IQ requests: to the server, or to an account on its behalf.
+//!
+//! Which feature answers, and who may ask, comes from the declarations ([`module::Registry`]);
+//! only the roster is answered here, since it is the owner's own data. Every request is answered
+//! at once: clients wait for each (`clients.md`).
+
+use module::{Answer, Ask, Host, Method, Now, Relation, Target};
+use stanza::{IqType, Jid, JidRef, Kind, Stanza, StanzaError, iq_result, write_error};
+use xmlstream::Child;
+
+use crate::account::Account;
+use crate::durable::After;
+use crate::{Router, Turn};
+
+/// Where an answer goes, for answers that are made later: the addresses and the id of a stanza.
+pub(crate) struct Return {
+    kind: &'static str,
+    id: Option<String>,
+    /// Who asked, and who was asked.
+    from: Jid,
+    to: Jid,
+}
+
+impl Return {
+    pub(crate) fn of(stanza: &Stanza<'_>, from: Jid, to: Jid) -> Return {
+        Return { kind: stanza.kind().element_name(), id: stanza.id().map(str::to_owned), from, to }
+    }
+
+    pub(crate) fn error(&self, error: &StanzaError) -> Vec<After> {
+        let mut out = Vec::new();
+        write_error(self.kind, self.id.as_deref(), Some(self.to.as_str()), Some(self.from.as_str()), error, &mut out);
+        vec![After::letter(String::from_utf8(out).unwrap_or_default())]
+    }
+
+    pub(crate) fn result(&self, payload: &str) -> After {
+        let mut out = Vec::new();
+        let id = self.id.as_deref().unwrap_or_default();
+        iq_result(id, Some(self.to.as_str()), Some(self.from.as_str()), payload, &mut out);
+        After::letter(String::from_utf8(out).unwrap_or_default())
+    }
+}
+
+fn method(stanza: &Stanza<'_>) -> Option<Method> {
+    match stanza.kind() {
+        Kind::Iq(IqType::Get) => Some(Method::Get),
+        Kind::Iq(IqType::Set) => Some(Method::Set),
+        _ => None,
+    }
+}
+
+impl Router {
+    /// A request to the server's own address.
+    pub(crate) fn ask_server(
+        &self,
+        now: Now,
+        host: &Host,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else { return };
+        let answer = match self.registry().handler(Target::Server, method, payload.ns(), payload.name()) {
+            Err(error) => Answer::Error(error),
+            Ok((_, handle)) => {
+                let relation = Relation::Stranger;
+                let registry = self.registry();
+                handle(&mut Ask { now, host, registry, from, to, payload, relation, account: None })
+            }
+        };
+        self.answer(host.domain.as_str(), answer, stanza, from, to, turn);
+    }
+
+    /// A request to an account: answered by the server on its behalf (RFC 6121 section 8.5.2.1.3).
+    pub(crate) fn ask_account(
+        &self,
+        now: Now,
+        account: &mut Account,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else { return };
+        let relation = account.relation(from);
+        if payload.ns() == stanza::ns::ROSTER {
+            return self.ask_roster(account, relation, method, payload, stanza, from, to, turn);
+        }
+        let answer = self.handle_for_account(now, account, relation, method, payload, from, to);
+        self.answer(account.jid.as_str(), answer, stanza, from, to, turn);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn handle_for_account(
+        &self,
+        now: Now,
+        account: &Account,
+        relation: Relation,
+        method: Method,
+        payload: Child<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+    ) -> Answer {
+        let registry = self.registry();
+        let (access, handle) = match registry.handler(Target::Account, method, payload.ns(), payload.name()) {
+            Ok(found) => found,
+            Err(error) => return Answer::Error(error),
+        };
+        if !access.admits(relation) {
+            // As to a missing account: nothing can be learnt from it.
+            return Answer::Error(StanzaError::service_unavailable());
+        }
+        let Some(host) = self.host(account.jid.domain()) else {
+            return Answer::Error(StanzaError::service_unavailable());
+        };
+        handle(&mut Ask { now, host, registry, from, to, payload, relation, account: Some(account) })
+    }
+
+    fn answer(
+        &self,
+        owner: &str,
+        answer: Answer,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        match answer {
+            Answer::Result(payload) => {
+                let mut out = Vec::new();
+                let id = stanza.id();
+                let id = id.unwrap_or_default();
+                iq_result(id, Some(to.as_str()), Some(from.as_str()), &payload, &mut out);
+                turn.letter(String::from_utf8(out).unwrap_or_default());
+            }
+            Answer::Error(error) => self.bounce(stanza, from, to, &error, turn),
+            Answer::Stored(batch, payload) => {
+                let back = Return::of(stanza, from.to_owned(), to.to_owned());
+                let then = vec![back.result(&payload)];
+                self.write(owner, batch, then, Box::new(move |error| back.error(error)));
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Accounts come into memory when something concerns them, and leave when nobody uses them.
+
+use accounts::ACCOUNTS;
+use module::{LastActivity, Now};
+use offline::{Backlog, OFFLINE};
+use presence::{Change, ROSTER, ROSTER_VERSION, Roster};
+use stanza::{Jid, JidRef, Stanza, StanzaError, StreamError};
+use store::{Column, ColumnKind, Found, Query, Row, Shape, StoreError, Table, Value};
+
+use crate::account::Account;
+use crate::sessions::{BindRequest, escaped};
+use crate::shard::{Slot, State};
+use crate::{Event, Router, Turn};
+
+/// When an account was last online and the status it left (XEP-0012).
+pub static LAST_ACTIVITY: Table = Table {
+    name: "last_activity",
+    shape: Shape::KeyVal,
+    columns: &[
+        Column { name: "at", kind: ColumnKind::Int },
+        Column { name: "status", kind: ColumnKind::Text },
+    ],
+};
+
+pub(crate) fn last_activity_row(last: &LastActivity) -> Row {
+    vec![Value::Int(last.at), Value::Text(last.status.as_str().into())]
+}
+
+/// An input that waits for its account.
+pub(crate) enum Held {
+    Letter(Box<str>),
+    Bind(BindRequest),
+}
+
+impl Router {
+    /// Runs `act` on the account, or keeps `held` until it has been loaded. `act` is given the
+    /// account, `held` is only made where it must wait.
+    pub(crate) fn with_or_hold(
+        &self,
+        turn: &mut Turn,
+        bare: JidRef<'_>,
+        act: impl FnOnce(&mut Account, &mut Turn),
+        held: impl FnOnce() -> Held,
+    ) -> Result<(), StanzaError> {
+        let hash = self.hash(bare.as_str());
+        let mut shard = self.lock(hash);
+        match shard.get_mut(hash, bare.as_str()) {
+            Some(Slot { state: State::Ready(account), .. }) => act(account, turn),
+            Some(Slot { state: State::Loading(waiting), .. }) => {
+                if waiting.len() >= self.limits.loading_stanzas {
+                    return Err(StanzaError::resource_constraint());
+                }
+                waiting.push(held());
+            }
+            None => {
+                let jid = bare.to_owned();
+                let slot = Slot { jid: jid.clone(), state: State::Loading(vec![held()]) };
+                shard.insert(hash, slot, |slot| self.hash(slot.jid.as_str()));
+                drop(shard);
+                self.load(jid);
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&self, jid: Jid) {
+        let owner = jid.as_str();
+        let query = Query::Many(vec![
+            Query::get(&ACCOUNTS, owner, None),
+            Query::all(&ROSTER, owner),
+            Query::get(&ROSTER_VERSION, owner, None),
+            Query::get(&LAST_ACTIVITY, owner, None),
+            Query::count(&OFFLINE, owner),
+        ]);
+        let me = self.me.clone();
+        self.store.read(
+            query,
+            Box::new(move |found| {
+                if let Some(router) = me.upgrade() {
+                    router.loaded(&jid, found);
+                }
+            }),
+        );
+    }
+
+    fn loaded(&self, jid: &Jid, found: Result<Found, StoreError>) {
+        let now = (self.clock)();
+        let mut turn = Turn::default();
+        let account = found.and_then(|found| read_account(jid, found));
+        let hash = self.hash(jid.as_str());
+        let mut shard = self.lock(hash);
+        let Some(slot) = shard.get_mut(hash, jid.as_str()) else { return };
+        let State::Loading(waiting) = &mut slot.state else { return };
+        let waiting = std::mem::take(waiting);
+        match account {
+            Ok(Some(mut account)) => {
+                account.touched = now.seconds();
+                slot.state = State::Ready(Box::new(account));
+                let State::Ready(account) = &mut slot.state else { return };
+                for held in waiting {
+                    match held {
+                        Held::Letter(text) => self.read_letter(&text, &mut turn, |stanza, from, to, turn| {
+                            self.incoming(now, account, stanza, from, to, turn);
+                        }),
+                        Held::Bind(request) => self.bind_now(now, account, request, &mut turn),
+                    }
+                }
+                drop(shard);
+            }
+            Ok(None) => {
+                shard.remove(hash, jid.as_str());
+                drop(shard);
+                for held in waiting {
+                    match held {
+                        Held::Letter(text) => self.read_letter(&text, &mut turn, |stanza, from, to, turn| {
+                            self.no_such_user(stanza, from, to, turn);
+                        }),
+                        // Removed between the login and the binding.
+                        Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(account = %jid, %error, "an account could not be read; what was for it is answered with an error");
+                shard.remove(hash, jid.as_str());
+                drop(shard);
+                for held in waiting {
+                    match held {
+                        Held::Letter(text) => self.read_letter(&text, &mut turn, |stanza, from, to, turn| {
+                            self.bounce(stanza, from, to, &store_failed(), turn);
+                        }),
+                        Held::Bind(request) => request.refuse(&mut turn, store_failed()),
+                    }
+                }
+            }
+        }
+        self.settle(now, &mut turn);
+        turn.finish();
+    }
+
+    /// Reads a stanza that the server wrote itself: it has `from` and `to`.
+    pub(crate) fn read_letter(
+        &self,
+        text: &str,
+        turn: &mut Turn,
+        act: impl FnOnce(&Stanza<'_>, JidRef<'_>, JidRef<'_>, &mut Turn),
+    ) {
+        let mut scratch = std::mem::take(&mut turn.scratch);
+        match xmlstream::parse_element(text, stanza::ns::CLIENT, &mut scratch, &crate::OWN_LIMITS) {
+            Ok(element) => match Stanza::read(element) {
+                Ok(Some(stanza)) => match (stanza.from(), stanza.to()) {
+                    (Some(from), Some(to)) => act(&stanza, from, to, turn),
+                    _ => tracing::error!("a stanza of our own has no address; this is a defect"),
+                },
+                _ => tracing::error!("a stanza of our own is not a stanza; this is a defect"),
+            },
+            Err(error) => tracing::error!(?error, "a stanza of our own is not well-formed; this is a defect"),
+        }
+        turn.scratch = scratch;
+    }
+
+    /// Reads the roster anew after a write failed: what is on disk is the truth.
+    pub(crate) fn reload(&self, owner: &str) {
+        let query = Query::Many(vec![
+            Query::all(&ROSTER, owner),
+            Query::get(&ROSTER_VERSION, owner, None),
+            Query::count(&OFFLINE, owner),
+        ]);
+        let me = self.me.clone();
+        let owner: Box<str> = owner.into();
+        self.store.read(
+            query,
+            Box::new(move |found| {
+                let Some(router) = me.upgrade() else { return };
+                let read = || -> Result<(Roster, u64), String> {
+                    let mut parts = found.and_then(Found::many).map_err(|e| e.to_string())?.into_iter();
+                    let mut next = || parts.next().ok_or("an answer is missing".to_owned());
+                    let rows = next()?.rows().map_err(|e| e.to_string())?;
+                    let version = next()?.row().map_err(|e| e.to_string())?;
+                    let waiting = next()?.count().map_err(|e| e.to_string())?;
+                    let roster = Roster::load(rows, version.as_ref()).map_err(|e| e.to_string())?;
+                    Ok((roster, waiting))
+                };
+                match read() {
+                    Ok((roster, waiting)) => {
+                        router.with(&owner, |account| {
+                            account.roster = roster;
+                            if account.backlog.session().is_none() {
+                                account.backlog = Backlog::new(waiting);
+                            }
+                        });
+                    }
+                    Err(error) => tracing::error!(account = %owner, %error, "an account could not be read again"),
+                }
+            }),
+        );
+    }
+
+    /// Ends every session of an account and forgets it: it was removed or disabled, or its
+    /// password was changed.
+    pub fn expel(&self, bare: &str, error: &StreamError) {
+        let now = (self.clock)();
+        let mut turn = Turn::default();
+        let ids = self
+            .with(bare, |account| {
+                for session in &account.sessions {
+                    session.outbox.tell(&mut turn, Event::End(error.clone()));
+                }
+                account.sessions.iter().map(|session| session.id).collect::<Vec<_>>()
+            })
+            .unwrap_or_default();
+        for id in ids {
+            self.close(now, bare, id, false, &mut turn);
+        }
+        let hash = self.hash(bare);
+        let mut shard = self.lock(hash);
+        if let Some(Slot { state: State::Ready(_), .. }) = shard.get_mut(hash, bare) {
+            shard.remove(hash, bare);
+        }
+        drop(shard);
+        self.settle(now, &mut turn);
+        turn.finish();
+    }
+
+    /// An account is about to be removed: those who see its presence, or whom it sees, are told
+    /// that the subscriptions have ended (XEP-0077 section 3.2). Blocking: not on a worker.
+    pub fn tell_contacts_of_removal(&self, jid: &Jid) {
+        let owner = jid.as_str();
+        let roster = self.store.read_wait(Query::all(&ROSTER, owner)).and_then(Found::rows);
+        let roster = match roster.map_err(|error| error.to_string()).and_then(|rows| {
+            Roster::load(rows, None).map_err(|error| error.to_string())
+        }) {
+            Ok(roster) => roster,
+            Err(error) => {
+                tracing::error!(account = owner, error, "the contacts of a removed account could not be told");
+                return;
+            }
+        };
+        let mut turn = Turn::default();
+        for item in roster.iter() {
+            let state = item.state;
+            let mut tell = |change: Change| {
+                let (from, to) = (escaped(owner), escaped(&item.jid));
+                turn.letter(format!("<presence from='{from}' to='{to}' type='{}'/>", change.as_str()));
+            };
+            if state.subscription.to() || state.pending_out {
+                tell(Change::Unsubscribe);
+            }
+            if state.subscription.from() || state.pending_in {
+                tell(Change::Unsubscribed);
+            }
+        }
+        self.settle((self.clock)(), &mut turn);
+        turn.finish();
+    }
+
+    /// Forgets accounts that nobody has used for a while; call now and then.
+    pub fn sweep(&self, now: Now) {
+        let horizon = now.seconds() - self.limits.idle_account_seconds;
+        let keep = |slot: &mut Slot| match &slot.state {
+            State::Ready(account) => !account.sessions.is_empty() || account.touched > horizon,
+            State::Loading(_) => true,
+        };
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            shard.retain(keep, |slot| self.hash(slot.jid.as_str()));
+        }
+    }
+}
+
+/// What a peer is told when the store cannot be read (RFC 6120 section 8.3.3.6).
+fn store_failed() -> StanzaError {
+    StanzaError::internal_server_error().kind(stanza::ErrorType::Wait)
+}
+
+fn read_account(jid: &Jid, found: Found) -> Result<Option<Account>, StoreError> {
+    let mut parts = found.many()?.into_iter();
+    let mut next = || parts.next().ok_or_else(|| StoreError::Misuse("an answer is missing".into()));
+    let Some(row) = next()?.row()? else { return Ok(None) };
+    let record = accounts::Account::from_row(jid.as_str(), &row).map_err(|error| StoreError::Misuse(error.to_string()))?;
+    let rows = next()?.rows()?;
+    let version = next()?.row()?;
+    let last = next()?.row()?;
+    let waiting = next()?.count()?;
+    let roster = Roster::load(rows, version.as_ref()).map_err(|error| StoreError::Misuse(error.to_string()))?;
+    let last = last.map(|row| {
+        let mut values = row.into_iter();
+        let at = match values.next() {
+            Some(Value::Int(at)) => at,
+            _ => 0,
+        };
+        let status = match values.next() {
+            Some(Value::Text(status)) => status.into(),
+            _ => String::new(),
+        };
+        Box::new(LastActivity { at, status })
+    });
+    Ok(Some(Account {
+        jid: jid.clone(),
+        disabled: record.disabled,
+        roster,
+        sessions: Vec::new(),
+        backlog: Backlog::new(waiting),
+        last,
+        touched: 0,
+    }))
+}

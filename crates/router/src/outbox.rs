@@ -1,0 +1,181 @@
+//! What waits to be written to one connection, and how its task is woken.
+//!
+//! The owner of an account pushes into the outbox of a resource while it holds the account's
+//! lock: so the order in an outbox is the order in which the owner decided (carbons, archive and
+//! roster pushes rely on it). The connection's task takes the bytes whole, once per poll. One
+//! flat buffer, not a queue of `Bytes`: copying is cheaper below a few kilobytes
+//! (`docs/decisions/0003-one-task-per-connection.md`), and an idle session owns no buffer.
+
+use std::cell::RefCell;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use stanza::{StanzaError, StreamError};
+
+use crate::{Bound, Turn};
+
+/// Buffers kept per thread for the next outbox that needs one.
+const POOLED_BUFFERS: usize = 64;
+/// A buffer that grew beyond this is freed instead of pooled.
+const POOLED_CAPACITY: usize = 64 * 1024;
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty buffer from this thread's pool.
+fn take_buffer() -> Vec<u8> {
+    POOL.with_borrow_mut(|pool| pool.pop()).unwrap_or_default()
+}
+
+/// Gives a buffer back to this thread's pool.
+pub fn give_buffer(mut buffer: Vec<u8>) {
+    if buffer.capacity() == 0 || buffer.capacity() > POOLED_CAPACITY {
+        return;
+    }
+    buffer.clear();
+    POOL.with_borrow_mut(|pool| {
+        if pool.len() < POOLED_BUFFERS {
+            pool.push(buffer);
+        }
+    });
+}
+
+/// What a connection's task is told, besides bytes to write.
+pub enum Event {
+    /// The account that SASL asked for.
+    Account(auth::Lookup),
+    /// The password that SASL asked to have checked.
+    Checked(bool),
+    /// The answer to a request to bind a resource.
+    Bound(Result<Bound, StanzaError>),
+    /// Write what waits, then this error, then close.
+    End(StreamError),
+}
+
+#[derive(Default)]
+struct Inner {
+    bytes: Vec<u8>,
+    waker: Option<Waker>,
+    events: Vec<Event>,
+    limit: usize,
+    /// In the list of connections to wake at the end of a turn.
+    dirty: bool,
+    /// Nothing more is taken: the limit was reached, or the connection is gone.
+    shut: bool,
+    /// The owner wants to hear when everything was written.
+    wants_drained: bool,
+}
+
+/// Bytes and events for one connection; shared by its task and the owner of its account.
+pub struct Outbox {
+    inner: Mutex<Inner>,
+}
+
+/// What the connection's task takes at each poll.
+#[derive(Default)]
+pub struct Taken {
+    pub bytes: Vec<u8>,
+    pub events: Vec<Event>,
+}
+
+impl Outbox {
+    /// `limit`: bytes that may wait for a reader before its connection is ended
+    /// (configuration: `limits.outbox_bytes`).
+    pub fn new(limit: usize) -> Arc<Outbox> {
+        Arc::new(Outbox { inner: Mutex::new(Inner { limit, ..Inner::default() }) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets `write` append to what waits. False if the connection takes nothing any more; then
+    /// nothing was written, and a message has to go elsewhere.
+    pub fn push(self: &Arc<Self>, turn: &mut Turn, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let mut inner = self.lock();
+        if inner.shut {
+            return false;
+        }
+        if inner.bytes.capacity() == 0 {
+            inner.bytes = take_buffer();
+        }
+        let before = inner.bytes.len();
+        write(&mut inner.bytes);
+        let accepted = inner.bytes.len() <= inner.limit || before == 0;
+        if !accepted {
+            // A reader that does not read costs only itself: what it has not taken goes back to
+            // the delivery rules when its task ends the connection.
+            inner.bytes.truncate(before);
+            inner.shut = true;
+            let error = StreamError::resource_constraint().text("the client does not read what it is sent");
+            inner.events.push(Event::End(error));
+        }
+        if !inner.dirty {
+            inner.dirty = true;
+            turn.wake(self);
+        }
+        accepted
+    }
+
+    /// Tells the connection's task something. Events are few: each answers a request of the
+    /// connection itself, or ends it.
+    pub fn tell(self: &Arc<Self>, turn: &mut Turn, event: Event) {
+        let mut inner = self.lock();
+        if matches!(event, Event::End(_)) {
+            if inner.shut {
+                return;
+            }
+            inner.shut = true;
+        }
+        inner.events.push(event);
+        if !inner.dirty {
+            inner.dirty = true;
+            turn.wake(self);
+        }
+    }
+
+    /// Called by the connection's task: registers its waker *before* it looks, so that no wake-up
+    /// falls between. `bytes`: whether the socket takes any; if not, they stay.
+    pub fn take(&self, waker: &Waker, bytes: bool) -> Taken {
+        let mut inner = self.lock();
+        match &inner.waker {
+            Some(known) if known.will_wake(waker) => {}
+            _ => inner.waker = Some(waker.clone()),
+        }
+        inner.dirty = false;
+        let bytes = if bytes { mem::take(&mut inner.bytes) } else { Vec::new() };
+        Taken { bytes, events: mem::take(&mut inner.events) }
+    }
+
+    /// The owner wants [`crate::Router::drained`] to be called once all was written.
+    pub fn want_drained(&self) {
+        self.lock().wants_drained = true;
+    }
+
+    /// True once after [`Outbox::want_drained`], if nothing waits.
+    pub fn drained(&self) -> bool {
+        let mut inner = self.lock();
+        inner.bytes.is_empty() && mem::take(&mut inner.wants_drained)
+    }
+
+    /// The connection is gone: nothing more is taken. Returns what was never written.
+    pub fn shut(&self) -> Vec<u8> {
+        let mut inner = self.lock();
+        inner.shut = true;
+        inner.waker = None;
+        inner.events = Vec::new();
+        mem::take(&mut inner.bytes)
+    }
+
+    /// Wakes the connection's task, unless it has taken everything already; called once per turn.
+    pub(crate) fn wake(&self) {
+        let inner = self.lock();
+        let waker = if inner.dirty { inner.waker.clone() } else { None };
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What a client sends: the sender's rules, then the way to the recipient.
+
+use module::{Host, Now, Passing, Stage, Verdict};
+use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply, splice};
+
+use crate::account::Account;
+use crate::load::Held;
+use crate::turn::Work;
+use crate::{Bound, Router, Turn};
+
+impl Router {
+    /// Handles a stanza of a bound resource. The connection has checked its form and that `from`
+    /// is the sender's own (RFC 6120 section 8.1.2.1).
+    pub fn from_client(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
+        let from = bound.jid.as_ref();
+        match stanza.kind() {
+            Kind::Presence(kind) => self.presence_from_client(now, bound, kind, stanza, turn),
+            Kind::Message(_) => {
+                // RFC 6120 section 10.3.1: without an address it is for the sender's own account.
+                let to = stanza.to().unwrap_or(from.bare());
+                self.route(now, stanza, from, to, turn);
+            }
+            Kind::Iq(kind) => {
+                // RFC 6120 section 10.3.3: without an address the server answers for the account.
+                let to = stanza.to().unwrap_or(from.bare());
+                if matches!(kind, IqType::Result | IqType::Error) && to.is_domain() {
+                    return self.answer_to_server(bound, stanza, turn);
+                }
+                self.route(now, stanza, from, to, turn);
+            }
+        }
+        self.settle(now, turn);
+    }
+
+    /// An answer to something that the server asked: only the ping after offline messages is.
+    fn answer_to_server(&self, bound: &Bound, stanza: &Stanza<'_>, _turn: &mut Turn) {
+        let Some(id) = stanza.id() else { return };
+        if !id.starts_with(offline::PING_PREFIX) {
+            return;
+        }
+        let owner = bound.jid.bare_str();
+        let op = self.with(owner, |account| account.backlog.answered(owner, bound.id, &id)).flatten();
+        if let Some(op) = op {
+            let batch = store::Batch { ops: vec![op] };
+            self.write(owner, batch, Vec::new(), Box::new(|_| Vec::new()));
+        }
+    }
+
+    /// Sends a stanza on: to the server, to a local account, or back as an error.
+    pub(crate) fn route(&self, now: Now, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
+        let Some(host) = self.host(to.domain()) else {
+            // No federation yet: what cannot be reached is said at once (RFC 6120 section 10.4).
+            return self.bounce(stanza, from, to, &StanzaError::remote_server_not_found(), turn);
+        };
+        if to.local().is_none() {
+            return self.for_server(now, host, stanza, from, to, turn);
+        }
+        // RFC 6121 section 2.1.5; before anybody is looked up, so that it tells nothing about who exists.
+        if matches!(stanza.kind(), Kind::Iq(IqType::Get | IqType::Set))
+            && to.bare_str() != from.bare_str()
+            && stanza.payload().is_some_and(|payload| payload.ns() == stanza::ns::ROSTER)
+        {
+            return self.bounce(stanza, from, to, &StanzaError::forbidden(), turn);
+        }
+        let result = self.with_or_hold(
+            turn,
+            to.bare(),
+            |account, turn| self.incoming(now, account, stanza, from, to, turn),
+            || {
+                let mut text = Vec::with_capacity(stanza.element().source().len() + 64);
+                splice(stanza, from.as_str(), Some(to.as_str()), &Edits::default(), &mut text);
+                Held::Letter(String::from_utf8(text).unwrap_or_default().into_boxed_str())
+            },
+        );
+        if let Err(error) = result {
+            self.bounce(stanza, from, to, &error, turn);
+        }
+    }
+
+    /// For the address of the server itself (RFC 6120 section 10.5.1, RFC 6121 section 8.4).
+    fn for_server(
+        &self,
+        now: Now,
+        host: &Host,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        match stanza.kind() {
+            Kind::Iq(IqType::Get | IqType::Set) if to.resource().is_none() => {
+                self.ask_server(now, host, stanza, from, to, turn);
+            }
+            Kind::Iq(IqType::Result | IqType::Error) => {}
+            Kind::Presence(_) => {}
+            Kind::Message(MessageType::Error | MessageType::Headline) => {}
+            _ => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),
+        }
+    }
+
+    /// Answers with an error, unless the stanza is one that is never answered
+    /// (RFC 6120 section 8.3.1): an error, or the answer to a request.
+    pub(crate) fn bounce(
+        &self,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        error: &StanzaError,
+        turn: &mut Turn,
+    ) {
+        if !stanza.kind().may_be_answered() {
+            return;
+        }
+        let mut text = Vec::new();
+        error_reply(stanza, to.as_str(), from.as_str(), error, &mut text);
+        turn.letter(String::from_utf8(text).unwrap_or_default());
+    }
+
+    /// Runs the filters of a stage. None: the stanza ends here (and was answered if it is due).
+    pub(crate) fn filter(
+        &self,
+        now: Now,
+        stage: Stage,
+        account: &Account,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) -> Option<Edits> {
+        let mut edits = Edits::default();
+        let filters = self.registry().filters(stage);
+        if filters.is_empty() {
+            return Some(edits);
+        }
+        let host = self.host(account.jid.domain())?;
+        for filter in filters {
+            let account = account.jid.as_ref();
+            let mut passing = Passing { now, host, stanza, from, account, edits: &mut edits };
+            match (filter.run)(&mut passing) {
+                Verdict::Pass => {}
+                Verdict::Drop => return None,
+                Verdict::Refuse(error) => {
+                    self.bounce(stanza, from, to, &error, turn);
+                    return None;
+                }
+            }
+        }
+        Some(edits)
+    }
+
+    /// One thing that was left for another owner.
+    pub(crate) fn run(&self, now: Now, work: Work, turn: &mut Turn) {
+        match work {
+            Work::Letter(text) => self.read_letter(&text, turn, |stanza, from, to, turn| {
+                self.route(now, stanza, from, to, turn);
+            }),
+            Work::Fanout { presence, from, to } => self.fan_out(&presence, from.as_ref(), &to, turn),
+            Work::Probe { from, to } => self.probe_for_session(from.as_ref(), &to, turn),
+        }
+    }
+
+    fn presence_from_client(
+        &self,
+        now: Now,
+        bound: &Bound,
+        kind: PresenceType,
+        stanza: &Stanza<'_>,
+        turn: &mut Turn,
+    ) {
+        let from = bound.jid.as_ref();
+        match (kind, stanza.to()) {
+            (PresenceType::Available, None) => self.broadcast_available(now, bound, stanza, turn),
+            (PresenceType::Unavailable, None) => self.broadcast_unavailable(now, bound, stanza, turn),
+            (PresenceType::Available | PresenceType::Unavailable, Some(to)) => {
+                if self.note_directed(bound, kind, to) {
+                    self.route(now, stanza, from, to, turn);
+                } else {
+                    let error = StanzaError::policy_violation().text("directed presence goes to too many addresses");
+                    self.bounce(stanza, from, to, &error, turn);
+                }
+            }
+            // Section 4.3 of RFC 6121: from the bare JID, and never an error for it.
+            (PresenceType::Probe, Some(to)) => self.route(now, stanza, from.bare(), to, turn),
+            (PresenceType::Probe, None) => {}
+            (PresenceType::Error, Some(to)) => self.route(now, stanza, from, to, turn),
+            (PresenceType::Error, None) => {}
+            (_, Some(to)) => self.subscription_from_client(now, bound, stanza, to, turn),
+            // A subscription stanza needs an address (RFC 6121 section 3.1.1).
+            (_, None) => {
+                let own = Jid::to_bare(&bound.jid);
+                self.bounce(stanza, from, own.as_ref(), &StanzaError::bad_request(), turn);
+            }
+        }
+    }
+}

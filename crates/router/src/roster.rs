@@ -1,0 +1,210 @@
+//! The roster and its subscriptions at the owner: `presence` decides, this carries it out.
+
+use module::{Method, Now, Relation};
+use presence::{Change, Effects, Set};
+use stanza::{Edits, JidRef, Kind, PresenceType, Rendered, Stanza, StanzaError};
+use store::Batch;
+use xmlstream::Child;
+
+use crate::account::{Account, Session};
+use crate::durable::After;
+use crate::iq::Return;
+use crate::sessions::escaped;
+use crate::{Bound, Router, Turn};
+
+/// Seconds of the window in which subscription requests are counted.
+const REQUEST_WINDOW: i64 = 60;
+
+/// A stanza of a subscription on its way, with both addresses bare (RFC 6121 section 3.1.2).
+struct Passed<'a> {
+    contact: &'a str,
+    /// As it goes to the contact, or as it came from it.
+    text: String,
+}
+
+impl Router {
+    /// RFC 6121 section 2: get and set of one's own roster.
+    #[allow(clippy::too_many_arguments)] // what an IQ request consists of
+    pub(crate) fn ask_roster(
+        &self,
+        account: &mut Account,
+        relation: Relation,
+        method: Method,
+        payload: Child<'_>,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        debug_assert!(relation == Relation::Owner, "`route` refuses the rosters of others");
+        if payload.name() != "query" {
+            return self.bounce(stanza, from, to, &StanzaError::feature_not_implemented(), turn);
+        }
+        let back = Return::of(stanza, from.to_owned(), to.to_owned());
+        match method {
+            Method::Get => {
+                let mut roster = Vec::new();
+                let known = payload.attr("ver");
+                account.roster.result_since(known.as_deref(), &mut roster);
+                let result = back.result(&String::from_utf8(roster).unwrap_or_default());
+                let Some(session) = from.resource().and_then(|resource| {
+                    account.sessions.iter_mut().find(|session| &*session.resource == resource)
+                }) else {
+                    return;
+                };
+                session.interested = true;
+                // Into the outbox here, under the lock: a push that follows must come after it.
+                if let After::Work(crate::turn::Work::Letter(text)) = result {
+                    session.outbox.push(turn, |out| out.extend_from_slice(text.as_bytes()));
+                }
+            }
+            Method::Set => {
+                let owner = account.jid.as_str().to_owned();
+                let changed = Set::parse(&payload.to_dom(), &owner, &self.limits.roster).and_then(|set| match set {
+                    Set::Update(update) => {
+                        let contact = update.jid.clone();
+                        account.roster.apply_set(&owner, update, &self.limits.roster).map(|done| (contact, done))
+                    }
+                    Set::Remove { jid } => account.roster.apply_remove(&owner, &jid).map(|done| (jid, done)),
+                });
+                match changed {
+                    Err(error) => self.bounce(stanza, from, to, &error, turn),
+                    Ok((contact, effects)) => {
+                        let passed = Passed { contact: &contact, text: String::new() };
+                        let result = back.result("");
+                        let failed = Box::new(move |error: &StanzaError| back.error(error));
+                        // Pushes first, as section 2.1.6 and the examples of 2.3.2 have it.
+                        self.carry_out(account, effects, &passed, None, Some(result), failed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A client asks for, grants or ends a subscription (section 3, appendix A.2).
+    pub(crate) fn subscription_from_client(
+        &self,
+        now: Now,
+        bound: &Bound,
+        stanza: &Stanza<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let Some(change) = change(stanza) else { return };
+        let own = bound.jid.to_bare();
+        let refused = self.with(own.as_str(), |account| {
+            if change == Change::Subscribe && !self.may_request(now, account, bound.id) {
+                return Some(StanzaError::policy_violation().text("too many subscription requests; try again later"));
+            }
+            let contact = to.bare_str();
+            match account.roster.outbound(own.as_str(), contact, change, &self.limits.roster) {
+                Err(error) => Some(error),
+                Ok(effects) => {
+                    // Section 3.1.2: from the bare JID, to the bare JID.
+                    let rendered = Rendered::of(stanza, own.as_str(), &Edits::default());
+                    let passed = Passed { contact, text: rendered.text_with(Some(contact)) };
+                    let back = Return::of(stanza, bound.jid.clone(), to.to_owned());
+                    self.carry_out(account, effects, &passed, None, None, Box::new(move |e| back.error(e)));
+                    None
+                }
+            }
+        });
+        if let Some(Some(error)) = refused {
+            self.bounce(stanza, bound.jid.as_ref(), to, &error, turn);
+        }
+    }
+
+    fn may_request(&self, now: Now, account: &mut Account, id: u64) -> bool {
+        let Some(session) = account.session_mut(id) else { return false };
+        let window = now.seconds() / REQUEST_WINDOW;
+        if session.requests.0 != window {
+            session.requests = (window, 0);
+        }
+        session.requests.1 += 1;
+        session.requests.1 <= self.limits.subscription_requests
+    }
+
+    /// A contact's subscription stanza at the recipient's owner (appendix A.3).
+    pub(crate) fn subscription_incoming(
+        &self,
+        _now: Now,
+        account: &mut Account,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        _turn: &mut Turn,
+    ) {
+        let Some(change) = change(stanza) else { return };
+        let owner = account.jid.as_str().to_owned();
+        let contact = from.bare_str();
+        let text = Rendered::of(stanza, contact, &Edits::default()).text_with(Some(&owner));
+        let effects = account.roster.inbound(&owner, contact, change, &text, &self.limits.roster);
+        if effects.dropped {
+            tracing::info!(account = %owner, "a subscription request was dropped: too many wait already");
+            return;
+        }
+        let passed = Passed { contact, text };
+        self.carry_out(account, effects, &passed, Some(change), None, Box::new(|_| Vec::new()));
+    }
+
+    /// Executes what `presence` decided, in the order of the fields of [`Effects`]; at once where
+    /// nothing has to be stored, else after the commit.
+    fn carry_out(
+        &self,
+        account: &mut Account,
+        effects: Effects,
+        passed: &Passed<'_>,
+        arrived: Option<Change>,
+        result: Option<After>,
+        failed: crate::durable::OnFailure,
+    ) {
+        let mut then = Vec::new();
+        let contact = passed.contact;
+        if effects.send_presence == presence::Presence::Unavailable {
+            then.extend(self.presence_to_contact(account, effects.send_presence, contact));
+        }
+        if effects.route {
+            then.push(After::letter(passed.text.clone()));
+        }
+        for change in effects.generate {
+            let (from, to) = (escaped(account.jid.as_str()), escaped(contact));
+            then.push(After::letter(format!("<presence from='{from}' to='{to}' type='{}'/>", change.as_str())));
+        }
+        if effects.deliver {
+            // Requests to who is available, changes to who shows the roster (section 3.1.6).
+            let wants = |session: &&Session| match arrived {
+                Some(Change::Subscribe) => session.is_available(),
+                _ => session.interested || session.is_available(),
+            };
+            for session in account.sessions.iter().filter(wants) {
+                then.push(After::push(&session.outbox, passed.text.clone()));
+            }
+        }
+        if let Some(push) = &effects.push {
+            let query = String::from_utf8_lossy(push);
+            for session in account.sessions.iter().filter(|session| session.interested) {
+                let to = escaped(&account.full(session));
+                let id = account.roster.version();
+                then.push(After::push(
+                    &session.outbox,
+                    format!("<iq type='set' id='roster-{id}' to='{to}'>{query}</iq>"),
+                ));
+            }
+        }
+        then.extend(result);
+        if effects.send_presence == presence::Presence::Available {
+            then.extend(self.presence_to_contact(account, effects.send_presence, contact));
+        }
+        // An empty batch is a barrier: what it says still comes after everything written before.
+        self.write(account.jid.as_str(), Batch { ops: effects.ops }, then, failed);
+    }
+}
+
+fn change(stanza: &Stanza<'_>) -> Option<Change> {
+    match stanza.kind() {
+        Kind::Presence(PresenceType::Subscribe) => Some(Change::Subscribe),
+        Kind::Presence(PresenceType::Subscribed) => Some(Change::Subscribed),
+        Kind::Presence(PresenceType::Unsubscribe) => Some(Change::Unsubscribe),
+        Kind::Presence(PresenceType::Unsubscribed) => Some(Change::Unsubscribed),
+        _ => None,
+    }
+}

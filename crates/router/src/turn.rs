@@ -1,0 +1,48 @@
+//! One turn: an input, everything that follows from it, and whom to wake at the end.
+//!
+//! Owners never call each other. What concerns another account is queued here and handled after
+//! the lock of the first was given back, so two locks are never held at once and a chain of any
+//! length uses no stack.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use stanza::{Jid, Rendered};
+use xmlstream::Scratch;
+
+use crate::Outbox;
+
+/// Something for another owner.
+pub(crate) enum Work {
+    /// A complete stanza with `from` and `to`.
+    Letter(Box<str>),
+    /// One presence for many contacts: bare JIDs.
+    Fanout { presence: Arc<Rendered>, from: Jid, to: Vec<Box<str>> },
+    /// Presence of `to` (bare) for the resource `from`, which has become available.
+    Probe { from: Jid, to: Box<str> },
+}
+
+/// Kept by each worker and used again, so that a turn allocates nothing by itself.
+#[derive(Default)]
+pub struct Turn {
+    pub(crate) queue: VecDeque<Work>,
+    pub(crate) scratch: Scratch,
+    woken: Vec<Arc<Outbox>>,
+}
+
+impl Turn {
+    pub(crate) fn wake(&mut self, outbox: &Arc<Outbox>) {
+        self.woken.push(Arc::clone(outbox));
+    }
+
+    pub(crate) fn letter(&mut self, text: String) {
+        self.queue.push_back(Work::Letter(text.into_boxed_str()));
+    }
+
+    /// Wakes everyone who got something. Call once per batch, not per stanza.
+    pub fn finish(&mut self) {
+        for outbox in self.woken.drain(..) {
+            outbox.wake();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The server of PLAIN (RFC 4616), from the moment the verifier of the account is known.
+
+use std::fmt;
+
+use sasl::common::Identity;
+use sasl::server::{Mechanism as Server, MechanismError, Response};
+use zeroize::Zeroizing;
+
+use crate::credentials::prepare;
+use crate::message::PlainMessage;
+use crate::{Hash, Mechanism, Verifier};
+
+/// PLAIN with one account. Says whether the password is right; who may log in is for others to say.
+pub(crate) struct Plain {
+    hash: Hash,
+    verifier: Verifier,
+}
+
+impl Plain {
+    pub(crate) fn new(hash: Hash, verifier: Verifier) -> Plain {
+        Plain { hash, verifier }
+    }
+
+    fn verify(&self, payload: &[u8]) -> Result<Response, MechanismError> {
+        let message =
+            PlainMessage::parse(payload).map_err(|_| MechanismError::FailedToDecodeMessage)?;
+        // Returning early when SASLprep fails tells the client about its own password, nothing about the account.
+        let password =
+            prepare(message.password).map_err(|_| MechanismError::AuthenticationFailed)?;
+        if self.verifier.matches(self.hash, &password) {
+            Ok(Response::Success(
+                Identity::Username(message.user.to_owned()),
+                Vec::new(),
+            ))
+        } else {
+            Err(MechanismError::AuthenticationFailed)
+        }
+    }
+}
+
+impl Server for Plain {
+    fn name(&self) -> &str {
+        Mechanism::Plain.name()
+    }
+
+    fn respond(&mut self, payload: &[u8]) -> Result<Response, MechanismError> {
+        self.verify(payload)
+    }
+}
+
+/// A password waiting to be checked: one PBKDF2, the one thing here that takes milliseconds. Owns what it needs, so
+/// that the shell can run it on a blocking thread; the password is overwritten when this is dropped.
+pub struct PasswordCheck {
+    plain: Plain,
+    message: Zeroizing<Vec<u8>>,
+}
+
+impl PasswordCheck {
+    pub(crate) fn new(plain: Plain, message: Zeroizing<Vec<u8>>) -> PasswordCheck {
+        PasswordCheck { plain, message }
+    }
+
+    /// Whether the password is right. Takes as long for a user who does not exist.
+    pub fn run(&self) -> bool {
+        self.plain.verify(&self.message).is_ok()
+    }
+
+    /// What `run` costs.
+    #[cfg(test)]
+    pub(crate) fn cost(&self) -> (Hash, u32) {
+        (self.plain.hash, self.plain.verifier.iterations)
+    }
+}
+
+impl fmt::Debug for PasswordCheck {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The message holds the password.
+        out.debug_struct("PasswordCheck").finish_non_exhaustive()
+    }
+}

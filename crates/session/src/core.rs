@@ -1,0 +1,241 @@
+//! The stream as a whole: framing, the states, and the way out.
+
+use std::mem;
+use std::sync::Arc;
+
+use auth::{Binding, PasswordCheck};
+use module::Now;
+use router::{Bound, Event, Outbox, Router, Turn};
+use stanza::{Jid, StreamError};
+use xmlstream::{Framer, Scratch};
+
+use crate::bound;
+use crate::config::StreamConfig;
+use crate::errors::stream_error;
+use crate::negotiation::Negotiation;
+
+/// What the stream needs from the connection. Answers to questions come as [`Event`]s.
+pub trait Shell {
+    /// Fills the buffer from a cryptographically secure generator.
+    fn random(&mut self, bytes: &mut [u8]);
+    /// What the TLS channel can be bound to; empty without TLS.
+    fn binding(&self) -> Binding;
+    /// Looks an account up for SASL: [`Event::Account`].
+    fn look_up(&mut self, account: &Jid);
+    /// Runs the check where it may take milliseconds: [`Event::Checked`].
+    fn check(&mut self, check: PasswordCheck);
+    /// Whether this address may try to log in now, at all or to this account
+    /// (configuration: `limits.login_failures_per_minute_…`).
+    fn may_log_in(&mut self, account: Option<&Jid>) -> bool;
+    /// A login failed.
+    fn login_failed(&mut self, account: Option<&Jid>);
+}
+
+/// What a call of the stream works with.
+pub struct Context<'a> {
+    pub now: Now,
+    pub router: &'a Router,
+    pub turn: &'a mut Turn,
+    pub scratch: &'a mut Scratch,
+    /// Bytes for the peer, after all that waits in the outbox.
+    pub out: &'a mut Vec<u8>,
+    pub outbox: &'a Arc<Outbox>,
+    pub shell: &'a mut dyn Shell,
+}
+
+/// What the connection does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Read on.
+    Read,
+    /// Write `out`, then begin the TLS handshake; everything that was read behind is thrown away
+    /// (RFC 6120 section 5.4.3.3: nothing that came in the clear may be processed after it).
+    StartTls,
+    /// Keep what was read; an event will come.
+    Wait,
+    /// Write `out` and close.
+    Close,
+}
+
+/// The result of [`StreamCore::handle_bytes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the input that are used up.
+    pub consumed: usize,
+    pub next: Next,
+}
+
+pub(crate) enum State {
+    Negotiating(Box<Negotiation>),
+    Bound(bound::Stream),
+    /// The closing tag was written; nothing is read any more.
+    Closed,
+}
+
+/// One client's stream.
+pub struct StreamCore {
+    framer: Framer,
+    state: State,
+    /// The client closed its side in good order.
+    ended_by_client: bool,
+}
+
+impl StreamCore {
+    /// `secured`: TLS is in place already (direct TLS, XEP-0368).
+    pub fn new(config: Arc<StreamConfig>, secured: bool) -> StreamCore {
+        StreamCore {
+            framer: Framer::new(),
+            state: State::Negotiating(Box::new(Negotiation::new(config, secured))),
+            ended_by_client: false,
+        }
+    }
+
+    /// The bound resource, once there is one.
+    pub fn bound(&self) -> Option<&Bound> {
+        match &self.state {
+            State::Bound(stream) => Some(&stream.bound),
+            _ => None,
+        }
+    }
+
+    pub fn is_negotiating(&self) -> bool {
+        matches!(self.state, State::Negotiating(_))
+    }
+
+    /// Takes the bound resource out when the connection ends; `bool`: the client closed its
+    /// stream in good order.
+    pub fn take_bound(&mut self) -> (Option<Bound>, bool) {
+        let clean = self.ended_by_client;
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Bound(stream) => (Some(stream.bound), clean),
+            _ => (None, clean),
+        }
+    }
+
+    /// TLS is established: a new stream begins (RFC 6120 section 5.4.3.3).
+    pub fn secured(&mut self) {
+        self.framer.restart();
+        if let State::Negotiating(negotiation) = &mut self.state {
+            negotiation.secured();
+        }
+    }
+
+    /// Processes what has been read. Stops at the first thing that [`Next`] must be done for.
+    pub fn handle_bytes(&mut self, input: &[u8], cx: &mut Context<'_>) -> Progress {
+        let mut consumed = 0;
+        loop {
+            let (limits, waiting) = match &self.state {
+                State::Closed => return Progress { consumed: input.len(), next: Next::Close },
+                State::Negotiating(negotiation) => (*negotiation.limits(), negotiation.is_waiting()),
+                State::Bound(stream) => (stream.config.after_login, false),
+            };
+            if waiting {
+                return Progress { consumed, next: Next::Wait };
+            }
+            let mut scratch = mem::take(cx.scratch);
+            let step = self.framer.next(&input[consumed..], &mut scratch, &limits);
+            let (used, next) = match step {
+                Err(error) => {
+                    *cx.scratch = scratch;
+                    let next = self.fail(stream_error(error), cx);
+                    return Progress { consumed: input.len(), next };
+                }
+                Ok(step) => {
+                    let next = match step.event {
+                        xmlstream::Event::Incomplete => None,
+                        xmlstream::Event::Header(header) => Some(match &mut self.state {
+                            State::Negotiating(negotiation) => negotiation.header(&header, cx),
+                            _ => Err(StreamError::not_well_formed()),
+                        }),
+                        xmlstream::Event::Element(element) => Some(match &mut self.state {
+                            State::Negotiating(negotiation) => negotiation.element(&element, cx),
+                            State::Bound(stream) => stream.element(element, cx).map(|()| Next::Read),
+                            State::Closed => Ok(Next::Close),
+                        }),
+                        xmlstream::Event::Close => {
+                            self.ended_by_client = true;
+                            Some(Ok(Next::Close))
+                        }
+                    };
+                    (step.consumed, next)
+                }
+            };
+            *cx.scratch = scratch;
+            consumed += used;
+            match next {
+                None => return Progress { consumed, next: Next::Read },
+                Some(Ok(Next::Read)) => self.restart_if_due(),
+                Some(Ok(Next::Close)) => {
+                    self.close(cx);
+                    return Progress { consumed, next: Next::Close };
+                }
+                Some(Ok(next)) => return Progress { consumed, next },
+                Some(Err(error)) => {
+                    let next = self.fail(error, cx);
+                    return Progress { consumed, next };
+                }
+            }
+        }
+    }
+
+    /// Processes an answer or an order of the server. [`Next::Read`]: go on with what was kept.
+    pub fn handle_event(&mut self, event: Event, cx: &mut Context<'_>) -> Next {
+        let result = match (&mut self.state, event) {
+            (_, Event::End(error)) => Err(error),
+            (State::Negotiating(negotiation), Event::Bound(Ok(bound))) => {
+                negotiation.write_bound(&bound, cx);
+                let stream = bound::Stream::new(bound, negotiation);
+                self.state = State::Bound(stream);
+                return Next::Read;
+            }
+            (State::Negotiating(negotiation), event) => negotiation.event(event, cx),
+            // An answer that comes too late to matter.
+            _ => return Next::Read,
+        };
+        match result {
+            Ok(Next::Close) => {
+                self.close(cx);
+                Next::Close
+            }
+            Ok(next) => {
+                self.restart_if_due();
+                next
+            }
+            Err(error) => self.fail(error, cx),
+        }
+    }
+
+    /// Ends the stream with an error (RFC 6120 section 4.9). A header comes first where none was
+    /// written yet, so that the error stands inside a stream (section 4.9.1.2).
+    pub fn fail(&mut self, error: StreamError, cx: &mut Context<'_>) -> Next {
+        match &mut self.state {
+            State::Closed => return Next::Close,
+            State::Negotiating(negotiation) => negotiation.open(cx),
+            State::Bound(_) => {}
+        }
+        error.write(cx.out);
+        cx.out.extend_from_slice(b"</stream:stream>");
+        if !matches!(self.state, State::Bound(_)) {
+            self.state = State::Closed;
+        }
+        Next::Close
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>) {
+        if let State::Negotiating(negotiation) = &mut self.state {
+            negotiation.open(cx);
+        }
+        cx.out.extend_from_slice(b"</stream:stream>");
+        if !matches!(self.state, State::Bound(_)) {
+            self.state = State::Closed;
+        }
+    }
+
+    fn restart_if_due(&mut self) {
+        if let State::Negotiating(negotiation) = &mut self.state
+            && negotiation.take_restart()
+        {
+            self.framer.restart();
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! From the first stream header to a bound resource (RFC 6120 sections 4 to 7).
+
+use std::sync::Arc;
+
+use module::Host;
+use router::{BindRequest, Bound, Event};
+use stanza::{Fault, IqType, Jid, Kind, Stanza, StanzaError, StreamError, ns, write_error};
+use xmlstream::{Element, Header, Limits};
+
+use crate::config::{StreamConfig, TlsPolicy};
+use crate::core::{Context, Next};
+use crate::header::{self, Opening};
+use crate::login::{Login, Outcome};
+
+/// Random bytes in a stream id and in a generated resource: unguessable (section 4.7.3).
+const RANDOM_BYTES: usize = 16;
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Phase {
+    /// Expects a stream header.
+    Header,
+    /// Expects `<starttls/>`, `<auth/>` or, after authentication, a request to bind.
+    Features,
+    /// Waits for the TLS handshake.
+    Tls,
+    /// Waits for the router to bind a resource.
+    Binding,
+}
+
+pub(crate) struct Negotiation {
+    pub(crate) config: Arc<StreamConfig>,
+    phase: Phase,
+    secured: bool,
+    /// Our header of the current stream was written.
+    opened: bool,
+    restart: bool,
+    host: Option<Arc<Host>>,
+    from: Option<Jid>,
+    pub(crate) lang: Option<String>,
+    login: Login,
+    /// Bare JID, once authenticated.
+    account: Option<Jid>,
+    /// Id of the request to bind that is being worked on.
+    bind_id: String,
+}
+
+impl Negotiation {
+    pub(crate) fn new(config: Arc<StreamConfig>, secured: bool) -> Negotiation {
+        Negotiation {
+            config,
+            phase: Phase::Header,
+            secured,
+            opened: false,
+            restart: false,
+            host: None,
+            from: None,
+            lang: None,
+            login: Login::default(),
+            account: None,
+            bind_id: String::new(),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        match self.account {
+            None => &self.config.before_login,
+            Some(_) => &self.config.after_login,
+        }
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Tls | Phase::Binding) || self.login.is_waiting()
+    }
+
+    pub(crate) fn secured(&mut self) {
+        self.secured = true;
+        self.opened = false;
+        self.phase = Phase::Header;
+    }
+
+    pub(crate) fn take_restart(&mut self) -> bool {
+        std::mem::take(&mut self.restart)
+    }
+
+    /// Writes our header of the current stream unless it was written.
+    pub(crate) fn open(&mut self, cx: &mut Context<'_>) {
+        if self.opened {
+            return;
+        }
+        self.opened = true;
+        let domain = self.host.as_ref().map_or(self.config.default_domain.as_str(), |host| &host.domain);
+        let id = random_text(cx);
+        header::write(cx.out, domain, &id, self.from.as_ref());
+    }
+
+    pub(crate) fn header(&mut self, header: &Header<'_>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        let opening = Opening::read(header);
+        self.from = opening.from;
+        if opening.lang.is_some() {
+            self.lang = opening.lang;
+        }
+        let host = opening.to.as_deref().and_then(|domain| cx.router.host(domain)).cloned();
+        if let Some(account) = &self.account {
+            // The domain that was authenticated for stays (attacks.md, row 24).
+            if host.as_ref().map(|host| host.domain.as_str()) != Some(account.domain()) {
+                self.open(cx);
+                return Err(StreamError::host_unknown());
+            }
+        }
+        let unknown = host.is_none();
+        if host.is_some() {
+            self.host = host;
+        }
+        self.open(cx);
+        if let Some(fault) = opening.fault {
+            return Err(fault);
+        }
+        if unknown {
+            return Err(StreamError::host_unknown());
+        }
+        self.write_features(cx);
+        self.phase = Phase::Features;
+        Ok(Next::Read)
+    }
+
+    /// Section 4.3.2.
+    fn write_features(&self, cx: &mut Context<'_>) {
+        let Some(host) = &self.host else { return };
+        let mut features = String::from("<stream:features>");
+        if self.account.is_some() {
+            features.push_str(&format!("<bind xmlns='{}'><required/></bind>", ns::BIND));
+            features.push_str(&cx.router.registry().stream_features(host));
+        } else {
+            if !self.secured && self.config.tls != TlsPolicy::Off {
+                let required = if self.config.tls == TlsPolicy::Required { "<required/>" } else { "" };
+                features.push_str(&format!("<starttls xmlns='{}'>{required}</starttls>", ns::TLS));
+            }
+            if self.may_log_in() {
+                let binding = cx.shell.binding();
+                features.push_str(&crate::login::offer(self.secured, &binding));
+            }
+        }
+        features.push_str("</stream:features>");
+        cx.out.extend_from_slice(features.as_bytes());
+    }
+
+    fn may_log_in(&self) -> bool {
+        self.secured || self.config.tls != TlsPolicy::Required
+    }
+
+    pub(crate) fn element(&mut self, element: &Element<'_>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        if self.phase != Phase::Features {
+            return Err(StreamError::bad_format());
+        }
+        match (element.ns(), element.name()) {
+            (ns::TLS, "starttls") => Ok(self.start_tls(cx)),
+            (ns::SASL, _) if self.account.is_none() => self.sasl(element, cx),
+            // Section 6.3.4: authenticated once, a stream cannot be authenticated again.
+            (ns::SASL, _) => Err(StreamError::policy_violation()),
+            (ns::CLIENT, "iq" | "message" | "presence") => match self.account.clone() {
+                // Section 4.9.3.12.
+                None => Err(StreamError::not_authorized()),
+                Some(account) => self.before_binding(&account, element, cx),
+            },
+            _ => Err(StreamError::unsupported_stanza_type()),
+        }
+    }
+
+    /// Section 5.4.2.
+    fn start_tls(&mut self, cx: &mut Context<'_>) -> Next {
+        if self.secured || self.config.tls == TlsPolicy::Off || self.account.is_some() {
+            cx.out.extend_from_slice(format!("<failure xmlns='{}'/>", ns::TLS).as_bytes());
+            return Next::Close;
+        }
+        cx.out.extend_from_slice(format!("<proceed xmlns='{}'/>", ns::TLS).as_bytes());
+        self.phase = Phase::Tls;
+        Next::StartTls
+    }
+
+    fn sasl(&mut self, element: &Element<'_>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        let Some(host) = self.host.clone() else { return Err(StreamError::host_unknown()) };
+        let (allowed, secured) = (self.may_log_in(), self.secured);
+        let outcome = self.login.element(element, allowed, secured, &host.domain, &self.config, cx);
+        self.after_login_step(outcome, cx)
+    }
+
+    fn after_login_step(&mut self, outcome: Outcome, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        match outcome {
+            Outcome::Continue => Ok(Next::Read),
+            Outcome::Wait => Ok(Next::Wait),
+            Outcome::LoggedIn(account) => {
+                self.account = Some(account);
+                self.login = Login::default();
+                // Section 6.4.6: both sides begin a new stream.
+                self.restart = true;
+                self.opened = false;
+                self.phase = Phase::Header;
+                Ok(Next::Read)
+            }
+            Outcome::Unsupported => Err(StreamError::unsupported_stanza_type()),
+            Outcome::TooMany => {
+                let _ = cx;
+                Err(StreamError::policy_violation().text("too many failed attempts to log in"))
+            }
+        }
+    }
+
+    /// A stanza after authentication and before a resource is bound (section 7.1).
+    fn before_binding(
+        &mut self,
+        account: &Jid,
+        element: &Element<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Next, StreamError> {
+        let stanza = match Stanza::read(*element) {
+            Ok(Some(stanza)) => stanza,
+            Ok(None) => return Err(StreamError::unsupported_stanza_type()),
+            Err(Fault::InvalidFrom) => return Err(StreamError::invalid_from()),
+            Err(fault) => {
+                if fault.is_answered() {
+                    write_error(element.name(), element.attr("id").as_deref(), None, None, &fault.error(), cx.out);
+                }
+                return Ok(Next::Read);
+            }
+        };
+        // "to an entity other than the server itself or the client's account".
+        let to_us = stanza.to().is_none_or(|to| {
+            to.bare_str() == account.as_str() || (to.is_domain() && to.as_str() == account.domain())
+        });
+        if !to_us || !matches!(stanza.kind(), Kind::Iq(_)) {
+            return Err(StreamError::not_authorized());
+        }
+        let id = stanza.id().unwrap_or_default().to_owned();
+        let payload = stanza.payload().filter(|payload| payload.ns() == ns::BIND && payload.name() == "bind");
+        let (Kind::Iq(IqType::Set), Some(bind)) = (stanza.kind(), payload) else {
+            let error = StanzaError::not_allowed().text("bind a resource first");
+            if stanza.kind().may_be_answered() {
+                write_error("iq", Some(&id), None, None, &error, cx.out);
+            }
+            return Ok(Next::Read);
+        };
+        let wanted = bind.children().find(|child| child.name() == "resource").map(|child| child.text().into_owned());
+        let resource = match wanted.filter(|wanted| !wanted.is_empty()) {
+            None => random_text(cx),
+            Some(wanted) => match stanza::prepare_resource(&wanted) {
+                Ok(resource) => resource.into_owned(),
+                Err(_) => {
+                    // Section 7.7.2.1.
+                    write_error("iq", Some(&id), None, None, &StanzaError::bad_request(), cx.out);
+                    return Ok(Next::Read);
+                }
+            },
+        };
+        self.bind_id = id;
+        self.phase = Phase::Binding;
+        let request = BindRequest { account: account.clone(), resource, outbox: Arc::clone(cx.outbox) };
+        cx.router.bind(cx.now, request, cx.turn);
+        Ok(Next::Wait)
+    }
+
+    pub(crate) fn event(&mut self, event: Event, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        match event {
+            Event::Bound(Err(error)) => {
+                write_error("iq", Some(&self.bind_id), None, None, &error, cx.out);
+                self.phase = Phase::Features;
+                Ok(Next::Read)
+            }
+            Event::Account(account) => {
+                let outcome = self.login.supply(account, &self.config, cx);
+                self.after_login_step(outcome, cx)
+            }
+            Event::Checked(good) => {
+                let outcome = self.login.checked(good, &self.config, cx);
+                self.after_login_step(outcome, cx)
+            }
+            // The core handles these before it gets here.
+            Event::Bound(Ok(_)) | Event::End(_) => Ok(Next::Read),
+        }
+    }
+
+    /// Section 7.6.
+    pub(crate) fn write_bound(&self, bound: &Bound, cx: &mut Context<'_>) {
+        let mut jid = Vec::new();
+        xmlstream::escape_text(&mut jid, bound.jid.as_str());
+        // Escaping text yields text.
+        let jid = String::from_utf8(jid).unwrap_or_default();
+        let payload = format!("<bind xmlns='{}'><jid>{jid}</jid></bind>", ns::BIND);
+        stanza::iq_result(&self.bind_id, None, None, &payload, cx.out);
+    }
+}
+
+/// Unguessable text of letters and digits.
+fn random_text(cx: &mut Context<'_>) -> String {
+    let mut bytes = [0; RANDOM_BYTES];
+    cx.shell.random(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,1 @@
+//! Streams driven by hand, without a network.

@@ -1,0 +1,85 @@
+//! Namespace names. A name is written here once, so that a wrong letter is wrong everywhere and shows at once.
+
+// RFC 6120.
+pub const STREAM: &str = "http://etherx.jabber.org/streams";
+pub const CLIENT: &str = "jabber:client";
+pub const SERVER: &str = "jabber:server";
+pub const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
+pub const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
+/// Conditions of stanza errors (section 8.3.2).
+pub const STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
+/// Conditions of stream errors (section 4.9.2).
+pub const STREAMS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+/// What `xml:` stands for (Namespaces in XML section 3).
+pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
+
+/// The session IQ of RFC 3921, which RFC 6120 dropped and old clients still send.
+pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
+
+// RFC 6121.
+pub const ROSTER: &str = "jabber:iq:roster";
+/// Stream feature `<ver/>` (section 2.6.1).
+pub const ROSTER_VERSIONING: &str = "urn:xmpp:features:rosterver";
+/// Stream feature `<sub/>` (section 3.4).
+pub const PRE_APPROVAL: &str = "urn:xmpp:features:pre-approval";
+
+/// XEP-0004 Data Forms.
+pub const DATA_FORMS: &str = "jabber:x:data";
+/// XEP-0012 Last Activity.
+pub const LAST_ACTIVITY: &str = "jabber:iq:last";
+/// XEP-0030 Service Discovery.
+pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
+pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+/// XEP-0045 Multi-User Chat: what the user's server must know of it.
+pub const MUC: &str = "http://jabber.org/protocol/muc";
+pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
+/// XEP-0049 Private XML Storage.
+pub const PRIVATE: &str = "jabber:iq:private";
+/// XEP-0054 vcard-temp.
+pub const VCARD: &str = "vcard-temp";
+/// XEP-0077 In-Band Registration.
+pub const REGISTER: &str = "jabber:iq:register";
+/// Its stream feature `<register/>`.
+pub const REGISTER_FEATURE: &str = "http://jabber.org/features/iq-register";
+/// XEP-0085 Chat State Notifications: which messages are not worth keeping.
+pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+/// XEP-0092 Software Version.
+pub const VERSION: &str = "jabber:iq:version";
+/// XEP-0115 Entity Capabilities.
+pub const CAPS: &str = "http://jabber.org/protocol/caps";
+/// XEP-0157 Contact Addresses: the FORM_TYPE.
+pub const SERVER_INFO: &str = "http://jabber.org/network/serverinfo";
+/// XEP-0160 Offline Messages: the disco feature.
+pub const MSG_OFFLINE: &str = "msgoffline";
+/// XEP-0184 Message Delivery Receipts.
+pub const RECEIPTS: &str = "urn:xmpp:receipts";
+/// XEP-0191 Blocking Command.
+pub const BLOCKING: &str = "urn:xmpp:blocking";
+/// XEP-0198 Stream Management.
+pub const STREAM_MANAGEMENT: &str = "urn:xmpp:sm:3";
+/// XEP-0199 XMPP Ping.
+pub const PING: &str = "urn:xmpp:ping";
+/// XEP-0202 Entity Time.
+pub const TIME: &str = "urn:xmpp:time";
+/// XEP-0203 Delayed Delivery.
+pub const DELAY: &str = "urn:xmpp:delay";
+/// XEP-0280 Message Carbons.
+pub const CARBONS: &str = "urn:xmpp:carbons:2";
+/// XEP-0297 Stanza Forwarding.
+pub const FORWARD: &str = "urn:xmpp:forward:0";
+/// XEP-0313 Message Archive Management.
+pub const MAM: &str = "urn:xmpp:mam:2";
+/// XEP-0334 Message Processing Hints.
+pub const HINTS: &str = "urn:xmpp:hints";
+/// XEP-0352 Client State Indication.
+pub const CLIENT_STATE: &str = "urn:xmpp:csi:0";
+/// XEP-0359 Unique and Stable Stanza IDs.
+pub const STANZA_IDS: &str = "urn:xmpp:sid:0";
+/// XEP-0440 SASL Channel-Binding Type Capability.
+pub const SASL_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
+/// XEP-0478 Stream Limits Advertisement.
+pub const STREAM_LIMITS: &str = "urn:xmpp:stream-limits:0";
+
+/// Application-specific conditions such as `<stanza-too-big/>` (RFC 6120 section 4.9.3.14, XEP-0205).
+pub const ERRORS: &str = "urn:xmpp:errors";

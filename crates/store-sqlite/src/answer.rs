@@ -1,0 +1,99 @@
+//! Answers queries from a reader's connection.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Error, Params, Row as SqlRow};
+use store::{Found, PAGE_LIMIT, Query, Row, StoreError, Value};
+
+use crate::error::classify;
+use crate::sql::Plan;
+
+/// One short transaction: a snapshot, and the log's read lock is taken once and not for every statement.
+pub(crate) fn answer(connection: &Connection, plan: &Plan, query: &Query) -> Result<Found, StoreError> {
+    let found = execute(connection, "BEGIN").and_then(|()| {
+        let found = find(connection, plan, query)?;
+        execute(connection, "COMMIT")?;
+        Ok(found)
+    });
+    // A snapshot left open would stop the checkpoints. After some errors SQLite has ended it by itself.
+    if found.is_err() && !connection.is_autocommit() && execute(connection, "ROLLBACK").is_err() {
+        tracing::error!("a reader of the store cannot end its transaction");
+    }
+    found.map_err(|error| classify(&error))
+}
+
+fn execute(connection: &Connection, sql: &str) -> Result<(), Error> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+fn find(connection: &Connection, plan: &Plan, query: &Query) -> Result<Found, Error> {
+    Ok(match query {
+        Query::Get { table, owner, key } => {
+            let width = table.columns.len();
+            let sql = &plan.of(table).get;
+            let rows = match key {
+                None => list(connection, sql, [owner], |row| values(row, 0, width)),
+                Some(key) => list(connection, sql, [owner, key], |row| values(row, 0, width)),
+            };
+            Found::Row(rows?.pop())
+        }
+        Query::All { table, owner } => {
+            let width = table.columns.len();
+            Found::Rows(list(connection, &plan.of(table).all, [owner], |row| {
+                Ok((row.get(0)?, values(row, 1, width)?))
+            })?)
+        }
+        Query::Page { table, owner, after, limit } => {
+            let width = table.columns.len();
+            let params = (owner, after, sql_limit(*limit));
+            Found::Page(list(connection, &plan.of(table).page, params, |row| {
+                Ok((row.get(0)?, values(row, 1, width)?))
+            })?)
+        }
+        Query::Count { table, owner } => {
+            let mut statement = connection.prepare_cached(&plan.of(table).count)?;
+            let count: i64 = statement.query_row([owner], |row| row.get(0))?;
+            Found::Count(count.unsigned_abs())
+        }
+        Query::Owners { table, after, limit } => {
+            let width = table.columns.len();
+            let (sql, limit) = (plan.of(table), sql_limit(*limit));
+            let make = |row: &SqlRow<'_>| Ok((row.get(0)?, values(row, 1, width)?));
+            Found::Owners(match after {
+                None => list(connection, &sql.owners, [limit], make)?,
+                Some(after) => list(connection, &sql.owners_after, (after, limit), make)?,
+            })
+        }
+        Query::Many(queries) => {
+            Found::Many(queries.iter().map(|query| find(connection, plan, query)).collect::<Result<_, _>>()?)
+        }
+    })
+}
+
+/// No more than [`PAGE_LIMIT`], so it fits.
+fn sql_limit(limit: usize) -> i64 {
+    limit.min(PAGE_LIMIT) as i64
+}
+
+fn list<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    make: impl FnMut(&SqlRow<'_>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    connection.prepare_cached(sql)?.query_map(params, make)?.collect()
+}
+
+fn values(row: &SqlRow<'_>, from: usize, width: usize) -> Result<Row, Error> {
+    (from..from + width)
+        .map(|at| {
+            Ok(match row.get_ref(at)? {
+                ValueRef::Null => Value::Null,
+                ValueRef::Integer(n) => Value::Int(n),
+                ValueRef::Text(_) => Value::Text(row.get(at)?),
+                ValueRef::Blob(bytes) => Value::Blob(bytes.into()),
+                // The tables are STRICT and have no such column.
+                ValueRef::Real(_) => return Err(Error::InvalidColumnType(at, String::new(), rusqlite::types::Type::Real)),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,147 @@
+//! The schema: the driver's own tables by version (`PRAGMA user_version`), the features' by what they declare.
+
+use rusqlite::{Connection, Error, OptionalExtension};
+use store::{Catalog, ColumnKind, Shape, Table};
+
+/// Written into the file's header, so that another program's database is told apart: "Jckd".
+pub(crate) const APPLICATION_ID: i64 = 0x4a63_6b64;
+
+/// Step n brings a file from version n to n + 1. A step that was released is never changed.
+pub(crate) const MIGRATIONS: &[&str] = &[
+    // 1: the sequence of ids, and the names and shapes of the feature tables that ever were.
+    "CREATE TABLE jackdaw_sequence (last_id INTEGER NOT NULL) STRICT;
+     INSERT INTO jackdaw_sequence VALUES (0);
+     CREATE TABLE jackdaw_tables (name TEXT NOT NULL PRIMARY KEY, shape TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+];
+
+pub(crate) fn version(connection: &Connection) -> Result<i64, Error> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Runs the steps that the file has not seen, each in a transaction with its new version.
+pub(crate) fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), Error> {
+    let from = usize::try_from(version(connection)?).unwrap_or(0);
+    for (at, step) in steps.iter().enumerate().skip(from) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", at as i64 + 1)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Makes the tables that are missing and adds the columns that are new. The text of the inner error tells which table
+/// has changed in a way that is not allowed.
+pub(crate) fn create_tables(connection: &mut Connection, catalog: &Catalog) -> Result<Result<(), String>, Error> {
+    let transaction = connection.transaction()?;
+    for table in catalog.tables() {
+        if let Err(text) = create_table(&transaction, table)? {
+            return Ok(Err(text));
+        }
+    }
+    transaction.commit()?;
+    Ok(Ok(()))
+}
+
+fn create_table(connection: &Connection, table: &Table) -> Result<Result<(), String>, Error> {
+    let known: Option<String> = connection
+        .query_row("SELECT shape FROM jackdaw_tables WHERE name = ?1", [table.name], |row| row.get(0))
+        .optional()?;
+    match known {
+        None => {
+            connection.execute_batch(&create_sql(table))?;
+            connection.execute("INSERT INTO jackdaw_tables VALUES (?1, ?2)", [table.name, shape_name(table.shape)])?;
+            return Ok(Ok(()));
+        }
+        Some(shape) if shape != shape_name(table.shape) => {
+            return Ok(Err(format!("the table {} is {shape} there and {} here", table.name, shape_name(table.shape))));
+        }
+        Some(_) => {}
+    }
+    let mut statement = connection.prepare("SELECT name, type FROM pragma_table_info(?1)")?;
+    let there: Vec<(String, String)> =
+        statement.query_map([table.name], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    for column in table.columns {
+        let kind = kind_name(column.kind);
+        match there.iter().find(|(name, _)| name == column.name) {
+            Some((_, found)) if found == kind => {}
+            Some((_, found)) => {
+                let text = format!("the column {}.{} is {found} there and {kind} here", table.name, column.name);
+                return Ok(Err(text));
+            }
+            None => {
+                let sql = format!("ALTER TABLE \"{}\" ADD COLUMN \"{}\" {kind}", table.name, column.name);
+                connection.execute_batch(&sql)?;
+            }
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// The clustered key where rows of one owner are read together (WITHOUT ROWID); not for KeyVal, whose rows are read
+/// alone and may be large (a picture), which would make the tree of keys deep.
+fn create_sql(table: &Table) -> String {
+    let columns: String =
+        table.columns.iter().map(|column| format!(", \"{}\" {}", column.name, kind_name(column.kind))).collect();
+    let name = table.name;
+    match table.shape {
+        Shape::KeyVal => format!("CREATE TABLE \"{name}\" (owner TEXT NOT NULL PRIMARY KEY{columns}) STRICT"),
+        Shape::Map => format!(
+            "CREATE TABLE \"{name}\" (owner TEXT NOT NULL, key TEXT NOT NULL{columns}, PRIMARY KEY (owner, key)) STRICT, WITHOUT ROWID"
+        ),
+        Shape::Archive => format!(
+            "CREATE TABLE \"{name}\" (owner TEXT NOT NULL, id INTEGER NOT NULL{columns}, PRIMARY KEY (owner, id)) STRICT, WITHOUT ROWID"
+        ),
+    }
+}
+
+fn shape_name(shape: Shape) -> &'static str {
+    match shape {
+        Shape::KeyVal => "keyval",
+        Shape::Map => "map",
+        Shape::Archive => "archive",
+    }
+}
+
+fn kind_name(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Int => "INTEGER",
+        ColumnKind::Text => "TEXT",
+        ColumnKind::Blob => "BLOB",
+    }
+}
+
+/// The names of all feature tables in the file.
+pub(crate) fn table_names(connection: &Connection) -> Result<Vec<String>, Error> {
+    connection.prepare("SELECT name FROM jackdaw_tables ORDER BY name")?.query_map([], |row| row.get(0))?.collect()
+}
+
+pub(crate) fn last_id(connection: &Connection) -> Result<i64, Error> {
+    connection.query_row("SELECT last_id FROM jackdaw_sequence", [], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_run_once_and_in_order() {
+        let mut connection = Connection::open_in_memory().expect("memory is there");
+        let steps = ["CREATE TABLE a (n INTEGER)", "INSERT INTO a VALUES (1)", "UPDATE a SET n = n + 1"];
+        for (upto, expected) in [(2, 1), (2, 1), (3, 2), (3, 2)] {
+            migrate(&mut connection, &steps[..upto]).expect("the steps are right");
+            let n: i64 = connection.query_row("SELECT n FROM a", [], |row| row.get(0)).expect("the table has one row");
+            assert_eq!((n, version(&connection)), (expected, Ok(upto as i64)));
+        }
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_nothing() {
+        let mut connection = Connection::open_in_memory().expect("memory is there");
+        let steps = ["CREATE TABLE a (n INTEGER)", "CREATE TABLE b (n INTEGER); CREATE TABLE a (n INTEGER)"];
+        migrate(&mut connection, &steps).expect_err("the table is there already");
+        assert_eq!(version(&connection), Ok(1));
+        connection.query_row("SELECT count(*) FROM b", [], |_| Ok(())).expect_err("rolled back");
+    }
+}

@@ -1,0 +1,117 @@
+//! What one step of a feature changes, as one atomic unit.
+
+use crate::{Row, Table};
+
+/// One change. `key` is `None` for [`Shape::KeyVal`](crate::Shape), `Some` for [`Shape::Map`](crate::Shape).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Writes the row, over the old one if there is one. KeyVal and Map.
+    Put { table: &'static Table, owner: Box<str>, key: Option<Box<str>>, row: Row },
+    /// Writes the row; the batch fails with [`Exists`](crate::StoreError::Exists) if there is one. KeyVal and Map.
+    Insert { table: &'static Table, owner: Box<str>, key: Option<Box<str>>, row: Row },
+    /// Deletes the row if it is there. A Map without key, and an Archive: all rows of the owner in this table.
+    Delete { table: &'static Table, owner: Box<str>, key: Option<Box<str>> },
+    /// Adds a row with the next id of the sequence. Archive.
+    Append { table: &'static Table, owner: Box<str>, row: Row },
+    /// Deletes the owner's rows with `id <= up_to`. Archive.
+    Trim { table: &'static Table, owner: Box<str>, up_to: i64 },
+    /// Deletes every row of the owner in every table, also in tables that no feature declares any more.
+    Forget { owner: Box<str> },
+    /// The batch fails with [`Missing`](crate::StoreError::Missing) unless the row is there. KeyVal and Map.
+    Require { table: &'static Table, owner: Box<str>, key: Option<Box<str>> },
+}
+
+impl Op {
+    /// Whether the op can fail its batch although nothing is wrong with the disk.
+    pub fn is_condition(&self) -> bool {
+        matches!(self, Op::Insert { .. } | Op::Require { .. })
+    }
+
+    /// Bytes of content, for the limits of queues.
+    fn bytes(&self) -> usize {
+        let key_of = |key: &Option<Box<str>>| key.as_ref().map_or(0, |key| key.len());
+        let row_of = |row: &Row| row.iter().map(|value| size_of_val(value) + value.bytes()).sum::<usize>();
+        size_of::<Op>()
+            + match self {
+                Op::Put { owner, key, row, .. } | Op::Insert { owner, key, row, .. } => {
+                    owner.len() + key_of(key) + row_of(row)
+                }
+                Op::Delete { owner, key, .. } | Op::Require { owner, key, .. } => owner.len() + key_of(key),
+                Op::Append { owner, row, .. } => owner.len() + row_of(row),
+                Op::Trim { owner, .. } | Op::Forget { owner } => owner.len(),
+            }
+    }
+}
+
+/// Changes that happen together or not at all, in this order: a later op sees what an earlier one did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    pub ops: Vec<Op>,
+}
+
+impl Batch {
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    pub fn put<'a>(
+        mut self,
+        table: &'static Table,
+        owner: &str,
+        key: impl Into<Option<&'a str>>,
+        row: Row,
+    ) -> Batch {
+        self.ops.push(Op::Put { table, owner: owner.into(), key: key.into().map(Into::into), row });
+        self
+    }
+
+    pub fn insert<'a>(
+        mut self,
+        table: &'static Table,
+        owner: &str,
+        key: impl Into<Option<&'a str>>,
+        row: Row,
+    ) -> Batch {
+        self.ops.push(Op::Insert { table, owner: owner.into(), key: key.into().map(Into::into), row });
+        self
+    }
+
+    pub fn delete<'a>(mut self, table: &'static Table, owner: &str, key: impl Into<Option<&'a str>>) -> Batch {
+        self.ops.push(Op::Delete { table, owner: owner.into(), key: key.into().map(Into::into) });
+        self
+    }
+
+    pub fn append(mut self, table: &'static Table, owner: &str, row: Row) -> Batch {
+        self.ops.push(Op::Append { table, owner: owner.into(), row });
+        self
+    }
+
+    pub fn trim(mut self, table: &'static Table, owner: &str, up_to: i64) -> Batch {
+        self.ops.push(Op::Trim { table, owner: owner.into(), up_to });
+        self
+    }
+
+    pub fn forget(mut self, owner: &str) -> Batch {
+        self.ops.push(Op::Forget { owner: owner.into() });
+        self
+    }
+
+    pub fn require<'a>(mut self, table: &'static Table, owner: &str, key: impl Into<Option<&'a str>>) -> Batch {
+        self.ops.push(Op::Require { table, owner: owner.into(), key: key.into().map(Into::into) });
+        self
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// Whether any op [is a condition](Op::is_condition).
+    pub fn has_conditions(&self) -> bool {
+        self.ops.iter().any(Op::is_condition)
+    }
+
+    /// About what the batch holds in memory, for the limits of queues.
+    pub fn bytes(&self) -> usize {
+        self.ops.iter().map(Op::bytes).sum()
+    }
+}

@@ -1,0 +1,95 @@
+//! XEP-0115 Entity Capabilities 1.6.0: a hash of the server's disco#info among its stream
+//! features (section 6.3), so that a client asks only when something has changed.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use module::{Coverage, Form, Host, Identity, Module, Registry, Target};
+use sha1::{Digest, Sha1};
+use stanza::ns;
+
+/// What names the software (section 4): a URI, without an address that somebody else might own.
+const NODE: &str = "urn:x-jackdaw:server";
+
+pub(crate) fn module() -> Module {
+    Module::new("caps")
+        .xep(115, "Entity Capabilities", "1.6.0", Coverage::Complete)
+        .server_feature(ns::CAPS)
+        .stream_feature(announce)
+}
+
+/// The node that disco#info is asked for with these capabilities (section 6.2).
+pub(crate) fn node(host: &Host, registry: &Registry) -> String {
+    format!("{NODE}#{}", of(host, registry))
+}
+
+fn announce(host: &Host, registry: &Registry) -> String {
+    format!("<c xmlns='{}' hash='sha-1' node='{NODE}' ver='{}'/>", ns::CAPS, of(host, registry))
+}
+
+fn of(host: &Host, registry: &Registry) -> String {
+    let identities: Vec<_> = registry.identities(Target::Server).collect();
+    let features: Vec<_> = registry.features(Target::Server).collect();
+    let forms: Vec<_> = registry.forms(Target::Server, host).collect();
+    ver(identities, features, forms)
+}
+
+/// Section 5.1.
+fn ver(mut identities: Vec<Identity>, mut features: Vec<&str>, mut forms: Vec<Form>) -> String {
+    let mut text = String::new();
+    identities.sort();
+    for identity in identities {
+        text.push_str(&format!("{}/{}//{}<", identity.category, identity.kind, identity.name));
+    }
+    features.sort_unstable();
+    for feature in features {
+        text.push_str(feature);
+        text.push('<');
+    }
+    forms.sort_by_key(|form| form.form_type);
+    for mut form in forms {
+        text.push_str(form.form_type);
+        text.push('<');
+        form.fields.sort_by_key(|field| field.var);
+        for mut field in form.fields {
+            text.push_str(field.var);
+            text.push('<');
+            field.values.sort();
+            for value in field.values {
+                text.push_str(&value);
+                text.push('<');
+            }
+        }
+    }
+    STANDARD.encode(Sha1::digest(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use module::Field;
+
+    use super::*;
+
+    /// The example of section 5.2.
+    #[test]
+    fn a_simple_hash() {
+        let identity = Identity { category: "client", kind: "pc", name: "Exodus 0.9.1" };
+        let features = vec![
+            "http://jabber.org/protocol/disco#info",
+            "http://jabber.org/protocol/disco#items",
+            "http://jabber.org/protocol/muc",
+            "http://jabber.org/protocol/caps",
+        ];
+        assert_eq!(ver(vec![identity], features, Vec::new()), "QgayPKawpkPSDYmwT/WM94uAlu0=");
+    }
+
+    #[test]
+    fn a_form_changes_the_hash_and_the_order_of_its_parts_does_not() {
+        let form = |values: [&str; 2]| Form {
+            form_type: "http://jabber.org/network/serverinfo",
+            fields: vec![Field { var: "abuse-addresses", values: values.map(str::to_owned).to_vec() }],
+        };
+        let one = ver(Vec::new(), vec!["a", "b"], vec![form(["x", "y"])]);
+        assert_eq!(one, ver(Vec::new(), vec!["b", "a"], vec![form(["y", "x"])]));
+        assert_ne!(one, ver(Vec::new(), vec!["a", "b"], Vec::new()));
+    }
+}

@@ -1,0 +1,26 @@
+//! What the engines themselves implement and have to declare: offline messages, delay stamps,
+//! direct TLS, channel binding, and the stream features of RFC 6121.
+
+use module::{Coverage, Host, Module, Registry};
+use stanza::ns;
+
+pub(crate) fn module() -> Module {
+    Module::new("core")
+        .xep(160, "Best Practices for Handling Offline Messages", "1.0.1", Coverage::Complete)
+        .xep(203, "Delayed Delivery", "2.0", Coverage::Complete)
+        .xep(368, "SRV records for XMPP over TLS", "1.1.0", Coverage::Complete)
+        .xep(440, "SASL Channel-Binding Type Capability", "1.0.0", Coverage::Complete)
+        .server_feature(ns::MSG_OFFLINE)
+        .stream_feature(roster_versioning)
+        .stream_feature(pre_approval)
+}
+
+/// RFC 6121 section 2.6.1.
+fn roster_versioning(_: &Host, _: &Registry) -> String {
+    format!("<ver xmlns='{}'/>", ns::ROSTER_VERSIONING)
+}
+
+/// RFC 6121 section 3.4.
+fn pre_approval(_: &Host, _: &Registry) -> String {
+    format!("<sub xmlns='{}'/>", ns::PRE_APPROVAL)
+}

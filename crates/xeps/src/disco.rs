@@ -1,0 +1,117 @@
+//! XEP-0030 Service Discovery 2.5.0: derived from what the modules declare; there is no second list.
+
+use module::{Access, Answer, Ask, Coverage, Method, Module, Relation, Target};
+use stanza::{StanzaError, ns};
+
+pub(crate) fn module() -> Module {
+    Module::new("disco")
+        .xep(30, "Service Discovery", "2.5.0", Coverage::Complete)
+        .server_identity("server", "im", "Jackdaw")
+        .account_identity("account", "registered", "")
+        .server_feature(ns::DISCO_INFO)
+        .server_feature(ns::DISCO_ITEMS)
+        .account_feature(ns::DISCO_INFO)
+        .account_feature(ns::DISCO_ITEMS)
+        .server_iq(Method::Get, "query", ns::DISCO_INFO, info)
+        .server_iq(Method::Get, "query", ns::DISCO_ITEMS, items)
+        // Section 8: who may not see the presence learns nothing, not even that there is an account.
+        .account_iq(Method::Get, "query", ns::DISCO_INFO, Access::Subscriber, info)
+        .account_iq(Method::Get, "query", ns::DISCO_ITEMS, Access::Subscriber, items)
+}
+
+/// Section 3.1. The node of our capabilities (XEP-0115 section 6.2) has the same answer as none.
+fn info(ask: &mut Ask<'_>) -> Answer {
+    let target = if ask.account.is_some() { Target::Account } else { Target::Server };
+    let node = ask.payload.attr("node");
+    if let Some(node) = &node {
+        let ours = target == Target::Server && **node == crate::caps::node(ask.host, ask.registry);
+        if !ours {
+            return Answer::Error(StanzaError::item_not_found());
+        }
+    }
+    let mut out = opened(ns::DISCO_INFO, node.as_deref());
+    for identity in ask.registry.identities(target) {
+        out.extend_from_slice(format!("<identity category='{}' type='{}'", identity.category, identity.kind).as_bytes());
+        if !identity.name.is_empty() {
+            out.extend_from_slice(format!(" name='{}'", identity.name).as_bytes());
+        }
+        out.extend_from_slice(b"/>");
+    }
+    for feature in ask.registry.features(target) {
+        out.extend_from_slice(format!("<feature var='{feature}'/>").as_bytes());
+    }
+    for form in ask.registry.forms(target, ask.host) {
+        form.write(&mut out);
+    }
+    closed(out)
+}
+
+/// Section 4.1. The server has no services yet; an account shows its available resources to
+/// itself and to its subscribers.
+fn items(ask: &mut Ask<'_>) -> Answer {
+    let node = ask.payload.attr("node");
+    let mut out = opened(ns::DISCO_ITEMS, node.as_deref());
+    if node.is_none()
+        && let Some(account) = ask.account
+        && ask.relation >= Relation::Subscriber
+    {
+        for device in account.devices() {
+            out.extend_from_slice(b"<item jid='");
+            xmlstream::escape_attr(&mut out, &format!("{}/{}", ask.to.bare_str(), device.resource));
+            out.extend_from_slice(b"'/>");
+        }
+    }
+    closed(out)
+}
+
+fn opened(namespace: &str, node: Option<&str>) -> Vec<u8> {
+    let mut out = format!("<query xmlns='{namespace}'").into_bytes();
+    if let Some(node) = node {
+        out.extend_from_slice(b" node='");
+        xmlstream::escape_attr(&mut out, node);
+        out.push(b'\'');
+    }
+    out.push(b'>');
+    out
+}
+
+fn closed(mut out: Vec<u8>) -> Answer {
+    out.extend_from_slice(b"</query>");
+    // Escaping text yields text.
+    Answer::Result(String::from_utf8(out).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use stanza::StanzaError;
+
+    use crate::testing::{Asked, check};
+
+    #[test]
+    fn the_server_tells_what_it_is_and_can() {
+        check(
+            super::module(),
+            Asked::server("<query xmlns='http://jabber.org/protocol/disco#info'/>"),
+            Ok("<query xmlns='http://jabber.org/protocol/disco#info'>\
+                <identity category='server' type='im' name='Jackdaw'/>\
+                <feature var='http://jabber.org/protocol/disco#info'/>\
+                <feature var='http://jabber.org/protocol/disco#items'/></query>"),
+        );
+    }
+
+    #[test]
+    fn an_unknown_node_is_not_found() {
+        let asked = Asked::server("<query xmlns='http://jabber.org/protocol/disco#info' node='x'/>");
+        check(super::module(), asked, Err(StanzaError::item_not_found()));
+    }
+
+    #[test]
+    fn an_account_shows_its_resources() {
+        check(
+            super::module(),
+            Asked::own_account("<query xmlns='http://jabber.org/protocol/disco#items'/>").online(),
+            Ok("<query xmlns='http://jabber.org/protocol/disco#items'>\
+                <item jid='juliet@example.org/balcony'/></query>"),
+        );
+    }
+}

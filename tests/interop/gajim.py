@@ -1,0 +1,286 @@
+"""Gajim (Debian) in a window under Xvfb: logs in over both transports, adds a contact, chats, finds what waited.
+
+The other end is a slixmpp peer. The small plugin beside this does what a user would click. Gajim refuses root, so root
+runs it as nobody, with a home, a D-Bus session and an X server of its own.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sqlite3
+from pathlib import Path
+
+from checks import Checks, Failed, Group, until
+from peer import Peer
+from server import Server, die_with_parent
+
+NEEDED = {"gajim": "gajim", "Xvfb": "xvfb", "dbus-run-session": "dbus", "setpriv": "util-linux"}
+NOBODY = 65534
+SETTINGS_VERSION = 5  # of Gajim 1.7's settings.sqlite
+START_SECONDS = 60.0
+END_SECONDS = 5.0
+ACCOUNT = "test"
+
+
+async def run(server: Server, checks: Checks, folder: Path) -> None:
+    if missing := [package for program, package in NEEDED.items() if shutil.which(program) is None]:
+        checks.record("gajim", f"not installed: apt-get install {' '.join(missing)}")
+        return
+    for direct in (False, True):
+        group = checks.group(f"gajim {'direct TLS' if direct else 'STARTTLS'}")
+        gajim = Gajim(folder / ("direct" if direct else "starttls"))
+        people: list[Peer] = []
+        try:
+            await chat(server, group, direct, gajim, people)
+        except Failed:
+            pass
+        finally:
+            await gajim.stop()
+            for peer in people:
+                peer.close()
+
+
+class Gajim:
+    def __init__(self, home: Path):
+        self.home = home
+        self.events: list[dict] = []
+        self.replies: asyncio.Queue = asyncio.Queue()
+        self.writer: asyncio.StreamWriter | None = None
+        self.listener: asyncio.Server | None = None
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self, server: Server, account: tuple[str, str], direct: bool) -> None:
+        home = self.home
+        (home / "config").mkdir(parents=True)
+        plugin = home / "share" / "gajim" / "plugins" / "interop"
+        shutil.copytree(Path(__file__).parent / "gajim_plugin", plugin)
+        shutil.copy(server.ca_file, home / "ca.crt")
+        self.settings(home / "config" / "gajim", server, account, direct)
+        path = str(home / "socket")
+        self.listener = await asyncio.start_unix_server(self.connected, path)
+        (home / "run").mkdir(mode=0o700)
+        command = ["sh", "-c", SCRIPT]
+        if os.geteuid() == 0:
+            for place in (home, *home.rglob("*")):
+                os.chown(place, NOBODY, NOBODY)
+            os.makedirs("/tmp/.X11-unix", exist_ok=True)  # an X server of nobody's can't make it
+            os.chmod("/tmp/.X11-unix", 0o1777)
+            command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
+            # A change of user takes the wish to die with the parent away, so it is said again behind it.
+            command = [*command, "--pdeathsig=TERM", "sh", "-c", SCRIPT]
+        environment = {
+            "HOME": str(home), "XDG_CONFIG_HOME": f"{home}/config", "XDG_DATA_HOME": f"{home}/share",
+            "XDG_CACHE_HOME": f"{home}/cache", "XDG_RUNTIME_DIR": f"{home}/run", "INTEROP_SOCKET": path,
+            "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8",
+            # Nothing of the desktop is asked: no settings daemon, no accessibility bus, no keyring, no GPU.
+            "GSETTINGS_BACKEND": "memory", "NO_AT_BRIDGE": "1", "LIBGL_ALWAYS_SOFTWARE": "1", "GTK_USE_PORTAL": "0",
+        }  # fmt: skip
+        log = (home / "gajim.log").open("ab")
+        self.process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, cwd=home, env=environment,
+            start_new_session=True, preexec_fn=die_with_parent,
+        )  # fmt: skip
+        log.close()
+
+        def up() -> bool:
+            if self.process.returncode is not None:
+                raise AssertionError(f"Gajim ended with {self.process.returncode}; see gajim.log")
+            return self.writer is not None
+
+        await until(up, "Gajim's plugin", START_SECONDS)
+
+    @staticmethod
+    def settings(folder: Path, server: Server, account: tuple[str, str], direct: bool) -> None:
+        local, domain = account[0].split("@")
+        values = {
+            "name": local, "hostname": domain, "password": account[1], "savepass": True, "active": True,
+            "account_label": account[0], "autoconnect": False, "resource": "gajim", "use_custom_host": True,
+            "custom_host": server.address, "custom_port": server.direct_port if direct else server.port,
+            "custom_type": "DIRECT TLS" if direct else "START TLS",
+        }  # fmt: skip
+        application = {
+            "use_keyring": False, "show_trayicon": False, "autopopup": False, "sounds_on": False, "check_for_update": False,
+            "last_main_window_visible": True, "autoaway": False, "autoxa": False,
+        }  # fmt: skip
+        folder.mkdir(parents=True)
+        database = sqlite3.connect(folder / "settings.sqlite")
+        database.executescript(
+            "CREATE TABLE settings (name TEXT UNIQUE, settings TEXT);"
+            "CREATE TABLE account_settings (account TEXT UNIQUE, settings TEXT);"
+            f"PRAGMA user_version={SETTINGS_VERSION};"
+        )
+        rows = {
+            "app": application, "soundevents": {}, "status_presets": {}, "proxies": {},
+            "plugins": {"interop": {"active": True}},
+            "workspaces": {"start": {"name": "My Workspace", "color": "", "chats": [], "avatar_sha": ""}},
+        }  # fmt: skip
+        database.executemany("INSERT INTO settings VALUES (?, ?)", [(k, json.dumps(v)) for k, v in rows.items()])
+        nested = {"account": values, "contact": {}, "group_chat": {}}
+        database.execute("INSERT INTO account_settings VALUES (?, ?)", (ACCOUNT, json.dumps(nested)))
+        database.commit()
+        database.close()
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        while line := await reader.readline():
+            value = json.loads(line)
+            if "reply" in value:
+                self.replies.put_nowait(value)
+            else:
+                self.events.append(value)
+
+    async def do(self, what: str, **values):
+        assert self.writer is not None  # start() waited for it
+        self.writer.write((json.dumps({"do": what, **values}) + "\n").encode())
+        reply = await asyncio.wait_for(self.replies.get(), 20)
+        if reply.get("error"):
+            raise AssertionError(f"{what}: {reply['error']}")
+        return reply["reply"]
+
+    async def event(self, name: str, since: int = 0, **values) -> dict:
+        """Waits for an event whose values begin so (a bare JID stands for each of its resources)."""
+
+        def found():
+            for event in self.events[since:]:
+                if event["event"] == name and all(str(event.get(k, "")).startswith(v) for k, v in values.items()):
+                    return event
+            return None
+
+        return await until(found, f"Gajim's event {name} {values}")
+
+    async def stop(self) -> None:
+        if self.writer is not None:
+            try:
+                await asyncio.wait_for(self.do("quit"), END_SECONDS)
+                await asyncio.wait_for(self.process.wait(), END_SECONDS)
+            except (AssertionError, OSError, TimeoutError):
+                pass
+            self.writer.close()
+        if self.process is not None:
+            try:
+                os.killpg(self.process.pid, signal.SIGTERM)
+                await asyncio.sleep(0.3)
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            await self.process.wait()
+        if self.listener is not None:
+            self.listener.close()
+
+
+# One session of the kernel's holds all: X server, D-Bus, Gajim. Xvfb takes the first free display and tells which.
+SCRIPT = r"""
+set -eu
+mkfifo run/display
+Xvfb -displayfd 9 -screen 0 1024x768x24 -nolisten tcp 9>run/display >xvfb.log 2>&1 &
+xvfb=$!
+trap 'kill $xvfb 2>/dev/null || true' EXIT
+trap 'trap - TERM; kill 0' TERM
+read -r number <run/display
+export DISPLAY=":$number"
+dbus-run-session -- gajim &
+wait $! # a shell heeds a TERM in `wait`, not behind a program in the foreground
+"""
+
+
+async def chat(server: Server, check: Group, direct: bool, gajim: Gajim, people: list[Peer]) -> None:
+    end = "direct" if direct else "starttls"
+    account = await server.add_account(f"gajim-{end}")
+    friend = await server.add_account(f"friend-gajim-{end}")
+    peer = Peer(server, friend)
+    people.append(peer)
+    await peer.login()
+    await check.step("starts", gajim.start(server, account, direct), START_SECONDS + 5)
+
+    async def status(show: str, text: str = "") -> None:
+        await gajim.do("status", account=ACCOUNT, show=show, text=text)
+
+    async def state(wanted: str) -> None:
+        for _ in range(200):
+            if (now := await gajim.do("state", account=ACCOUNT)) == wanted:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"Gajim is {now}, not {wanted}")
+
+    # It knows the CA by nothing yet.
+    async def unknown_ca() -> None:
+        await status("online")
+        for _ in range(100):
+            if await gajim.do("distrusts"):
+                return await state("disconnected")
+            await asyncio.sleep(0.1)
+        raise AssertionError("no question about the certificate")
+
+    await check.step("certificate of an unknown CA refused", unknown_ca())
+
+    async def login() -> None:
+        since = len(gajim.events)
+        await status("online")
+        await gajim.event("our-show", since, show="online")
+
+    async def trusted_login() -> None:
+        await gajim.do("trust", ca=str(gajim.home / "ca.crt"))
+        await login()
+
+    await check.step("logs in, certificate verified", trusted_login())
+
+    async def befriend() -> None:
+        await gajim.do("subscribe", account=ACCOUNT, jid=peer.bare, name="Friend")
+        await peer.subscription(account[0], "both")
+        for _ in range(100):
+            if (await gajim.do("roster", account=ACCOUNT)).get(peer.bare) == "both":
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError("Gajim's roster doesn't say both")
+
+    await check.step("contact added, subscription both", befriend())
+    await check.step("its presence seen by the contact", peer.saw(account[0], "available"))
+
+    async def contact_seen() -> None:
+        peer.send_presence(pshow="dnd", pstatus="reading")
+        await gajim.event("presence-received", jid=peer.bare, show="dnd", status="reading")
+
+    await check.step("presence of the contact seen", contact_seen())
+
+    async def away() -> None:
+        await status("away", "out")
+        await peer.saw(account[0], "away")
+
+    await check.step("its change of presence seen", away())
+
+    async def to_contact() -> None:
+        await gajim.do("open", account=ACCOUNT, jid=peer.bare)
+        await gajim.do("say", account=ACCOUNT, jid=peer.bare, text="hello from the window")
+        await peer.got_message(account[0], "hello from the window")
+
+    await check.step("message to the contact", to_contact())
+
+    async def from_contact() -> None:
+        peer.send_message(account[0], "hello window", mtype="chat")
+        await gajim.event("message-received", fjid=peer.bare, msgtxt="hello window")
+
+    await check.step("message from the contact", from_contact())
+
+    async def leaves() -> None:
+        await status("offline")
+        await peer.saw(account[0], "unavailable")
+        await state("disconnected")
+
+    await check.step("goes offline, which the contact sees", leaves())
+
+    async def offline() -> None:
+        peer.send_message(account[0], "while you were away", mtype="chat")
+        await peer["xep_0199"].ping(server.domain, timeout=10)  # answered after the message was taken
+        await login()
+        await gajim.event("message-received", fjid=peer.bare, msgtxt="while you were away")
+
+    await check.step("offline message received after the next login", offline())
+
+    async def roster() -> None:
+        found = await gajim.do("roster", account=ACCOUNT)
+        if found != {peer.bare: "both"}:
+            raise AssertionError(f"roster {found}")
+
+    await check.step("roster after reconnect is the same", roster())

@@ -1,0 +1,113 @@
+"""A Gajim plugin for the tests: lines of JSON over a Unix socket, commands in and Gajim's own events out.
+
+Gajim's D-Bus interface can chat but not add a contact, and a screen full of widgets is a poor thing to click at; this
+calls what the widgets call. It changes nothing of Gajim but the list of CAs, which is the test's CA alone.
+"""
+
+import json
+import os
+
+from gi.repository import Gio, GLib
+
+from gajim.common import app, ged
+from gajim.common.structs import OutgoingMessage
+from gajim.gtk.util import get_app_window
+from gajim.plugins import GajimPlugin
+from nbxmpp.protocol import JID
+
+EVENTS = ("message-received", "presence-received", "our-show", "subscribed-presence-received", "signed-in")
+
+
+class Interop(GajimPlugin):
+    def init(self):
+        self.description = "Lets a test drive this Gajim over a socket."
+        self.config_dialog = None
+        # For registration only; the handlers have to live as long as the plugin.
+        self.events_handlers = {name: (ged.POSTGUI, self._event) for name in EVENTS}
+        self._commands = {
+            "trust": self._trust, "status": self._status, "subscribe": self._subscribe, "say": self._say,
+            "roster": self._roster, "state": self._state, "distrusts": self._distrusts, "open": self._open,
+            "quit": self._quit,
+        }  # fmt: skip
+
+    def activate(self):
+        client = Gio.SocketClient()
+        connection = client.connect(Gio.UnixSocketAddress.new(os.environ["INTEROP_SOCKET"]), None)
+        self._connection = connection
+        self._output = connection.get_output_stream()
+        self._input = Gio.DataInputStream.new(connection.get_input_stream())
+        self._read()
+
+    def _read(self):
+        self._input.read_line_async(GLib.PRIORITY_DEFAULT, None, self._line)
+
+    def _line(self, stream, result):
+        line, _length = stream.read_line_finish_utf8(result)
+        if line is None:
+            return
+        command = json.loads(line)
+        try:
+            self._tell({"reply": self._commands[command.pop("do")](**command)})
+        except Exception as error:  # the test has to hear of it
+            self._tell({"reply": None, "error": repr(error)})
+        self._read()
+
+    def _tell(self, what):
+        self._output.write_all((json.dumps(what) + "\n").encode(), None)
+
+    def _event(self, event):
+        values = {"event": event.name}
+        for name in ("msgtxt", "show", "status", "fjid", "jid", "delayed"):
+            if (value := getattr(event, name, None)) is not None:
+                values[name] = value if isinstance(value, (int, float)) else str(value)
+        self._tell(values)
+
+    @staticmethod
+    def _trust(ca):
+        backend = Gio.TlsBackend.get_default()
+        backend.set_default_database(Gio.TlsFileDatabase.new(ca))
+        return True
+
+    @staticmethod
+    def _status(account, show, text=""):
+        app.get_client(account).change_status(show, text)
+        return True
+
+    @staticmethod
+    def _state(account):
+        return app.get_client(account).state.name.lower()
+
+    @staticmethod
+    def _distrusts():
+        """Whether Gajim asks its user about a certificate; the answer is no."""
+        window = get_app_window("SSLErrorDialog")
+        if window is not None:
+            window.destroy()
+        return window is not None
+
+    @staticmethod
+    def _open(account, jid):
+        app.window.add_chat(account, JID.from_string(jid), "contact", select=True)
+        return True
+
+    @staticmethod
+    def _subscribe(account, jid, name):
+        app.get_client(account).get_module("Presence").subscribe(jid, name=name, auto_auth=True)
+        return True
+
+    @staticmethod
+    def _say(account, jid, text):
+        client = app.get_client(account)
+        contact = client.get_module("Contacts").get_contact(jid)
+        client.send_message(OutgoingMessage(account=account, contact=contact, message=text, type_="chat"))
+        return True
+
+    @staticmethod
+    def _roster(account):
+        module = app.get_client(account).get_module("Roster")
+        return {str(contact.jid): contact.subscription for contact in module.iter_contacts()}
+
+    @staticmethod
+    def _quit():
+        GLib.idle_add(app.app.quit)
+        return True

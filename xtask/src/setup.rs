@@ -1,0 +1,136 @@
+//! What the tests need and a fresh machine lacks: Debian's packages, a Python environment, cargo-nextest.
+//!
+//! Each is looked for first, so a second run installs nothing and asks no registry.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::process;
+use crate::{cargo, root};
+
+/// Debian packages of the interop checks: the clients, a screen and a bus to run them on.
+const PACKAGES: &[&str] = &["profanity", "gajim", "xvfb", "dbus", "openssl", "util-linux"];
+const APT_LIMIT: Duration = Duration::from_secs(900);
+const PIP_LIMIT: Duration = Duration::from_secs(300);
+const BUILD_LIMIT: Duration = Duration::from_secs(1200);
+
+/// Installs the Debian packages of the interop checks where they are missing.
+pub(crate) fn packages() -> Result<(), String> {
+    if !works(Command::new("dpkg-query").arg("--version")) {
+        println!("setup | no Debian here: install yourself {}", PACKAGES.join(" "));
+        return Ok(());
+    }
+    let mut missing: Vec<&str> = PACKAGES.iter().copied().filter(|package| !installed(package)).collect();
+    // Debian's own Python leaves this out; another Python on the path has it.
+    if !works(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
+        missing.extend(["python3", "python3-venv"]);
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("setup | apt-get install {}", missing.join(" "));
+    let install = ["install", "--yes", "--no-install-recommends"];
+    for arguments in [vec!["update"], [&install[..], &missing[..]].concat()] {
+        if !process::run(
+            "setup",
+            apt().args(["-qq", "-o=Dpkg::Use-Pty=0"]).args(arguments),
+            APT_LIMIT,
+        )
+        .success
+        {
+            return Err(format!("cannot install {}", missing.join(" ")));
+        }
+    }
+    Ok(())
+}
+
+fn apt() -> Command {
+    let root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|out| out.stdout.trim_ascii() == b"0");
+    let mut command = if root {
+        Command::new("env")
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["--non-interactive", "env"]);
+        sudo
+    };
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    command
+}
+
+fn installed(package: &str) -> bool {
+    Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package])
+        .output()
+        .is_ok_and(|out| out.stdout == b"installed")
+}
+
+/// The Python of an environment that has what `tests/interop/requirements.txt` names; made or renewed where it is not.
+pub(crate) fn python() -> Result<PathBuf, String> {
+    let wanted = root().join("tests/interop/requirements.txt");
+    let text = fs::read_to_string(&wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;
+    let environment = root().join(".cache/interop-venv");
+    let python = environment.join("bin/python");
+    let stamp = environment.join("requirements.installed");
+    // The stamp is written last, so a broken install is done again. Asking the Python itself finds an environment
+    // whose Python has since gone.
+    if fs::read_to_string(&stamp).is_ok_and(|done| done == text)
+        && works(Command::new(&python).args(["-c", "import slixmpp"]))
+    {
+        return Ok(python);
+    }
+    println!("setup | Python environment in .cache/interop-venv");
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv", "--clear"]).arg(&environment);
+    let mut install = Command::new(&python);
+    install
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--requirement",
+        ])
+        .arg(&wanted);
+    for step in [make, install] {
+        if !process::run("setup", &step, PIP_LIMIT).success {
+            return Err("cannot make the Python environment".to_owned());
+        }
+    }
+    fs::write(&stamp, text).map_err(|error| format!("{}: {error}", stamp.display()))?;
+    Ok(python)
+}
+
+/// Installs cargo-nextest where it is missing.
+pub(crate) fn nextest() -> Result<(), String> {
+    if works(Command::new(cargo()).args(["nextest", "--version"])) {
+        return Ok(());
+    }
+    println!("setup | cargo install cargo-nextest (some minutes)");
+    let mut install = Command::new(cargo());
+    install.args(["install", "--locked", "cargo-nextest"]);
+    if process::run("setup", &install, BUILD_LIMIT).success {
+        Ok(())
+    } else {
+        Err("cannot install cargo-nextest".to_owned())
+    }
+}
+
+/// Whether cargo has this subcommand.
+pub(crate) fn has_cargo(subcommand: &str) -> bool {
+    works(Command::new(cargo()).args([subcommand, "--version"]))
+}
+
+fn works(command: &mut Command) -> bool {
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
