@@ -41,7 +41,9 @@ enum Phase {
     /// All was said; the rest is being sent.
     Closing,
     /// All was sent; the peer's end is awaited.
-    Lingering { left: usize },
+    Lingering {
+        left: usize,
+    },
     Over,
 }
 
@@ -148,7 +150,9 @@ impl Connection {
             if !self.carried.is_empty() {
                 worker.plain = mem::take(&mut self.carried);
             }
-            let read = self.transport.poll_read(cx, &mut worker.read, &mut worker.plain, &mut worker.wire);
+            let read = self
+                .transport
+                .poll_read(cx, &mut worker.read, &mut worker.plain, &mut worker.wire);
             match read {
                 Poll::Ready(Ok(Read::Bytes(count))) => {
                     self.last_read = Instant::now();
@@ -176,7 +180,11 @@ impl Connection {
                         self.tell_drained(worker);
                     }
                     worker.turn.finish();
-                    return if self.phase == Phase::Open { Poll::Pending } else { Poll::Ready(Ok(())) };
+                    return if self.phase == Phase::Open {
+                        Poll::Pending
+                    } else {
+                        Poll::Ready(Ok(()))
+                    };
                 }
             }
         }
@@ -200,7 +208,10 @@ impl Connection {
     fn feed(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
         let input = mem::take(&mut worker.plain);
         let progress = if input.is_empty() {
-            session::Progress { consumed: 0, next: Next::Read }
+            session::Progress {
+                consumed: 0,
+                next: Next::Read,
+            }
         } else {
             self.with_core(worker, |core, context| core.handle_bytes(&input, context))
         };
@@ -327,7 +338,9 @@ impl Connection {
         if let Some(tls) = self.transport.tls_mut() {
             tls.forget_binding();
         }
-        self.timer.as_mut().reset(self.last_read + self.service.limits.keepalive);
+        self.timer
+            .as_mut()
+            .reset(self.last_read + self.service.limits.keepalive);
     }
 
     /// If everything was written and the router wants to know.
@@ -457,7 +470,9 @@ impl Connection {
             self.phase = Phase::Over;
             return Poll::Ready(Ok(()));
         }
-        let read = self.transport.poll_read(cx, &mut worker.read, &mut worker.plain, &mut worker.wire);
+        let read = self
+            .transport
+            .poll_read(cx, &mut worker.read, &mut worker.plain, &mut worker.wire);
         worker.plain.clear();
         match read {
             Poll::Pending => Poll::Pending,

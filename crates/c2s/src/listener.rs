@@ -75,7 +75,14 @@ impl Listener {
             other => other,
         }?;
         let direct = listen.port == Port::Direct;
-        Ok(Listener { socket, shared: Arc::new(PortShared { direct, stream: listen.stream, tls: listen.tls }) })
+        Ok(Listener {
+            socket,
+            shared: Arc::new(PortShared {
+                direct,
+                stream: listen.stream,
+                tls: listen.tls,
+            }),
+        })
     }
 
     /// The address that was bound; tells the port where the configuration says 0.
@@ -110,6 +117,11 @@ impl Listener {
         // Without these a connection works too, only worse.
         let _ = socket.set_nodelay(true);
         let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(service.limits.unacknowledged));
-        tokio::spawn(Connection::new(Arc::clone(service), Arc::clone(&self.shared), socket, address));
+        tokio::spawn(Connection::new(
+            Arc::clone(service),
+            Arc::clone(&self.shared),
+            socket,
+            address,
+        ));
     }
 }

@@ -72,11 +72,15 @@ impl Shell for ConnectionShell<'_> {
     }
 
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool {
-        self.service.throttle.may_log_in(self.address, account.map(Jid::as_str), now().seconds())
+        self.service
+            .throttle
+            .may_log_in(self.address, account.map(Jid::as_str), now().seconds())
     }
 
     fn login_failed(&mut self, account: Option<&Jid>) {
         tracing::info!(address = %self.address, account = account.map(tracing::field::display), "a login failed");
-        self.service.throttle.login_failed(self.address, account.map(Jid::as_str), now().seconds());
+        self.service
+            .throttle
+            .login_failed(self.address, account.map(Jid::as_str), now().seconds());
     }
 }

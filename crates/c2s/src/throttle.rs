@@ -66,7 +66,10 @@ fn counted(address: IpAddr) -> IpAddr {
 
 impl Throttle {
     pub(crate) fn new(limits: PerAddress) -> Throttle {
-        Throttle { limits, tables: Mutex::default() }
+        Throttle {
+            limits,
+            tables: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -78,7 +81,9 @@ impl Throttle {
         let mut tables = self.lock();
         let window = seconds / RATE_WINDOW;
         if tables.addresses.len() >= SWEEP_AT {
-            tables.addresses.retain(|_, entry| entry.waiting > 0 || entry.window == window);
+            tables
+                .addresses
+                .retain(|_, entry| entry.waiting > 0 || entry.window == window);
         }
         let entry = tables.addresses.entry(counted(address)).or_default();
         if entry.window != window {
@@ -104,9 +109,16 @@ impl Throttle {
     /// Whether a login may be tried: for any account, or for this one.
     pub(crate) fn may_log_in(&self, address: IpAddr, account: Option<&str>, seconds: i64) -> bool {
         let window = seconds / FAILURE_WINDOW;
-        let limit = if account.is_some() { self.limits.failures_per_account } else { self.limits.failures };
+        let limit = if account.is_some() {
+            self.limits.failures_per_account
+        } else {
+            self.limits.failures
+        };
         let key = (counted(address), account.map(Into::into));
-        self.lock().failures.get(&key).is_none_or(|entry| entry.window != window || entry.count < limit)
+        self.lock()
+            .failures
+            .get(&key)
+            .is_none_or(|entry| entry.window != window || entry.count < limit)
     }
 
     pub(crate) fn login_failed(&self, address: IpAddr, account: Option<&str>, seconds: i64) {
@@ -134,7 +146,12 @@ mod tests {
     use super::*;
 
     fn throttle() -> Throttle {
-        Throttle::new(PerAddress { before_login: 2, per_second: 1, failures: 3, failures_per_account: 2 })
+        Throttle::new(PerAddress {
+            before_login: 2,
+            per_second: 1,
+            failures: 3,
+            failures_per_account: 2,
+        })
     }
 
     fn address(text: &str) -> IpAddr {

@@ -32,7 +32,13 @@ pub(crate) struct Transport {
 
 impl Transport {
     pub(crate) fn new(socket: TcpStream) -> Transport {
-        Transport { socket, tls: None, partial: Vec::new(), refused: Vec::new(), gone: 0 }
+        Transport {
+            socket,
+            tls: None,
+            partial: Vec::new(),
+            refused: Vec::new(),
+            gone: 0,
+        }
     }
 
     /// Begins the server side of TLS with the next byte.
@@ -117,12 +123,10 @@ impl Transport {
             while !bytes.is_empty() {
                 match self.socket.try_write(bytes) {
                     Ok(count) => bytes = &bytes[count..],
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        match self.socket.poll_write_ready(cx) {
-                            Poll::Ready(result) => result?,
-                            Poll::Pending => break,
-                        }
-                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.socket.poll_write_ready(cx) {
+                        Poll::Ready(result) => result?,
+                        Poll::Pending => break,
+                    },
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(error),
                 }

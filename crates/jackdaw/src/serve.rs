@@ -35,7 +35,11 @@ const CLOSING: Duration = Duration::from_millis(500);
 const REQUEST_BYTES: usize = 2048;
 
 /// Secrets that must survive a restart, by name.
-static SECRETS: Table = Table { name: "secrets", shape: Shape::KeyVal, columns: &[Column::blob("value")] };
+static SECRETS: Table = Table {
+    name: "secrets",
+    shape: Shape::KeyVal,
+    columns: &[Column::blob("value")],
+};
 /// The key of the salts that are shown to users who do not exist.
 const SALT_SECRET: &str = "salt";
 
@@ -92,19 +96,34 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
         limits: router_limits(config),
         clock: Box::new(Service::clock),
     });
-    let service = Service::new(c2s::Parts { router: Arc::clone(&router), limits: connection_limits(config) });
+    let service = Service::new(c2s::Parts {
+        router: Arc::clone(&router),
+        limits: connection_limits(config),
+    });
+    // Before the ports: who waits for a port and then types an account command finds the socket.
+    let socket = config.admin_socket();
+    let admin_listener = admin::bind(&socket)?;
     let listeners = bind(config, &certificates, secret)?;
 
     let hook = Arc::clone(&router);
-    let domains = config.domain.iter().map(|domain| domain.name.as_str().to_owned()).collect();
-    let accounts = Accounts::new(Arc::clone(&store), domains, Box::new(move |jid, change| changed(&hook, jid, change)));
+    let domains = config
+        .domain
+        .iter()
+        .map(|domain| domain.name.as_str().to_owned())
+        .collect();
+    let accounts = Accounts::new(
+        Arc::clone(&store),
+        domains,
+        Box::new(move |jid, change| changed(&hook, jid, change)),
+    );
     // Only now: a password must not be made before it is certain to be shown.
     let first = first_run::first_admin(&accounts, &loaded)?;
-    let socket = config.admin_socket();
-    let admin = tokio::spawn(admin::serve(admin::bind(&socket)?, Arc::new(accounts)));
+    let admin = tokio::spawn(admin::serve(admin_listener, Arc::new(accounts)));
 
-    let accepting: Vec<JoinHandle<()>> =
-        listeners.into_iter().map(|listener| tokio::spawn(listener.run(Arc::clone(&service)))).collect();
+    let accepting: Vec<JoinHandle<()>> = listeners
+        .into_iter()
+        .map(|listener| tokio::spawn(listener.run(Arc::clone(&service))))
+        .collect();
     print!("{}", first_run::welcome(&loaded, &made, first.as_ref()));
     drop(first);
 
@@ -114,14 +133,18 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     for task in accepting.iter().chain([&admin]) {
         task.abort();
     }
-    let left = service.shut_down(config.limits.shutdown().saturating_sub(CLOSING)).await;
+    let left = service
+        .shut_down(config.limits.shutdown().saturating_sub(CLOSING))
+        .await;
     if left > 0 {
         tracing::warn!("{left} connections did not end in time and are cut");
     }
     // A socket that stays behind is replaced at the next start.
     let _ = std::fs::remove_file(&socket);
     let closing = spawn_blocking(move || store.close());
-    closing.await.map_err(|error| Failure::failed(format!("the database was not closed in order: {error}")))
+    closing
+        .await
+        .map_err(|error| Failure::failed(format!("the database was not closed in order: {error}")))
 }
 
 /// Waits for SIGTERM or Ctrl-C, and does what is due meanwhile.
@@ -147,7 +170,14 @@ async fn until_told_to_stop(certificates: &Arc<Certificates>, router: &Router) -
 async fn reload(certificates: &Arc<Certificates>, asked: bool) {
     let certificates = Arc::clone(certificates);
     let reloaded = spawn_blocking(move || (asked || certificates.changed()).then(|| certificates.reload())).await;
-    let Ok(Some(Reloaded { changed, failed, warnings })) = reloaded else { return };
+    let Ok(Some(Reloaded {
+        changed,
+        failed,
+        warnings,
+    })) = reloaded
+    else {
+        return;
+    };
     for host in changed {
         tracing::info!(host, "a certificate was read again");
     }
@@ -165,8 +195,8 @@ fn load_certificates(made: &[Certificate]) -> Result<Certificates, Failure> {
         certificate: made.certificate.clone(),
         key: made.key.clone(),
     });
-    let (certificates, warnings) = Certificates::load(files.collect())
-        .map_err(|error| Failure::new(Why::Configuration, error.to_string()))?;
+    let (certificates, warnings) =
+        Certificates::load(files.collect()).map_err(|error| Failure::new(Why::Configuration, error.to_string()))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -196,7 +226,12 @@ fn bind(config: &Config, certificates: &Arc<Certificates>, secret: [u8; 32]) -> 
                 }
             };
             let stream = Arc::new(stream_config(config, policy, secret));
-            let listen = Listen { port, address: listen.address, stream, tls: Some(Arc::clone(tls)) };
+            let listen = Listen {
+                port,
+                address: listen.address,
+                stream,
+                tls: Some(Arc::clone(tls)),
+            };
             let address = listen.address;
             Listener::bind(listen).map_err(|error| cannot_listen(address, &error))
         })
@@ -206,7 +241,9 @@ fn bind(config: &Config, certificates: &Arc<Certificates>, secret: [u8; 32]) -> 
 fn cannot_listen(address: std::net::SocketAddr, error: &std::io::Error) -> Failure {
     let advice = match error.kind() {
         std::io::ErrorKind::AddrInUse => "another program listens there; stop it or choose another port",
-        std::io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)",
+        std::io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need a privilege (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
+        }
         std::io::ErrorKind::AddrNotAvailable => "this machine has no such address",
         _ => "see [[listen]] in the configuration",
     };
@@ -236,7 +273,10 @@ fn stream_config(config: &Config, tls: TlsPolicy, secret: [u8; 32]) -> StreamCon
         secret,
         iterations: limits.password_iterations,
         // `load` sees to it that there is a domain.
-        default_domain: config.domain.first().map_or_else(String::new, |domain| domain.name.as_str().to_owned()),
+        default_domain: config
+            .domain
+            .first()
+            .map_or_else(String::new, |domain| domain.name.as_str().to_owned()),
     }
 }
 
@@ -298,7 +338,10 @@ fn hosts(config: &Config) -> Vec<Host> {
                     ("status-addresses", contacts.status.clone()),
                     ("support-addresses", contacts.support.clone()),
                 ],
-                software: Software { name: "Jackdaw", version: env!("CARGO_PKG_VERSION") },
+                software: Software {
+                    name: "Jackdaw",
+                    version: env!("CARGO_PKG_VERSION"),
+                },
                 started,
             }
         })
@@ -308,7 +351,10 @@ fn hosts(config: &Config) -> Vec<Host> {
 /// Reads the key of the salts, or makes it at the first start.
 fn salt_secret(store: &dyn Store) -> Result<[u8; 32], Failure> {
     let failed = |error: store::StoreError| Failure::unavailable(format!("the database cannot be used: {error}"));
-    let found = store.read_wait(Query::get(&SECRETS, SALT_SECRET, None)).and_then(store::Found::row).map_err(failed)?;
+    let found = store
+        .read_wait(Query::get(&SECRETS, SALT_SECRET, None))
+        .and_then(store::Found::row)
+        .map_err(failed)?;
     if let Some([Value::Blob(value)]) = found.as_deref()
         && let Ok(secret) = <[u8; 32]>::try_from(&**value)
     {
@@ -318,7 +364,9 @@ fn salt_secret(store: &dyn Store) -> Result<[u8; 32], Failure> {
     getrandom::fill(&mut secret)
         .map_err(|error| Failure::unavailable(format!("the system gives no random numbers: {error}")))?;
     let row = vec![Value::Blob(secret.to_vec().into_boxed_slice())];
-    store.write_wait(Batch::new().put(&SECRETS, SALT_SECRET, None, row)).map_err(failed)?;
+    store
+        .write_wait(Batch::new().put(&SECRETS, SALT_SECRET, None, row))
+        .map_err(failed)?;
     Ok(secret)
 }
 

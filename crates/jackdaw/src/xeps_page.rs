@@ -8,7 +8,11 @@ use module::{Coverage, Registry};
 const RFCS: [(u16, &str, &str); 8] = [
     (6120, "XMPP: Core", "c2s streams; server-to-server streams follow"),
     (6121, "XMPP: Instant Messaging and Presence", "all of the server's part"),
-    (7622, "XMPP: Address Format", "with stringprep-compatible local parts; emoji in resources"),
+    (
+        7622,
+        "XMPP: Address Format",
+        "with stringprep-compatible local parts; emoji in resources",
+    ),
     (5802, "SCRAM", "SHA-1, with and without channel binding"),
     (7677, "SCRAM-SHA-256", "and SHA-512 in the same manner"),
     (9266, "Channel Bindings for TLS 1.3", "tls-exporter"),
@@ -32,7 +36,11 @@ pub fn write(registry: &Registry) -> String {
             Coverage::Complete => "complete",
             Coverage::Partial(what) => what,
         };
-        let _ = writeln!(page, "| {:04} | {} | {} | {module} | {coverage} |", xep.number, xep.title, xep.version);
+        let _ = writeln!(
+            page,
+            "| {:04} | {} | {} | {module} | {coverage} |",
+            xep.number, xep.title, xep.version
+        );
     }
     page
 }

@@ -16,8 +16,8 @@ mod host;
 mod registry;
 
 pub use ask::{AccountView, Answer, Ask, Device, LastActivity, Relation};
-pub use form::{Field, Form};
 pub use filter::{Filter, Passing, Stage, Verdict};
+pub use form::{Field, Form};
 pub use host::{Contacts, Host, Software};
 pub use registry::{Registry, RegistryError, Target};
 
@@ -54,7 +54,11 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -167,7 +171,12 @@ impl Module {
 
     /// Names a specification; `docs/xeps.md` lists it.
     pub fn xep(mut self, number: u16, title: &'static str, version: &'static str, coverage: Coverage) -> Module {
-        self.xeps.push(Xep { number, title, version, coverage });
+        self.xeps.push(Xep {
+            number,
+            title,
+            version,
+            coverage,
+        });
         self
     }
 
@@ -184,12 +193,14 @@ impl Module {
     }
 
     pub fn server_identity(mut self, category: &'static str, kind: &'static str, name: &'static str) -> Module {
-        self.identities.push((Target::Server, Identity { category, kind, name }));
+        self.identities
+            .push((Target::Server, Identity { category, kind, name }));
         self
     }
 
     pub fn account_identity(mut self, category: &'static str, kind: &'static str, name: &'static str) -> Module {
-        self.identities.push((Target::Account, Identity { category, kind, name }));
+        self.identities
+            .push((Target::Account, Identity { category, kind, name }));
         self
     }
 
@@ -201,7 +212,14 @@ impl Module {
 
     /// Answers requests to the server's own address.
     pub fn server_iq(mut self, method: Method, name: &'static str, namespace: &'static str, handle: Handle) -> Module {
-        self.handlers.push(Handler { target: Target::Server, method, name, namespace, access: Access::Anyone, handle });
+        self.handlers.push(Handler {
+            target: Target::Server,
+            method,
+            name,
+            namespace,
+            access: Access::Anyone,
+            handle,
+        });
         self
     }
 
@@ -214,7 +232,14 @@ impl Module {
         access: Access,
         handle: Handle,
     ) -> Module {
-        self.handlers.push(Handler { target: Target::Account, method, name, namespace, access, handle });
+        self.handlers.push(Handler {
+            target: Target::Account,
+            method,
+            name,
+            namespace,
+            access,
+            handle,
+        });
         self
     }
 

@@ -20,7 +20,11 @@ pub enum Target {
 /// A declaration that cannot stand. Only ever seen by a developer: the server refuses to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistryError {
-    TwoHandlers { name: &'static str, namespace: &'static str, modules: (&'static str, &'static str) },
+    TwoHandlers {
+        name: &'static str,
+        namespace: &'static str,
+        modules: (&'static str, &'static str),
+    },
     TwoModules(&'static str),
     FilterCycle(Vec<&'static str>),
 }
@@ -28,7 +32,11 @@ pub enum RegistryError {
 impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RegistryError::TwoHandlers { name, namespace, modules: (a, b) } => {
+            RegistryError::TwoHandlers {
+                name,
+                namespace,
+                modules: (a, b),
+            } => {
                 write!(f, "modules {a} and {b} both answer <{name} xmlns='{namespace}'/>")
             }
             RegistryError::TwoModules(name) => write!(f, "two modules are called {name}"),
@@ -85,7 +93,11 @@ impl Registry {
             }
             for handler in &module.handlers {
                 let key = (handler.target, handler.method, handler.namespace, handler.name);
-                let entry = Entry { access: handler.access, handle: handler.handle, module: module.name };
+                let entry = Entry {
+                    access: handler.access,
+                    handle: handler.handle,
+                    module: module.name,
+                };
                 registry.known.insert(handler.namespace);
                 if let Some(other) = registry.handlers.insert(key, entry) {
                     return Err(RegistryError::TwoHandlers {
@@ -105,7 +117,9 @@ impl Registry {
             registry.forms.extend(module.forms);
             registry.stream_features.extend(module.stream_features);
             registry.tables.extend(module.tables);
-            registry.xeps.extend(module.xeps.into_iter().map(|xep| (xep, module.name)));
+            registry
+                .xeps
+                .extend(module.xeps.into_iter().map(|xep| (xep, module.name)));
         }
         registry.xeps.sort_by_key(|(xep, name)| (xep.number, *name));
         let (outgoing, incoming) = filters.into_iter().partition(|filter| filter.stage == Stage::Outgoing);
@@ -150,7 +164,10 @@ impl Registry {
 
     /// Data forms that extend disco#info (XEP-0128).
     pub fn forms<'a>(&'a self, target: Target, host: &'a Host) -> impl Iterator<Item = Form> + 'a {
-        self.forms.iter().filter(move |(t, _)| *t == target).filter_map(move |(_, form)| form(host))
+        self.forms
+            .iter()
+            .filter(move |(t, _)| *t == target)
+            .filter_map(move |(_, form)| form(host))
     }
 
     /// Filters of a stage, each after those it names.
@@ -191,9 +208,16 @@ fn in_order(mut filters: Vec<Filter>) -> Result<Vec<Filter>, RegistryError> {
     filters.sort_by_key(|filter| filter.name);
     let mut done: Vec<Filter> = Vec::with_capacity(filters.len());
     while !filters.is_empty() {
-        let waits = |filter: &Filter| filter.after.iter().any(|name| filters.iter().any(|other| other.name == *name));
+        let waits = |filter: &Filter| {
+            filter
+                .after
+                .iter()
+                .any(|name| filters.iter().any(|other| other.name == *name))
+        };
         let Some(next) = filters.iter().position(|filter| !waits(filter)) else {
-            return Err(RegistryError::FilterCycle(filters.iter().map(|filter| filter.name).collect()));
+            return Err(RegistryError::FilterCycle(
+                filters.iter().map(|filter| filter.name).collect(),
+            ));
         };
         done.push(filters.remove(next));
     }
@@ -214,7 +238,12 @@ mod tests {
     }
 
     fn filter(name: &'static str, after: &'static [&'static str]) -> Filter {
-        Filter { stage: Stage::Incoming, name, after, run: pass }
+        Filter {
+            stage: Stage::Incoming,
+            name,
+            after,
+            run: pass,
+        }
     }
 
     #[test]
@@ -223,9 +252,14 @@ mod tests {
         let registry = Registry::new(vec![ping]).expect("one module");
         let find = |target, method, namespace: &str, name: &str| {
             let (namespace, name) = (namespace.to_owned(), name.to_owned());
-            registry.handler(target, method, &namespace, &name).map(|(access, _)| access)
+            registry
+                .handler(target, method, &namespace, &name)
+                .map(|(access, _)| access)
         };
-        assert_eq!(find(Target::Server, Method::Get, "urn:xmpp:ping", "ping"), Ok(Access::Anyone));
+        assert_eq!(
+            find(Target::Server, Method::Get, "urn:xmpp:ping", "ping"),
+            Ok(Access::Anyone)
+        );
         assert_eq!(
             find(Target::Server, Method::Get, "urn:xmpp:ping", "pong"),
             Err(StanzaError::feature_not_implemented())
@@ -234,7 +268,10 @@ mod tests {
             find(Target::Account, Method::Get, "urn:xmpp:ping", "ping"),
             Err(StanzaError::service_unavailable())
         );
-        assert_eq!(find(Target::Server, Method::Get, "urn:x", "ping"), Err(StanzaError::service_unavailable()));
+        assert_eq!(
+            find(Target::Server, Method::Get, "urn:x", "ping"),
+            Err(StanzaError::service_unavailable())
+        );
     }
 
     #[test]
@@ -243,7 +280,14 @@ mod tests {
         let b = Module::new("b").server_iq(Method::Get, "x", "urn:x", yes);
         let error = Registry::new(vec![a, b]).err();
         let modules = ("a", "b");
-        assert_eq!(error, Some(RegistryError::TwoHandlers { name: "x", namespace: "urn:x", modules }));
+        assert_eq!(
+            error,
+            Some(RegistryError::TwoHandlers {
+                name: "x",
+                namespace: "urn:x",
+                modules
+            })
+        );
     }
 
     #[test]
@@ -252,7 +296,11 @@ mod tests {
             in_order(filters).map(|filters| filters.iter().map(|filter| filter.name).collect::<Vec<_>>())
         };
         assert_eq!(
-            names(vec![filter("carbons", &["mam"]), filter("blocking", &[]), filter("mam", &["blocking"])]),
+            names(vec![
+                filter("carbons", &["mam"]),
+                filter("blocking", &[]),
+                filter("mam", &["blocking"])
+            ]),
             Ok(vec!["blocking", "mam", "carbons"])
         );
         assert_eq!(names(vec![filter("a", &["gone"])]), Ok(vec!["a"]));

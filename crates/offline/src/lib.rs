@@ -26,8 +26,14 @@ pub static OFFLINE: Table = Table {
     name: "offline",
     shape: Shape::Archive,
     columns: &[
-        Column { name: "received", kind: ColumnKind::Int },
-        Column { name: "stanza", kind: ColumnKind::Text },
+        Column {
+            name: "received",
+            kind: ColumnKind::Int,
+        },
+        Column {
+            name: "stanza",
+            kind: ColumnKind::Text,
+        },
     ],
 };
 
@@ -38,11 +44,20 @@ const DELAY: &str = "urn:xmpp:delay";
 /// carries nothing but a chat state.
 pub fn is_kept(kind: MessageType, stanza: &Stanza<'_>) -> bool {
     matches!(kind, MessageType::Chat | MessageType::Normal)
-        && stanza.children().any(|child| child.ns() != CHAT_STATES && child.name() != "thread")
+        && stanza
+            .children()
+            .any(|child| child.ns() != CHAT_STATES && child.name() != "thread")
 }
 
 /// The stanza as it is kept: addressed, and stamped with the time it came (XEP-0203).
-pub fn kept(stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, mut edits: Edits, domain: &str, stamp: &str) -> String {
+pub fn kept(
+    stanza: &Stanza<'_>,
+    from: JidRef<'_>,
+    to: JidRef<'_>,
+    mut edits: Edits,
+    domain: &str,
+    stamp: &str,
+) -> String {
     edits.append(&format!("<delay xmlns='{DELAY}' from='{domain}' stamp='{stamp}'/>"));
     let mut text = Vec::with_capacity(stanza.element().source().len() + 128);
     splice(stanza, from.as_str(), Some(to.as_str()), &edits, &mut text);
@@ -52,7 +67,9 @@ pub fn kept(stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, mut edits: Ed
 
 /// Whether a stanza came from here once already: then it is still stored.
 pub fn was_kept(stanza: &Stanza<'_>, domain: &str) -> bool {
-    stanza.children().any(|child| child.ns() == DELAY && child.attr("from").as_deref() == Some(domain))
+    stanza
+        .children()
+        .any(|child| child.ns() == DELAY && child.attr("from").as_deref() == Some(domain))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +117,10 @@ pub enum Step {
 impl Backlog {
     /// `waiting`: rows in the store.
     pub fn new(waiting: u64) -> Backlog {
-        Backlog { waiting, ..Backlog::default() }
+        Backlog {
+            waiting,
+            ..Backlog::default()
+        }
     }
 
     pub fn waiting(&self) -> u64 {
@@ -122,7 +142,11 @@ impl Backlog {
         self.waiting += 1;
         self.appended += 1;
         let row: Row = vec![Value::Int(received), Value::Text(stanza.into_boxed_str())];
-        Op::Append { table: &OFFLINE, owner: owner.into(), row }
+        Op::Append {
+            table: &OFFLINE,
+            owner: owner.into(),
+            row,
+        }
     }
 
     /// The append could not be written.
@@ -135,8 +159,15 @@ impl Backlog {
         if self.replay.is_some() || self.waiting == 0 {
             return Step::Nothing;
         }
-        let phase = Phase::Reading { appended: self.appended };
-        self.replay = Some(Box::new(Replay { session, sent: 0, sent_rows: 0, phase }));
+        let phase = Phase::Reading {
+            appended: self.appended,
+        };
+        self.replay = Some(Box::new(Replay {
+            session,
+            sent: 0,
+            sent_rows: 0,
+            phase,
+        }));
         Step::Read(0)
     }
 
@@ -146,7 +177,9 @@ impl Backlog {
         let Some(replay) = self.replay.as_mut().filter(|replay| replay.session == session) else {
             return Step::Nothing;
         };
-        let Phase::Reading { appended: seen } = replay.phase else { return Step::Nothing };
+        let Phase::Reading { appended: seen } = replay.phase else {
+            return Step::Nothing;
+        };
         match last {
             Some(id) => {
                 replay.sent = id;
@@ -186,7 +219,9 @@ impl Backlog {
     /// The answer to a ping: what is delivered for certain may go.
     pub fn answered(&mut self, owner: &str, session: u64, id: &str) -> Option<Op> {
         let replay = self.replay.as_ref().filter(|replay| replay.session == session)?;
-        let Phase::Asking { ping } = replay.phase else { return None };
+        let Phase::Asking { ping } = replay.phase else {
+            return None;
+        };
         if id.strip_prefix(PING_PREFIX)?.parse() != Ok(ping) {
             return None;
         }
@@ -214,13 +249,22 @@ impl Backlog {
     fn forget_sent(&mut self, owner: &str) -> Option<Op> {
         let replay = self.replay.take()?;
         self.waiting = self.waiting.saturating_sub(replay.sent_rows);
-        Some(Op::Trim { table: &OFFLINE, owner: owner.into(), up_to: replay.sent })
+        Some(Op::Trim {
+            table: &OFFLINE,
+            owner: owner.into(),
+            up_to: replay.sent,
+        })
     }
 }
 
 /// The query for the next page.
 pub fn page(owner: &Jid, after: i64) -> Query {
-    Query::Page { table: &OFFLINE, owner: owner.as_str().into(), after, limit: PAGE }
+    Query::Page {
+        table: &OFFLINE,
+        owner: owner.as_str().into(),
+        after,
+        limit: PAGE,
+    }
 }
 
 /// The stanza of a row.
@@ -255,7 +299,9 @@ mod tests {
         assert!(backlog.is_replaying());
         assert_eq!(backlog.page(1, Some(9), 3), Step::AwaitDrained);
         assert_eq!(backlog.drained(1), Step::Read(9));
-        let Step::Ping(id) = backlog.page(1, None, 0) else { panic!("expected a ping") };
+        let Step::Ping(id) = backlog.page(1, None, 0) else {
+            panic!("expected a ping")
+        };
         assert!(!backlog.is_replaying(), "live messages may follow the ping");
         assert_eq!(trimmed(backlog.answered(OWNER, 1, "offline-77")), None);
         assert_eq!(trimmed(backlog.answered(OWNER, 2, &id)), None);
@@ -271,7 +317,11 @@ mod tests {
         backlog.page(1, Some(9), 3);
         assert_eq!(backlog.drained(1), Step::Read(9));
         backlog.append(OWNER, 0, "<message/>".into());
-        assert_eq!(backlog.page(1, None, 0), Step::Read(9), "the read began before the append");
+        assert_eq!(
+            backlog.page(1, None, 0),
+            Step::Read(9),
+            "the read began before the append"
+        );
         assert_eq!(backlog.page(1, Some(10), 1), Step::AwaitDrained);
         assert_eq!(backlog.waiting(), 4);
     }

@@ -71,7 +71,11 @@ impl Pair {
                 self.carry_out(who, effects, Some(change));
             }
             Act::Set => {
-                let update = Update { jid: peer.into(), name: Some("n".into()), groups: Box::default() };
+                let update = Update {
+                    jid: peer.into(),
+                    name: Some("n".into()),
+                    groups: Box::default(),
+                };
                 let effects = roster.apply_set(me, update, &limits).expect("room");
                 self.carry_out(who, effects, None);
             }
@@ -110,7 +114,9 @@ impl Pair {
         let side = &mut self.sides[who];
         for op in effects.ops {
             match op {
-                Op::Put { key: Some(key), row, .. } => {
+                Op::Put {
+                    key: Some(key), row, ..
+                } => {
                     side.rows.insert(key, row);
                 }
                 Op::Put { row, .. } => side.version = Some(row),
@@ -128,9 +134,17 @@ impl Pair {
             road.push_back(Travels::Unavailable);
         }
         let routed = own.filter(|_| effects.route);
-        road.extend(routed.iter().chain(effects.generate).map(|&change| Travels::Stanza(change)));
+        road.extend(
+            routed
+                .iter()
+                .chain(effects.generate)
+                .map(|&change| Travels::Stanza(change)),
+        );
         if effects.send_presence == Presence::Available {
-            assert!(side.roster.state(peer).subscription.from(), "presence for subscribers only");
+            assert!(
+                side.roster.state(peer).subscription.from(),
+                "presence for subscribers only"
+            );
             road.push_back(Travels::Available);
         }
 
@@ -150,7 +164,11 @@ impl Pair {
         assert!(side.roster.result_since(None, &mut result));
         let query: Element = String::from_utf8(result).expect("UTF-8").parse().expect("well-formed");
         let items: Vec<&Element> = query.children().collect();
-        assert_eq!(items, side.client.values().collect::<Vec<_>>(), "pushes add up to the roster");
+        assert_eq!(
+            items,
+            side.client.values().collect::<Vec<_>>(),
+            "pushes add up to the roster"
+        );
         assert_eq!(query.attr("ver"), Some(&*side.client_version.to_string()));
     }
 
@@ -160,12 +178,25 @@ impl Pair {
 
     fn check_agreement(&self) {
         for who in [0, 1] {
-            let (mine, theirs) =
-                (self.sides[who].roster.state(JIDS[1 - who]), self.sides[1 - who].roster.state(JIDS[who]));
-            assert_eq!(mine.subscription.to(), theirs.subscription.from(), "{mine:?} {theirs:?}");
+            let (mine, theirs) = (
+                self.sides[who].roster.state(JIDS[1 - who]),
+                self.sides[1 - who].roster.state(JIDS[who]),
+            );
+            assert_eq!(
+                mine.subscription.to(),
+                theirs.subscription.from(),
+                "{mine:?} {theirs:?}"
+            );
             assert_eq!(mine.pending_out, theirs.pending_in, "{mine:?} {theirs:?}");
-            assert_eq!(self.sides[who].sees, mine.subscription.to(), "presence follows subscription");
-            assert_eq!(self.sides[who].asked, mine.pending_in, "a waiting request has been shown");
+            assert_eq!(
+                self.sides[who].sees,
+                mine.subscription.to(),
+                "presence follows subscription"
+            );
+            assert_eq!(
+                self.sides[who].asked, mine.pending_in,
+                "a waiting request has been shown"
+            );
         }
     }
 }

@@ -49,7 +49,10 @@ pub struct Effects {
 impl Roster {
     /// An empty roster: nothing allocated.
     pub const fn new() -> Roster {
-        Roster { items: Vec::new(), version: 0 }
+        Roster {
+            items: Vec::new(),
+            version: 0,
+        }
     }
 
     /// The roster out of the rows of [`ROSTER`](crate::ROSTER) (key, row) in any order and the row of
@@ -64,7 +67,10 @@ impl Roster {
             .collect::<Result<Vec<Item>, BadRow>>()?;
         items.sort_unstable_by(|a, b| a.jid.cmp(&b.jid));
         items.shrink_to_fit();
-        Ok(Roster { items, version: version(version_row)? })
+        Ok(Roster {
+            items,
+            version: version(version_row)?,
+        })
     }
 
     /// The item of a contact, visible or not.
@@ -133,12 +139,7 @@ impl Roster {
 
     /// Adds or replaces an item (§2.3, §2.4). Subscription state and a waiting request stay as they are.
     /// Error: `resource-constraint` when a new item would be one too many.
-    pub fn apply_set(
-        &mut self,
-        owner: &str,
-        update: Update,
-        limits: &RosterLimits,
-    ) -> Result<Effects, StanzaError> {
+    pub fn apply_set(&mut self, owner: &str, update: Update, limits: &RosterLimits) -> Result<Effects, StanzaError> {
         let mut item = match self.get(&update.jid) {
             Some(item) => item.clone(),
             None => Item::new(&update.jid),
@@ -242,7 +243,10 @@ impl Roster {
         let mut effects = Effects::default();
         if what.state != before {
             if known.is_none() && self.iter().filter(|item| !item.listed).count() >= limits.requests {
-                return Effects { dropped: true, ..Effects::default() };
+                return Effects {
+                    dropped: true,
+                    ..Effects::default()
+                };
             }
             let mut item = known.cloned().unwrap_or_else(|| Item::new(contact));
             if what.state.pending_in && !before.pending_in && request.len() <= limits.request_bytes {
@@ -317,8 +321,8 @@ impl Roster {
 }
 
 #[cfg(test)]
-#[path = "roster_tests.rs"]
-mod tests;
-#[cfg(test)]
 #[path = "pair_tests.rs"]
 mod pair_tests;
+#[cfg(test)]
+#[path = "roster_tests.rs"]
+mod tests;

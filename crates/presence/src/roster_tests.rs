@@ -20,7 +20,15 @@ const LIMITS: RosterLimits = RosterLimits {
 fn roster(state: State) -> Roster {
     let listed = state != State::NONE_PENDING_IN;
     let request = state.pending_in.then(|| "<presence/>".into());
-    Roster { items: vec![Item { state, listed, request, ..Item::new(ROMEO) }], version: 5 }
+    Roster {
+        items: vec![Item {
+            state,
+            listed,
+            request,
+            ..Item::new(ROMEO)
+        }],
+        version: 5,
+    }
 }
 
 fn text(push: &Option<Box<[u8]>>) -> Option<&str> {
@@ -28,7 +36,11 @@ fn text(push: &Option<Box<[u8]>>) -> Option<&str> {
 }
 
 fn update(jid: &str) -> Update {
-    Update { jid: jid.into(), name: None, groups: Box::default() }
+    Update {
+        jid: jid.into(),
+        name: None,
+        groups: Box::default(),
+    }
 }
 
 fn tables(effects: &Effects) -> Vec<(&'static str, &'static str)> {
@@ -63,7 +75,11 @@ fn items_are_found_and_ordered() {
 #[test]
 fn set_adds_and_replaces() {
     let mut roster = roster(State::BOTH);
-    let name = Update { name: Some("R".into()), groups: ["g".into()].into(), ..update(ROMEO) };
+    let name = Update {
+        name: Some("R".into()),
+        groups: ["g".into()].into(),
+        ..update(ROMEO)
+    };
     let effects = roster.apply_set(ME, name, &LIMITS).expect("accepted");
     assert_eq!(tables(&effects), [("put", "roster"), ("put", "roster_version")]);
     assert_eq!(
@@ -79,7 +95,14 @@ fn set_adds_and_replaces() {
         text(&effects.push),
         Some("<query xmlns='jabber:iq:roster' ver='7'><item jid='romeo@example.net' subscription='both'/></query>")
     );
-    assert_eq!(Effects { ops: vec![], push: None, ..effects }, Effects::default());
+    assert_eq!(
+        Effects {
+            ops: vec![],
+            push: None,
+            ..effects
+        },
+        Effects::default()
+    );
 }
 
 #[test]
@@ -90,7 +113,10 @@ fn a_full_roster_takes_no_more() {
     }
     let before = roster.clone();
     let full = Err(Condition::ResourceConstraint);
-    assert_eq!(roster.apply_set(ME, update("d@x"), &LIMITS).map_err(|e| e.condition), full);
+    assert_eq!(
+        roster.apply_set(ME, update("d@x"), &LIMITS).map_err(|e| e.condition),
+        full
+    );
     for change in [Change::Subscribe, Change::Subscribed] {
         let got = roster.outbound(ME, "d@x", change, &LIMITS).map_err(|e| e.condition);
         assert_eq!(got, full, "{change:?}");
@@ -98,11 +124,24 @@ fn a_full_roster_takes_no_more() {
     assert_eq!(roster, before);
     // What adds nothing still works, and a request does not count until it is approved.
     roster.apply_set(ME, update("a@x"), &LIMITS).expect("an old contact");
-    roster.outbound(ME, "a@x", Change::Subscribe, &LIMITS).expect("an old contact");
-    assert!(roster.inbound(ME, "d@x", Change::Subscribe, "<presence/>", &LIMITS).deliver);
-    assert_eq!(roster.outbound(ME, "d@x", Change::Subscribed, &LIMITS).map_err(|e| e.condition), full);
+    roster
+        .outbound(ME, "a@x", Change::Subscribe, &LIMITS)
+        .expect("an old contact");
+    assert!(
+        roster
+            .inbound(ME, "d@x", Change::Subscribe, "<presence/>", &LIMITS)
+            .deliver
+    );
+    assert_eq!(
+        roster
+            .outbound(ME, "d@x", Change::Subscribed, &LIMITS)
+            .map_err(|e| e.condition),
+        full
+    );
     roster.apply_remove(ME, "a@x").expect("it is there");
-    roster.outbound(ME, "d@x", Change::Subscribed, &LIMITS).expect("room again");
+    roster
+        .outbound(ME, "d@x", Change::Subscribed, &LIMITS)
+        .expect("room again");
     assert_eq!(roster.state("d@x"), State::FROM);
 }
 
@@ -110,14 +149,20 @@ fn check_remove(state: State, presence: Presence, generate: &[Change]) {
     let mut roster = roster(state);
     roster.items[0].listed = true;
     let effects = roster.apply_remove(ME, ROMEO).expect("it is there");
-    assert_eq!(tables(&effects), [("delete", "roster"), ("put", "roster_version")], "{state:?}");
-    assert_eq!((effects.send_presence, effects.generate), (presence, generate), "{state:?}");
+    assert_eq!(
+        tables(&effects),
+        [("delete", "roster"), ("put", "roster_version")],
+        "{state:?}"
+    );
+    assert_eq!(
+        (effects.send_presence, effects.generate),
+        (presence, generate),
+        "{state:?}"
+    );
     assert!(!effects.route && !effects.deliver && !effects.dropped);
     assert_eq!(
         text(&effects.push),
-        Some(
-            "<query xmlns='jabber:iq:roster' ver='6'><item jid='romeo@example.net' subscription='remove'/></query>"
-        )
+        Some("<query xmlns='jabber:iq:roster' ver='6'><item jid='romeo@example.net' subscription='remove'/></query>")
     );
     assert!(roster.is_empty());
     let again = roster.apply_remove(ME, ROMEO).map_err(|e| e.condition);
@@ -129,7 +174,14 @@ fn removal_ends_what_there_was() {
     use Change::{Unsubscribe, Unsubscribed};
     use Presence::{Nothing, Unavailable};
     check_remove(State::NONE, Nothing, &[]);
-    check_remove(State { approved: true, ..State::NONE }, Nothing, &[]);
+    check_remove(
+        State {
+            approved: true,
+            ..State::NONE
+        },
+        Nothing,
+        &[],
+    );
     check_remove(State::NONE_PENDING_OUT, Nothing, &[Unsubscribe]);
     check_remove(State::NONE_PENDING_IN, Nothing, &[Unsubscribed]);
     check_remove(State::NONE_PENDING_OUT_IN, Nothing, &[Unsubscribe, Unsubscribed]);
@@ -145,34 +197,59 @@ fn a_request_is_no_item() {
     let mut roster = Roster::new();
     let effects = roster.inbound(ME, ROMEO, Change::Subscribe, "<presence>hi</presence>", &LIMITS);
     assert_eq!(tables(&effects), [("put", "roster")]);
-    assert_eq!((effects.deliver, text(&effects.push), roster.version()), (true, None, 0));
+    assert_eq!(
+        (effects.deliver, text(&effects.push), roster.version()),
+        (true, None, 0)
+    );
     let mut out = Vec::new();
     assert!(roster.result_since(Some(""), &mut out));
-    assert_eq!(String::from_utf8_lossy(&out), "<query xmlns='jabber:iq:roster' ver='0'></query>");
-    assert_eq!(roster.apply_remove(ME, ROMEO).map_err(|e| e.condition), Err(Condition::ItemNotFound));
+    assert_eq!(
+        String::from_utf8_lossy(&out),
+        "<query xmlns='jabber:iq:roster' ver='0'></query>"
+    );
+    assert_eq!(
+        roster.apply_remove(ME, ROMEO).map_err(|e| e.condition),
+        Err(Condition::ItemNotFound)
+    );
     // The first request is the one that is kept (§3.1.3 rule 4); a second changes nothing.
     let again = roster.inbound(ME, ROMEO, Change::Subscribe, "<presence>2</presence>", &LIMITS);
     assert_eq!(again, Effects::default());
-    assert_eq!(roster.requests().next().and_then(|i| i.request.as_deref()), Some("<presence>hi</presence>"));
+    assert_eq!(
+        roster.requests().next().and_then(|i| i.request.as_deref()),
+        Some("<presence>hi</presence>")
+    );
 
     // Listing the contact shows it and keeps the request.
     let mut listed = roster.clone();
     let effects = listed.apply_set(ME, update(ROMEO), &LIMITS).expect("room");
     assert!(effects.push.is_some() && listed.get(ROMEO).is_some_and(|i| i.visible() && i.request.is_some()));
     // Then denial leaves the item, and only the item.
-    let effects = listed.outbound(ME, ROMEO, Change::Unsubscribed, &LIMITS).expect("accepted");
+    let effects = listed
+        .outbound(ME, ROMEO, Change::Unsubscribed, &LIMITS)
+        .expect("accepted");
     assert!(effects.route && effects.push.is_none() && effects.send_presence == Presence::Nothing);
-    assert_eq!(listed.get(ROMEO), Some(&Item { listed: true, ..Item::new(ROMEO) }));
+    assert_eq!(
+        listed.get(ROMEO),
+        Some(&Item {
+            listed: true,
+            ..Item::new(ROMEO)
+        })
+    );
 
     // Denied or withdrawn, nothing of it is left.
     for out in [true, false] {
         let mut roster = roster.clone();
         let effects = match out {
-            true => roster.outbound(ME, ROMEO, Change::Unsubscribed, &LIMITS).expect("accepted"),
+            true => roster
+                .outbound(ME, ROMEO, Change::Unsubscribed, &LIMITS)
+                .expect("accepted"),
             false => roster.inbound(ME, ROMEO, Change::Unsubscribe, "", &LIMITS),
         };
         assert_eq!((effects.route, effects.deliver), (out, !out));
-        assert_eq!((tables(&effects), text(&effects.push)), (vec![("delete", "roster")], None));
+        assert_eq!(
+            (tables(&effects), text(&effects.push)),
+            (vec![("delete", "roster")], None)
+        );
         assert_eq!((effects.send_presence, effects.generate), (Presence::Nothing, &[][..]));
         assert_eq!((roster.len(), roster.version()), (0, 0));
     }
@@ -184,7 +261,10 @@ fn a_request_is_no_item() {
         text(&effects.push),
         Some("<query xmlns='jabber:iq:roster' ver='1'><item jid='romeo@example.net' subscription='from'/></query>")
     );
-    assert_eq!(roster.get(ROMEO).map(|i| (i.visible(), i.request.is_some())), Some((true, false)));
+    assert_eq!(
+        roster.get(ROMEO).map(|i| (i.visible(), i.request.is_some())),
+        Some((true, false))
+    );
 }
 
 #[test]
@@ -192,11 +272,20 @@ fn requests_are_limited() {
     let mut roster = Roster::new();
     let long = "x".repeat(LIMITS.request_bytes + 1);
     assert!(roster.inbound(ME, "a@x", Change::Subscribe, &long, &LIMITS).deliver);
-    assert_eq!(roster.get("a@x").map(|i| (i.state.pending_in, i.request.is_none())), Some((true, true)));
+    assert_eq!(
+        roster.get("a@x").map(|i| (i.state.pending_in, i.request.is_none())),
+        Some((true, true))
+    );
     assert!(roster.inbound(ME, "b@x", Change::Subscribe, "", &LIMITS).deliver);
     let before = roster.clone();
     let effects = roster.inbound(ME, "c@x", Change::Subscribe, "", &LIMITS);
-    assert_eq!(effects, Effects { dropped: true, ..Effects::default() });
+    assert_eq!(
+        effects,
+        Effects {
+            dropped: true,
+            ..Effects::default()
+        }
+    );
     assert_eq!(roster, before);
     // A contact in the roster is none of the strangers the limit is for.
     roster.apply_set(ME, update("c@x"), &LIMITS).expect("room");
@@ -207,13 +296,28 @@ fn requests_are_limited() {
 fn strangers_change_nothing() {
     for change in [Change::Subscribed, Change::Unsubscribe, Change::Unsubscribed] {
         let mut roster = Roster::new();
-        assert_eq!(roster.inbound(ME, ROMEO, change, "", &LIMITS), Effects::default(), "{change:?}");
+        assert_eq!(
+            roster.inbound(ME, ROMEO, change, "", &LIMITS),
+            Effects::default(),
+            "{change:?}"
+        );
         assert_eq!(roster, Roster::new());
     }
     // The account's own "unsubscribe" goes out all the same (table 3), without an item for it.
     let mut roster = Roster::new();
-    let effects = roster.outbound(ME, ROMEO, Change::Unsubscribe, &LIMITS).expect("accepted");
-    assert_eq!((effects, roster), (Effects { route: true, ..Effects::default() }, Roster::new()));
+    let effects = roster
+        .outbound(ME, ROMEO, Change::Unsubscribe, &LIMITS)
+        .expect("accepted");
+    assert_eq!(
+        (effects, roster),
+        (
+            Effects {
+                route: true,
+                ..Effects::default()
+            },
+            Roster::new()
+        )
+    );
 }
 
 #[test]
@@ -255,15 +359,24 @@ fn tables_through_the_roster() {
             let what = outbound(state, change);
             assert_eq!(roster_out.state(ROMEO), what.state, "{name} {change:?}");
             assert_eq!((effects.route, effects.send_presence), (what.route, what.send_presence));
-            assert_eq!((effects.push.is_some(), effects.ops.is_empty()), (what.push, what.state == state));
+            assert_eq!(
+                (effects.push.is_some(), effects.ops.is_empty()),
+                (what.push, what.state == state)
+            );
             assert_eq!(roster_out.version(), 5 + u64::from(what.push));
 
             let mut roster_in = roster(state);
             let effects = roster_in.inbound(ME, ROMEO, change, "<presence/>", &LIMITS);
             let what = inbound(state, change);
             assert_eq!(roster_in.state(ROMEO), what.state, "{name} {change:?}");
-            assert_eq!((effects.deliver, effects.send_presence), (what.deliver, what.send_presence));
-            assert_eq!((effects.push.is_some(), effects.ops.is_empty()), (what.push, what.state == state));
+            assert_eq!(
+                (effects.deliver, effects.send_presence),
+                (what.deliver, what.send_presence)
+            );
+            assert_eq!(
+                (effects.push.is_some(), effects.ops.is_empty()),
+                (what.push, what.state == state)
+            );
         }
     }
 }
@@ -282,7 +395,11 @@ fn versions() {
         (Some("2"), true),
     ] {
         let mut out = Vec::new();
-        assert_eq!((roster.result_since(ver, &mut out), !out.is_empty()), (full, full), "{ver:?}");
+        assert_eq!(
+            (roster.result_since(ver, &mut out), !out.is_empty()),
+            (full, full),
+            "{ver:?}"
+        );
         if full {
             assert_eq!(
                 String::from_utf8_lossy(&out),
@@ -296,31 +413,61 @@ fn versions() {
 #[test]
 fn views() {
     let items = State::NAMED.into_iter().enumerate();
-    let items = items.map(|(n, (_, state))| Item { state, listed: true, ..Item::new(&format!("{n}@x")) });
-    let roster = Roster { items: items.collect(), version: 0 };
+    let items = items.map(|(n, (_, state))| Item {
+        state,
+        listed: true,
+        ..Item::new(&format!("{n}@x"))
+    });
+    let roster = Roster {
+        items: items.collect(),
+        version: 0,
+    };
     let check = |got: Vec<State>, want: &[State]| assert_eq!(got, want);
     let states = |items: Vec<&Item>| items.into_iter().map(|item| item.state).collect();
-    check(states(roster.subscribers().collect()), &[State::FROM, State::FROM_PENDING_OUT, State::BOTH]);
-    check(states(roster.subscriptions().collect()), &[State::TO, State::TO_PENDING_IN, State::BOTH]);
+    check(
+        states(roster.subscribers().collect()),
+        &[State::FROM, State::FROM_PENDING_OUT, State::BOTH],
+    );
+    check(
+        states(roster.subscriptions().collect()),
+        &[State::TO, State::TO_PENDING_IN, State::BOTH],
+    );
     check(
         states(roster.requests().collect()),
         &[State::NONE_PENDING_IN, State::NONE_PENDING_OUT_IN, State::TO_PENDING_IN],
     );
     check(
         states(roster.unanswered().collect()),
-        &[State::NONE_PENDING_OUT, State::NONE_PENDING_OUT_IN, State::FROM_PENDING_OUT],
+        &[
+            State::NONE_PENDING_OUT,
+            State::NONE_PENDING_OUT_IN,
+            State::FROM_PENDING_OUT,
+        ],
     );
 }
 
 #[test]
 fn rows_load_in_any_order() {
-    let item = |jid| Item { state: State::BOTH, listed: true, ..Item::new(jid) };
+    let item = |jid| Item {
+        state: State::BOTH,
+        listed: true,
+        ..Item::new(jid)
+    };
     let rows = ["c@x", "a@x", "b@x"].map(|jid| (jid, item(jid).to_row()));
     let roster = Roster::load(rows.clone(), Some(&store::row![7])).expect("good rows");
-    assert_eq!(roster.iter().map(|i| &*i.jid).collect::<Vec<_>>(), ["a@x", "b@x", "c@x"]);
-    assert_eq!((roster.version(), roster.state("b@x").subscription), (7, Subscription::Both));
+    assert_eq!(
+        roster.iter().map(|i| &*i.jid).collect::<Vec<_>>(),
+        ["a@x", "b@x", "c@x"]
+    );
+    assert_eq!(
+        (roster.version(), roster.state("b@x").subscription),
+        (7, Subscription::Both)
+    );
     let mut rows = rows;
     rows[1].1[1] = store::Value::Null;
     let error = Roster::load(rows, None).expect_err("a bad row");
-    assert_eq!(error.to_string(), "stored roster item a@x: bad value in column subscription");
+    assert_eq!(
+        error.to_string(),
+        "stored roster item a@x: bad value in column subscription"
+    );
 }

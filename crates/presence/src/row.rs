@@ -14,7 +14,11 @@ use crate::{Item, State, Subscription};
 /// `listed` 0 or 1 (pending out, pending in, pre-approval, in the roster); `groups` text, each group as its length
 /// in bytes, a colon and the text (`7:Friends4:Work`), because any character may occur in a group; `request` text
 /// or null, the waiting stanza.
-pub static ROSTER: Table = Table { name: "roster", shape: Shape::Map, columns: &ROSTER_COLUMNS };
+pub static ROSTER: Table = Table {
+    name: "roster",
+    shape: Shape::Map,
+    columns: &ROSTER_COLUMNS,
+};
 
 const ROSTER_COLUMNS: [Column; 8] = [
     Column::text("name"),
@@ -71,7 +75,10 @@ impl Item {
 
     /// The reverse of [`to_row`](Self::to_row). Strict: a value that cannot have been written is an error, not a guess.
     pub fn from_row(jid: &str, row: Row) -> Result<Item, BadRow> {
-        let bad = |column| BadRow { jid: jid.into(), column };
+        let bad = |column| BadRow {
+            jid: jid.into(),
+            column,
+        };
         let Ok([name, subscription, ask, requested, approved, listed, groups, request]) =
             <[Value; ROSTER_COLUMNS.len()]>::try_from(row)
         else {
@@ -126,19 +133,31 @@ impl Item {
 
 /// The operation that removes a contact's row.
 pub(crate) fn delete(owner: &str, jid: &str) -> Op {
-    Op::Delete { table: &ROSTER, owner: owner.into(), key: Some(jid.into()) }
+    Op::Delete {
+        table: &ROSTER,
+        owner: owner.into(),
+        key: Some(jid.into()),
+    }
 }
 
 /// The operation that stores the version.
 pub(crate) fn put_version(owner: &str, version: u64) -> Op {
     // One per change of one account: 2^63 changes do not happen.
     let version = i64::try_from(version).unwrap_or(i64::MAX);
-    Op::Put { table: &ROSTER_VERSION, owner: owner.into(), key: None, row: vec![Value::Int(version)] }
+    Op::Put {
+        table: &ROSTER_VERSION,
+        owner: owner.into(),
+        key: None,
+        row: vec![Value::Int(version)],
+    }
 }
 
 /// The version out of its row; an account without one has version 0.
 pub(crate) fn version(row: Option<&Row>) -> Result<u64, BadRow> {
-    let bad = || BadRow { jid: "".into(), column: "version" };
+    let bad = || BadRow {
+        jid: "".into(),
+        column: "version",
+    };
     match row.map(|row| &row[..]) {
         None => Ok(0),
         Some([Value::Int(version)]) => u64::try_from(*version).map_err(|_| bad()),
@@ -182,10 +201,25 @@ mod tests {
     #[test]
     fn items_come_back() {
         for (_, state) in State::NAMED {
-            check(Item { state, listed: true, ..Item::new("a@b") });
+            check(Item {
+                state,
+                listed: true,
+                ..Item::new("a@b")
+            });
         }
-        check(Item { state: State { approved: true, ..State::TO }, listed: true, ..Item::new("a@b") });
-        check(Item { state: State::NONE_PENDING_IN, request: Some("<presence/>".into()), ..Item::new("a@b") });
+        check(Item {
+            state: State {
+                approved: true,
+                ..State::TO
+            },
+            listed: true,
+            ..Item::new("a@b")
+        });
+        check(Item {
+            state: State::NONE_PENDING_IN,
+            request: Some("<presence/>".into()),
+            ..Item::new("a@b")
+        });
         for groups in [&["a"][..], &["1:a", "", "\n,;:"], &["ünï:", "3:", "日本"]] {
             check(Item {
                 name: Some("Ä 'n' <b>".into()),
@@ -198,11 +232,21 @@ mod tests {
 
     #[test]
     fn damaged_rows_are_told() {
-        let good = Item { listed: true, ..Item::new("a@b") }.to_row();
+        let good = Item {
+            listed: true,
+            ..Item::new("a@b")
+        }
+        .to_row();
         let check = |column: usize, value: Value, name: &str| {
             let mut row = good.clone();
             row[column] = value;
-            assert_eq!(Item::from_row("a@b", row), Err(BadRow { jid: "a@b".into(), column: match_name(name) }));
+            assert_eq!(
+                Item::from_row("a@b", row),
+                Err(BadRow {
+                    jid: "a@b".into(),
+                    column: match_name(name)
+                })
+            );
         };
         fn match_name(name: &str) -> &'static str {
             ROSTER_COLUMNS.iter().find(|c| c.name == name).expect("a column").name

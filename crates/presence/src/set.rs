@@ -88,7 +88,11 @@ impl Set {
         if name.is_some_and(|name| name.len() > limits.name_bytes) {
             return Err(StanzaError::not_acceptable().text("The name is too long"));
         }
-        Ok(Set::Update(Update { jid, name: name.map(Box::from), groups: groups(item, limits)? }))
+        Ok(Set::Update(Update {
+            jid,
+            name: name.map(Box::from),
+            groups: groups(item, limits)?,
+        }))
     }
 }
 
@@ -130,8 +134,9 @@ mod tests {
     };
 
     fn parse(content: &str) -> Result<Set, StanzaError> {
-        let query: Element =
-            format!("<query xmlns='jabber:iq:roster'>{content}</query>").parse().expect("well-formed");
+        let query: Element = format!("<query xmlns='jabber:iq:roster'>{content}</query>")
+            .parse()
+            .expect("well-formed");
         Set::parse(&query, "juliet@example.com", &LIMITS)
     }
 
@@ -159,7 +164,11 @@ mod tests {
             &["b", "a", "A"],
         );
         // What only the server may say is ignored (§2.1.2).
-        check("<item jid='nurse@example.com' subscription='both' ask='subscribe' approved='true'/>", None, &[]);
+        check(
+            "<item jid='nurse@example.com' subscription='both' ask='subscribe' approved='true'/>",
+            None,
+            &[],
+        );
         // So is what belongs to somebody else.
         check(
             "<x xmlns='urn:x'/><item jid='nurse@example.com'><group xmlns='urn:x'/></item><item xmlns='urn:x'/>",
@@ -174,10 +183,21 @@ mod tests {
             "<item jid='nurse@example.com' subscription='remove'/>",
             "<item jid='nurse@example.com' subscription='remove' name='too long'><group/></item>",
         ] {
-            assert_eq!(parse(content), Ok(Set::Remove { jid: "nurse@example.com".into() }), "{content}");
+            assert_eq!(
+                parse(content),
+                Ok(Set::Remove {
+                    jid: "nurse@example.com".into()
+                }),
+                "{content}"
+            );
         }
         let own = "<item jid='juliet@example.com' subscription='remove'/>";
-        assert_eq!(parse(own), Ok(Set::Remove { jid: "juliet@example.com".into() }));
+        assert_eq!(
+            parse(own),
+            Ok(Set::Remove {
+                jid: "juliet@example.com".into()
+            })
+        );
     }
 
     #[test]
@@ -185,12 +205,18 @@ mod tests {
         refuse("", Condition::BadRequest);
         refuse("<item jid='a@b'/><item jid='c@d'/>", Condition::BadRequest);
         refuse("<item name='x'/>", Condition::BadRequest);
-        refuse("<item jid='a@b'><group>x</group><group>y</group><group>x</group></item>", Condition::BadRequest);
+        refuse(
+            "<item jid='a@b'><group>x</group><group>y</group><group>x</group></item>",
+            Condition::BadRequest,
+        );
         refuse("<item jid=''/>", Condition::JidMalformed);
         refuse("<item jid='@b'/>", Condition::JidMalformed);
         refuse("<item jid='a@b' name='1234567'/>", Condition::NotAcceptable);
         refuse("<item jid='a@b'><group/></item>", Condition::NotAcceptable);
-        refuse("<item jid='a@b'><group>1234567</group></item>", Condition::NotAcceptable);
+        refuse(
+            "<item jid='a@b'><group>1234567</group></item>",
+            Condition::NotAcceptable,
+        );
         refuse(
             "<item jid='a@b'><group>1</group><group>2</group><group>3</group><group>4</group></item>",
             Condition::NotAcceptable,

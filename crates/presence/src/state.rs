@@ -30,9 +30,14 @@ impl Subscription {
 
     /// The reverse of [`as_str`](Self::as_str).
     pub fn parse(text: &str) -> Option<Subscription> {
-        [Subscription::None, Subscription::To, Subscription::From, Subscription::Both]
-            .into_iter()
-            .find(|s| s.as_str() == text)
+        [
+            Subscription::None,
+            Subscription::To,
+            Subscription::From,
+            Subscription::Both,
+        ]
+        .into_iter()
+        .find(|s| s.as_str() == text)
     }
 
     /// True for `to` and `both`: the account sees the contact's presence.
@@ -87,7 +92,12 @@ impl State {
     ];
 
     const fn new(subscription: Subscription, pending_out: bool, pending_in: bool) -> State {
-        State { subscription, pending_out, pending_in, approved: false }
+        State {
+            subscription,
+            pending_out,
+            pending_in,
+            approved: false,
+        }
     }
 
     /// Place in [`NAMED`](Self::NAMED). Pre-approval is no part of the nine states.
@@ -123,7 +133,13 @@ impl State {
 
     /// True when a roster item looks different in the two states. Pending in is no part of an item (§A.1).
     pub(crate) fn looks_different(self, other: State) -> bool {
-        State { pending_in: false, ..self } != State { pending_in: false, ..other }
+        State {
+            pending_in: false,
+            ..self
+        } != State {
+            pending_in: false,
+            ..other
+        }
     }
 }
 
@@ -135,7 +151,10 @@ mod tests {
     fn the_nine_names_address_the_nine_states() {
         for (index, (name, state)) in State::NAMED.into_iter().enumerate() {
             assert_eq!((state.index(), state.name(), state.is_valid()), (index, name, true));
-            assert_eq!(Subscription::parse(state.subscription.as_str()), Some(state.subscription));
+            assert_eq!(
+                Subscription::parse(state.subscription.as_str()),
+                Some(state.subscription)
+            );
         }
         assert_eq!(Subscription::parse("remove"), None);
     }
@@ -160,6 +179,12 @@ mod tests {
         for (name, state) in State::NAMED {
             assert_eq!(state.shows(), name != "None" && name != "None + Pending In", "{name}");
         }
-        assert!(State { approved: true, ..State::NONE }.shows());
+        assert!(
+            State {
+                approved: true,
+                ..State::NONE
+            }
+            .shows()
+        );
     }
 }

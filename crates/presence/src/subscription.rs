@@ -16,7 +16,12 @@ pub enum Change {
 }
 
 impl Change {
-    pub const ALL: [Change; 4] = [Change::Subscribe, Change::Unsubscribe, Change::Subscribed, Change::Unsubscribed];
+    pub const ALL: [Change; 4] = [
+        Change::Subscribe,
+        Change::Unsubscribe,
+        Change::Subscribed,
+        Change::Unsubscribed,
+    ];
 
     /// The presence stanza's `type`.
     pub const fn as_str(self) -> &'static str {
@@ -202,7 +207,13 @@ fn look_up(tables: &[(Change, [Cell; 9]); 4], change: Change, state: State) -> C
         Change::Unsubscribed => 3,
     };
     let (passed_on, next) = tables[place].1[state.index()];
-    (passed_on, State { approved: state.approved, ..next })
+    (
+        passed_on,
+        State {
+            approved: state.approved,
+            ..next
+        },
+    )
 }
 
 /// A stanza the account sends to the contact (§A.2).
@@ -223,7 +234,12 @@ pub fn outbound(state: State, change: Change) -> Outbound {
         // subscribed; one that never was must not learn the account's resources from its denial.
         _ => Presence::Nothing,
     };
-    Outbound { state: next, route, push: state.looks_different(next), send_presence }
+    Outbound {
+        state: next,
+        route,
+        push: state.looks_different(next),
+        send_presence,
+    }
 }
 
 /// A stanza the contact sends to the account (§A.3).
@@ -255,7 +271,13 @@ pub fn inbound(state: State, change: Change) -> Inbound {
         }
         _ => {}
     }
-    Inbound { state: next, deliver, push: state.looks_different(next), answer, send_presence }
+    Inbound {
+        state: next,
+        deliver,
+        push: state.looks_different(next),
+        answer,
+        send_presence,
+    }
 }
 
 #[cfg(test)]

@@ -95,7 +95,11 @@ struct Case {
 
 fn named(quoted: &str) -> State {
     let name = quoted.trim_matches('"');
-    State::NAMED.into_iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no state {name}")).1
+    State::NAMED
+        .into_iter()
+        .find(|(n, _)| *n == name)
+        .unwrap_or_else(|| panic!("no state {name}"))
+        .1
 }
 
 fn cases(table: &str) -> Vec<Case> {
@@ -115,7 +119,11 @@ fn cases(table: &str) -> Vec<Case> {
                     other => panic!("no rule {other:?}"),
                 },
                 note: note(cells[1]).or(note(cells[2])),
-                after: if cells[2].starts_with('"') { named(cells[2]) } else { before },
+                after: if cells[2].starts_with('"') {
+                    named(cells[2])
+                } else {
+                    before
+                },
                 pre_approval: cells[2].starts_with("pre-approval"),
             }
         })
@@ -127,8 +135,16 @@ fn cases(table: &str) -> Vec<Case> {
 fn check_outbound(change: Change, table: &str) {
     for case in cases(table) {
         let got = outbound(case.before, change);
-        let after = State { approved: case.pre_approval, ..case.after };
-        assert_eq!((got.route, got.state), (case.passed_on, after), "{change:?} {}", case.name);
+        let after = State {
+            approved: case.pre_approval,
+            ..case.after
+        };
+        assert_eq!(
+            (got.route, got.state),
+            (case.passed_on, after),
+            "{change:?} {}",
+            case.name
+        );
         // What the roster shows is all but pending in.
         let shown = |s: State| (s.subscription, s.pending_out, s.approved);
         assert_eq!(got.push, shown(case.before) != shown(after), "{change:?} {}", case.name);
@@ -144,7 +160,12 @@ fn check_outbound(change: Change, table: &str) {
 fn check_inbound(change: Change, table: &str) {
     for case in cases(table) {
         let got = inbound(case.before, change);
-        assert_eq!((got.deliver, got.state), (case.passed_on, case.after), "{change:?} {}", case.name);
+        assert_eq!(
+            (got.deliver, got.state),
+            (case.passed_on, case.after),
+            "{change:?} {}",
+            case.name
+        );
         let answer = match (change, case.note) {
             (Change::Subscribe, Some(2)) => Some(Change::Subscribed),
             (Change::Unsubscribe, Some(1)) => Some(Change::Unsubscribed),
@@ -152,7 +173,12 @@ fn check_inbound(change: Change, table: &str) {
         };
         assert_eq!(got.answer, answer, "{change:?} {}", case.name);
         let shown = |s: State| (s.subscription, s.pending_out, s.approved);
-        assert_eq!(got.push, shown(case.before) != shown(case.after), "{change:?} {}", case.name);
+        assert_eq!(
+            got.push,
+            shown(case.before) != shown(case.after),
+            "{change:?} {}",
+            case.name
+        );
         let presence = match (change, case.before.subscription.from()) {
             (Change::Subscribe, true) => Presence::Available,
             (Change::Unsubscribe, true) => Presence::Unavailable,
@@ -200,13 +226,22 @@ fn change_names() {
     for change in Change::ALL {
         assert_eq!(Change::parse(change.as_str()), Some(change));
         // `look_up` addresses the tables by this order.
-        assert!(OUTBOUND.iter().zip(&INBOUND).zip(Change::ALL).all(|((o, i), c)| o.0 == c && i.0 == c));
+        assert!(
+            OUTBOUND
+                .iter()
+                .zip(&INBOUND)
+                .zip(Change::ALL)
+                .all(|((o, i), c)| o.0 == c && i.0 == c)
+        );
     }
     assert_eq!(Change::parse("probe"), None);
 }
 
 fn approved(state: State) -> State {
-    State { approved: true, ..state }
+    State {
+        approved: true,
+        ..state
+    }
 }
 
 /// §3.4.2 and footnotes [1] of tables 5 and 6.
@@ -219,7 +254,11 @@ fn pre_approval_is_used_kept_and_taken_back() {
     ] {
         // Once noted, noting it again changes nothing.
         let again = outbound(approved(before), Change::Subscribed);
-        assert_eq!((again.state, again.route, again.push), (approved(before), false, false), "{before:?}");
+        assert_eq!(
+            (again.state, again.route, again.push),
+            (approved(before), false, false),
+            "{before:?}"
+        );
         // The request is answered, not shown.
         let request = inbound(approved(before), Change::Subscribe);
         assert_eq!(
@@ -247,7 +286,11 @@ fn pre_approval_is_used_kept_and_taken_back() {
             "{after:?}"
         );
         // The contact leaving does not take it back.
-        assert_eq!(inbound(approved(after), Change::Unsubscribe).state, approved(before), "{after:?}");
+        assert_eq!(
+            inbound(approved(after), Change::Unsubscribe).state,
+            approved(before),
+            "{after:?}"
+        );
     }
 }
 

@@ -9,7 +9,10 @@ pub const NS_ROSTER: &str = "jabber:iq:roster";
 
 /// Appends `<item …/>` as results and pushes show it. The item must be [`visible`](Item::visible).
 pub fn write_item(item: &Item, out: &mut Vec<u8>) {
-    debug_assert!(item.visible(), "an unapproved request is no roster item (RFC 6121 §3.1.3)");
+    debug_assert!(
+        item.visible(),
+        "an unapproved request is no roster item (RFC 6121 §3.1.3)"
+    );
     out.extend_from_slice(b"<item");
     attribute("jid", &item.jid, out);
     if let Some(name) = &item.name {
@@ -95,7 +98,10 @@ mod tests {
     use crate::{State, Subscription};
 
     fn listed(jid: &str) -> Item {
-        Item { listed: true, ..Item::new(jid) }
+        Item {
+            listed: true,
+            ..Item::new(jid)
+        }
     }
 
     fn check(item: &Item, wire: &str) {
@@ -106,7 +112,10 @@ mod tests {
 
     #[test]
     fn items() {
-        check(&listed("nurse@example.com"), "<item jid='nurse@example.com' subscription='none'/>");
+        check(
+            &listed("nurse@example.com"),
+            "<item jid='nurse@example.com' subscription='none'/>",
+        );
         check(
             &Item {
                 name: Some("Romeo".into()),
@@ -119,7 +128,11 @@ mod tests {
         );
         check(
             &Item {
-                state: State { pending_out: true, approved: true, ..State::NONE },
+                state: State {
+                    pending_out: true,
+                    approved: true,
+                    ..State::NONE
+                },
                 ..listed("juliet@example.com")
             },
             "<item jid='juliet@example.com' subscription='none' ask='subscribe' approved='true'/>",
@@ -127,7 +140,11 @@ mod tests {
         // Pending in is no part of an item.
         check(
             &Item {
-                state: State { subscription: Subscription::To, pending_in: true, ..State::NONE },
+                state: State {
+                    subscription: Subscription::To,
+                    pending_in: true,
+                    ..State::NONE
+                },
                 request: Some("<presence type='subscribe'/>".into()),
                 ..listed("a@example.com")
             },
@@ -164,9 +181,19 @@ mod tests {
         );
         out.clear();
         write_request(&Item::new("a@b"), "me@c", &mut out);
-        assert_eq!(String::from_utf8_lossy(&out), "<presence from='a@b' to='me@c' type='subscribe'/>");
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "<presence from='a@b' to='me@c' type='subscribe'/>"
+        );
         out.clear();
-        write_request(&Item { request: Some("<presence>…".into()), ..Item::new("a@b") }, "me@c", &mut out);
+        write_request(
+            &Item {
+                request: Some("<presence>…".into()),
+                ..Item::new("a@b")
+            },
+            "me@c",
+            &mut out,
+        );
         assert_eq!(String::from_utf8_lossy(&out), "<presence>…");
     }
 }

@@ -55,6 +55,9 @@ pub(crate) struct Account {
     /// In the order in which they were bound.
     pub(crate) sessions: Vec<Session>,
     pub(crate) backlog: Backlog,
+    /// Changes whose words wait for their commit. While there are any, everything else that is
+    /// delivered to this account waits behind them, so that nothing overtakes a decision.
+    pub(crate) unsettled: u32,
     pub(crate) last: Option<Box<LastActivity>>,
     /// Unix second of the last input; an account without sessions is forgotten after a while.
     pub(crate) touched: i64,
@@ -77,7 +80,11 @@ impl Account {
     pub(crate) fn relation(&self, other: JidRef<'_>) -> Relation {
         if other.bare_str() == self.jid.as_str() {
             Relation::Owner
-        } else if self.roster.get(other.bare_str()).is_some_and(|item| item.state.subscription.from()) {
+        } else if self
+            .roster
+            .get(other.bare_str())
+            .is_some_and(|item| item.state.subscription.from())
+        {
             Relation::Subscriber
         } else {
             Relation::Stranger
@@ -93,7 +100,12 @@ impl Account {
 impl AccountView for Account {
     fn devices(&self) -> Vec<Device> {
         let available = self.sessions.iter().filter(|session| session.is_available());
-        available.map(|s| Device { resource: s.resource.to_string(), priority: s.priority }).collect()
+        available
+            .map(|s| Device {
+                resource: s.resource.to_string(),
+                priority: s.priority,
+            })
+            .collect()
     }
 
     fn last_activity(&self) -> Option<LastActivity> {

@@ -19,7 +19,7 @@ const LAST_STATUS_BYTES: usize = 1024;
 
 impl Router {
     /// Sections 4.2 and 4.4.
-    pub(crate) fn broadcast_available(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
+    pub(crate) fn broadcast_available(&self, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
         let own = bound.jid.to_bare();
         let Some(priority) = priority(stanza) else {
             // RFC 6121 section 4.7.2.3: an integer between -128 and +127.
@@ -28,7 +28,9 @@ impl Router {
         };
         let presence = Arc::new(Rendered::of(stanza, bound.jid.as_str(), &Edits::default()));
         self.with(own.as_str(), |account| {
-            let Some(session) = account.session_mut(bound.id) else { return };
+            let Some(session) = account.session_mut(bound.id) else {
+                return;
+            };
             let initial = session.presence.is_none();
             session.presence = Some(Arc::clone(&presence));
             session.priority = priority;
@@ -40,13 +42,18 @@ impl Router {
                     && other.id != bound.id
                     && let Some(theirs) = &other.presence
                 {
-                    bound.outbox.push(turn, |out| theirs.write(Some(bound.jid.as_str()), out));
+                    bound
+                        .outbox
+                        .push(turn, |out| theirs.write(Some(bound.jid.as_str()), out));
                 }
             }
-            self.tell_subscribers(account, &presence, bound.jid.as_ref(), turn);
+            self.tell_subscribers(account, &presence, turn);
             if initial {
                 for item in account.roster.subscriptions() {
-                    turn.queue.push_back(Work::Probe { from: bound.jid.clone(), to: item.jid.clone() });
+                    turn.queue.push_back(Work::Probe {
+                        from: bound.jid.clone(),
+                        to: item.jid.clone(),
+                    });
                 }
                 // Section 3.1.3, rule 4: requests are delivered again until they are answered.
                 for item in account.roster.requests() {
@@ -58,16 +65,20 @@ impl Router {
                 self.replay(account, step, turn);
             }
         });
-        let _ = now;
     }
 
     /// Section 4.5, where the client says so itself.
     pub(crate) fn broadcast_unavailable(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
         let presence = Arc::new(Rendered::of(stanza, bound.jid.as_str(), &Edits::default()));
-        let status = stanza.children().find(|child| child.name() == "status").map(|child| child.text().into_owned());
+        let status = stanza
+            .children()
+            .find(|child| child.name() == "status")
+            .map(|child| child.text().into_owned());
         self.with(bound.jid.bare_str(), |account| {
             // "as well as to the resource that generated it" (section 4.5.2).
-            bound.outbox.push(turn, |out| presence.write(Some(bound.jid.as_str()), out));
+            bound
+                .outbox
+                .push(turn, |out| presence.write(Some(bound.jid.as_str()), out));
             self.become_unavailable(now, account, bound.id, &presence, status.unwrap_or_default(), turn);
             let op = account.backlog.ended(bound.jid.bare_str(), bound.id, false);
             debug_assert!(op.is_none(), "only a clean end of the stream forgets what was sent");
@@ -78,7 +89,9 @@ impl Router {
     pub(crate) fn leave(&self, now: Now, account: &mut Account, id: u64, clean: bool, turn: &mut Turn) {
         let Some(session) = account.session(id) else { return };
         let from = escaped(&account.full(session));
-        let presence = Arc::new(Rendered::from_text(format!("<presence from='{from}' type='unavailable'/>")));
+        let presence = Arc::new(Rendered::from_text(format!(
+            "<presence from='{from}' type='unavailable'/>"
+        )));
         self.become_unavailable(now, account, id, &presence, String::new(), turn);
         let owner = account.jid.as_str().to_owned();
         if let Some(op) = account.backlog.ended(&owner, id, clean) {
@@ -89,7 +102,11 @@ impl Router {
             account.sessions = Vec::new();
         }
         // What waits goes to another resource that may have it.
-        let heir = account.sessions.iter().find(|session| session.takes_messages()).map(|session| session.id);
+        let heir = account
+            .sessions
+            .iter()
+            .find(|session| session.takes_messages())
+            .map(|session| session.id);
         if let Some(heir) = heir {
             let step = account.backlog.start(heir);
             self.replay(account, step, turn);
@@ -108,8 +125,6 @@ impl Router {
         let Some(session) = account.session_mut(id) else { return };
         let was_available = session.presence.take().is_some();
         let directed = session.directed.take();
-        let resource = session.resource.clone();
-        let Ok(from) = account.jid.with_resource(&resource) else { return };
         // Section 4.6.3, rule 2: also those who only got directed presence.
         if let Some(directed) = directed {
             let strangers = directed.iter().filter(|jid| {
@@ -127,14 +142,17 @@ impl Router {
             let to = account.full(other);
             other.outbox.push(turn, |out| presence.write(Some(&to), out));
         }
-        self.tell_subscribers(account, presence, from.as_ref(), turn);
+        self.tell_subscribers(account, presence, turn);
         if !account.sessions.iter().any(|session| session.is_available()) {
             let mut status = status;
             if status.len() > LAST_STATUS_BYTES {
                 let end = status.floor_char_boundary(LAST_STATUS_BYTES);
                 status.truncate(end);
             }
-            let last = LastActivity { at: now.seconds(), status };
+            let last = LastActivity {
+                at: now.seconds(),
+                status,
+            };
             let batch = Batch::new().put(&LAST_ACTIVITY, account.jid.as_str(), None, last_activity_row(&last));
             account.last = Some(Box::new(last));
             self.write(account.jid.as_str(), batch, Vec::new(), Box::new(|_| Vec::new()));
@@ -142,21 +160,23 @@ impl Router {
     }
 
     /// To all contacts that see the account's presence ("from", "both").
-    fn tell_subscribers(&self, account: &Account, presence: &Arc<Rendered>, from: JidRef<'_>, turn: &mut Turn) {
+    fn tell_subscribers(&self, account: &Account, presence: &Arc<Rendered>, turn: &mut Turn) {
         let to: Vec<Box<str>> = account.roster.subscribers().map(|item| item.jid.clone()).collect();
         if !to.is_empty() {
-            turn.queue.push_back(Work::Fanout { presence: Arc::clone(presence), from: from.to_owned(), to });
+            turn.queue.push_back(Work::Fanout {
+                presence: Arc::clone(presence),
+                to,
+            });
         }
     }
 
     /// One presence for many contacts: a start tag each over one payload. Contacts who are not in
     /// memory have no available resource, so nobody has to be loaded for it.
-    pub(crate) fn fan_out(&self, presence: &Rendered, from: JidRef<'_>, to: &[Box<str>], turn: &mut Turn) {
-        let _ = from;
+    pub(crate) fn fan_out(&self, presence: &Rendered, to: &[Box<str>], turn: &mut Turn) {
         for contact in to {
             self.with(contact, |account| {
                 for session in account.sessions.iter().filter(|session| session.is_available()) {
-                    session.outbox.push(turn, |out| presence.write(Some(contact), out));
+                    self.push(account, session, turn, |out| presence.write(Some(contact), out));
                 }
             });
         }
@@ -226,7 +246,9 @@ impl Router {
                 None => String::new(),
             };
             let id = mirrored_id(stanza);
-            turn.letter(format!("<presence from='{me}' to='{to}'{id} type='unavailable'>{delay}</presence>"));
+            turn.letter(format!(
+                "<presence from='{me}' to='{to}'{id} type='unavailable'>{delay}</presence>"
+            ));
         }
     }
 
@@ -241,7 +263,9 @@ impl Router {
     pub(crate) fn note_directed(&self, bound: &Bound, kind: PresenceType, to: JidRef<'_>) -> bool {
         let noted = self.with(bound.jid.bare_str(), |account| {
             let limit = self.limits.directed_presence;
-            let Some(session) = account.session_mut(bound.id) else { return true };
+            let Some(session) = account.session_mut(bound.id) else {
+                return true;
+            };
             match kind {
                 PresenceType::Unavailable => {
                     if let Some(directed) = &mut session.directed {
@@ -302,12 +326,17 @@ impl Router {
 
 /// Section 4.3.2.1: an answer that carries no presence of the contact mirrors the probe's id.
 fn mirrored_id(stanza: &Stanza<'_>) -> String {
-    stanza.id().map(|id| format!(" id='{}'", escaped(&id))).unwrap_or_default()
+    stanza
+        .id()
+        .map(|id| format!(" id='{}'", escaped(&id)))
+        .unwrap_or_default()
 }
 
 /// Section 4.7.2.3. None where it is no number from -128 to 127.
 fn priority(stanza: &Stanza<'_>) -> Option<i8> {
-    let child = stanza.children().find(|child| child.name() == "priority" && child.ns() == stanza::ns::CLIENT);
+    let child = stanza
+        .children()
+        .find(|child| child.name() == "priority" && child.ns() == stanza::ns::CLIENT);
     match child {
         None => Some(0),
         Some(child) => child.text().trim().parse().ok(),

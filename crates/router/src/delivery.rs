@@ -2,12 +2,11 @@
 
 use module::{Now, Relation, Stage};
 use offline::{is_kept, kept};
-use stanza::{
-    Edits, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice,
-};
+use stanza::{Edits, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice};
 use store::Batch;
 
 use crate::account::{Account, Session};
+use crate::durable::After;
 use crate::{Router, Turn};
 
 impl Router {
@@ -22,7 +21,9 @@ impl Router {
         turn: &mut Turn,
     ) {
         account.touched = now.seconds();
-        let Some(edits) = self.filter(now, Stage::Incoming, account, stanza, from, to, turn) else { return };
+        let Some(edits) = self.filter(now, Stage::Incoming, account, stanza, from, to, turn) else {
+            return;
+        };
         match stanza.kind() {
             Kind::Message(kind) => self.message(now, account, kind, stanza, from, to, edits, turn),
             Kind::Presence(kind) => self.presence(now, account, kind, stanza, from, to, &edits, turn),
@@ -64,7 +65,7 @@ impl Router {
             let behind_replay = account.backlog.is_replaying();
             if let Some(session) = account.resource(resource) {
                 let waits = behind_replay && account.backlog.session() == Some(session.id);
-                if !(waits && is_kept(kind, stanza)) && deliver(session, stanza, from, to, &edits, turn) {
+                if !(waits && is_kept(kind, stanza)) && self.deliver(account, session, stanza, from, to, &edits, turn) {
                     return;
                 }
             } else {
@@ -84,18 +85,27 @@ impl Router {
             MessageType::Error => return,
             MessageType::Headline => {
                 for session in account.sessions.iter().filter(|session| session.takes_messages()) {
-                    deliver(session, stanza, from, to, &edits, turn);
+                    self.deliver(account, session, stanza, from, to, &edits, turn);
                 }
                 return;
             }
             MessageType::Chat | MessageType::Normal => {}
         }
         if !(account.backlog.is_replaying() && is_kept(kind, stanza)) {
-            let highest = account.sessions.iter().filter(|s| s.takes_messages()).map(|s| s.priority).max();
+            let highest = account
+                .sessions
+                .iter()
+                .filter(|s| s.takes_messages())
+                .map(|s| s.priority)
+                .max();
             if let Some(highest) = highest {
                 let mut delivered = false;
-                for session in account.sessions.iter().filter(|s| s.takes_messages() && s.priority == highest) {
-                    delivered |= deliver(session, stanza, from, to, &edits, turn);
+                for session in account
+                    .sessions
+                    .iter()
+                    .filter(|s| s.takes_messages() && s.priority == highest)
+                {
+                    delivered |= self.deliver(account, session, stanza, from, to, &edits, turn);
                 }
                 if delivered {
                     return;
@@ -162,13 +172,13 @@ impl Router {
                 // Sections 8.5.3.1 and 8.5.3.2.2.
                 Some(resource) => {
                     if let Some(session) = account.resource(resource) {
-                        deliver(session, stanza, from, to, edits, turn);
+                        self.deliver(account, session, stanza, from, to, edits, turn);
                     }
                 }
                 // Section 8.5.2.1.2.
                 None => {
                     for session in account.sessions.iter().filter(|session| session.is_available()) {
-                        deliver(session, stanza, from, to, edits, turn);
+                        self.deliver(account, session, stanza, from, to, edits, turn);
                     }
                 }
             },
@@ -178,14 +188,17 @@ impl Router {
                     None => session.is_available(),
                 };
                 for session in account.sessions.iter().filter(addressed) {
-                    deliver(session, stanza, from, to, edits, turn);
+                    self.deliver(account, session, stanza, from, to, edits, turn);
                 }
             }
             PresenceType::Probe => self.probe(account, stanza, from, to, turn),
             PresenceType::Subscribe => self.subscription_incoming(now, account, stanza, from, turn),
             PresenceType::Subscribed | PresenceType::Unsubscribe | PresenceType::Unsubscribed => {
                 // Section 8.5.3.2.2: to a resource that is not there they are ignored.
-                if to.resource().is_none_or(|resource| account.resource(resource).is_some()) {
+                if to
+                    .resource()
+                    .is_none_or(|resource| account.resource(resource).is_some())
+                {
                     self.subscription_incoming(now, account, stanza, from, turn);
                 }
             }
@@ -219,21 +232,50 @@ impl Router {
                 || relation >= Relation::Subscriber
                 || session.has_directed_presence_to(from)
         });
-        let delivered = session.is_some_and(|session| deliver(session, stanza, from, to, edits, turn));
+        let delivered = session.is_some_and(|session| self.deliver(account, session, stanza, from, to, edits, turn));
         if !delivered {
             self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
         }
     }
-}
 
-/// Writes a stanza into the outbox of a resource. False if its connection takes nothing any more.
-pub(crate) fn deliver(
-    session: &Session,
-    stanza: &Stanza<'_>,
-    from: JidRef<'_>,
-    to: JidRef<'_>,
-    edits: &Edits,
-    turn: &mut Turn,
-) -> bool {
-    session.outbox.push(turn, |out| splice(stanza, from.as_str(), Some(to.as_str()), edits, out))
+    /// Writes a stanza into the outbox of a resource. False if its connection takes nothing any more.
+    #[allow(clippy::too_many_arguments)]
+    fn deliver(
+        &self,
+        account: &Account,
+        session: &Session,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        edits: &Edits,
+        turn: &mut Turn,
+    ) -> bool {
+        self.push(account, session, turn, |out| {
+            splice(stanza, from.as_str(), Some(to.as_str()), edits, out)
+        })
+    }
+
+    /// Into the outbox of a resource: at once, or behind the decisions of the account that wait
+    /// for their commit.
+    pub(crate) fn push(
+        &self,
+        account: &Account,
+        session: &Session,
+        turn: &mut Turn,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        if account.unsettled == 0 {
+            return session.outbox.push(turn, write);
+        }
+        let mut text = Vec::new();
+        write(&mut text);
+        let after = After::push(&session.outbox, String::from_utf8(text).unwrap_or_default());
+        self.write(
+            account.jid.as_str(),
+            Batch::new(),
+            vec![after],
+            Box::new(|_| Vec::new()),
+        );
+        true
+    }
 }

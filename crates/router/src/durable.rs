@@ -12,6 +12,8 @@ use std::sync::Arc;
 use stanza::{ErrorType, StanzaError};
 use store::{Batch, StoreError};
 
+use crate::account::Account;
+use crate::shard::{Slot, State};
 use crate::turn::Work;
 use crate::{Outbox, Router, Turn};
 
@@ -45,8 +47,19 @@ pub(crate) fn told(error: &StoreError) -> StanzaError {
 }
 
 impl Router {
-    /// Writes `batch` for `owner`; then says `then`, or what `failed` makes of the error.
+    /// Writes `batch` for `owner`; then says `then`, or what `failed` makes of the error. For what
+    /// nobody at the owner's own connections hears of; else [`Router::decide`].
     pub(crate) fn write(&self, owner: &str, batch: Batch, then: Vec<After>, failed: OnFailure) {
+        self.submit(owner, batch, then, failed, false);
+    }
+
+    /// As [`Router::write`], and what is delivered to the account meanwhile waits behind it.
+    pub(crate) fn decide(&self, account: &mut Account, batch: Batch, then: Vec<After>, failed: OnFailure) {
+        account.unsettled += 1;
+        self.submit(account.jid.as_str(), batch, then, failed, true);
+    }
+
+    fn submit(&self, owner: &str, batch: Batch, then: Vec<After>, failed: OnFailure, decision: bool) {
         let owner: Box<str> = owner.into();
         let me = self.me.clone();
         self.store.write(
@@ -54,10 +67,10 @@ impl Router {
             Box::new(move |result| {
                 let Some(router) = me.upgrade() else { return };
                 match result {
-                    Ok(()) => router.say(&owner, then),
+                    Ok(()) => router.say(&owner, then, decision),
                     Err(error) => {
                         tracing::error!(account = %owner, %error, "a change could not be written and was taken back");
-                        router.say(&owner, failed(&told(&error)));
+                        router.say(&owner, failed(&told(&error)), decision);
                         router.reload(&owner);
                     }
                 }
@@ -65,15 +78,27 @@ impl Router {
         );
     }
 
-    fn say(&self, owner: &str, then: Vec<After>) {
-        if then.is_empty() {
+    fn say(&self, owner: &str, then: Vec<After>, decision: bool) {
+        if then.is_empty() && !decision {
             return;
         }
         let now = (self.clock)();
         let mut turn = Turn::default();
         {
             // Under the owner's lock, as every delivery: the order in an outbox is the owner's.
-            let _shard = self.lock(self.hash(owner));
+            let hash = self.hash(owner);
+            let mut shard = self.lock(hash);
+            if let (
+                true,
+                Some(Slot {
+                    state: State::Ready(account),
+                    ..
+                }),
+            ) = (decision, shard.get_mut(hash, owner))
+            {
+                // An account that was forgotten and read again meanwhile has none.
+                account.unsettled = account.unsettled.saturating_sub(1);
+            }
             for after in then {
                 match after {
                     After::Push(outbox, text) => {

@@ -23,12 +23,24 @@ pub(crate) struct Return {
 
 impl Return {
     pub(crate) fn of(stanza: &Stanza<'_>, from: Jid, to: Jid) -> Return {
-        Return { kind: stanza.kind().element_name(), id: stanza.id().map(str::to_owned), from, to }
+        Return {
+            kind: stanza.kind().element_name(),
+            id: stanza.id().map(str::to_owned),
+            from,
+            to,
+        }
     }
 
     pub(crate) fn error(&self, error: &StanzaError) -> Vec<After> {
         let mut out = Vec::new();
-        write_error(self.kind, self.id.as_deref(), Some(self.to.as_str()), Some(self.from.as_str()), error, &mut out);
+        write_error(
+            self.kind,
+            self.id.as_deref(),
+            Some(self.to.as_str()),
+            Some(self.from.as_str()),
+            error,
+            &mut out,
+        );
         vec![After::letter(String::from_utf8(out).unwrap_or_default())]
     }
 
@@ -59,13 +71,27 @@ impl Router {
         to: JidRef<'_>,
         turn: &mut Turn,
     ) {
-        let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else { return };
-        let answer = match self.registry().handler(Target::Server, method, payload.ns(), payload.name()) {
+        let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else {
+            return;
+        };
+        let answer = match self
+            .registry()
+            .handler(Target::Server, method, payload.ns(), payload.name())
+        {
             Err(error) => Answer::Error(error),
             Ok((_, handle)) => {
                 let relation = Relation::Stranger;
                 let registry = self.registry();
-                handle(&mut Ask { now, host, registry, from, to, payload, relation, account: None })
+                handle(&mut Ask {
+                    now,
+                    host,
+                    registry,
+                    from,
+                    to,
+                    payload,
+                    relation,
+                    account: None,
+                })
             }
         };
         self.answer(host.domain.as_str(), answer, stanza, from, to, turn);
@@ -81,7 +107,9 @@ impl Router {
         to: JidRef<'_>,
         turn: &mut Turn,
     ) {
-        let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else { return };
+        let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else {
+            return;
+        };
         let relation = account.relation(from);
         if payload.ns() == stanza::ns::ROSTER {
             return self.ask_roster(account, relation, method, payload, stanza, from, to, turn);
@@ -113,7 +141,16 @@ impl Router {
         let Some(host) = self.host(account.jid.domain()) else {
             return Answer::Error(StanzaError::service_unavailable());
         };
-        handle(&mut Ask { now, host, registry, from, to, payload, relation, account: Some(account) })
+        handle(&mut Ask {
+            now,
+            host,
+            registry,
+            from,
+            to,
+            payload,
+            relation,
+            account: Some(account),
+        })
     }
 
     fn answer(

@@ -63,8 +63,13 @@ pub(crate) const OWN_LIMITS: xmlstream::Limits = xmlstream::Limits {
 };
 
 /// The tables of the account itself; those of features come from their declarations.
-pub static TABLES: [&Table; 5] =
-    [&accounts::ACCOUNTS, &presence::ROSTER, &presence::ROSTER_VERSION, &offline::OFFLINE, &LAST_ACTIVITY];
+pub static TABLES: [&Table; 5] = [
+    &accounts::ACCOUNTS,
+    &presence::ROSTER,
+    &presence::ROSTER_VERSION,
+    &offline::OFFLINE,
+    &LAST_ACTIVITY,
+];
 
 /// Limits of an account, each a key of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +124,11 @@ pub struct Router {
 
 impl Router {
     pub fn new(parts: Parts) -> Arc<Router> {
-        let hosts = parts.hosts.into_iter().map(|host| (host.domain.clone(), Arc::new(host))).collect();
+        let hosts = parts
+            .hosts
+            .into_iter()
+            .map(|host| (host.domain.clone(), Arc::new(host)))
+            .collect();
         Arc::new_cyclic(|me| Router {
             hosts,
             registry: parts.registry,

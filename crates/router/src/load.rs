@@ -17,8 +17,14 @@ pub static LAST_ACTIVITY: Table = Table {
     name: "last_activity",
     shape: Shape::KeyVal,
     columns: &[
-        Column { name: "at", kind: ColumnKind::Int },
-        Column { name: "status", kind: ColumnKind::Text },
+        Column {
+            name: "at",
+            kind: ColumnKind::Int,
+        },
+        Column {
+            name: "status",
+            kind: ColumnKind::Text,
+        },
     ],
 };
 
@@ -45,8 +51,14 @@ impl Router {
         let hash = self.hash(bare.as_str());
         let mut shard = self.lock(hash);
         match shard.get_mut(hash, bare.as_str()) {
-            Some(Slot { state: State::Ready(account), .. }) => act(account, turn),
-            Some(Slot { state: State::Loading(waiting), .. }) => {
+            Some(Slot {
+                state: State::Ready(account),
+                ..
+            }) => act(account, turn),
+            Some(Slot {
+                state: State::Loading(waiting),
+                ..
+            }) => {
                 if waiting.len() >= self.limits.loading_stanzas {
                     return Err(StanzaError::resource_constraint());
                 }
@@ -54,7 +66,10 @@ impl Router {
             }
             None => {
                 let jid = bare.to_owned();
-                let slot = Slot { jid: jid.clone(), state: State::Loading(vec![held()]) };
+                let slot = Slot {
+                    jid: jid.clone(),
+                    state: State::Loading(vec![held()]),
+                };
                 shard.insert(hash, slot, |slot| self.hash(slot.jid.as_str()));
                 drop(shard);
                 self.load(jid);
@@ -89,8 +104,12 @@ impl Router {
         let account = found.and_then(|found| read_account(jid, found));
         let hash = self.hash(jid.as_str());
         let mut shard = self.lock(hash);
-        let Some(slot) = shard.get_mut(hash, jid.as_str()) else { return };
-        let State::Loading(waiting) = &mut slot.state else { return };
+        let Some(slot) = shard.get_mut(hash, jid.as_str()) else {
+            return;
+        };
+        let State::Loading(waiting) = &mut slot.state else {
+            return;
+        };
         let waiting = std::mem::take(waiting);
         match account {
             Ok(Some(mut account)) => {
@@ -214,7 +233,10 @@ impl Router {
         }
         let hash = self.hash(bare);
         let mut shard = self.lock(hash);
-        if let Some(Slot { state: State::Ready(_), .. }) = shard.get_mut(hash, bare) {
+        if let Some(Slot {
+            state: State::Ready(_), ..
+        }) = shard.get_mut(hash, bare)
+        {
             shard.remove(hash, bare);
         }
         drop(shard);
@@ -227,12 +249,17 @@ impl Router {
     pub fn tell_contacts_of_removal(&self, jid: &Jid) {
         let owner = jid.as_str();
         let roster = self.store.read_wait(Query::all(&ROSTER, owner)).and_then(Found::rows);
-        let roster = match roster.map_err(|error| error.to_string()).and_then(|rows| {
-            Roster::load(rows, None).map_err(|error| error.to_string())
-        }) {
+        let roster = match roster
+            .map_err(|error| error.to_string())
+            .and_then(|rows| Roster::load(rows, None).map_err(|error| error.to_string()))
+        {
             Ok(roster) => roster,
             Err(error) => {
-                tracing::error!(account = owner, error, "the contacts of a removed account could not be told");
+                tracing::error!(
+                    account = owner,
+                    error,
+                    "the contacts of a removed account could not be told"
+                );
                 return;
             }
         };
@@ -241,7 +268,10 @@ impl Router {
             let state = item.state;
             let mut tell = |change: Change| {
                 let (from, to) = (escaped(owner), escaped(&item.jid));
-                turn.letter(format!("<presence from='{from}' to='{to}' type='{}'/>", change.as_str()));
+                turn.letter(format!(
+                    "<presence from='{from}' to='{to}' type='{}'/>",
+                    change.as_str()
+                ));
             };
             if state.subscription.to() || state.pending_out {
                 tell(Change::Unsubscribe);
@@ -275,9 +305,14 @@ fn store_failed() -> StanzaError {
 
 fn read_account(jid: &Jid, found: Found) -> Result<Option<Account>, StoreError> {
     let mut parts = found.many()?.into_iter();
-    let mut next = || parts.next().ok_or_else(|| StoreError::Misuse("an answer is missing".into()));
+    let mut next = || {
+        parts
+            .next()
+            .ok_or_else(|| StoreError::Misuse("an answer is missing".into()))
+    };
     let Some(row) = next()?.row()? else { return Ok(None) };
-    let record = accounts::Account::from_row(jid.as_str(), &row).map_err(|error| StoreError::Misuse(error.to_string()))?;
+    let record =
+        accounts::Account::from_row(jid.as_str(), &row).map_err(|error| StoreError::Misuse(error.to_string()))?;
     let rows = next()?.rows()?;
     let version = next()?.row()?;
     let last = next()?.row()?;
@@ -301,6 +336,7 @@ fn read_account(jid: &Jid, found: Found) -> Result<Option<Account>, StoreError> 
         roster,
         sessions: Vec::new(),
         backlog: Backlog::new(waiting),
+        unsettled: 0,
         last,
         touched: 0,
     }))

@@ -84,7 +84,12 @@ impl Outbox {
     /// `limit`: bytes that may wait for a reader before its connection is ended
     /// (configuration: `limits.outbox_bytes`).
     pub fn new(limit: usize) -> Arc<Outbox> {
-        Arc::new(Outbox { inner: Mutex::new(Inner { limit, ..Inner::default() }) })
+        Arc::new(Outbox {
+            inner: Mutex::new(Inner {
+                limit,
+                ..Inner::default()
+            }),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -146,7 +151,10 @@ impl Outbox {
         }
         inner.dirty = false;
         let bytes = if bytes { mem::take(&mut inner.bytes) } else { Vec::new() };
-        Taken { bytes, events: mem::take(&mut inner.events) }
+        Taken {
+            bytes,
+            events: mem::take(&mut inner.events),
+        }
     }
 
     /// The owner wants [`crate::Router::drained`] to be called once all was written.

@@ -24,7 +24,7 @@ impl Router {
                 // RFC 6120 section 10.3.3: without an address the server answers for the account.
                 let to = stanza.to().unwrap_or(from.bare());
                 if matches!(kind, IqType::Result | IqType::Error) && to.is_domain() {
-                    return self.answer_to_server(bound, stanza, turn);
+                    return self.answer_to_server(bound, stanza);
                 }
                 self.route(now, stanza, from, to, turn);
             }
@@ -33,13 +33,15 @@ impl Router {
     }
 
     /// An answer to something that the server asked: only the ping after offline messages is.
-    fn answer_to_server(&self, bound: &Bound, stanza: &Stanza<'_>, _turn: &mut Turn) {
+    fn answer_to_server(&self, bound: &Bound, stanza: &Stanza<'_>) {
         let Some(id) = stanza.id() else { return };
         if !id.starts_with(offline::PING_PREFIX) {
             return;
         }
         let owner = bound.jid.bare_str();
-        let op = self.with(owner, |account| account.backlog.answered(owner, bound.id, &id)).flatten();
+        let op = self
+            .with(owner, |account| account.backlog.answered(owner, bound.id, &id))
+            .flatten();
         if let Some(op) = op {
             let batch = store::Batch { ops: vec![op] };
             self.write(owner, batch, Vec::new(), Box::new(|_| Vec::new()));
@@ -58,7 +60,9 @@ impl Router {
         // RFC 6121 section 2.1.5; before anybody is looked up, so that it tells nothing about who exists.
         if matches!(stanza.kind(), Kind::Iq(IqType::Get | IqType::Set))
             && to.bare_str() != from.bare_str()
-            && stanza.payload().is_some_and(|payload| payload.ns() == stanza::ns::ROSTER)
+            && stanza
+                .payload()
+                .is_some_and(|payload| payload.ns() == stanza::ns::ROSTER)
         {
             return self.bounce(stanza, from, to, &StanzaError::forbidden(), turn);
         }
@@ -135,7 +139,14 @@ impl Router {
         let host = self.host(account.jid.domain())?;
         for filter in filters {
             let account = account.jid.as_ref();
-            let mut passing = Passing { now, host, stanza, from, account, edits: &mut edits };
+            let mut passing = Passing {
+                now,
+                host,
+                stanza,
+                from,
+                account,
+                edits: &mut edits,
+            };
             match (filter.run)(&mut passing) {
                 Verdict::Pass => {}
                 Verdict::Drop => return None,
@@ -154,22 +165,15 @@ impl Router {
             Work::Letter(text) => self.read_letter(&text, turn, |stanza, from, to, turn| {
                 self.route(now, stanza, from, to, turn);
             }),
-            Work::Fanout { presence, from, to } => self.fan_out(&presence, from.as_ref(), &to, turn),
+            Work::Fanout { presence, to } => self.fan_out(&presence, &to, turn),
             Work::Probe { from, to } => self.probe_for_session(from.as_ref(), &to, turn),
         }
     }
 
-    fn presence_from_client(
-        &self,
-        now: Now,
-        bound: &Bound,
-        kind: PresenceType,
-        stanza: &Stanza<'_>,
-        turn: &mut Turn,
-    ) {
+    fn presence_from_client(&self, now: Now, bound: &Bound, kind: PresenceType, stanza: &Stanza<'_>, turn: &mut Turn) {
         let from = bound.jid.as_ref();
         match (kind, stanza.to()) {
-            (PresenceType::Available, None) => self.broadcast_available(now, bound, stanza, turn),
+            (PresenceType::Available, None) => self.broadcast_available(bound, stanza, turn),
             (PresenceType::Unavailable, None) => self.broadcast_unavailable(now, bound, stanza, turn),
             (PresenceType::Available | PresenceType::Unavailable, Some(to)) => {
                 if self.note_directed(bound, kind, to) {

@@ -48,7 +48,10 @@ impl Router {
                 account.roster.result_since(known.as_deref(), &mut roster);
                 let result = back.result(&String::from_utf8(roster).unwrap_or_default());
                 let Some(session) = from.resource().and_then(|resource| {
-                    account.sessions.iter_mut().find(|session| &*session.resource == resource)
+                    account
+                        .sessions
+                        .iter_mut()
+                        .find(|session| &*session.resource == resource)
                 }) else {
                     return;
                 };
@@ -63,14 +66,20 @@ impl Router {
                 let changed = Set::parse(&payload.to_dom(), &owner, &self.limits.roster).and_then(|set| match set {
                     Set::Update(update) => {
                         let contact = update.jid.clone();
-                        account.roster.apply_set(&owner, update, &self.limits.roster).map(|done| (contact, done))
+                        account
+                            .roster
+                            .apply_set(&owner, update, &self.limits.roster)
+                            .map(|done| (contact, done))
                     }
                     Set::Remove { jid } => account.roster.apply_remove(&owner, &jid).map(|done| (jid, done)),
                 });
                 match changed {
                     Err(error) => self.bounce(stanza, from, to, &error, turn),
                     Ok((contact, effects)) => {
-                        let passed = Passed { contact: &contact, text: String::new() };
+                        let passed = Passed {
+                            contact: &contact,
+                            text: String::new(),
+                        };
                         let result = back.result("");
                         let failed = Box::new(move |error: &StanzaError| back.error(error));
                         // Pushes first, as section 2.1.6 and the examples of 2.3.2 have it.
@@ -97,12 +106,18 @@ impl Router {
                 return Some(StanzaError::policy_violation().text("too many subscription requests; try again later"));
             }
             let contact = to.bare_str();
-            match account.roster.outbound(own.as_str(), contact, change, &self.limits.roster) {
+            match account
+                .roster
+                .outbound(own.as_str(), contact, change, &self.limits.roster)
+            {
                 Err(error) => Some(error),
                 Ok(effects) => {
                     // Section 3.1.2: from the bare JID, to the bare JID.
                     let rendered = Rendered::of(stanza, own.as_str(), &Edits::default());
-                    let passed = Passed { contact, text: rendered.text_with(Some(contact)) };
+                    let passed = Passed {
+                        contact,
+                        text: rendered.text_with(Some(contact)),
+                    };
                     let back = Return::of(stanza, bound.jid.clone(), to.to_owned());
                     self.carry_out(account, effects, &passed, None, None, Box::new(move |e| back.error(e)));
                     None
@@ -115,7 +130,9 @@ impl Router {
     }
 
     fn may_request(&self, now: Now, account: &mut Account, id: u64) -> bool {
-        let Some(session) = account.session_mut(id) else { return false };
+        let Some(session) = account.session_mut(id) else {
+            return false;
+        };
         let window = now.seconds() / REQUEST_WINDOW;
         if session.requests.0 != window {
             session.requests = (window, 0);
@@ -137,7 +154,9 @@ impl Router {
         let owner = account.jid.as_str().to_owned();
         let contact = from.bare_str();
         let text = Rendered::of(stanza, contact, &Edits::default()).text_with(Some(&owner));
-        let effects = account.roster.inbound(&owner, contact, change, &text, &self.limits.roster);
+        let effects = account
+            .roster
+            .inbound(&owner, contact, change, &text, &self.limits.roster);
         if effects.dropped {
             tracing::info!(account = %owner, "a subscription request was dropped: too many wait already");
             return;
@@ -167,7 +186,10 @@ impl Router {
         }
         for change in effects.generate {
             let (from, to) = (escaped(account.jid.as_str()), escaped(contact));
-            then.push(After::letter(format!("<presence from='{from}' to='{to}' type='{}'/>", change.as_str())));
+            then.push(After::letter(format!(
+                "<presence from='{from}' to='{to}' type='{}'/>",
+                change.as_str()
+            )));
         }
         if effects.deliver {
             // Requests to who is available, changes to who shows the roster (section 3.1.6).
@@ -195,7 +217,7 @@ impl Router {
             then.extend(self.presence_to_contact(account, effects.send_presence, contact));
         }
         // An empty batch is a barrier: what it says still comes after everything written before.
-        self.write(account.jid.as_str(), Batch { ops: effects.ops }, then, failed);
+        self.decide(account, Batch { ops: effects.ops }, then, failed);
     }
 }
 

@@ -89,7 +89,11 @@ impl Router {
             requests: (0, 0),
         });
         account.touched = now.seconds();
-        let bound = Bound { jid, id, outbox: Arc::clone(&request.outbox) };
+        let bound = Bound {
+            jid,
+            id,
+            outbox: Arc::clone(&request.outbox),
+        };
         request.outbox.tell(turn, Event::Bound(Ok(bound)));
     }
 
@@ -120,7 +124,9 @@ impl Router {
             Err(error) => tracing::error!(?error, "our own header is not read; this is a defect"),
         }
         while let Ok(step) = framer.next(rest, &mut scratch, &crate::OWN_LIMITS) {
-            let xmlstream::Event::Element(element) = step.event else { break };
+            let xmlstream::Event::Element(element) = step.event else {
+                break;
+            };
             let consumed = step.consumed;
             if let Ok(Some(stanza)) = Stanza::read(element)
                 && matches!(stanza.kind(), stanza::Kind::Message(_))

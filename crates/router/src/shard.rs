@@ -72,7 +72,10 @@ impl Router {
         let hash = self.hash(bare);
         let mut shard = self.lock(hash);
         match shard.get_mut(hash, bare) {
-            Some(Slot { state: State::Ready(account), .. }) => Some(act(account)),
+            Some(Slot {
+                state: State::Ready(account),
+                ..
+            }) => Some(act(account)),
             _ => None,
         }
     }
@@ -85,7 +88,14 @@ impl Router {
         };
         self.shards
             .iter()
-            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).iter().map(count).sum::<usize>())
+            .map(|shard| {
+                shard
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .iter()
+                    .map(count)
+                    .sum::<usize>()
+            })
             .sum()
     }
 }

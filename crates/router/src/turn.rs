@@ -17,7 +17,7 @@ pub(crate) enum Work {
     /// A complete stanza with `from` and `to`.
     Letter(Box<str>),
     /// One presence for many contacts: bare JIDs.
-    Fanout { presence: Arc<Rendered>, from: Jid, to: Vec<Box<str>> },
+    Fanout { presence: Arc<Rendered>, to: Vec<Box<str>> },
     /// Presence of `to` (bare) for the resource `from`, which has become available.
     Probe { from: Jid, to: Box<str> },
 }

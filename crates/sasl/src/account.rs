@@ -14,9 +14,9 @@ fn folded(user: &str) -> Cow<'_, str> {
 /// are compared after nodeprep, domains without regard to ASCII case and exactly otherwise: whatever is not plainly the
 /// same is not the same.
 pub(crate) fn same(authzid: &str, user: &str, domain: &str) -> bool {
-    authzid.split_once('@').is_some_and(|(local, host)| {
-        folded(local) == folded(user) && host.eq_ignore_ascii_case(domain)
-    })
+    authzid
+        .split_once('@')
+        .is_some_and(|(local, host)| folded(local) == folded(user) && host.eq_ignore_ascii_case(domain))
 }
 
 /// The verifier shown for a user who does not exist: always the same for the same name, so that asking twice shows

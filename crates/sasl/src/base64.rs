@@ -17,10 +17,7 @@ pub fn decode(text: &str) -> Result<Option<Vec<u8>>, Failure> {
     match text {
         "" => Ok(None),
         "=" => Ok(Some(Vec::new())),
-        _ => STANDARD
-            .decode(text)
-            .map(Some)
-            .map_err(|_| Failure::IncorrectEncoding),
+        _ => STANDARD.decode(text).map(Some).map_err(|_| Failure::IncorrectEncoding),
     }
 }
 

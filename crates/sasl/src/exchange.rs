@@ -207,8 +207,7 @@ impl Exchange {
         };
 
         let Some(hash) = self.mechanism.hash() else {
-            let (hash, verifier, standing) =
-                self.password_verifier(&credentials, standing, &claim.user);
+            let (hash, verifier, standing) = self.password_verifier(&credentials, standing, &claim.user);
             self.state = State::Checking { claim, standing };
             return Step::Check(PasswordCheck::new(Plain::new(hash, verifier), message));
         };
@@ -217,11 +216,7 @@ impl Exchange {
         let mut scram = Box::new(Scram::new(self.mechanism, hash, binding, nonce, verifier));
         match scram.respond(&message) {
             Ok(Response::Proceed(challenge)) => {
-                self.state = State::Challenged {
-                    claim,
-                    standing,
-                    scram,
-                };
+                self.state = State::Challenged { claim, standing, scram };
                 Step::Challenge(challenge)
             }
             Ok(Response::Success(..)) => Step::Failure(Failure::NotAuthorized),
@@ -277,13 +272,7 @@ impl Exchange {
     }
 
     /// The account's verifier for a hash, or the stand-in. The stand-in is made in both cases: that is the same cost.
-    fn verifier(
-        &self,
-        credentials: &Credentials,
-        hash: Hash,
-        standing: Standing,
-        user: &str,
-    ) -> (Verifier, Standing) {
+    fn verifier(&self, credentials: &Credentials, hash: Hash, standing: Standing, user: &str) -> (Verifier, Standing) {
         let stand_in = stand_in(&self.context.secret, self.context.iterations, user, hash);
         match credentials.get(hash) {
             Some(verifier) if standing != Standing::Missing => (verifier.clone(), standing),
@@ -313,13 +302,8 @@ impl Exchange {
         match standing {
             Standing::Missing => Step::Failure(Failure::NotAuthorized),
             Standing::Disabled => Step::Failure(Failure::AccountDisabled),
-            Standing::Good if !claim.authzid.as_ref().is_none_or(allowed) => {
-                Step::Failure(Failure::InvalidAuthzid)
-            }
-            Standing::Good => Step::Success {
-                user: claim.user,
-                data,
-            },
+            Standing::Good if !claim.authzid.as_ref().is_none_or(allowed) => Step::Failure(Failure::InvalidAuthzid),
+            Standing::Good => Step::Success { user: claim.user, data },
         }
     }
 }

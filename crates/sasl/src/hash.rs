@@ -103,13 +103,12 @@ impl ScramProvider for Sha512 {
     fn derive(password: &Password, salt: &[u8], iterations: u32) -> Result<Vec<u8>, DeriveError> {
         match password {
             Password::Plain(plain) => Ok(Hash::Sha512.salted(plain, salt, iterations).to_vec()),
-            Password::Pbkdf2 { method, .. } if method != Self::name() => Err(
-                DeriveError::IncompatibleHashingMethod(method.clone(), Self::name().to_owned()),
-            ),
+            Password::Pbkdf2 { method, .. } if method != Self::name() => Err(DeriveError::IncompatibleHashingMethod(
+                method.clone(),
+                Self::name().to_owned(),
+            )),
             Password::Pbkdf2 { salt: own, .. } if own != salt => Err(DeriveError::IncorrectSalt),
-            Password::Pbkdf2 {
-                iterations: own, ..
-            } if *own != iterations => {
+            Password::Pbkdf2 { iterations: own, .. } if *own != iterations => {
                 Err(DeriveError::IncompatibleIterationCount(*own, iterations))
             }
             Password::Pbkdf2 { data, .. } => Ok(data.clone()),

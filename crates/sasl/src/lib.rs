@@ -37,8 +37,7 @@ mod tests;
 
 pub use self::base64::{decode, encode};
 pub use credentials::{
-    Credentials, DEFAULT_ITERATIONS, MAX_ITERATIONS, MAX_PASSWORD, PasswordError, SALT_LENGTH,
-    Verifier,
+    Credentials, DEFAULT_ITERATIONS, MAX_ITERATIONS, MAX_PASSWORD, PasswordError, SALT_LENGTH, Verifier,
 };
 pub use exchange::{Context, Exchange, Lookup, MAX_MESSAGE, MIN_NONCE, Step};
 pub use failure::Failure;

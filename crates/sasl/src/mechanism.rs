@@ -42,9 +42,7 @@ impl Mechanism {
 
     /// The mechanism of that name. Names are upper case (RFC 4422 section 3.1); nothing else matches.
     pub fn from_name(name: &str) -> Option<Mechanism> {
-        Mechanism::ALL
-            .into_iter()
-            .find(|mechanism| mechanism.name() == name)
+        Mechanism::ALL.into_iter().find(|mechanism| mechanism.name() == name)
     }
 
     /// The hash of a SCRAM mechanism; `None` for PLAIN.
@@ -90,10 +88,7 @@ impl Binding {
     /// stronger first. Empty: announce nothing.
     pub fn types(&self) -> Vec<&'static str> {
         let exporter = self.exporter.is_some().then_some(TLS_EXPORTER);
-        let end_point = self
-            .server_end_point
-            .is_some()
-            .then_some(TLS_SERVER_END_POINT);
+        let end_point = self.server_end_point.is_some().then_some(TLS_SERVER_END_POINT);
         exporter.into_iter().chain(end_point).collect()
     }
 

@@ -124,19 +124,12 @@ impl<'a> PlainMessage<'a> {
 
 /// Whether this may be a nonce, whole or half: `printable` of section 7, one at least.
 pub(crate) fn is_nonce(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b',')
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
 }
 
 fn text(data: &[u8]) -> Result<&str, Malformed> {
     let text = std::str::from_utf8(data).map_err(|_| Malformed)?;
-    if text.contains('\0') {
-        Err(Malformed)
-    } else {
-        Ok(text)
-    }
+    if text.contains('\0') { Err(Malformed) } else { Ok(text) }
 }
 
 /// The value of the attribute that has to stand here. Not empty: `value = 1*value-char`.
@@ -144,11 +137,7 @@ fn value<'a>(attribute: Option<&'a str>, key: &str) -> Result<&'a str, Malformed
     let value = attribute
         .and_then(|attribute| attribute.strip_prefix(key))
         .ok_or(Malformed)?;
-    if value.is_empty() {
-        Err(Malformed)
-    } else {
-        Ok(value)
-    }
+    if value.is_empty() { Err(Malformed) } else { Ok(value) }
 }
 
 /// `saslname`. `=` stands only before `2C` and `3D`; else the server MUST fail (section 5.1, `n`), and that holds for

@@ -22,11 +22,9 @@ impl Plain {
     }
 
     fn verify(&self, payload: &[u8]) -> Result<Response, MechanismError> {
-        let message =
-            PlainMessage::parse(payload).map_err(|_| MechanismError::FailedToDecodeMessage)?;
+        let message = PlainMessage::parse(payload).map_err(|_| MechanismError::FailedToDecodeMessage)?;
         // Returning early when SASLprep fails tells the client about its own password, nothing about the account.
-        let password =
-            prepare(message.password).map_err(|_| MechanismError::AuthenticationFailed)?;
+        let password = prepare(message.password).map_err(|_| MechanismError::AuthenticationFailed)?;
         if self.verifier.matches(self.hash, &password) {
             Ok(Response::Success(
                 Identity::Username(message.user.to_owned()),

@@ -37,13 +37,7 @@ enum State {
 
 impl Scram {
     /// `hash` is the one of the mechanism; `binding` is what the stream offers, empty if it offers no -PLUS.
-    pub(crate) fn new(
-        mechanism: Mechanism,
-        hash: Hash,
-        binding: Binding,
-        nonce: String,
-        verifier: Verifier,
-    ) -> Scram {
+    pub(crate) fn new(mechanism: Mechanism, hash: Hash, binding: Binding, nonce: String, verifier: Verifier) -> Scram {
         Scram {
             mechanism,
             hash,
@@ -55,8 +49,7 @@ impl Scram {
     }
 
     fn first(&mut self, payload: &[u8]) -> Result<Response, MechanismError> {
-        let first =
-            ClientFirst::parse(payload).map_err(|_| MechanismError::CannotDecodeInitialMessage)?;
+        let first = ClientFirst::parse(payload).map_err(|_| MechanismError::CannotDecodeInitialMessage)?;
         let data = bound(self.mechanism, &self.binding, first.flag)?;
         let binding = [first.header.as_bytes(), data].concat();
         let nonce = format!("{}{}", first.nonce, self.nonce);
@@ -93,9 +86,7 @@ impl Scram {
         }
 
         let message = format!("{so_far}{}", last.without_proof);
-        let signature = self
-            .hash
-            .hmac(&self.verifier.stored_key, message.as_bytes());
+        let signature = self.hash.hmac(&self.verifier.stored_key, message.as_bytes());
         // ClientKey logs in as well as the password does.
         let client_key: Zeroizing<Vec<u8>> = Zeroizing::new(
             last.proof
@@ -104,21 +95,12 @@ impl Scram {
                 .map(|(proof, byte)| proof ^ byte)
                 .collect(),
         );
-        if !bool::from(
-            self.hash
-                .digest(&client_key)
-                .ct_eq(&self.verifier.stored_key),
-        ) {
+        if !bool::from(self.hash.digest(&client_key).ct_eq(&self.verifier.stored_key)) {
             return Err(MechanismError::AuthenticationFailed);
         }
-        let signature = self
-            .hash
-            .hmac(&self.verifier.server_key, message.as_bytes());
+        let signature = self.hash.hmac(&self.verifier.server_key, message.as_bytes());
         let answer = format!("v={}", STANDARD.encode(signature));
-        Ok(Response::Success(
-            Identity::Username(user),
-            answer.into_bytes(),
-        ))
+        Ok(Response::Success(Identity::Username(user), answer.into_bytes()))
     }
 }
 
@@ -155,9 +137,7 @@ pub(crate) fn bound<'a>(
     flag: Flag<'_>,
 ) -> Result<&'a [u8], MechanismError> {
     match (flag, mechanism.is_plus()) {
-        (Flag::NotOffered, _) if !binding.types().is_empty() => {
-            Err(MechanismError::ChannelBindingIsSupported)
-        }
+        (Flag::NotOffered, _) if !binding.types().is_empty() => Err(MechanismError::ChannelBindingIsSupported),
         (Flag::Type(kind), true) => binding
             .data(kind)
             .ok_or(MechanismError::ChannelBindingMechanismIncorrect),

@@ -21,7 +21,11 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn new(bound: Bound, negotiation: &mut Negotiation) -> Stream {
         let lang = negotiation.lang.take().map(String::into_boxed_str);
-        Stream { bound, config: Arc::clone(&negotiation.config), lang }
+        Stream {
+            bound,
+            config: Arc::clone(&negotiation.config),
+            lang,
+        }
     }
 
     pub(crate) fn element(&mut self, element: Element<'_>, cx: &mut Context<'_>) -> Result<(), StreamError> {

@@ -125,12 +125,20 @@ impl StreamCore {
         let mut consumed = 0;
         loop {
             let (limits, waiting) = match &self.state {
-                State::Closed => return Progress { consumed: input.len(), next: Next::Close },
+                State::Closed => {
+                    return Progress {
+                        consumed: input.len(),
+                        next: Next::Close,
+                    };
+                }
                 State::Negotiating(negotiation) => (*negotiation.limits(), negotiation.is_waiting()),
                 State::Bound(stream) => (stream.config.after_login, false),
             };
             if waiting {
-                return Progress { consumed, next: Next::Wait };
+                return Progress {
+                    consumed,
+                    next: Next::Wait,
+                };
             }
             let mut scratch = mem::take(cx.scratch);
             let step = self.framer.next(&input[consumed..], &mut scratch, &limits);
@@ -138,7 +146,10 @@ impl StreamCore {
                 Err(error) => {
                     *cx.scratch = scratch;
                     let next = self.fail(stream_error(error), cx);
-                    return Progress { consumed: input.len(), next };
+                    return Progress {
+                        consumed: input.len(),
+                        next,
+                    };
                 }
                 Ok(step) => {
                     let next = match step.event {
@@ -163,11 +174,19 @@ impl StreamCore {
             *cx.scratch = scratch;
             consumed += used;
             match next {
-                None => return Progress { consumed, next: Next::Read },
+                None => {
+                    return Progress {
+                        consumed,
+                        next: Next::Read,
+                    };
+                }
                 Some(Ok(Next::Read)) => self.restart_if_due(),
                 Some(Ok(Next::Close)) => {
                     self.close(cx);
-                    return Progress { consumed, next: Next::Close };
+                    return Progress {
+                        consumed,
+                        next: Next::Close,
+                    };
                 }
                 Some(Ok(next)) => return Progress { consumed, next },
                 Some(Err(error)) => {

@@ -14,9 +14,8 @@ pub fn stream_error(error: XmlError) -> StreamError {
         XmlError::TextBetweenStanzas => StreamError::bad_format(),
         XmlError::BadNamespacePrefix => StreamError::bad_namespace_prefix(),
         XmlError::TooLong | XmlError::TooManyElements => StreamError::policy_violation().app(TOO_BIG),
-        XmlError::TooDeep
-        | XmlError::TooManyAttributes
-        | XmlError::TooManyNamespaces
-        | XmlError::NameTooLong => StreamError::policy_violation(),
+        XmlError::TooDeep | XmlError::TooManyAttributes | XmlError::TooManyNamespaces | XmlError::NameTooLong => {
+            StreamError::policy_violation()
+        }
     }
 }

@@ -16,9 +16,17 @@ pub(crate) struct Opening {
 
 impl Opening {
     pub(crate) fn read(header: &Header<'_>) -> Opening {
-        let to = header.attr("to").and_then(|to| stanza::prepare_domain(&to).ok().map(|to| to.into_owned()));
-        let from = header.attr("from").and_then(|from| Jid::parse(&from).ok()).map(|from| from.to_bare());
-        let lang = header.lang().map(|lang| lang.into_owned()).filter(|lang| is_language(lang));
+        let to = header
+            .attr("to")
+            .and_then(|to| stanza::prepare_domain(&to).ok().map(|to| to.into_owned()));
+        let from = header
+            .attr("from")
+            .and_then(|from| Jid::parse(&from).ok())
+            .map(|from| from.to_bare());
+        let lang = header
+            .lang()
+            .map(|lang| lang.into_owned())
+            .filter(|lang| is_language(lang));
         let fault = fault(header, to.is_some());
         Opening { to, from, lang, fault }
     }

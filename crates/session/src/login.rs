@@ -177,7 +177,9 @@ impl Login {
                     Some(account) => {
                         match data {
                             Some(data) => write(cx.out, "success", &data),
-                            None => cx.out.extend_from_slice(format!("<success xmlns='{}'/>", ns::SASL).as_bytes()),
+                            None => cx
+                                .out
+                                .extend_from_slice(format!("<success xmlns='{}'/>", ns::SASL).as_bytes()),
                         }
                         Outcome::LoggedIn(account)
                     }
@@ -192,16 +194,27 @@ impl Login {
         self.exchange = None;
         self.waiting = false;
         failure.write(cx.out);
-        if matches!(failure, Failure::NotAuthorized | Failure::AccountDisabled | Failure::InvalidAuthzid) {
+        if matches!(
+            failure,
+            Failure::NotAuthorized | Failure::AccountDisabled | Failure::InvalidAuthzid
+        ) {
             cx.shell.login_failed(self.account.as_ref());
         }
         // Whatever the reason: an endless series of attempts is never right (section 6.4.5).
         self.failures = self.failures.saturating_add(1);
-        if self.failures >= config.login_attempts { Outcome::TooMany } else { Outcome::Continue }
+        if self.failures >= config.login_attempts {
+            Outcome::TooMany
+        } else {
+            Outcome::Continue
+        }
     }
 }
 
 fn write(out: &mut Vec<u8>, name: &str, data: &[u8]) {
-    let text = if data.is_empty() { "=".to_owned() } else { auth::encode(data) };
+    let text = if data.is_empty() {
+        "=".to_owned()
+    } else {
+        auth::encode(data)
+    };
     out.extend_from_slice(format!("<{name} xmlns='{}'>{text}</{name}>", ns::SASL).as_bytes());
 }

@@ -88,7 +88,10 @@ impl Negotiation {
             return;
         }
         self.opened = true;
-        let domain = self.host.as_ref().map_or(self.config.default_domain.as_str(), |host| &host.domain);
+        let domain = self
+            .host
+            .as_ref()
+            .map_or(self.config.default_domain.as_str(), |host| &host.domain);
         let id = random_text(cx);
         header::write(cx.out, domain, &id, self.from.as_ref());
     }
@@ -132,7 +135,11 @@ impl Negotiation {
             features.push_str(&cx.router.registry().stream_features(host));
         } else {
             if !self.secured && self.config.tls != TlsPolicy::Off {
-                let required = if self.config.tls == TlsPolicy::Required { "<required/>" } else { "" };
+                let required = if self.config.tls == TlsPolicy::Required {
+                    "<required/>"
+                } else {
+                    ""
+                };
                 features.push_str(&format!("<starttls xmlns='{}'>{required}</starttls>", ns::TLS));
             }
             if self.may_log_in() {
@@ -169,18 +176,24 @@ impl Negotiation {
     /// Section 5.4.2.
     fn start_tls(&mut self, cx: &mut Context<'_>) -> Next {
         if self.secured || self.config.tls == TlsPolicy::Off || self.account.is_some() {
-            cx.out.extend_from_slice(format!("<failure xmlns='{}'/>", ns::TLS).as_bytes());
+            cx.out
+                .extend_from_slice(format!("<failure xmlns='{}'/>", ns::TLS).as_bytes());
             return Next::Close;
         }
-        cx.out.extend_from_slice(format!("<proceed xmlns='{}'/>", ns::TLS).as_bytes());
+        cx.out
+            .extend_from_slice(format!("<proceed xmlns='{}'/>", ns::TLS).as_bytes());
         self.phase = Phase::Tls;
         Next::StartTls
     }
 
     fn sasl(&mut self, element: &Element<'_>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
-        let Some(host) = self.host.clone() else { return Err(StreamError::host_unknown()) };
+        let Some(host) = self.host.clone() else {
+            return Err(StreamError::host_unknown());
+        };
         let (allowed, secured) = (self.may_log_in(), self.secured);
-        let outcome = self.login.element(element, allowed, secured, &host.domain, &self.config, cx);
+        let outcome = self
+            .login
+            .element(element, allowed, secured, &host.domain, &self.config, cx);
         self.after_login_step(outcome, cx)
     }
 
@@ -218,20 +231,29 @@ impl Negotiation {
             Err(Fault::InvalidFrom) => return Err(StreamError::invalid_from()),
             Err(fault) => {
                 if fault.is_answered() {
-                    write_error(element.name(), element.attr("id").as_deref(), None, None, &fault.error(), cx.out);
+                    write_error(
+                        element.name(),
+                        element.attr("id").as_deref(),
+                        None,
+                        None,
+                        &fault.error(),
+                        cx.out,
+                    );
                 }
                 return Ok(Next::Read);
             }
         };
         // "to an entity other than the server itself or the client's account".
-        let to_us = stanza.to().is_none_or(|to| {
-            to.bare_str() == account.as_str() || (to.is_domain() && to.as_str() == account.domain())
-        });
+        let to_us = stanza
+            .to()
+            .is_none_or(|to| to.bare_str() == account.as_str() || (to.is_domain() && to.as_str() == account.domain()));
         if !to_us || !matches!(stanza.kind(), Kind::Iq(_)) {
             return Err(StreamError::not_authorized());
         }
         let id = stanza.id().unwrap_or_default().to_owned();
-        let payload = stanza.payload().filter(|payload| payload.ns() == ns::BIND && payload.name() == "bind");
+        let payload = stanza
+            .payload()
+            .filter(|payload| payload.ns() == ns::BIND && payload.name() == "bind");
         let (Kind::Iq(IqType::Set), Some(bind)) = (stanza.kind(), payload) else {
             let error = StanzaError::not_allowed().text("bind a resource first");
             if stanza.kind().may_be_answered() {
@@ -239,7 +261,10 @@ impl Negotiation {
             }
             return Ok(Next::Read);
         };
-        let wanted = bind.children().find(|child| child.name() == "resource").map(|child| child.text().into_owned());
+        let wanted = bind
+            .children()
+            .find(|child| child.name() == "resource")
+            .map(|child| child.text().into_owned());
         let resource = match wanted.filter(|wanted| !wanted.is_empty()) {
             None => random_text(cx),
             Some(wanted) => match stanza::prepare_resource(&wanted) {
@@ -253,7 +278,11 @@ impl Negotiation {
         };
         self.bind_id = id;
         self.phase = Phase::Binding;
-        let request = BindRequest { account: account.clone(), resource, outbox: Arc::clone(cx.outbox) };
+        let request = BindRequest {
+            account: account.clone(),
+            resource,
+            outbox: Arc::clone(cx.outbox),
+        };
         cx.router.bind(cx.now, request, cx.turn);
         Ok(Next::Wait)
     }

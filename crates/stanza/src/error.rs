@@ -152,7 +152,13 @@ macro_rules! stanza_errors {
 impl StanzaError {
     /// With the type that the RFC recommends, see [`Condition::default_type`].
     pub const fn new(condition: Condition) -> StanzaError {
-        StanzaError { kind: condition.default_type(), condition, text: None, app: None, address: None }
+        StanzaError {
+            kind: condition.default_type(),
+            condition,
+            text: None,
+            app: None,
+            address: None,
+        }
     }
 
     stanza_errors! {
@@ -210,7 +216,10 @@ impl StanzaError {
             Condition::Gone | Condition::Redirect => self.address.as_deref(),
             _ => None,
         };
-        let details = Details { text: &self.text, app: &self.app };
+        let details = Details {
+            text: &self.text,
+            app: &self.app,
+        };
         details.write(self.condition.name(), data, ns::STANZAS, out);
         out.extend_from_slice(b"</error>");
     }
@@ -238,7 +247,12 @@ macro_rules! stream_errors {
 
 impl StreamError {
     pub const fn new(condition: StreamCondition) -> StreamError {
-        StreamError { condition, text: None, app: None, host: None }
+        StreamError {
+            condition,
+            text: None,
+            app: None,
+            host: None,
+        }
     }
 
     stream_errors! {
@@ -270,7 +284,10 @@ impl StreamError {
 
     /// Not made by the macro, because it means nothing without the host.
     pub fn see_other_host(host: impl Into<Cow<'static, str>>) -> StreamError {
-        StreamError { host: Some(host.into()), ..StreamError::new(StreamCondition::SeeOtherHost) }
+        StreamError {
+            host: Some(host.into()),
+            ..StreamError::new(StreamCondition::SeeOtherHost)
+        }
     }
 
     pub fn text(mut self, text: impl Into<Cow<'static, str>>) -> StreamError {
@@ -292,7 +309,10 @@ impl StreamError {
             StreamCondition::SeeOtherHost => self.host.as_deref(),
             _ => None,
         };
-        let details = Details { text: &self.text, app: &self.app };
+        let details = Details {
+            text: &self.text,
+            app: &self.app,
+        };
         details.write(self.condition.name(), data, ns::STREAMS, out);
         out.extend_from_slice(b"</stream:error>");
     }
@@ -380,7 +400,11 @@ mod tests {
         let rows: &[(StanzaError, &str, ErrorType)] = &[
             (StanzaError::bad_request(), "bad-request", Modify),
             (StanzaError::conflict(), "conflict", Cancel),
-            (StanzaError::feature_not_implemented(), "feature-not-implemented", Cancel),
+            (
+                StanzaError::feature_not_implemented(),
+                "feature-not-implemented",
+                Cancel,
+            ),
             (StanzaError::forbidden(), "forbidden", Auth),
             (StanzaError::gone(), "gone", Cancel),
             (StanzaError::internal_server_error(), "internal-server-error", Cancel),
@@ -393,7 +417,11 @@ mod tests {
             (StanzaError::recipient_unavailable(), "recipient-unavailable", Wait),
             (StanzaError::redirect(), "redirect", Modify),
             (StanzaError::registration_required(), "registration-required", Auth),
-            (StanzaError::remote_server_not_found(), "remote-server-not-found", Cancel),
+            (
+                StanzaError::remote_server_not_found(),
+                "remote-server-not-found",
+                Cancel,
+            ),
             (StanzaError::remote_server_timeout(), "remote-server-timeout", Wait),
             (StanzaError::resource_constraint(), "resource-constraint", Wait),
             (StanzaError::service_unavailable(), "service-unavailable", Cancel),
@@ -408,7 +436,10 @@ mod tests {
             assert_eq!(Condition::from_name(name), Some(error.condition));
             assert_eq!(
                 stanza(error),
-                format!("<error type='{}'><{name} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>", kind.name())
+                format!(
+                    "<error type='{}'><{name} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>",
+                    kind.name()
+                )
             );
         }
         assert_eq!(Condition::from_name("payment-required"), None);
@@ -443,7 +474,10 @@ mod tests {
             "<error type='cancel'><conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>",
         );
         check(
-            StanzaError::policy_violation().kind(Wait).text("a < b").app("<stanza-too-big xmlns='urn:xmpp:errors'/>"),
+            StanzaError::policy_violation()
+                .kind(Wait)
+                .text("a < b")
+                .app("<stanza-too-big xmlns='urn:xmpp:errors'/>"),
             "<error type='wait'><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
              <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>a &lt; b</text>\
              <stanza-too-big xmlns='urn:xmpp:errors'/></error>",
@@ -454,7 +488,11 @@ mod tests {
              [2001:db8::1]:9222</see-other-host></stream:error>"
         );
         assert_eq!(
-            stream(&StreamError::not_well_formed().text("</stream:error>").app("<a xmlns='u'/>")),
+            stream(
+                &StreamError::not_well_formed()
+                    .text("</stream:error>")
+                    .app("<a xmlns='u'/>")
+            ),
             "<stream:error><not-well-formed xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
              <text xmlns='urn:ietf:params:xml:ns:xmpp-streams' xml:lang='en'>&lt;/stream:error&gt;</text>\
              <a xmlns='u'/></stream:error>"

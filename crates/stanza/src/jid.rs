@@ -98,7 +98,10 @@ impl Offsets {
         let local = local.map_or(0, str::len);
         let bare = domain.len() + if local == 0 { 0 } else { local + 1 };
         debug_assert!(bare <= 2 * MAX_PART + 1);
-        Offsets { local: local as u16, bare: bare as u16 }
+        Offsets {
+            local: local as u16,
+            bare: bare as u16,
+        }
     }
 }
 
@@ -124,11 +127,17 @@ impl Jid {
         text.push_str(bare);
         text.push('/');
         text.push_str(&resource);
-        Ok(Jid { text: text.into_boxed_str(), offsets: self.offsets })
+        Ok(Jid {
+            text: text.into_boxed_str(),
+            offsets: self.offsets,
+        })
     }
 
     pub fn as_ref(&self) -> JidRef<'_> {
-        JidRef { text: &self.text, offsets: self.offsets }
+        JidRef {
+            text: &self.text,
+            offsets: self.offsets,
+        }
     }
 
     pub fn as_str(&self) -> &str {
@@ -174,7 +183,10 @@ impl Jid {
             text.push('/');
             text.push_str(resource);
         }
-        Jid { text: text.into_boxed_str(), offsets: Offsets::of(local, domain) }
+        Jid {
+            text: text.into_boxed_str(),
+            offsets: Offsets::of(local, domain),
+        }
     }
 }
 
@@ -204,7 +216,10 @@ impl<'a> JidRef<'a> {
     }
 
     pub fn bare(&self) -> JidRef<'a> {
-        JidRef { text: self.bare_str(), offsets: self.offsets }
+        JidRef {
+            text: self.bare_str(),
+            offsets: self.offsets,
+        }
     }
 
     /// The text without the resource.
@@ -223,7 +238,10 @@ impl<'a> JidRef<'a> {
 
     // Not `ToOwned`: that trait is blanket-implemented for every `Clone` and would give a `JidRef` back.
     pub fn to_owned(self) -> Jid {
-        Jid { text: self.text.into(), offsets: self.offsets }
+        Jid {
+            text: self.text.into(),
+            offsets: self.offsets,
+        }
     }
 }
 
@@ -249,7 +267,10 @@ impl<'a> JidCow<'a> {
             && is_borrowed(Some(&prepared))
             && prepared.len() == domain.len();
         Ok(JidCow(if untouched {
-            Inner::Borrowed(JidRef { text, offsets: Offsets::of(local.as_deref(), domain) })
+            Inner::Borrowed(JidRef {
+                text,
+                offsets: Offsets::of(local.as_deref(), domain),
+            })
         } else {
             Inner::Owned(Jid::join(local.as_deref(), &prepared, resource.as_deref()))
         }))

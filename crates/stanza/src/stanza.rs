@@ -96,13 +96,26 @@ impl<'a> Stanza<'a> {
         // An IQ or presence whose type is not known is a request as far as answering goes.
         let kind = match element.name() {
             // RFC 6121 section 5.2.2: a type that is not understood is normal.
-            "message" => Ok(Kind::Message(type_.and_then(MessageType::from_name).unwrap_or(MessageType::Normal))),
-            "presence" => PresenceType::from_attribute(type_).map(Kind::Presence).ok_or(FaultKind::UnknownType),
-            "iq" => type_.and_then(IqType::from_name).map(Kind::Iq).ok_or(FaultKind::UnknownType),
+            "message" => Ok(Kind::Message(
+                type_.and_then(MessageType::from_name).unwrap_or(MessageType::Normal),
+            )),
+            "presence" => PresenceType::from_attribute(type_)
+                .map(Kind::Presence)
+                .ok_or(FaultKind::UnknownType),
+            "iq" => type_
+                .and_then(IqType::from_name)
+                .map(Kind::Iq)
+                .ok_or(FaultKind::UnknownType),
             _ => return Ok(None),
         };
         let answered = kind.map_or(true, Kind::may_be_answered);
-        let fault = |kind| if answered { Fault::Answered(kind) } else { Fault::Ignored(kind) };
+        let fault = |kind| {
+            if answered {
+                Fault::Answered(kind)
+            } else {
+                Fault::Ignored(kind)
+            }
+        };
 
         // First, because it is an attack on the stream whatever else is wrong.
         let from = address(from).map_err(|_| Fault::InvalidFrom)?;
@@ -122,7 +135,14 @@ impl<'a> Stanza<'a> {
                 return Err(fault(FaultKind::ChildCount));
             }
         }
-        Ok(Some(Stanza { element, kind, to, from, id, default_lang: None }))
+        Ok(Some(Stanza {
+            element,
+            kind,
+            to,
+            from,
+            id,
+            default_lang: None,
+        }))
     }
 
     pub fn kind(&self) -> Kind {

@@ -66,14 +66,20 @@ impl Rendered {
         close(stanza, edits, &mut out);
         // All of it was copied from `str`s, cut at ASCII characters.
         let text = String::from_utf8(out).expect("pieces of UTF-8 text");
-        Rendered { text: text.into_boxed_str(), gap }
+        Rendered {
+            text: text.into_boxed_str(),
+            gap,
+        }
     }
 
     /// A complete element that the server made, without `to`.
     pub fn from_text(text: String) -> Rendered {
         debug_assert!(text.starts_with('<') && text.ends_with('>'), "not an element");
         let gap = text.find([' ', '/', '>']).unwrap_or(text.len());
-        Rendered { text: text.into_boxed_str(), gap }
+        Rendered {
+            text: text.into_boxed_str(),
+            gap,
+        }
     }
 
     pub fn write(&self, to: Option<&str>, out: &mut Vec<u8>) {
@@ -126,7 +132,14 @@ pub fn write_error(
 pub fn error_reply(stanza: &Stanza<'_>, from: &str, to: &str, error: &StanzaError, out: &mut Vec<u8>) -> bool {
     let answered = stanza.kind().may_be_answered();
     if answered {
-        write_error(stanza.kind().element_name(), stanza.id(), Some(from), Some(to), error, out);
+        write_error(
+            stanza.kind().element_name(),
+            stanza.id(),
+            Some(from),
+            Some(to),
+            error,
+            out,
+        );
     }
     answered
 }
@@ -188,7 +201,10 @@ fn put_declarations(between: &str, out: &mut Vec<u8>) {
     while let Some((name, value)) = rest.split_once('=') {
         // The text is checked: behind the `=` there is a quote, and another like it.
         let value = value.trim_ascii_start();
-        let end = value.get(1..).and_then(|v| v.find(&value[..1])).map_or(value.len(), |end| end + 2);
+        let end = value
+            .get(1..)
+            .and_then(|v| v.find(&value[..1]))
+            .map_or(value.len(), |end| end + 2);
         let (value, behind) = value.split_at(end);
         let name = name.trim_ascii_end();
         if name != "xmlns" {
@@ -269,7 +285,9 @@ fn spliced_len(stanza: &Stanza<'_>, from: &str, to: Option<&str>, edits: &Edits)
         + attribute_len(from)
         + to.map_or(0, attribute_len)
         + edits.appended.len()
-        + stanza.implied_lang().map_or(0, |lang| " xml:lang=''".len() + lang.len())
+        + stanza
+            .implied_lang()
+            .map_or(0, |lang| " xml:lang=''".len() + lang.len())
         + "</presence>".len()
 }
 

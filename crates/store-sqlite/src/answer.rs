@@ -42,7 +42,12 @@ fn find(connection: &Connection, plan: &Plan, query: &Query) -> Result<Found, Er
                 Ok((row.get(0)?, values(row, 1, width)?))
             })?)
         }
-        Query::Page { table, owner, after, limit } => {
+        Query::Page {
+            table,
+            owner,
+            after,
+            limit,
+        } => {
             let width = table.columns.len();
             let params = (owner, after, sql_limit(*limit));
             Found::Page(list(connection, &plan.of(table).page, params, |row| {
@@ -63,9 +68,12 @@ fn find(connection: &Connection, plan: &Plan, query: &Query) -> Result<Found, Er
                 Some(after) => list(connection, &sql.owners_after, (after, limit), make)?,
             })
         }
-        Query::Many(queries) => {
-            Found::Many(queries.iter().map(|query| find(connection, plan, query)).collect::<Result<_, _>>()?)
-        }
+        Query::Many(queries) => Found::Many(
+            queries
+                .iter()
+                .map(|query| find(connection, plan, query))
+                .collect::<Result<_, _>>()?,
+        ),
     })
 }
 
@@ -92,7 +100,9 @@ fn values(row: &SqlRow<'_>, from: usize, width: usize) -> Result<Row, Error> {
                 ValueRef::Text(_) => Value::Text(row.get(at)?),
                 ValueRef::Blob(bytes) => Value::Blob(bytes.into()),
                 // The tables are STRICT and have no such column.
-                ValueRef::Real(_) => return Err(Error::InvalidColumnType(at, String::new(), rusqlite::types::Type::Real)),
+                ValueRef::Real(_) => {
+                    return Err(Error::InvalidColumnType(at, String::new(), rusqlite::types::Type::Real));
+                }
             })
         })
         .collect()

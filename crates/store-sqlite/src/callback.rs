@@ -12,7 +12,11 @@ use crate::queue::Shared;
 /// limits of the queue.
 pub(crate) enum Finished {
     /// One group, and how many admitted batches and bytes it was.
-    Writes { results: Vec<(Written, Result<(), StoreError>)>, batches: usize, bytes: usize },
+    Writes {
+        results: Vec<(Written, Result<(), StoreError>)>,
+        batches: usize,
+        bytes: usize,
+    },
     Read(Answered, Result<Found, StoreError>),
 }
 
@@ -20,7 +24,11 @@ pub(crate) enum Finished {
 pub(crate) fn run(finished: &Receiver<Finished>, shared: &Shared) {
     for finished in finished {
         match finished {
-            Finished::Writes { results, batches, bytes } => {
+            Finished::Writes {
+                results,
+                batches,
+                bytes,
+            } => {
                 for (done, result) in results {
                     guarded(|| done(result));
                 }

@@ -71,8 +71,10 @@ pub fn open(path: &Path, tables: &[&'static Table], options: Options) -> Result<
 
     let failed = |error| OpenError::thread(path, error);
     let for_callbacks = Arc::clone(&shared);
-    let callbacks =
-        spawn("store-callback", on_fatal, move || callback::run(&to_call, &for_callbacks)).map_err(failed)?;
+    let callbacks = spawn("store-callback", on_fatal, move || {
+        callback::run(&to_call, &for_callbacks)
+    })
+    .map_err(failed)?;
     let mut readers = Vec::new();
     for connection in opened.readers {
         let (shared, plan, finished) = (Arc::clone(&shared), Arc::clone(&plan), finished.clone());
@@ -83,7 +85,12 @@ pub fn open(path: &Path, tables: &[&'static Table], options: Options) -> Result<
         .map_err(|error| OpenError::sqlite(path, &error))?;
     let writer = spawn("store-writer", on_fatal, move || writer.run()).map_err(failed)?;
 
-    let threads = Mutex::new(Some(Threads { writer, readers, callbacks, lock: opened.lock }));
+    let threads = Mutex::new(Some(Threads {
+        writer,
+        readers,
+        callbacks,
+        lock: opened.lock,
+    }));
     Ok(SqliteStore { shared, plan, threads })
 }
 
@@ -113,7 +120,8 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn write(&self, batch: Batch, done: Written) {
-        self.shared.submit_writes([(self.plan.catalog.check_batch(&batch), batch, done)]);
+        self.shared
+            .submit_writes([(self.plan.catalog.check_batch(&batch), batch, done)]);
     }
 
     fn write_many(&self, writes: Vec<(Batch, Written)>) {

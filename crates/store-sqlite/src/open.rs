@@ -21,27 +21,57 @@ pub enum OpenError {
     /// The features' declarations contradict each other: a bug.
     Declaration(String),
     /// Another process has it open.
-    InUse { path: PathBuf, process: Option<u32> },
+    InUse {
+        path: PathBuf,
+        process: Option<u32>,
+    },
     /// Made by a newer Jackdaw.
-    Newer { path: PathBuf, found: i64, known: i64 },
-    NotADatabase { path: PathBuf },
+    Newer {
+        path: PathBuf,
+        found: i64,
+        known: i64,
+    },
+    NotADatabase {
+        path: PathBuf,
+    },
     /// A SQLite database of some other program.
-    Foreign { path: PathBuf },
-    Corrupt { path: PathBuf, detail: String },
+    Foreign {
+        path: PathBuf,
+    },
+    Corrupt {
+        path: PathBuf,
+        detail: String,
+    },
     /// A feature's table is there with another shape.
-    Table { path: PathBuf, detail: String },
+    Table {
+        path: PathBuf,
+        detail: String,
+    },
     /// The system refused to open, read or write a file.
-    File { path: PathBuf, detail: String },
-    Full { path: PathBuf },
+    File {
+        path: PathBuf,
+        detail: String,
+    },
+    Full {
+        path: PathBuf,
+    },
     /// The file system cannot hold a write-ahead log (a network share).
-    NoLog { path: PathBuf },
-    Other { path: PathBuf, detail: String },
+    NoLog {
+        path: PathBuf,
+    },
+    Other {
+        path: PathBuf,
+        detail: String,
+    },
 }
 
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            OpenError::Declaration(detail) => write!(f, "the storage of a feature is declared wrongly, which is a bug: {detail}"),
+            OpenError::Declaration(detail) => write!(
+                f,
+                "the storage of a feature is declared wrongly, which is a bug: {detail}"
+            ),
             OpenError::InUse { path, process } => {
                 write!(f, "{}: the database is in use by another process", path.display())?;
                 if let Some(process) = process {
@@ -60,7 +90,11 @@ impl std::fmt::Display for OpenError {
                 path.display()
             ),
             OpenError::Foreign { path } => {
-                write!(f, "{}: the database belongs to another program; use another data folder", path.display())
+                write!(
+                    f,
+                    "{}: the database belongs to another program; use another data folder",
+                    path.display()
+                )
             }
             OpenError::Corrupt { path, detail } => write!(
                 f,
@@ -74,9 +108,17 @@ impl std::fmt::Display for OpenError {
                 path.display()
             ),
             OpenError::File { path, detail } => {
-                write!(f, "{}: {detail}; check that the folder exists and that this user may write there", path.display())
+                write!(
+                    f,
+                    "{}: {detail}; check that the folder exists and that this user may write there",
+                    path.display()
+                )
             }
-            OpenError::Full { path } => write!(f, "{}: no room left on the disk; make some and start again", path.display()),
+            OpenError::Full { path } => write!(
+                f,
+                "{}: no room left on the disk; make some and start again",
+                path.display()
+            ),
             OpenError::NoLog { path } => write!(
                 f,
                 "{}: the file system cannot hold the database's log; use a local disk for the data folder",
@@ -98,21 +140,36 @@ impl OpenError {
         if error.kind() == std::io::ErrorKind::StorageFull {
             return OpenError::Full { path: path.into() };
         }
-        OpenError::File { path: path.into(), detail: error.to_string() }
+        OpenError::File {
+            path: path.into(),
+            detail: error.to_string(),
+        }
     }
 
     pub(crate) fn thread(path: &Path, error: std::io::Error) -> OpenError {
-        OpenError::Other { path: path.into(), detail: format!("no thread could be started: {error}") }
+        OpenError::Other {
+            path: path.into(),
+            detail: format!("no thread could be started: {error}"),
+        }
     }
 
     pub(crate) fn sqlite(path: &Path, error: &Error) -> OpenError {
         let path = path.into();
         match primary_code(error) {
             Some(SQLITE_NOTADB) => OpenError::NotADatabase { path },
-            Some(SQLITE_CORRUPT) => OpenError::Corrupt { path, detail: describe(error) },
+            Some(SQLITE_CORRUPT) => OpenError::Corrupt {
+                path,
+                detail: describe(error),
+            },
             Some(SQLITE_FULL) => OpenError::Full { path },
-            Some(SQLITE_CANTOPEN | SQLITE_IOERR | SQLITE_READONLY) => OpenError::File { path, detail: describe(error) },
-            _ => OpenError::Other { path, detail: describe(error) },
+            Some(SQLITE_CANTOPEN | SQLITE_IOERR | SQLITE_READONLY) => OpenError::File {
+                path,
+                detail: describe(error),
+            },
+            _ => OpenError::Other {
+                path,
+                detail: describe(error),
+            },
         }
     }
 }
@@ -143,7 +200,10 @@ pub(crate) fn open(path: &Path, tables: &[&'static Table], options: &Options) ->
     schema::migrate(&mut writer, MIGRATIONS).map_err(sqlite)?;
     schema::create_tables(&mut writer, &catalog)
         .map_err(sqlite)?
-        .map_err(|detail| OpenError::Table { path: path.into(), detail })?;
+        .map_err(|detail| OpenError::Table {
+            path: path.into(),
+            detail,
+        })?;
     let last_id = schema::last_id(&writer).map_err(sqlite)?;
     let plan = Plan::new(catalog, &schema::table_names(&writer).map_err(sqlite)?);
 
@@ -153,7 +213,13 @@ pub(crate) fn open(path: &Path, tables: &[&'static Table], options: &Options) ->
         reader.pragma_update(None, "query_only", true).map_err(sqlite)?;
         readers.push(reader);
     }
-    Ok(Opened { plan, writer, readers, last_id, lock })
+    Ok(Opened {
+        plan,
+        writer,
+        readers,
+        last_id,
+        lock,
+    })
 }
 
 /// Two servers on one file would each give out the same ids and not see each other's changes. SQLite's own locks
@@ -169,8 +235,14 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             // Only to say who it is; without it the message is shorter.
-            let process = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-            return Err(OpenError::InUse { path: path.into(), process });
+            let process = file
+                .read_to_string(&mut text)
+                .ok()
+                .and_then(|_| text.trim().parse().ok());
+            return Err(OpenError::InUse {
+                path: path.into(),
+                process,
+            });
         }
         Err(TryLockError::Error(error)) => return Err(failed(&error)),
     }
@@ -222,7 +294,11 @@ fn check_origin(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     }
     let known = MIGRATIONS.len() as i64;
     if version > known {
-        return Err(OpenError::Newer { path: path.into(), found: version, known });
+        return Err(OpenError::Newer {
+            path: path.into(),
+            found: version,
+            known,
+        });
     }
     Ok(())
 }

@@ -11,9 +11,16 @@ use store::{Answered, Batch, Query, StoreError, Written};
 use crate::options::{Options, Stats};
 
 pub(crate) enum Job {
-    Write { batch: Batch, bytes: usize, done: Written },
+    Write {
+        batch: Batch,
+        bytes: usize,
+        done: Written,
+    },
     /// Goes the same way as the others only to keep the order of callbacks.
-    Refused { error: StoreError, done: Written },
+    Refused {
+        error: StoreError,
+        done: Written,
+    },
 }
 
 pub(crate) struct Read {
@@ -96,10 +103,7 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn submit_writes(
-        &self,
-        writes: impl IntoIterator<Item = (Result<(), StoreError>, Batch, Written)>,
-    ) {
+    pub(crate) fn submit_writes(&self, writes: impl IntoIterator<Item = (Result<(), StoreError>, Batch, Written)>) {
         let mut too_late = Vec::new();
         let mut refused = Vec::new();
         {
@@ -192,8 +196,10 @@ impl Shared {
             match idle {
                 None => inner = self.wake_writer.wait(inner).unwrap_or_else(PoisonError::into_inner),
                 Some(idle) => {
-                    let (woken, timeout) =
-                        self.wake_writer.wait_timeout(inner, idle).unwrap_or_else(PoisonError::into_inner);
+                    let (woken, timeout) = self
+                        .wake_writer
+                        .wait_timeout(inner, idle)
+                        .unwrap_or_else(PoisonError::into_inner);
                     inner = woken;
                     if timeout.timed_out() && inner.jobs.is_empty() && !inner.closed {
                         inner.writer_sleeps = false;

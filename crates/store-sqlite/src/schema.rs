@@ -46,28 +46,43 @@ pub(crate) fn create_tables(connection: &mut Connection, catalog: &Catalog) -> R
 
 fn create_table(connection: &Connection, table: &Table) -> Result<Result<(), String>, Error> {
     let known: Option<String> = connection
-        .query_row("SELECT shape FROM jackdaw_tables WHERE name = ?1", [table.name], |row| row.get(0))
+        .query_row(
+            "SELECT shape FROM jackdaw_tables WHERE name = ?1",
+            [table.name],
+            |row| row.get(0),
+        )
         .optional()?;
     match known {
         None => {
             connection.execute_batch(&create_sql(table))?;
-            connection.execute("INSERT INTO jackdaw_tables VALUES (?1, ?2)", [table.name, shape_name(table.shape)])?;
+            connection.execute(
+                "INSERT INTO jackdaw_tables VALUES (?1, ?2)",
+                [table.name, shape_name(table.shape)],
+            )?;
             return Ok(Ok(()));
         }
         Some(shape) if shape != shape_name(table.shape) => {
-            return Ok(Err(format!("the table {} is {shape} there and {} here", table.name, shape_name(table.shape))));
+            return Ok(Err(format!(
+                "the table {} is {shape} there and {} here",
+                table.name,
+                shape_name(table.shape)
+            )));
         }
         Some(_) => {}
     }
     let mut statement = connection.prepare("SELECT name, type FROM pragma_table_info(?1)")?;
-    let there: Vec<(String, String)> =
-        statement.query_map([table.name], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    let there: Vec<(String, String)> = statement
+        .query_map([table.name], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
     for column in table.columns {
         let kind = kind_name(column.kind);
         match there.iter().find(|(name, _)| name == column.name) {
             Some((_, found)) if found == kind => {}
             Some((_, found)) => {
-                let text = format!("the column {}.{} is {found} there and {kind} here", table.name, column.name);
+                let text = format!(
+                    "the column {}.{} is {found} there and {kind} here",
+                    table.name, column.name
+                );
                 return Ok(Err(text));
             }
             None => {
@@ -82,8 +97,11 @@ fn create_table(connection: &Connection, table: &Table) -> Result<Result<(), Str
 /// The clustered key where rows of one owner are read together (WITHOUT ROWID); not for KeyVal, whose rows are read
 /// alone and may be large (a picture), which would make the tree of keys deep.
 fn create_sql(table: &Table) -> String {
-    let columns: String =
-        table.columns.iter().map(|column| format!(", \"{}\" {}", column.name, kind_name(column.kind))).collect();
+    let columns: String = table
+        .columns
+        .iter()
+        .map(|column| format!(", \"{}\" {}", column.name, kind_name(column.kind)))
+        .collect();
     let name = table.name;
     match table.shape {
         Shape::KeyVal => format!("CREATE TABLE \"{name}\" (owner TEXT NOT NULL PRIMARY KEY{columns}) STRICT"),
@@ -114,7 +132,10 @@ fn kind_name(kind: ColumnKind) -> &'static str {
 
 /// The names of all feature tables in the file.
 pub(crate) fn table_names(connection: &Connection) -> Result<Vec<String>, Error> {
-    connection.prepare("SELECT name FROM jackdaw_tables ORDER BY name")?.query_map([], |row| row.get(0))?.collect()
+    connection
+        .prepare("SELECT name FROM jackdaw_tables ORDER BY name")?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
 pub(crate) fn last_id(connection: &Connection) -> Result<i64, Error> {
@@ -128,10 +149,16 @@ mod tests {
     #[test]
     fn steps_run_once_and_in_order() {
         let mut connection = Connection::open_in_memory().expect("memory is there");
-        let steps = ["CREATE TABLE a (n INTEGER)", "INSERT INTO a VALUES (1)", "UPDATE a SET n = n + 1"];
+        let steps = [
+            "CREATE TABLE a (n INTEGER)",
+            "INSERT INTO a VALUES (1)",
+            "UPDATE a SET n = n + 1",
+        ];
         for (upto, expected) in [(2, 1), (2, 1), (3, 2), (3, 2)] {
             migrate(&mut connection, &steps[..upto]).expect("the steps are right");
-            let n: i64 = connection.query_row("SELECT n FROM a", [], |row| row.get(0)).expect("the table has one row");
+            let n: i64 = connection
+                .query_row("SELECT n FROM a", [], |row| row.get(0))
+                .expect("the table has one row");
             assert_eq!((n, version(&connection)), (expected, Ok(upto as i64)));
         }
     }
@@ -139,9 +166,14 @@ mod tests {
     #[test]
     fn a_step_that_fails_leaves_nothing() {
         let mut connection = Connection::open_in_memory().expect("memory is there");
-        let steps = ["CREATE TABLE a (n INTEGER)", "CREATE TABLE b (n INTEGER); CREATE TABLE a (n INTEGER)"];
+        let steps = [
+            "CREATE TABLE a (n INTEGER)",
+            "CREATE TABLE b (n INTEGER); CREATE TABLE a (n INTEGER)",
+        ];
         migrate(&mut connection, &steps).expect_err("the table is there already");
         assert_eq!(version(&connection), Ok(1));
-        connection.query_row("SELECT count(*) FROM b", [], |_| Ok(())).expect_err("rolled back");
+        connection
+            .query_row("SELECT count(*) FROM b", [], |_| Ok(()))
+            .expect_err("rolled back");
     }
 }

@@ -37,8 +37,15 @@ impl Plan {
     /// `in_file`: the names of all feature tables in the file.
     pub(crate) fn new(catalog: Catalog, in_file: &[String]) -> Plan {
         let tables = catalog.tables().iter().map(|table| TableSql::new(table)).collect();
-        let forget = in_file.iter().map(|name| format!("DELETE FROM \"{name}\" WHERE owner = ?1")).collect();
-        Plan { catalog, tables, forget }
+        let forget = in_file
+            .iter()
+            .map(|name| format!("DELETE FROM \"{name}\" WHERE owner = ?1"))
+            .collect();
+        Plan {
+            catalog,
+            tables,
+            forget,
+        }
     }
 
     pub(crate) fn of(&self, table: &Table) -> &TableSql {
@@ -50,19 +57,35 @@ impl Plan {
 impl TableSql {
     fn new(table: &Table) -> TableSql {
         let name = format!("\"{}\"", table.name);
-        let columns: Vec<String> = table.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
+        let columns: Vec<String> = table
+            .columns
+            .iter()
+            .map(|column| format!("\"{}\"", column.name))
+            .collect();
         let list = columns.join(", ");
         let delete_all = format!("DELETE FROM {name} WHERE owner = ?1");
         let count = format!("SELECT count(*) FROM {name} WHERE owner = ?1");
 
         // Not INSERT OR REPLACE: a column that only a newer Jackdaw knows keeps its value.
-        let update = columns.iter().map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>().join(", ");
+        let update = columns
+            .iter()
+            .map(|column| format!("{column} = excluded.{column}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         let insert_into = |keys: &[&str]| {
             let marks: Vec<String> = (1..=keys.len() + columns.len()).map(|at| format!("?{at}")).collect();
-            format!("INSERT INTO {name} ({}, {list}) VALUES ({})", keys.join(", "), marks.join(", "))
+            format!(
+                "INSERT INTO {name} ({}, {list}) VALUES ({})",
+                keys.join(", "),
+                marks.join(", ")
+            )
         };
         let keyed = |keys: &[&str], found: &str| TableSql {
-            put: format!("{} ON CONFLICT ({}) DO UPDATE SET {update}", insert_into(keys), keys.join(", ")),
+            put: format!(
+                "{} ON CONFLICT ({}) DO UPDATE SET {update}",
+                insert_into(keys),
+                keys.join(", ")
+            ),
             insert: format!("{} ON CONFLICT DO NOTHING", insert_into(keys)),
             require: format!("SELECT 1 FROM {name} WHERE {found}"),
             delete_row: format!("DELETE FROM {name} WHERE {found}"),
@@ -138,15 +161,29 @@ pub(crate) fn apply(
                     return Ok(Err(StoreError::Missing));
                 }
             }
-            Op::Delete { table, owner, key: Some(key) } => {
+            Op::Delete {
+                table,
+                owner,
+                key: Some(key),
+            } => {
                 change(connection, &plan.of(table).delete_row, owner, Some(Id::Key(key)), &[])?;
             }
-            Op::Delete { table, owner, key: None } => {
+            Op::Delete {
+                table,
+                owner,
+                key: None,
+            } => {
                 change(connection, &plan.of(table).delete_all, owner, None, &[])?;
             }
             Op::Append { table, owner, row } => {
                 *last_id += 1;
-                change(connection, &plan.of(table).append, owner, Some(Id::Number(*last_id)), row)?;
+                change(
+                    connection,
+                    &plan.of(table).append,
+                    owner,
+                    Some(Id::Number(*last_id)),
+                    row,
+                )?;
             }
             Op::Trim { table, owner, up_to } => {
                 change(connection, &plan.of(table).trim, owner, Some(Id::Number(*up_to)), &[])?;
@@ -168,13 +205,7 @@ enum Id<'a> {
 }
 
 /// Returns how many rows changed.
-fn change(
-    connection: &Connection,
-    sql: &str,
-    owner: &str,
-    id: Option<Id<'_>>,
-    row: &[Value],
-) -> Result<usize, Error> {
+fn change(connection: &Connection, sql: &str, owner: &str, id: Option<Id<'_>>, row: &[Value]) -> Result<usize, Error> {
     let mut statement = connection.prepare_cached(sql)?;
     statement.raw_bind_parameter(1, owner)?;
     let mut next = 2;

@@ -141,7 +141,9 @@ impl Writer {
         for (job, result) in group.into_iter().zip(results) {
             failed += u64::from(result.is_err());
             match job {
-                Job::Write { bytes: of_batch, done, .. } => {
+                Job::Write {
+                    bytes: of_batch, done, ..
+                } => {
                     batches += 1;
                     bytes += of_batch;
                     answers.push((done, result));
@@ -149,10 +151,17 @@ impl Writer {
                 Job::Refused { done, .. } => answers.push((done, result)),
             }
         }
-        self.shared.figures.batches.fetch_add(count as u64 - failed, Ordering::Relaxed);
+        self.shared
+            .figures
+            .batches
+            .fetch_add(count as u64 - failed, Ordering::Relaxed);
         self.shared.figures.failed_batches.fetch_add(failed, Ordering::Relaxed);
         // The callback thread outlives its senders, of which this is one.
-        drop(self.finished.send(Finished::Writes { results: answers, batches, bytes }));
+        drop(self.finished.send(Finished::Writes {
+            results: answers,
+            batches,
+            bytes,
+        }));
         self.shared.processed(count);
     }
 
@@ -183,7 +192,11 @@ impl Writer {
         if !open {
             return Ok(results);
         }
-        let reserve = if self.last_id > self.reserved_id { self.last_id + ID_BLOCK } else { self.reserved_id };
+        let reserve = if self.last_id > self.reserved_id {
+            self.last_id + ID_BLOCK
+        } else {
+            self.reserved_id
+        };
         if reserve != self.reserved_id {
             self.reserve(reserve).map_err(|error| self.broken(&error))?;
         }
@@ -225,7 +238,10 @@ impl Writer {
     }
 
     fn reserve(&self, id: i64) -> Result<(), Error> {
-        self.connection.prepare_cached("UPDATE jackdaw_sequence SET last_id = ?1")?.execute([id]).map(drop)
+        self.connection
+            .prepare_cached("UPDATE jackdaw_sequence SET last_id = ?1")?
+            .execute([id])
+            .map(drop)
     }
 
     /// A statement failed. After some errors SQLite has rolled back by itself, and every further statement would be a
@@ -238,7 +254,10 @@ impl Writer {
 
     fn broken_commit(&self, error: &Error) -> Failure {
         if !is_failed_fsync(error) && !is_before_the_commit_record(error) {
-            (self.on_fatal)(&format!("a commit failed and may be on the disk all the same: {}", describe(error)));
+            (self.on_fatal)(&format!(
+                "a commit failed and may be on the disk all the same: {}",
+                describe(error)
+            ));
         }
         self.roll_back(error);
         tracing::warn!("a commit failed: {}", describe(error));
@@ -280,9 +299,11 @@ impl Writer {
     fn checkpoint(&mut self) {
         let pages = self.log_pages;
         let result = {
-            let _no_readers =
-                self.tried.then(|| self.shared.snapshots.write().unwrap_or_else(PoisonError::into_inner));
-            self.connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE)
+            let _no_readers = self
+                .tried
+                .then(|| self.shared.snapshots.write().unwrap_or_else(PoisonError::into_inner));
+            self.connection
+                .wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE)
         };
         self.checkpoint_at = CHECKPOINT_PAGES.max(pages + RETRY_PAGES);
         self.tried = true;

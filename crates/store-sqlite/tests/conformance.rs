@@ -31,7 +31,10 @@ fn conforms() {
     let number = std::cell::Cell::new(0);
     store::suite::run(&|| {
         number.set(number.get() + 1);
-        Box::new(open_suite(&folder.path().join(format!("{}.db", number.get())), Options::default()))
+        Box::new(open_suite(
+            &folder.path().join(format!("{}.db", number.get())),
+            Options::default(),
+        ))
     });
 }
 
@@ -65,10 +68,20 @@ fn what_comes_together_is_committed_together() {
 #[test]
 fn the_queue_has_limits() {
     let (_folder, path) = folder();
-    let store = open_suite(&path, Options { queue_batches: 3, queue_bytes: 10_000, ..Options::default() });
+    let store = open_suite(
+        &path,
+        Options {
+            queue_batches: 3,
+            queue_bytes: 10_000,
+            ..Options::default()
+        },
+    );
     let log = Arc::new(Mutex::new(Vec::new()));
     let (release, released) = mpsc::channel::<()>();
-    store.write(Batch::new(), Box::new(move |_| released.recv().expect("the test releases it")));
+    store.write(
+        Batch::new(),
+        Box::new(move |_| released.recv().expect("the test releases it")),
+    );
     let submit = |name: &'static str, bytes: usize| {
         let log = Arc::clone(&log);
         let done = move |result| log.lock().expect("no test panics with it").push((name, result));
@@ -103,7 +116,13 @@ fn the_queue_has_limits() {
 #[test]
 fn full_and_then_room_again() {
     let (_folder, path) = folder();
-    let store = open_suite(&path, Options { max_pages: Some(100), ..Options::default() });
+    let store = open_suite(
+        &path,
+        Options {
+            max_pages: Some(100),
+            ..Options::default()
+        },
+    );
     let mut kept = 0;
     let full = loop {
         match store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(10_000))) {
@@ -115,23 +134,35 @@ fn full_and_then_room_again() {
     assert_eq!(full, StoreError::Full);
     assert!(full.is_temporary());
     assert!(kept > 10);
-    let count = || store.read_wait(Query::count(&QUEUE, "juliet")).and_then(store::Found::count);
+    let count = || {
+        store
+            .read_wait(Query::count(&QUEUE, "juliet"))
+            .and_then(store::Found::count)
+    };
     assert_eq!(count(), Ok(kept));
 
     // What does not fit harms neither a neighbour that does, nor one that makes room.
     let (sender, receiver) = mpsc::channel();
     let batches = [
         Batch::new().append(&QUEUE, "juliet", stanza(50_000)),
-        Batch::new().append(&QUEUE, "juliet", stanza(10)).delete(&QUEUE, "juliet", None),
+        Batch::new()
+            .append(&QUEUE, "juliet", stanza(10))
+            .delete(&QUEUE, "juliet", None),
         Batch::new().append(&QUEUE, "juliet", stanza(10_000)),
     ];
     let writes = batches.into_iter().map(|batch| {
         let sender = sender.clone();
-        (batch, Box::new(move |result| sender.send(result).expect("the test listens")) as Written)
+        (
+            batch,
+            Box::new(move |result| sender.send(result).expect("the test listens")) as Written,
+        )
     });
     store.write_many(writes.collect());
     drop(sender);
-    assert_eq!(receiver.iter().collect::<Vec<_>>(), [Err(StoreError::Full), Ok(()), Ok(())]);
+    assert_eq!(
+        receiver.iter().collect::<Vec<_>>(),
+        [Err(StoreError::Full), Ok(()), Ok(())]
+    );
     assert_eq!(count(), Ok(1));
 }
 
@@ -161,10 +192,17 @@ fn the_log_stays_small() {
 fn another_programs_snapshot_only_delays_the_checkpoint() {
     let (_folder, path) = folder();
     let store = open_suite(&path, Options::default());
-    let write = || assert_eq!(store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(4_000_000))), Ok(()));
+    let write = || {
+        assert_eq!(
+            store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(4_000_000))),
+            Ok(())
+        )
+    };
     write();
     let other = rusqlite::Connection::open(&path).expect("the file is there");
-    other.execute_batch("BEGIN; SELECT * FROM suite_accounts").expect("the table is there");
+    other
+        .execute_batch("BEGIN; SELECT * FROM suite_accounts")
+        .expect("the table is there");
     for _ in 0..6 {
         write();
     }
@@ -197,9 +235,15 @@ fn another_program_locks_the_database() {
     for result in receiver {
         assert!(matches!(result, Err(StoreError::Io(_))), "{result:?}");
     }
-    assert!(start.elapsed().as_secs() < 10, "they wait for the lock together, not one after the other");
+    assert!(
+        start.elapsed().as_secs() < 10,
+        "they wait for the lock together, not one after the other"
+    );
     other.execute_batch("COMMIT").expect("the transaction is open");
-    assert_eq!(store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(1))), Ok(()));
+    assert_eq!(
+        store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(1))),
+        Ok(())
+    );
 }
 
 /// Prepares a file, tries to open it, and looks for the words in the error.
@@ -207,7 +251,9 @@ fn another_program_locks_the_database() {
 fn check_refused(tables: &[&'static Table], prepare: impl FnOnce(&Path), words: &[&str]) {
     let (_folder, path) = folder();
     prepare(&path);
-    let Err(error) = open(&path, tables, Options::default()) else { panic!("it opened") };
+    let Err(error) = open(&path, tables, Options::default()) else {
+        panic!("it opened")
+    };
     let text = error.to_string();
     assert!(!text.contains('\n'), "{text}");
     for word in words {
@@ -225,15 +271,28 @@ fn sql(path: &Path, sql: &str) {
 
 #[test]
 fn refused_with_a_reason() {
-    static CHANGED_SHAPE: Table =
-        Table { name: "suite_queue", shape: Shape::Map, columns: &[Column::int("at"), Column::blob("stanza")] };
-    static CHANGED_KIND: Table =
-        Table { name: "suite_queue", shape: Shape::Archive, columns: &[Column::text("at"), Column::blob("stanza")] };
-    static BAD_NAME: Table = Table { name: "select *", shape: Shape::Map, columns: &[Column::int("n")] };
+    static CHANGED_SHAPE: Table = Table {
+        name: "suite_queue",
+        shape: Shape::Map,
+        columns: &[Column::int("at"), Column::blob("stanza")],
+    };
+    static CHANGED_KIND: Table = Table {
+        name: "suite_queue",
+        shape: Shape::Archive,
+        columns: &[Column::text("at"), Column::blob("stanza")],
+    };
+    static BAD_NAME: Table = Table {
+        name: "select *",
+        shape: Shape::Map,
+        columns: &[Column::int("n")],
+    };
 
     let make = |path: &Path| {
         let store = open_suite(path, Options::default());
-        assert_eq!(store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(20_000))), Ok(()));
+        assert_eq!(
+            store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(20_000))),
+            Ok(())
+        );
         store.close();
     };
     let overwrite = |path: &Path, at: usize| {
@@ -241,29 +300,73 @@ fn refused_with_a_reason() {
         bytes[at..at + 4_096].fill(0xa5);
         std::fs::write(path, bytes).expect("the file can be written");
     };
-    check_refused(&TABLES, |path| std::fs::write(path, [b'x'; 5_000]).expect("it can be written"), &["not a database", "backup"]);
-    check_refused(&TABLES, |path| { make(path); overwrite(path, 0); }, &["not a database"]);
-    check_refused(&TABLES, |path| { make(path); overwrite(path, 4_096); }, &["damaged", ".recover"]);
-    check_refused(&TABLES, |path| { make(path); sql(path, "PRAGMA user_version = 99"); }, &["version 99", "newer Jackdaw"]);
-    check_refused(&TABLES, |path| sql(path, "CREATE TABLE places (name TEXT)"), &["another program"]);
+    check_refused(
+        &TABLES,
+        |path| std::fs::write(path, [b'x'; 5_000]).expect("it can be written"),
+        &["not a database", "backup"],
+    );
+    check_refused(
+        &TABLES,
+        |path| {
+            make(path);
+            overwrite(path, 0);
+        },
+        &["not a database"],
+    );
+    check_refused(
+        &TABLES,
+        |path| {
+            make(path);
+            overwrite(path, 4_096);
+        },
+        &["damaged", ".recover"],
+    );
+    check_refused(
+        &TABLES,
+        |path| {
+            make(path);
+            sql(path, "PRAGMA user_version = 99");
+        },
+        &["version 99", "newer Jackdaw"],
+    );
+    check_refused(
+        &TABLES,
+        |path| sql(path, "CREATE TABLE places (name TEXT)"),
+        &["another program"],
+    );
     check_refused(&[&CHANGED_SHAPE], make, &["suite_queue is archive there and map here"]);
-    check_refused(&[&CHANGED_KIND], make, &["suite_queue.at is INTEGER there and TEXT here"]);
+    check_refused(
+        &[&CHANGED_KIND],
+        make,
+        &["suite_queue.at is INTEGER there and TEXT here"],
+    );
     check_refused(&[&BAD_NAME], |_| {}, &["select *"]);
-    check_refused(&TABLES, |path| std::fs::create_dir(path).expect("it can be made"), &["check that"]);
+    check_refused(
+        &TABLES,
+        |path| std::fs::create_dir(path).expect("it can be made"),
+        &["check that"],
+    );
 }
 
 #[test]
 fn one_process_at_a_time() {
     let (folder, path) = folder();
     let store = open_suite(&path, Options::default());
-    let Err(error) = open(&path, &TABLES, Options::default()) else { panic!("it opened twice") };
+    let Err(error) = open(&path, &TABLES, Options::default()) else {
+        panic!("it opened twice")
+    };
     let text = error.to_string();
-    assert!(matches!(error, OpenError::InUse { process: Some(id), .. } if id == std::process::id()), "{text}");
+    assert!(
+        matches!(error, OpenError::InUse { process: Some(id), .. } if id == std::process::id()),
+        "{text}"
+    );
     assert!(text.contains("in use by another process"), "{text}");
     store.close();
     open_suite(&path, Options::default()).close();
 
-    let Err(error) = open(&folder.path().join("none/test.db"), &TABLES, Options::default()) else { panic!("it opened") };
+    let Err(error) = open(&folder.path().join("none/test.db"), &TABLES, Options::default()) else {
+        panic!("it opened")
+    };
     assert!(matches!(error, OpenError::File { .. }), "{error}");
 }
 
@@ -273,7 +376,10 @@ fn files_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let (folder, path) = folder();
     let store = open_suite(&path, Options::default());
-    assert_eq!(store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(1))), Ok(()));
+    assert_eq!(
+        store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(1))),
+        Ok(())
+    );
     let mut names = Vec::new();
     for file in std::fs::read_dir(folder.path()).expect("the folder is there") {
         let file = file.expect("its entries can be read");
@@ -288,32 +394,50 @@ fn files_are_private() {
 
 #[test]
 fn tables_grow_columns() {
-    static OLD: Table = Table { name: "grown", shape: Shape::KeyVal, columns: &[Column::int("group")] };
+    static OLD: Table = Table {
+        name: "grown",
+        shape: Shape::KeyVal,
+        columns: &[Column::int("group")],
+    };
     static NEW: Table = Table {
         name: "grown",
         shape: Shape::KeyVal,
         columns: &[Column::int("group"), Column::text("order"), Column::blob("data")],
     };
-    static ONLY_LATER: Table = Table { name: "later", shape: Shape::Map, columns: &[Column::int("n")] };
+    static ONLY_LATER: Table = Table {
+        name: "later",
+        shape: Shape::Map,
+        columns: &[Column::int("n")],
+    };
     let (_folder, path) = folder();
     let get = |store: &SqliteStore, table: &'static Table| {
-        store.read_wait(Query::get(table, "juliet", None)).and_then(store::Found::row)
+        store
+            .read_wait(Query::get(table, "juliet", None))
+            .and_then(store::Found::row)
     };
 
     let store = open(&path, &[&OLD], Options::default()).expect("a new file");
-    assert_eq!(store.write_wait(Batch::new().put(&OLD, "juliet", None, row![1])), Ok(()));
+    assert_eq!(
+        store.write_wait(Batch::new().put(&OLD, "juliet", None, row![1])),
+        Ok(())
+    );
     store.close();
 
     let store = open(&path, &[&NEW, &ONLY_LATER], Options::default()).expect("columns may be added");
     assert_eq!(get(&store, &NEW), Ok(Some(row![1, None::<&str>, None::<Vec<u8>>])));
     let full = row![2, "text", vec![1u8]];
-    let batch = Batch::new().put(&NEW, "juliet", None, full.clone()).put(&ONLY_LATER, "juliet", "k", row![1]);
+    let batch = Batch::new()
+        .put(&NEW, "juliet", None, full.clone())
+        .put(&ONLY_LATER, "juliet", "k", row![1]);
     assert_eq!(store.write_wait(batch), Ok(()));
     store.close();
 
     // An older Jackdaw on the newer tables changes what it knows and keeps the rest.
     let store = open(&path, &[&OLD], Options::default()).expect("more columns than declared are no harm");
-    assert_eq!(store.write_wait(Batch::new().put(&OLD, "juliet", None, row![3])), Ok(()));
+    assert_eq!(
+        store.write_wait(Batch::new().put(&OLD, "juliet", None, row![3])),
+        Ok(())
+    );
     store.close();
     let store = open(&path, &[&NEW], Options::default()).expect("nothing has changed");
     assert_eq!(get(&store, &NEW), Ok(Some(row![3, "text", vec![1u8]])));
@@ -322,7 +446,12 @@ fn tables_grow_columns() {
     assert_eq!(store.write_wait(Batch::new().forget("juliet")), Ok(()));
     store.close();
     let store = open(&path, &[&ONLY_LATER], Options::default()).expect("nothing has changed");
-    assert_eq!(store.read_wait(Query::all(&ONLY_LATER, "juliet")).and_then(store::Found::rows), Ok(Vec::new()));
+    assert_eq!(
+        store
+            .read_wait(Query::all(&ONLY_LATER, "juliet"))
+            .and_then(store::Found::rows),
+        Ok(Vec::new())
+    );
 }
 
 #[test]

@@ -36,29 +36,44 @@ fn open_suite(path: &Path, options: Options) -> SqliteStore {
 /// A batch of two rows, to see that they stay together: the number in the archive, and as the newest.
 fn numbered(number: i64) -> Batch {
     let row = row![number, vec![7u8; 2_000]];
-    Batch::new().append(&QUEUE, OWNER, row).put(&ACCOUNTS, OWNER, None, row![number, "newest", vec![0u8]])
+    Batch::new()
+        .append(&QUEUE, OWNER, row)
+        .put(&ACCOUNTS, OWNER, None, row![number, "newest", vec![0u8]])
 }
 
 fn newest(store: &SqliteStore) -> i64 {
-    let row = store.read_wait(Query::get(&ACCOUNTS, OWNER, None)).and_then(store::Found::row);
-    row.expect("the file can be read").map_or(0, |row| row[0].as_int().expect("it is an integer"))
+    let row = store
+        .read_wait(Query::get(&ACCOUNTS, OWNER, None))
+        .and_then(store::Found::row);
+    row.expect("the file can be read")
+        .map_or(0, |row| row[0].as_int().expect("it is an integer"))
 }
 
 /// Not `println`, which the test harness may hold back.
 fn tell(text: &str) {
     let mut out = std::io::stdout().lock();
-    out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush()).expect("the parent listens");
+    out.write_all(format!("{text}\n").as_bytes())
+        .and_then(|()| out.flush())
+        .expect("the parent listens");
 }
 
 #[test]
 #[ignore = "the other tests run it as a process of its own"]
 fn child() {
-    let (Ok(role), Some(path)) = (std::env::var(ROLE), std::env::var_os(DATABASE)) else { return };
+    let (Ok(role), Some(path)) = (std::env::var(ROLE), std::env::var_os(DATABASE)) else {
+        return;
+    };
     let path = PathBuf::from(path);
     match role.as_str() {
         "write" => write_for_ever(&path),
         "full" => full_disk(&path),
-        "fsync" => failing_fsync(&path, Options { on_fatal: tell_and_exit, ..Options::default() }),
+        "fsync" => failing_fsync(
+            &path,
+            Options {
+                on_fatal: tell_and_exit,
+                ..Options::default()
+            },
+        ),
         "fsync-default" => failing_fsync(&path, Options::default()),
         other => panic!("{other}"),
     }
@@ -80,14 +95,19 @@ fn write_for_ever(path: &Path) {
         receiver.recv().expect("a sender is here");
         number += 1;
         let (told, sender) = (number, sender.clone());
-        store.write(numbered(number), Box::new(move |result| {
-            assert_eq!(result, Ok(()));
-            tell(&format!("ack {told}"));
-            sender.send(()).expect("the receiver is here");
-        }));
+        store.write(
+            numbered(number),
+            Box::new(move |result| {
+                assert_eq!(result, Ok(()));
+                tell(&format!("ack {told}"));
+                sender.send(()).expect("the receiver is here");
+            }),
+        );
         if number % 5 == 0 {
             // A neighbour that fails, and must not show.
-            let failing = Batch::new().append(&QUEUE, OWNER, row![-1, vec![0u8]]).require(&ACCOUNTS, "nobody", None);
+            let failing = Batch::new()
+                .append(&QUEUE, OWNER, row![-1, vec![0u8]])
+                .require(&ACCOUNTS, "nobody", None);
             store.write(failing, Box::new(|result| assert_eq!(result, Err(StoreError::Missing))));
         }
     }
@@ -96,8 +116,15 @@ fn write_for_ever(path: &Path) {
 fn start(role: &str, path: &Path, settings: &[(&str, &Path)]) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("a test binary has a path"));
     command.args(["child", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env(ROLE, role).env(DATABASE, path).envs(settings.iter().copied());
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the test binary can be started")
+    command
+        .env(ROLE, role)
+        .env(DATABASE, path)
+        .envs(settings.iter().copied());
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the test binary can be started")
 }
 
 /// The lines of the child, to its end.
@@ -110,7 +137,10 @@ fn lines(child: &mut Child) -> Vec<String> {
 fn killed_at_any_moment() {
     let folder = TempDir::new().expect("a folder for the test");
     let path = folder.path().join("test.db");
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").subsec_nanos();
+    let seed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("it is after 1970")
+        .subsec_nanos();
     println!("seed {seed}");
     let mut random = u64::from(seed) | 1;
     let (mut last_number, mut last_id, mut acked_in_all) = (0, 0, 0);
@@ -120,7 +150,9 @@ fn killed_at_any_moment() {
         let reader = std::thread::spawn(move || {
             let lines = BufReader::new(out).lines().map_while(Result::ok);
             // A line cut off by the kill has no end, and may be a shorter number: harmless, as it is acked as well.
-            lines.filter_map(|line| line.strip_prefix("ack ")?.parse::<i64>().ok()).max()
+            lines
+                .filter_map(|line| line.strip_prefix("ack ")?.parse::<i64>().ok())
+                .max()
         });
         random ^= random << 13;
         random ^= random >> 7;
@@ -133,9 +165,14 @@ fn killed_at_any_moment() {
 
         let store = open_suite(&path, Options::default());
         let newest = newest(&store);
-        assert!(newest >= acked, "round {round}: {acked} was told, and {newest} is the newest");
+        assert!(
+            newest >= acked,
+            "round {round}: {acked} was told, and {newest} is the newest"
+        );
         loop {
-            let page = store.read_wait(Query::page(&QUEUE, OWNER, last_id, PAGE_LIMIT)).and_then(store::Found::page);
+            let page = store
+                .read_wait(Query::page(&QUEUE, OWNER, last_id, PAGE_LIMIT))
+                .and_then(store::Found::page);
             let page = page.expect("the file can be read");
             for (id, row) in &page {
                 last_number += 1;
@@ -148,11 +185,16 @@ fn killed_at_any_moment() {
         }
         assert_eq!(last_number, newest, "round {round}: half of a batch");
         // An id of a former round must not come again; a trimmed row is the hardest case.
-        store.write_wait(Batch::new().trim(&QUEUE, OWNER, last_id)).expect("the file can be written");
+        store
+            .write_wait(Batch::new().trim(&QUEUE, OWNER, last_id))
+            .expect("the file can be written");
         store.close();
         acked_in_all = acked_in_all.max(acked);
     }
-    assert!(acked_in_all > 100, "only {acked_in_all} batches were told: this proves nothing");
+    assert!(
+        acked_in_all > 100,
+        "only {acked_in_all} batches were told: this proves nothing"
+    );
     println!("{acked_in_all} told, {last_number} there");
 }
 
@@ -207,7 +249,10 @@ fn full_disk(path: &Path) {
     let (sender, receiver) = mpsc::channel();
     let writes = (0..10).map(|_| {
         let sender = sender.clone();
-        (numbered(2), Box::new(move |result| sender.send(result).expect("the test listens")) as Written)
+        (
+            numbered(2),
+            Box::new(move |result| sender.send(result).expect("the test listens")) as Written,
+        )
     });
     store.write_many(writes.collect());
     drop(sender);
@@ -229,7 +274,9 @@ fn full_disk_and_then_room() {
     assert!(lines.iter().any(|line| line.ends_with("as it should be")), "{lines:?}");
     let store = open_suite(&path, Options::default());
     assert_eq!(newest(&store), 2);
-    let count = store.read_wait(Query::count(&QUEUE, OWNER)).and_then(store::Found::count);
+    let count = store
+        .read_wait(Query::count(&QUEUE, OWNER))
+        .and_then(store::Found::count);
     assert_eq!(count, Ok(2));
 }
 
@@ -258,8 +305,16 @@ fn check_failing_fsync(role: &str, ended: impl FnOnce(ExitStatus) -> bool) -> Ve
     let lines = lines(&mut child);
     let status = child.wait().expect("it was started");
     assert!(ended(status), "{status}: {lines:?}");
-    let answers: Vec<_> = lines.iter().filter_map(|line| line.split_once("answer ")).map(|(_, text)| text).collect();
-    assert_eq!(answers, ["1 Ok(())"], "neither success nor failure is told once the disk failed to flush");
+    let answers: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line.split_once("answer "))
+        .map(|(_, text)| text)
+        .collect();
+    assert_eq!(
+        answers,
+        ["1 Ok(())"],
+        "neither success nor failure is told once the disk failed to flush"
+    );
     // What was told is there; whether the rest is, nobody knew.
     let store = open_suite(&path, Options::default());
     assert!((1..10).contains(&newest(&store)));
@@ -270,7 +325,10 @@ fn check_failing_fsync(role: &str, ended: impl FnOnce(ExitStatus) -> bool) -> Ve
 #[cfg(target_os = "linux")]
 fn a_failed_fsync_is_fatal() {
     let lines = check_failing_fsync("fsync", |status| status.code() == Some(FATAL_EXIT));
-    let fatal: Vec<_> = lines.iter().filter(|line| line.contains("fatal the disk failed to flush")).collect();
+    let fatal: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("fatal the disk failed to flush"))
+        .collect();
     assert_eq!(fatal.len(), 1, "{lines:?}");
     assert!(fatal[0].contains("1034"), "{fatal:?}");
 }

@@ -6,19 +6,45 @@ use crate::{Row, Table};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Writes the row, over the old one if there is one. KeyVal and Map.
-    Put { table: &'static Table, owner: Box<str>, key: Option<Box<str>>, row: Row },
+    Put {
+        table: &'static Table,
+        owner: Box<str>,
+        key: Option<Box<str>>,
+        row: Row,
+    },
     /// Writes the row; the batch fails with [`Exists`](crate::StoreError::Exists) if there is one. KeyVal and Map.
-    Insert { table: &'static Table, owner: Box<str>, key: Option<Box<str>>, row: Row },
+    Insert {
+        table: &'static Table,
+        owner: Box<str>,
+        key: Option<Box<str>>,
+        row: Row,
+    },
     /// Deletes the row if it is there. A Map without key, and an Archive: all rows of the owner in this table.
-    Delete { table: &'static Table, owner: Box<str>, key: Option<Box<str>> },
+    Delete {
+        table: &'static Table,
+        owner: Box<str>,
+        key: Option<Box<str>>,
+    },
     /// Adds a row with the next id of the sequence. Archive.
-    Append { table: &'static Table, owner: Box<str>, row: Row },
+    Append {
+        table: &'static Table,
+        owner: Box<str>,
+        row: Row,
+    },
     /// Deletes the owner's rows with `id <= up_to`. Archive.
-    Trim { table: &'static Table, owner: Box<str>, up_to: i64 },
+    Trim {
+        table: &'static Table,
+        owner: Box<str>,
+        up_to: i64,
+    },
     /// Deletes every row of the owner in every table, also in tables that no feature declares any more.
     Forget { owner: Box<str> },
     /// The batch fails with [`Missing`](crate::StoreError::Missing) unless the row is there. KeyVal and Map.
-    Require { table: &'static Table, owner: Box<str>, key: Option<Box<str>> },
+    Require {
+        table: &'static Table,
+        owner: Box<str>,
+        key: Option<Box<str>>,
+    },
 }
 
 impl Op {
@@ -30,7 +56,11 @@ impl Op {
     /// Bytes of content, for the limits of queues.
     fn bytes(&self) -> usize {
         let key_of = |key: &Option<Box<str>>| key.as_ref().map_or(0, |key| key.len());
-        let row_of = |row: &Row| row.iter().map(|value| size_of_val(value) + value.bytes()).sum::<usize>();
+        let row_of = |row: &Row| {
+            row.iter()
+                .map(|value| size_of_val(value) + value.bytes())
+                .sum::<usize>()
+        };
         size_of::<Op>()
             + match self {
                 Op::Put { owner, key, row, .. } | Op::Insert { owner, key, row, .. } => {
@@ -54,14 +84,13 @@ impl Batch {
         Batch::default()
     }
 
-    pub fn put<'a>(
-        mut self,
-        table: &'static Table,
-        owner: &str,
-        key: impl Into<Option<&'a str>>,
-        row: Row,
-    ) -> Batch {
-        self.ops.push(Op::Put { table, owner: owner.into(), key: key.into().map(Into::into), row });
+    pub fn put<'a>(mut self, table: &'static Table, owner: &str, key: impl Into<Option<&'a str>>, row: Row) -> Batch {
+        self.ops.push(Op::Put {
+            table,
+            owner: owner.into(),
+            key: key.into().map(Into::into),
+            row,
+        });
         self
     }
 
@@ -72,22 +101,39 @@ impl Batch {
         key: impl Into<Option<&'a str>>,
         row: Row,
     ) -> Batch {
-        self.ops.push(Op::Insert { table, owner: owner.into(), key: key.into().map(Into::into), row });
+        self.ops.push(Op::Insert {
+            table,
+            owner: owner.into(),
+            key: key.into().map(Into::into),
+            row,
+        });
         self
     }
 
     pub fn delete<'a>(mut self, table: &'static Table, owner: &str, key: impl Into<Option<&'a str>>) -> Batch {
-        self.ops.push(Op::Delete { table, owner: owner.into(), key: key.into().map(Into::into) });
+        self.ops.push(Op::Delete {
+            table,
+            owner: owner.into(),
+            key: key.into().map(Into::into),
+        });
         self
     }
 
     pub fn append(mut self, table: &'static Table, owner: &str, row: Row) -> Batch {
-        self.ops.push(Op::Append { table, owner: owner.into(), row });
+        self.ops.push(Op::Append {
+            table,
+            owner: owner.into(),
+            row,
+        });
         self
     }
 
     pub fn trim(mut self, table: &'static Table, owner: &str, up_to: i64) -> Batch {
-        self.ops.push(Op::Trim { table, owner: owner.into(), up_to });
+        self.ops.push(Op::Trim {
+            table,
+            owner: owner.into(),
+            up_to,
+        });
         self
     }
 
@@ -97,7 +143,11 @@ impl Batch {
     }
 
     pub fn require<'a>(mut self, table: &'static Table, owner: &str, key: impl Into<Option<&'a str>>) -> Batch {
-        self.ops.push(Op::Require { table, owner: owner.into(), key: key.into().map(Into::into) });
+        self.ops.push(Op::Require {
+            table,
+            owner: owner.into(),
+            key: key.into().map(Into::into),
+        });
         self
     }
 

@@ -101,7 +101,10 @@ impl Catalog {
             // The address first, as it is nearly always the same static; the content for a table behind a const.
             Some(known) if std::ptr::eq(known, table) || known == table => Ok(()),
             Some(_) => misuse(format!("another table is named {}", table.name)),
-            None => misuse(format!("the table {} was not declared when the store was opened", table.name)),
+            None => misuse(format!(
+                "the table {} was not declared when the store was opened",
+                table.name
+            )),
         }
     }
 }
@@ -133,8 +136,14 @@ fn check_declaration(table: &Table) -> Result<(), StoreError> {
 fn check_name(name: &str) -> Result<(), StoreError> {
     let good = name.len() <= NAME_LIMIT
         && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
-    if good { Ok(()) } else { misuse(format!("{name:?} is no name for a table or column")) }
+        && name
+            .bytes()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
+    if good {
+        Ok(())
+    } else {
+        misuse(format!("{name:?} is no name for a table or column"))
+    }
 }
 
 fn check_shape(table: &Table, shape: Shape) -> Result<(), StoreError> {
@@ -156,7 +165,12 @@ fn check_key(table: &Table, given: bool) -> Result<(), StoreError> {
 
 fn check_row(table: &Table, row: &Row) -> Result<(), StoreError> {
     if row.len() != table.columns.len() {
-        return misuse(format!("{} values for the {} columns of {}", row.len(), table.columns.len(), table.name));
+        return misuse(format!(
+            "{} values for the {} columns of {}",
+            row.len(),
+            table.columns.len(),
+            table.name
+        ));
     }
     for (value, column) in row.iter().zip(table.columns) {
         if !value.fits(column.kind) {
@@ -183,14 +197,46 @@ mod tests {
 
     #[test]
     fn declarations() {
-        static GOOD: Table = Table { name: "good_1", shape: Shape::Map, columns: &[Column::int("a"), Column::text("b")] };
-        static OTHER: Table = Table { name: "good_1", shape: Shape::KeyVal, columns: &[Column::int("a")] };
-        static UPPER: Table = Table { name: "Bad", shape: Shape::Map, columns: &[Column::int("a")] };
-        static QUOTE: Table = Table { name: "ok", shape: Shape::Map, columns: &[Column::int("a\"")] };
-        static EMPTY: Table = Table { name: "empty", shape: Shape::Map, columns: &[] };
-        static TAKEN: Table = Table { name: "taken", shape: Shape::Map, columns: &[Column::int("owner")] };
-        static TWICE: Table = Table { name: "twice", shape: Shape::Map, columns: &[Column::int("a"), Column::text("a")] };
-        static OURS: Table = Table { name: "jackdaw_x", shape: Shape::Map, columns: &[Column::int("a")] };
+        static GOOD: Table = Table {
+            name: "good_1",
+            shape: Shape::Map,
+            columns: &[Column::int("a"), Column::text("b")],
+        };
+        static OTHER: Table = Table {
+            name: "good_1",
+            shape: Shape::KeyVal,
+            columns: &[Column::int("a")],
+        };
+        static UPPER: Table = Table {
+            name: "Bad",
+            shape: Shape::Map,
+            columns: &[Column::int("a")],
+        };
+        static QUOTE: Table = Table {
+            name: "ok",
+            shape: Shape::Map,
+            columns: &[Column::int("a\"")],
+        };
+        static EMPTY: Table = Table {
+            name: "empty",
+            shape: Shape::Map,
+            columns: &[],
+        };
+        static TAKEN: Table = Table {
+            name: "taken",
+            shape: Shape::Map,
+            columns: &[Column::int("owner")],
+        };
+        static TWICE: Table = Table {
+            name: "twice",
+            shape: Shape::Map,
+            columns: &[Column::int("a"), Column::text("a")],
+        };
+        static OURS: Table = Table {
+            name: "jackdaw_x",
+            shape: Shape::Map,
+            columns: &[Column::int("a")],
+        };
 
         check(&[], None);
         check(&[&GOOD], None);

@@ -30,7 +30,10 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same batch may succeed later: answer `resource-constraint` with type `wait`, not an error for good.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, StoreError::Full | StoreError::Overloaded | StoreError::Closed | StoreError::Io(_))
+        matches!(
+            self,
+            StoreError::Full | StoreError::Overloaded | StoreError::Closed | StoreError::Io(_)
+        )
     }
 }
 

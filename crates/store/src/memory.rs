@@ -374,7 +374,12 @@ impl Tables {
     }
 
     fn keys(&self, table: &str, owner: &str, wanted: impl Fn(&Key) -> bool) -> Vec<Key> {
-        self.of(table, owner).into_iter().flat_map(BTreeMap::keys).filter(|key| wanted(key)).cloned().collect()
+        self.of(table, owner)
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .filter(|key| wanted(key))
+            .cloned()
+            .collect()
     }
 
     fn answer(&self, query: &Query) -> Found {
@@ -382,18 +387,35 @@ impl Tables {
             Query::Get { table, owner, key } => Found::Row(self.get(table, owner, &Key::new(key.clone())).cloned()),
             Query::All { table, owner } => {
                 let rows = self.of(table.name, owner).into_iter().flatten();
-                Found::Rows(rows.filter_map(|(key, row)| Some((key.text()?.into(), row.clone()))).collect())
+                Found::Rows(
+                    rows.filter_map(|(key, row)| Some((key.text()?.into(), row.clone())))
+                        .collect(),
+                )
             }
-            Query::Page { table, owner, after, limit } => {
+            Query::Page {
+                table,
+                owner,
+                after,
+                limit,
+            } => {
                 let range = (Bound::Excluded(Key::Id(*after)), Bound::Unbounded);
-                let rows = self.of(table.name, owner).into_iter().flat_map(|rows| rows.range(range.clone()));
+                let rows = self
+                    .of(table.name, owner)
+                    .into_iter()
+                    .flat_map(|rows| rows.range(range.clone()));
                 let page = rows.filter_map(|(key, row)| Some((key.id()?, row.clone())));
                 Found::Page(page.take((*limit).min(PAGE_LIMIT)).collect())
             }
-            Query::Count { table, owner } => Found::Count(self.of(table.name, owner).map_or(0, |rows| rows.len() as u64)),
+            Query::Count { table, owner } => {
+                Found::Count(self.of(table.name, owner).map_or(0, |rows| rows.len() as u64))
+            }
             Query::Owners { table, after, limit } => {
                 let from = after.clone().map_or(Bound::Unbounded, Bound::Excluded);
-                let owners = self.rows.get(table.name).into_iter().flat_map(|all| all.range((from.clone(), Bound::Unbounded)));
+                let owners = self
+                    .rows
+                    .get(table.name)
+                    .into_iter()
+                    .flat_map(|all| all.range((from.clone(), Bound::Unbounded)));
                 let rows = owners.filter_map(|(owner, rows)| Some((owner.clone(), rows.get(&Key::One)?.clone())));
                 Found::Owners(rows.take((*limit).min(PAGE_LIMIT)).collect())
             }

@@ -10,40 +10,72 @@ pub const PAGE_LIMIT: usize = 1_024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Query {
     /// One row. KeyVal (no key) and Map (with key). Answered with [`Found::Row`].
-    Get { table: &'static Table, owner: Box<str>, key: Option<Box<str>> },
+    Get {
+        table: &'static Table,
+        owner: Box<str>,
+        key: Option<Box<str>>,
+    },
     /// All rows of the owner, by key. Map. Answered with [`Found::Rows`]. There is no limit here: the feature that
     /// writes the map limits its length.
     All { table: &'static Table, owner: Box<str> },
     /// Rows with `id > after`, ascending, at most `limit` (see [`PAGE_LIMIT`]). Archive. Answered with [`Found::Page`].
-    Page { table: &'static Table, owner: Box<str>, after: i64, limit: usize },
+    Page {
+        table: &'static Table,
+        owner: Box<str>,
+        after: i64,
+        limit: usize,
+    },
     /// How many rows the owner has. Every shape. Answered with [`Found::Count`].
     Count { table: &'static Table, owner: Box<str> },
     /// Owners greater than `after` in order of their bytes, with their rows, at most `limit` (see [`PAGE_LIMIT`]).
     /// KeyVal. Answered with [`Found::Owners`].
-    Owners { table: &'static Table, after: Option<Box<str>>, limit: usize },
+    Owners {
+        table: &'static Table,
+        after: Option<Box<str>>,
+        limit: usize,
+    },
     /// Several questions about one moment; not nested. Answered with [`Found::Many`], in the same order.
     Many(Vec<Query>),
 }
 
 impl Query {
     pub fn get<'a>(table: &'static Table, owner: &str, key: impl Into<Option<&'a str>>) -> Query {
-        Query::Get { table, owner: owner.into(), key: key.into().map(Into::into) }
+        Query::Get {
+            table,
+            owner: owner.into(),
+            key: key.into().map(Into::into),
+        }
     }
 
     pub fn all(table: &'static Table, owner: &str) -> Query {
-        Query::All { table, owner: owner.into() }
+        Query::All {
+            table,
+            owner: owner.into(),
+        }
     }
 
     pub fn page(table: &'static Table, owner: &str, after: i64, limit: usize) -> Query {
-        Query::Page { table, owner: owner.into(), after, limit }
+        Query::Page {
+            table,
+            owner: owner.into(),
+            after,
+            limit,
+        }
     }
 
     pub fn count(table: &'static Table, owner: &str) -> Query {
-        Query::Count { table, owner: owner.into() }
+        Query::Count {
+            table,
+            owner: owner.into(),
+        }
     }
 
     pub fn owners<'a>(table: &'static Table, after: impl Into<Option<&'a str>>, limit: usize) -> Query {
-        Query::Owners { table, after: after.into().map(Into::into), limit }
+        Query::Owners {
+            table,
+            after: after.into().map(Into::into),
+            limit,
+        }
     }
 }
 

@@ -17,19 +17,34 @@ pub static ROSTER: Table = Table {
     columns: &[Column::text("name"), Column::int("ask")],
 };
 
-pub static QUEUE: Table =
-    Table { name: "suite_queue", shape: Shape::Archive, columns: &[Column::int("at"), Column::blob("stanza")] };
+pub static QUEUE: Table = Table {
+    name: "suite_queue",
+    shape: Shape::Archive,
+    columns: &[Column::int("at"), Column::blob("stanza")],
+};
 
-pub static OTHER_QUEUE: Table = Table { name: "suite_other_queue", shape: Shape::Archive, columns: &[Column::int("n")] };
+pub static OTHER_QUEUE: Table = Table {
+    name: "suite_other_queue",
+    shape: Shape::Archive,
+    columns: &[Column::int("n")],
+};
 
 /// What a store has to be made with for this suite.
 pub static TABLES: [&Table; 4] = [&ACCOUNTS, &ROSTER, &QUEUE, &OTHER_QUEUE];
 
 /// Never declared.
-static UNKNOWN: Table = Table { name: "suite_unknown", shape: Shape::KeyVal, columns: &[Column::int("n")] };
+static UNKNOWN: Table = Table {
+    name: "suite_unknown",
+    shape: Shape::KeyVal,
+    columns: &[Column::int("n")],
+};
 
 /// Named like [`ROSTER`], but another table.
-static IMPOSTOR: Table = Table { name: "suite_roster", shape: Shape::KeyVal, columns: &[Column::int("n")] };
+static IMPOSTOR: Table = Table {
+    name: "suite_roster",
+    shape: Shape::KeyVal,
+    columns: &[Column::int("n")],
+};
 
 const JULIET: &str = "juliet@example.org";
 const ROMEO: &str = "romeo@example.net";
@@ -64,8 +79,18 @@ pub fn run(make: &dyn Fn() -> Box<dyn Store>) {
 /// Runs the cases about what is left after a clean end. Every call of `open` must open the same storage, empty at first.
 pub fn reopen(open: &dyn Fn() -> Box<dyn Store>) {
     let store = open();
-    write(&*store, Batch::new().put(&ACCOUNTS, JULIET, None, account(1)).put(&ROSTER, JULIET, "a", contact("A")));
-    write(&*store, Batch::new().append(&QUEUE, JULIET, stanza(1)).append(&QUEUE, JULIET, stanza(2)));
+    write(
+        &*store,
+        Batch::new()
+            .put(&ACCOUNTS, JULIET, None, account(1))
+            .put(&ROSTER, JULIET, "a", contact("A")),
+    );
+    write(
+        &*store,
+        Batch::new()
+            .append(&QUEUE, JULIET, stanza(1))
+            .append(&QUEUE, JULIET, stanza(2)),
+    );
     let last = page(&*store, JULIET, 0)[1].0;
     write(&*store, Batch::new().trim(&QUEUE, JULIET, last));
     store.close();
@@ -118,29 +143,49 @@ fn read(store: &dyn Store, query: Query) -> Found {
 
 #[track_caller]
 fn get(store: &dyn Store, table: &'static Table, owner: &str, key: Option<&str>) -> Option<Row> {
-    read(store, Query::get(table, owner, key)).row().expect("Get finds a row")
+    read(store, Query::get(table, owner, key))
+        .row()
+        .expect("Get finds a row")
 }
 
 #[track_caller]
 fn page(store: &dyn Store, owner: &str, after: i64) -> Vec<(i64, Row)> {
-    read(store, Query::page(&QUEUE, owner, after, PAGE_LIMIT)).page().expect("Page finds a page")
+    read(store, Query::page(&QUEUE, owner, after, PAGE_LIMIT))
+        .page()
+        .expect("Page finds a page")
 }
 
 #[track_caller]
 fn count(store: &dyn Store, table: &'static Table, owner: &str) -> u64 {
-    read(store, Query::count(table, owner)).count().expect("Count finds a count")
+    read(store, Query::count(table, owner))
+        .count()
+        .expect("Count finds a count")
 }
 
 fn put_and_get(store: &dyn Store) {
     assert_eq!(get(store, &ACCOUNTS, JULIET, None), None);
     assert_eq!(get(store, &ROSTER, JULIET, Some("a")), None);
-    write(store, Batch::new().put(&ACCOUNTS, JULIET, None, account(1)).put(&ROSTER, JULIET, "a", contact("A")));
+    write(
+        store,
+        Batch::new()
+            .put(&ACCOUNTS, JULIET, None, account(1))
+            .put(&ROSTER, JULIET, "a", contact("A")),
+    );
     assert_eq!(get(store, &ACCOUNTS, JULIET, None), Some(account(1)));
     assert_eq!(get(store, &ROSTER, JULIET, Some("a")), Some(contact("A")));
-    assert_eq!(get(store, &ROSTER, JULIET, Some("A")), None, "keys are told apart by case");
+    assert_eq!(
+        get(store, &ROSTER, JULIET, Some("A")),
+        None,
+        "keys are told apart by case"
+    );
     assert_eq!(get(store, &ROSTER, ROMEO, Some("a")), None);
 
-    write(store, Batch::new().put(&ACCOUNTS, JULIET, None, account(2)).put(&ROSTER, JULIET, "a", contact("B")));
+    write(
+        store,
+        Batch::new()
+            .put(&ACCOUNTS, JULIET, None, account(2))
+            .put(&ROSTER, JULIET, "a", contact("B")),
+    );
     assert_eq!(get(store, &ACCOUNTS, JULIET, None), Some(account(2)));
     assert_eq!(get(store, &ROSTER, JULIET, Some("a")), Some(contact("B")));
     assert_eq!(count(store, &ACCOUNTS, JULIET), 1);
@@ -161,29 +206,67 @@ fn values_come_back_exactly(store: &dyn Store) {
             assert_eq!(get(store, &ACCOUNTS, owner, None), Some(row.clone()));
         }
     }
-    write(store, Batch::new().put(&ROSTER, "", "", contact("")).put(&ROSTER, "", "a\0b", contact("0")));
+    write(
+        store,
+        Batch::new()
+            .put(&ROSTER, "", "", contact(""))
+            .put(&ROSTER, "", "a\0b", contact("0")),
+    );
     assert_eq!(get(store, &ROSTER, "", Some("")), Some(contact("")));
     assert_eq!(get(store, &ROSTER, "", Some("a\0b")), Some(contact("0")));
     assert_eq!(get(store, &ROSTER, "", Some("a")), None);
 }
 
 fn insert_and_require(store: &dyn Store) {
-    refused(store, Batch::new().require(&ACCOUNTS, JULIET, None), StoreError::Missing);
+    refused(
+        store,
+        Batch::new().require(&ACCOUNTS, JULIET, None),
+        StoreError::Missing,
+    );
     write(store, Batch::new().insert(&ACCOUNTS, JULIET, None, account(1)));
-    refused(store, Batch::new().insert(&ACCOUNTS, JULIET, None, account(2)), StoreError::Exists);
-    write(store, Batch::new().require(&ACCOUNTS, JULIET, None).insert(&ROSTER, JULIET, "a", contact("A")));
-    refused(store, Batch::new().insert(&ROSTER, JULIET, "a", contact("B")), StoreError::Exists);
+    refused(
+        store,
+        Batch::new().insert(&ACCOUNTS, JULIET, None, account(2)),
+        StoreError::Exists,
+    );
+    write(
+        store,
+        Batch::new()
+            .require(&ACCOUNTS, JULIET, None)
+            .insert(&ROSTER, JULIET, "a", contact("A")),
+    );
+    refused(
+        store,
+        Batch::new().insert(&ROSTER, JULIET, "a", contact("B")),
+        StoreError::Exists,
+    );
     refused(store, Batch::new().require(&ROSTER, JULIET, "b"), StoreError::Missing);
     assert_eq!(get(store, &ACCOUNTS, JULIET, None), Some(account(1)));
     assert_eq!(get(store, &ROSTER, JULIET, Some("a")), Some(contact("A")));
 
     // A later op sees an earlier one.
-    write(store, Batch::new().delete(&ACCOUNTS, JULIET, None).insert(&ACCOUNTS, JULIET, None, account(3)));
-    write(store, Batch::new().put(&ACCOUNTS, ROMEO, None, account(4)).require(&ACCOUNTS, ROMEO, None));
-    let twice = Batch::new().insert(&ROSTER, JULIET, "c", contact("C")).insert(&ROSTER, JULIET, "c", contact("D"));
+    write(
+        store,
+        Batch::new()
+            .delete(&ACCOUNTS, JULIET, None)
+            .insert(&ACCOUNTS, JULIET, None, account(3)),
+    );
+    write(
+        store,
+        Batch::new()
+            .put(&ACCOUNTS, ROMEO, None, account(4))
+            .require(&ACCOUNTS, ROMEO, None),
+    );
+    let twice = Batch::new()
+        .insert(&ROSTER, JULIET, "c", contact("C"))
+        .insert(&ROSTER, JULIET, "c", contact("D"));
     refused(store, twice, StoreError::Exists);
     assert_eq!(get(store, &ROSTER, JULIET, Some("c")), None);
-    refused(store, Batch::new().forget(ROMEO).require(&ACCOUNTS, ROMEO, None), StoreError::Missing);
+    refused(
+        store,
+        Batch::new().forget(ROMEO).require(&ACCOUNTS, ROMEO, None),
+        StoreError::Missing,
+    );
     assert_eq!(get(store, &ACCOUNTS, ROMEO, None), Some(account(4)));
 }
 
@@ -207,8 +290,16 @@ fn a_batch_is_atomic(store: &dyn Store) {
         .delete(&ROSTER, JULIET, "a")
         .delete(&QUEUE, JULIET, None)
         .forget(JULIET);
-    refused(store, batch.clone().require(&ACCOUNTS, "nobody@example.org", None), StoreError::Missing);
-    refused(store, batch.insert(&ACCOUNTS, ROMEO, None, account(8)), StoreError::Exists);
+    refused(
+        store,
+        batch.clone().require(&ACCOUNTS, "nobody@example.org", None),
+        StoreError::Missing,
+    );
+    refused(
+        store,
+        batch.insert(&ACCOUNTS, ROMEO, None, account(8)),
+        StoreError::Exists,
+    );
 
     assert_eq!(get(store, &ACCOUNTS, JULIET, None), Some(account(1)));
     assert_eq!(get(store, &ACCOUNTS, ROMEO, None), None);
@@ -220,12 +311,22 @@ fn a_batch_is_atomic(store: &dyn Store) {
 fn a_failed_batch_harms_no_neighbour(store: &dyn Store) {
     let (sender, receiver) = mpsc::channel();
     let batches = [
-        Batch::new().put(&ROSTER, JULIET, "1", contact("1")).append(&QUEUE, JULIET, stanza(1)),
-        Batch::new().put(&ROSTER, JULIET, "2", contact("2")).require(&ACCOUNTS, ROMEO, None),
-        Batch::new().insert(&ROSTER, JULIET, "3", contact("3")).append(&QUEUE, JULIET, stanza(3)),
-        Batch::new().append(&QUEUE, JULIET, stanza(4)).insert(&ROSTER, JULIET, "1", contact("4")),
+        Batch::new()
+            .put(&ROSTER, JULIET, "1", contact("1"))
+            .append(&QUEUE, JULIET, stanza(1)),
+        Batch::new()
+            .put(&ROSTER, JULIET, "2", contact("2"))
+            .require(&ACCOUNTS, ROMEO, None),
+        Batch::new()
+            .insert(&ROSTER, JULIET, "3", contact("3"))
+            .append(&QUEUE, JULIET, stanza(3)),
+        Batch::new()
+            .append(&QUEUE, JULIET, stanza(4))
+            .insert(&ROSTER, JULIET, "1", contact("4")),
         Batch::new().put(&UNKNOWN, JULIET, None, row![1]),
-        Batch::new().put(&ROSTER, JULIET, "5", contact("5")).append(&QUEUE, JULIET, stanza(5)),
+        Batch::new()
+            .put(&ROSTER, JULIET, "5", contact("5"))
+            .append(&QUEUE, JULIET, stanza(5)),
     ];
     let writes = batches.into_iter().map(|batch| {
         let sender = sender.clone();
@@ -237,7 +338,10 @@ fn a_failed_batch_harms_no_neighbour(store: &dyn Store) {
 
     // The answers come in the order of submission.
     let results: Vec<_> = receiver.iter().collect();
-    assert_eq!(results[..4], [Ok(()), Err(StoreError::Missing), Ok(()), Err(StoreError::Exists)]);
+    assert_eq!(
+        results[..4],
+        [Ok(()), Err(StoreError::Missing), Ok(()), Err(StoreError::Exists)]
+    );
     assert!(matches!(results[4], Err(StoreError::Misuse(_))), "{:?}", results[4]);
     assert_eq!(results[5..], [Ok(())]);
     let keys: Vec<_> = all(store, JULIET).into_iter().map(|(key, _)| key).collect();
@@ -254,7 +358,12 @@ fn all(store: &dyn Store, owner: &str) -> Vec<(Box<str>, Row)> {
 fn map_rows_are_ordered(store: &dyn Store) {
     assert_eq!(all(store, JULIET), []);
     for key in ["b", "", "Z", "a", "é", "10", "9", "🎭", "ab"] {
-        write(store, Batch::new().put(&ROSTER, JULIET, key, contact(key)).put(&ROSTER, ROMEO, "x", contact("x")));
+        write(
+            store,
+            Batch::new()
+                .put(&ROSTER, JULIET, key, contact(key))
+                .put(&ROSTER, ROMEO, "x", contact("x")),
+        );
     }
     let expected = ["", "10", "9", "Z", "a", "ab", "b", "é", "🎭"].map(|key| (key.into(), contact(key)));
     assert_eq!(all(store, JULIET), expected);
@@ -263,18 +372,36 @@ fn map_rows_are_ordered(store: &dyn Store) {
 }
 
 fn delete(store: &dyn Store) {
-    let mut batch = Batch::new().put(&ACCOUNTS, JULIET, None, account(1)).put(&ROSTER, ROMEO, "a", contact("A"));
+    let mut batch = Batch::new()
+        .put(&ACCOUNTS, JULIET, None, account(1))
+        .put(&ROSTER, ROMEO, "a", contact("A"));
     for key in ["a", "b", "c"] {
         batch = batch.put(&ROSTER, JULIET, key, contact(key));
     }
-    write(store, batch.append(&QUEUE, JULIET, stanza(1)).append(&QUEUE, ROMEO, stanza(2)));
+    write(
+        store,
+        batch.append(&QUEUE, JULIET, stanza(1)).append(&QUEUE, ROMEO, stanza(2)),
+    );
 
-    write(store, Batch::new().delete(&ROSTER, JULIET, "b").delete(&ROSTER, JULIET, "not there"));
-    assert_eq!(all(store, JULIET), [("a".into(), contact("a")), ("c".into(), contact("c"))]);
+    write(
+        store,
+        Batch::new()
+            .delete(&ROSTER, JULIET, "b")
+            .delete(&ROSTER, JULIET, "not there"),
+    );
+    assert_eq!(
+        all(store, JULIET),
+        [("a".into(), contact("a")), ("c".into(), contact("c"))]
+    );
     write(store, Batch::new().delete(&ROSTER, JULIET, None));
     assert_eq!(all(store, JULIET), []);
     assert_eq!(all(store, ROMEO), [("a".into(), contact("A"))]);
-    write(store, Batch::new().delete(&ACCOUNTS, JULIET, None).delete(&ACCOUNTS, JULIET, None));
+    write(
+        store,
+        Batch::new()
+            .delete(&ACCOUNTS, JULIET, None)
+            .delete(&ACCOUNTS, JULIET, None),
+    );
     assert_eq!(get(store, &ACCOUNTS, JULIET, None), None);
     write(store, Batch::new().delete(&QUEUE, JULIET, None));
     assert_eq!(count(store, &QUEUE, JULIET), 0);
@@ -284,7 +411,12 @@ fn delete(store: &dyn Store) {
 fn archive_pages(store: &dyn Store) {
     assert_eq!(page(store, JULIET, 0), []);
     for at in 0..10 {
-        write(store, Batch::new().append(&QUEUE, JULIET, stanza(at)).append(&QUEUE, ROMEO, stanza(100 + at)));
+        write(
+            store,
+            Batch::new()
+                .append(&QUEUE, JULIET, stanza(at))
+                .append(&QUEUE, ROMEO, stanza(100 + at)),
+        );
     }
     let rows = page(store, JULIET, 0);
     let at: Vec<_> = rows.iter().map(|(_, row)| row[0].as_int()).collect();
@@ -295,7 +427,11 @@ fn archive_pages(store: &dyn Store) {
     assert_eq!(page(store, JULIET, rows[3].0), rows[4..]);
     assert_eq!(page(store, JULIET, rows[9].0), []);
     assert_eq!(page(store, JULIET, i64::MAX), []);
-    let three = |after| read(store, Query::page(&QUEUE, JULIET, after, 3)).page().expect("Page finds a page");
+    let three = |after| {
+        read(store, Query::page(&QUEUE, JULIET, after, 3))
+            .page()
+            .expect("Page finds a page")
+    };
     assert_eq!(three(0), rows[..3]);
     assert_eq!(three(rows[7].0), rows[8..]);
     assert_eq!(read(store, Query::page(&QUEUE, JULIET, 0, 0)).page(), Ok(Vec::new()));
@@ -310,7 +446,9 @@ fn archive_pages(store: &dyn Store) {
         long = long.append(&QUEUE, "long@example.org", stanza(at));
     }
     write(store, long);
-    let first = read(store, Query::page(&QUEUE, "long@example.org", 0, usize::MAX)).page().expect("Page finds a page");
+    let first = read(store, Query::page(&QUEUE, "long@example.org", 0, usize::MAX))
+        .page()
+        .expect("Page finds a page");
     assert_eq!(first.len(), PAGE_LIMIT, "a page has a limit of its own");
     assert_eq!(page(store, "long@example.org", first[PAGE_LIMIT - 1].0).len(), 5);
 }
@@ -318,16 +456,33 @@ fn archive_pages(store: &dyn Store) {
 fn ids_are_never_reused(store: &dyn Store) {
     let mut last = 0;
     for _ in 0..3 {
-        write(store, Batch::new().append(&QUEUE, JULIET, stanza(1)).append(&OTHER_QUEUE, JULIET, row![1]));
+        write(
+            store,
+            Batch::new()
+                .append(&QUEUE, JULIET, stanza(1))
+                .append(&OTHER_QUEUE, JULIET, row![1]),
+        );
         let rows = page(store, JULIET, 0);
-        let others = read(store, Query::page(&OTHER_QUEUE, JULIET, 0, 9)).page().expect("Page finds a page");
+        let others = read(store, Query::page(&OTHER_QUEUE, JULIET, 0, 9))
+            .page()
+            .expect("Page finds a page");
         assert_eq!((rows.len(), others.len()), (1, 1));
         assert!(rows[0].0 > last, "{} after {last}", rows[0].0);
-        assert!(others[0].0 > rows[0].0, "one sequence for all tables, in order of the ops");
+        assert!(
+            others[0].0 > rows[0].0,
+            "one sequence for all tables, in order of the ops"
+        );
         last = others[0].0;
-        write(store, Batch::new().trim(&QUEUE, JULIET, i64::MAX).delete(&OTHER_QUEUE, JULIET, None));
+        write(
+            store,
+            Batch::new()
+                .trim(&QUEUE, JULIET, i64::MAX)
+                .delete(&OTHER_QUEUE, JULIET, None),
+        );
     }
-    let failing = Batch::new().append(&QUEUE, JULIET, stanza(1)).require(&ACCOUNTS, JULIET, None);
+    let failing = Batch::new()
+        .append(&QUEUE, JULIET, stanza(1))
+        .require(&ACCOUNTS, JULIET, None);
     refused(store, failing, StoreError::Missing);
     write(store, Batch::new().append(&QUEUE, JULIET, stanza(2)));
     assert!(page(store, JULIET, 0)[0].0 > last);
@@ -342,17 +497,30 @@ fn forget(store: &dyn Store) {
             .append(&OTHER_QUEUE, owner, row![1]);
         write(store, batch);
     }
-    write(store, Batch::new().forget(JULIET).put(&ROSTER, JULIET, "new", contact("N")));
+    write(
+        store,
+        Batch::new().forget(JULIET).put(&ROSTER, JULIET, "new", contact("N")),
+    );
     for table in TABLES {
-        assert_eq!(count(store, table, JULIET), u64::from(table == &ROSTER), "{}", table.name);
+        assert_eq!(
+            count(store, table, JULIET),
+            u64::from(table == &ROSTER),
+            "{}",
+            table.name
+        );
         assert_eq!(count(store, table, ROMEO), 1, "{}", table.name);
     }
 }
 
 fn owners_are_paged(store: &dyn Store) {
     let owners = |after: Option<&str>, limit| {
-        let found = read(store, Query::owners(&ACCOUNTS, after, limit)).owners().expect("Owners finds owners");
-        found.into_iter().map(|(owner, row)| (String::from(owner), row[0].as_int())).collect::<Vec<_>>()
+        let found = read(store, Query::owners(&ACCOUNTS, after, limit))
+            .owners()
+            .expect("Owners finds owners");
+        found
+            .into_iter()
+            .map(|(owner, row)| (String::from(owner), row[0].as_int()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(owners(None, 10), []);
     for (number, owner) in ["b", "a", "c", "B"].into_iter().enumerate() {
@@ -379,12 +547,16 @@ fn many_is_one_moment(store: &dyn Store) {
         let one = |owner| Query::get(&ACCOUNTS, owner, None);
         Query::Many(vec![one(JULIET), one(ROMEO), Query::count(&ACCOUNTS, JULIET)])
     };
-    assert_eq!(read(store, question()), Found::Many(vec![Found::Row(None), Found::Row(None), Found::Count(0)]));
+    assert_eq!(
+        read(store, question()),
+        Found::Many(vec![Found::Row(None), Found::Row(None), Found::Count(0)])
+    );
     let (sender, receiver) = mpsc::channel();
     for number in 0..200 {
-        let batch = Batch::new()
-            .put(&ACCOUNTS, JULIET, None, account(number))
-            .put(&ACCOUNTS, ROMEO, None, account(number));
+        let batch =
+            Batch::new()
+                .put(&ACCOUNTS, JULIET, None, account(number))
+                .put(&ACCOUNTS, ROMEO, None, account(number));
         store.write(batch, Box::new(|result| assert_eq!(result, Ok(()))));
         let sender = sender.clone();
         let answered = move |found| sender.send((number, found)).expect("the test listens");
@@ -396,7 +568,10 @@ fn many_is_one_moment(store: &dyn Store) {
         let found = found.and_then(Found::many).expect("Many finds many");
         let numbers: Vec<_> = found[..2].iter().map(|found| row_number(found.clone())).collect();
         assert_eq!(numbers[0], numbers[1], "half a batch was seen");
-        assert!(numbers[0] >= number, "the batch {number}, submitted before the query, was not seen");
+        assert!(
+            numbers[0] >= number,
+            "the batch {number}, submitted before the query, was not seen"
+        );
         answers += 1;
     }
     assert_eq!(answers, 200);
@@ -426,10 +601,13 @@ fn order_of_callbacks(store: &dyn Store) {
         store.write(batch, Box::new(move |_| note()));
     }
     let note_read = note(ROUNDS);
-    store.read(Query::count(&QUEUE, JULIET), Box::new(move |found| {
-        assert_eq!(found, Ok(Found::Count(200)));
-        note_read();
-    }));
+    store.read(
+        Query::count(&QUEUE, JULIET),
+        Box::new(move |found| {
+            assert_eq!(found, Ok(Found::Count(200)));
+            note_read();
+        }),
+    );
     let (sender, receiver) = mpsc::channel();
     store.flush(Box::new(move |result| sender.send(result).expect("the test listens")));
     assert_eq!(receiver.recv(), Ok(Ok(())));
@@ -456,7 +634,9 @@ fn misuse_is_refused(store: &dyn Store) {
         Batch::new().delete(&QUEUE, JULIET, "1"),
     ];
     for batch in batches {
-        let batch = Batch { ops: [Batch::new().put(&ACCOUNTS, JULIET, None, account(1)).ops, batch.ops].concat() };
+        let batch = Batch {
+            ops: [Batch::new().put(&ACCOUNTS, JULIET, None, account(1)).ops, batch.ops].concat(),
+        };
         let result = store.write_wait(batch.clone());
         assert!(matches!(result, Err(StoreError::Misuse(_))), "{batch:?}: {result:?}");
         assert_eq!(count(store, &ACCOUNTS, JULIET), 0);
@@ -482,8 +662,15 @@ fn misuse_is_refused(store: &dyn Store) {
 fn closed_means_closed(store: &dyn Store) {
     write(store, Batch::new().put(&ACCOUNTS, JULIET, None, account(1)));
     store.close();
-    refused(store, Batch::new().put(&ACCOUNTS, JULIET, None, account(2)), StoreError::Closed);
-    assert_eq!(store.read_wait(Query::count(&ACCOUNTS, JULIET)), Err(StoreError::Closed));
+    refused(
+        store,
+        Batch::new().put(&ACCOUNTS, JULIET, None, account(2)),
+        StoreError::Closed,
+    );
+    assert_eq!(
+        store.read_wait(Query::count(&ACCOUNTS, JULIET)),
+        Err(StoreError::Closed)
+    );
     store.close();
 }
 

@@ -33,15 +33,24 @@ pub struct Column {
 
 impl Column {
     pub const fn int(name: &'static str) -> Column {
-        Column { name, kind: ColumnKind::Int }
+        Column {
+            name,
+            kind: ColumnKind::Int,
+        }
     }
 
     pub const fn text(name: &'static str) -> Column {
-        Column { name, kind: ColumnKind::Text }
+        Column {
+            name,
+            kind: ColumnKind::Text,
+        }
     }
 
     pub const fn blob(name: &'static str) -> Column {
-        Column { name, kind: ColumnKind::Blob }
+        Column {
+            name,
+            kind: ColumnKind::Blob,
+        }
     }
 }
 

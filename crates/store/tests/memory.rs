@@ -11,13 +11,18 @@ type Log = Arc<Mutex<Vec<String>>>;
 fn submit(store: &Memory, log: &Log, name: &'static str) {
     let log = Arc::clone(log);
     let done = move |result| log.lock().unwrap().push(format!("{name} {result:?}"));
-    store.write(Batch::new().append(&QUEUE, "juliet", row![1, name.as_bytes()]), Box::new(done));
+    store.write(
+        Batch::new().append(&QUEUE, "juliet", row![1, name.as_bytes()]),
+        Box::new(done),
+    );
 }
 
 fn ask(store: &Memory, log: &Log) {
     let log = Arc::clone(log);
     let done = move |found: Result<store::Found, StoreError>| {
-        log.lock().unwrap().push(format!("count {:?}", found.and_then(store::Found::count)));
+        log.lock()
+            .unwrap()
+            .push(format!("count {:?}", found.and_then(store::Found::count)));
     };
     store.read(Query::count(&QUEUE, "juliet"), Box::new(done));
 }
@@ -53,7 +58,17 @@ fn held_until_stepped() {
     assert_eq!(store.pending(), 1);
     store.release();
     submit(&store, &log, "d");
-    check(&log, &["a Ok(())", "count Ok(1)", "b Ok(())", "count Ok(2)", "c Ok(())", "d Ok(())"]);
+    check(
+        &log,
+        &[
+            "a Ok(())",
+            "count Ok(1)",
+            "b Ok(())",
+            "count Ok(2)",
+            "c Ok(())",
+            "d Ok(())",
+        ],
+    );
 }
 
 #[test]
@@ -70,8 +85,15 @@ fn faults_on_demand() {
     submit(&store, &log, "d");
     store.set_full(false);
     submit(&store, &log, "e");
-    let expected =
-        ["a Err(Full)", "b Err(Full)", "c Ok(())", "count Err(Io(\"test\"))", "count Ok(1)", "d Err(Full)", "e Ok(())"];
+    let expected = [
+        "a Err(Full)",
+        "b Err(Full)",
+        "c Ok(())",
+        "count Err(Io(\"test\"))",
+        "count Ok(1)",
+        "d Err(Full)",
+        "e Ok(())",
+    ];
     check(&log, &expected);
 }
 
@@ -113,7 +135,10 @@ fn a_callback_may_submit() {
         submit(&inner, &inner_log, "inner");
         inner_log.lock().unwrap().push("outer".into());
     };
-    store.write(Batch::new().put(&ACCOUNTS, "juliet", None, row![1, "", vec![0u8]]), Box::new(done));
+    store.write(
+        Batch::new().put(&ACCOUNTS, "juliet", None, row![1, "", vec![0u8]]),
+        Box::new(done),
+    );
     check(&log, &["outer", "inner Ok(())"]);
 }
 

@@ -1,1 +1,27 @@
 //! Scripted XMPP peers for tests: raw streams over TCP and TLS, and a server process to talk to.
+//!
+//! - [`Server`]: the real binary with a temporary data folder, its own loopback address and accounts.
+//! - [`Client`]: a peer that sends exactly the bytes it is told to, and reads what comes with a parser
+//!   that is not the server's own (rxml), so that what the server writes is checked as well.
+//! - [`Stanza`] and its patterns: what came, and what was expected.
+//! - [`Scram`]: a SCRAM client that can be told to misbehave.
+//!
+//! Whatever is not as expected panics, with what came instead; the server's log is printed then.
+
+mod binary;
+mod client;
+mod login;
+mod process;
+mod reader;
+mod scram;
+mod server;
+mod stanza;
+mod tls;
+
+pub use client::{Client, ConnectOptions, TIMEOUT, Transport};
+pub use login::{password_of, plain};
+pub use reader::{Header, Item};
+pub use scram::{Binding, Scram};
+pub use server::{Builder, Server};
+pub use stanza::{NS_STANZAS, NS_STREAM, NS_STREAMS, Stanza};
+pub use tls::Version;

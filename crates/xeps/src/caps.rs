@@ -23,7 +23,11 @@ pub(crate) fn node(host: &Host, registry: &Registry) -> String {
 }
 
 fn announce(host: &Host, registry: &Registry) -> String {
-    format!("<c xmlns='{}' hash='sha-1' node='{NODE}' ver='{}'/>", ns::CAPS, of(host, registry))
+    format!(
+        "<c xmlns='{}' hash='sha-1' node='{NODE}' ver='{}'/>",
+        ns::CAPS,
+        of(host, registry)
+    )
 }
 
 fn of(host: &Host, registry: &Registry) -> String {
@@ -72,21 +76,31 @@ mod tests {
     /// The example of section 5.2.
     #[test]
     fn a_simple_hash() {
-        let identity = Identity { category: "client", kind: "pc", name: "Exodus 0.9.1" };
+        let identity = Identity {
+            category: "client",
+            kind: "pc",
+            name: "Exodus 0.9.1",
+        };
         let features = vec![
             "http://jabber.org/protocol/disco#info",
             "http://jabber.org/protocol/disco#items",
             "http://jabber.org/protocol/muc",
             "http://jabber.org/protocol/caps",
         ];
-        assert_eq!(ver(vec![identity], features, Vec::new()), "QgayPKawpkPSDYmwT/WM94uAlu0=");
+        assert_eq!(
+            ver(vec![identity], features, Vec::new()),
+            "QgayPKawpkPSDYmwT/WM94uAlu0="
+        );
     }
 
     #[test]
     fn a_form_changes_the_hash_and_the_order_of_its_parts_does_not() {
         let form = |values: [&str; 2]| Form {
             form_type: "http://jabber.org/network/serverinfo",
-            fields: vec![Field { var: "abuse-addresses", values: values.map(str::to_owned).to_vec() }],
+            fields: vec![Field {
+                var: "abuse-addresses",
+                values: values.map(str::to_owned).to_vec(),
+            }],
         };
         let one = ver(Vec::new(), vec!["a", "b"], vec![form(["x", "y"])]);
         assert_eq!(one, ver(Vec::new(), vec!["b", "a"], vec![form(["y", "x"])]));

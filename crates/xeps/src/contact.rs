@@ -16,7 +16,13 @@ fn contacts(host: &Host) -> Option<Form> {
         .contacts
         .iter()
         .filter(|(_, addresses)| !addresses.is_empty())
-        .map(|(var, addresses)| Field { var, values: addresses.clone() })
+        .map(|(var, addresses)| Field {
+            var,
+            values: addresses.clone(),
+        })
         .collect();
-    (!fields.is_empty()).then_some(Form { form_type: ns::SERVER_INFO, fields })
+    (!fields.is_empty()).then_some(Form {
+        form_type: ns::SERVER_INFO,
+        fields,
+    })
 }

@@ -6,7 +6,12 @@ use stanza::ns;
 
 pub(crate) fn module() -> Module {
     Module::new("core")
-        .xep(160, "Best Practices for Handling Offline Messages", "1.0.1", Coverage::Complete)
+        .xep(
+            160,
+            "Best Practices for Handling Offline Messages",
+            "1.0.1",
+            Coverage::Complete,
+        )
         .xep(203, "Delayed Delivery", "2.0", Coverage::Complete)
         .xep(368, "SRV records for XMPP over TLS", "1.1.0", Coverage::Complete)
         .xep(440, "SASL Channel-Binding Type Capability", "1.0.0", Coverage::Complete)

@@ -21,7 +21,11 @@ pub(crate) fn module() -> Module {
 
 /// Section 3.1. The node of our capabilities (XEP-0115 section 6.2) has the same answer as none.
 fn info(ask: &mut Ask<'_>) -> Answer {
-    let target = if ask.account.is_some() { Target::Account } else { Target::Server };
+    let target = if ask.account.is_some() {
+        Target::Account
+    } else {
+        Target::Server
+    };
     let node = ask.payload.attr("node");
     if let Some(node) = &node {
         let ours = target == Target::Server && **node == crate::caps::node(ask.host, ask.registry);
@@ -31,7 +35,9 @@ fn info(ask: &mut Ask<'_>) -> Answer {
     }
     let mut out = opened(ns::DISCO_INFO, node.as_deref());
     for identity in ask.registry.identities(target) {
-        out.extend_from_slice(format!("<identity category='{}' type='{}'", identity.category, identity.kind).as_bytes());
+        out.extend_from_slice(
+            format!("<identity category='{}' type='{}'", identity.category, identity.kind).as_bytes(),
+        );
         if !identity.name.is_empty() {
             out.extend_from_slice(format!(" name='{}'", identity.name).as_bytes());
         }

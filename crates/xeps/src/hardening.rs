@@ -10,7 +10,12 @@ use module::{Filter, Module, Passing, Stage, Verdict};
 use stanza::{Kind, StanzaError, ns};
 
 pub(crate) fn module() -> Module {
-    Module::new("hardening").filter(Filter { stage: Stage::Incoming, name: "hardening", after: &[], run: refuse_forgeries })
+    Module::new("hardening").filter(Filter {
+        stage: Stage::Incoming,
+        name: "hardening",
+        after: &[],
+        run: refuse_forgeries,
+    })
 }
 
 fn refuse_forgeries(passing: &mut Passing<'_, '_>) -> Verdict {
@@ -20,7 +25,11 @@ fn refuse_forgeries(passing: &mut Passing<'_, '_>) -> Verdict {
         Kind::Iq(_) => {
             let forged = passing.from.bare_str() != passing.account.as_str()
                 && passing.stanza.children().any(|child| child.ns() == ns::ROSTER);
-            return if forged { Verdict::Refuse(StanzaError::service_unavailable()) } else { Verdict::Pass };
+            return if forged {
+                Verdict::Refuse(StanzaError::service_unavailable())
+            } else {
+                Verdict::Pass
+            };
         }
         Kind::Presence(_) => return Verdict::Pass,
     }
@@ -32,7 +41,8 @@ fn refuse_forgeries(passing: &mut Passing<'_, '_>) -> Verdict {
             // Whoever sends it, it would be ours alone to say.
             ns::DELAY => {
                 let by = child.attr("from");
-                if by.as_deref() == Some(passing.host.domain.as_str()) || by.as_deref() == Some(passing.account.as_str())
+                if by.as_deref() == Some(passing.host.domain.as_str())
+                    || by.as_deref() == Some(passing.account.as_str())
                 {
                     passing.edits.remove(&child);
                 }
@@ -40,7 +50,8 @@ fn refuse_forgeries(passing: &mut Passing<'_, '_>) -> Verdict {
             ns::STANZA_IDS if child.name() == "stanza-id" => {
                 // XEP-0359 section 5: only the account's own server may write these.
                 let by = child.attr("by");
-                if by.as_deref() == Some(passing.host.domain.as_str()) || by.as_deref() == Some(passing.account.as_str())
+                if by.as_deref() == Some(passing.host.domain.as_str())
+                    || by.as_deref() == Some(passing.account.as_str())
                 {
                     passing.edits.remove(&child);
                 }

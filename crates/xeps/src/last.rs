@@ -38,7 +38,9 @@ fn uptime(ask: &mut Ask<'_>) -> Answer {
 
 /// Sections 4 and 5.
 fn last(ask: &mut Ask<'_>) -> Answer {
-    let Some(account) = ask.account else { return Answer::Error(StanzaError::service_unavailable()) };
+    let Some(account) = ask.account else {
+        return Answer::Error(StanzaError::service_unavailable());
+    };
     if !account.devices().is_empty() {
         return answer(0, "");
     }
@@ -59,13 +61,21 @@ mod tests {
 
     #[test]
     fn the_server_tells_its_uptime() {
-        check(super::module(), Asked::server(QUERY), Ok("<query xmlns='jabber:iq:last' seconds='100'/>"));
+        check(
+            super::module(),
+            Asked::server(QUERY),
+            Ok("<query xmlns='jabber:iq:last' seconds='100'/>"),
+        );
     }
 
     #[test]
     fn who_is_online_is_active_now() {
         let asked = Asked::own_account(QUERY).online();
-        check(super::module(), asked, Ok("<query xmlns='jabber:iq:last' seconds='0'/>"));
+        check(
+            super::module(),
+            asked,
+            Ok("<query xmlns='jabber:iq:last' seconds='0'/>"),
+        );
     }
 
     #[test]
@@ -80,6 +90,10 @@ mod tests {
 
     #[test]
     fn who_was_never_online_has_no_last_activity() {
-        check(super::module(), Asked::own_account(QUERY), Err(StanzaError::item_not_found()));
+        check(
+            super::module(),
+            Asked::own_account(QUERY),
+            Err(StanzaError::item_not_found()),
+        );
     }
 }

@@ -23,6 +23,10 @@ mod tests {
     #[test]
     fn a_ping_has_an_empty_answer() {
         check(super::module(), Asked::server("<ping xmlns='urn:xmpp:ping'/>"), Ok(""));
-        check(super::module(), Asked::own_account("<ping xmlns='urn:xmpp:ping'/>"), Ok(""));
+        check(
+            super::module(),
+            Asked::own_account("<ping xmlns='urn:xmpp:ping'/>"),
+            Ok(""),
+        );
     }
 }

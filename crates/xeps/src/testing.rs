@@ -23,7 +23,10 @@ struct Account {
 
 impl AccountView for Account {
     fn devices(&self) -> Vec<Device> {
-        let device = Device { resource: "balcony".into(), priority: 0 };
+        let device = Device {
+            resource: "balcony".into(),
+            priority: 0,
+        };
         if self.online { vec![device] } else { Vec::new() }
     }
 
@@ -34,12 +37,19 @@ impl AccountView for Account {
 
 impl Asked {
     pub(crate) fn server(payload: &'static str) -> Asked {
-        Asked { payload, method: Method::Get, account: None }
+        Asked {
+            payload,
+            method: Method::Get,
+            account: None,
+        }
     }
 
     /// The own account, without an available resource.
     pub(crate) fn own_account(payload: &'static str) -> Asked {
-        Asked { account: Some(Account::default()), ..Asked::server(payload) }
+        Asked {
+            account: Some(Account::default()),
+            ..Asked::server(payload)
+        }
     }
 
     pub(crate) fn set(mut self) -> Asked {
@@ -48,13 +58,22 @@ impl Asked {
     }
 
     pub(crate) fn online(mut self) -> Asked {
-        self.account = Some(Account { online: true, last: None });
+        self.account = Some(Account {
+            online: true,
+            last: None,
+        });
         self
     }
 
     pub(crate) fn away(mut self, seconds: i64, status: &str) -> Asked {
-        let last = LastActivity { at: NOW.seconds() - seconds, status: status.into() };
-        self.account = Some(Account { online: false, last: Some(last) });
+        let last = LastActivity {
+            at: NOW.seconds() - seconds,
+            status: status.into(),
+        };
+        self.account = Some(Account {
+            online: false,
+            last: Some(last),
+        });
         self
     }
 }
@@ -65,7 +84,10 @@ pub(crate) fn check(module: Module, asked: Asked, expected: Result<&str, StanzaE
         domain: "example.org".into(),
         admins: Vec::new(),
         contacts: Vec::new(),
-        software: Software { name: "Jackdaw", version: "0.0" },
+        software: Software {
+            name: "Jackdaw",
+            version: "0.0",
+        },
         started: Now(NOW.0 - 100_000),
     };
     let from = Jid::parse("juliet@example.org/balcony").expect("a JID");
@@ -80,18 +102,20 @@ pub(crate) fn check(module: Module, asked: Asked, expected: Result<&str, StanzaE
         None => (Target::Server, "example.org"),
     };
     let to = Jid::parse(to).expect("a JID");
-    let answer = registry.handler(target, asked.method, payload.ns(), payload.name()).map(|(_, handle)| {
-        handle(&mut Ask {
-            now: NOW,
-            host: &host,
-            registry: &registry,
-            from: from.as_ref(),
-            to: to.as_ref(),
-            payload,
-            relation: Relation::Owner,
-            account: asked.account.as_ref().map(|account| account as &dyn AccountView),
-        })
-    });
+    let answer = registry
+        .handler(target, asked.method, payload.ns(), payload.name())
+        .map(|(_, handle)| {
+            handle(&mut Ask {
+                now: NOW,
+                host: &host,
+                registry: &registry,
+                from: from.as_ref(),
+                to: to.as_ref(),
+                payload,
+                relation: Relation::Owner,
+                account: asked.account.as_ref().map(|account| account as &dyn AccountView),
+            })
+        });
     let answer = match answer {
         Ok(Answer::Result(payload)) => Ok(payload),
         Ok(Answer::Error(error)) | Err(error) => Err(error),

@@ -13,7 +13,11 @@ pub(crate) fn module() -> Module {
 }
 
 fn time(ask: &mut Ask<'_>) -> Answer {
-    Answer::Result(format!("<time xmlns='{}'><tzo>+00:00</tzo><utc>{}</utc></time>", ns::TIME, ask.now.stamp()))
+    Answer::Result(format!(
+        "<time xmlns='{}'><tzo>+00:00</tzo><utc>{}</utc></time>",
+        ns::TIME,
+        ask.now.stamp()
+    ))
 }
 
 #[cfg(test)]

@@ -38,7 +38,10 @@ fn main() -> ExitCode {
     match oracle::fuzz(&seeds, seed, go_on) {
         Ok(tally) => {
             let spent = start.elapsed().as_secs_f64();
-            println!("{} cases, {} with an accepted element, {spent:.1} s, seed {seed}", tally.cases, tally.accepted);
+            println!(
+                "{} cases, {} with an accepted element, {spent:.1} s, seed {seed}",
+                tally.cases, tally.accepted
+            );
             ExitCode::SUCCESS
         }
         Err((input, problem)) => {

@@ -16,19 +16,35 @@ fn main() {
                 <active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/>\
                 <markable xmlns='urn:xmpp:chat-markers:0'/>\
                 <origin-id xmlns='urn:xmpp:sid:0' id='de305d54-75b4-431b-adb2-eb6b9e546013'/></message>";
-    let long = format!("<message to='bob@example.org'><body>{}</body></message>", "plain words ".repeat(1_700));
-    let cyrillic = format!("<message to='bob@example.org'><body>{}</body></message>", "Привет ".repeat(30));
-    for (name, stanza) in [("small", small), ("five children", five), ("20 kB", &long), ("Cyrillic", &cyrillic)] {
+    let long = format!(
+        "<message to='bob@example.org'><body>{}</body></message>",
+        "plain words ".repeat(1_700)
+    );
+    let cyrillic = format!(
+        "<message to='bob@example.org'><body>{}</body></message>",
+        "Привет ".repeat(30)
+    );
+    for (name, stanza) in [
+        ("empty", "<presence/>"),
+        ("small", small),
+        ("five children", five),
+        ("20 kB", &long),
+        ("Cyrillic", &cyrillic),
+    ] {
         let mut framer = Framer::new();
         let mut scratch = Scratch::default();
         let limits = Limits::default();
-        framer.next(header.as_bytes(), &mut scratch, &limits).expect("a good header");
+        framer
+            .next(header.as_bytes(), &mut scratch, &limits)
+            .expect("a good header");
         let rounds = 20_000_000 / stanza.len();
         let mut best = f64::MAX;
         for _ in 0..7 {
             let start = Instant::now();
             for _ in 0..rounds {
-                let step = framer.next(black_box(stanza.as_bytes()), &mut scratch, &limits).expect("a good stanza");
+                let step = framer
+                    .next(black_box(stanza.as_bytes()), &mut scratch, &limits)
+                    .expect("a good stanza");
                 assert!(matches!(black_box(step.event), Event::Element(_)));
             }
             best = best.min(start.elapsed().as_nanos() as f64 / rounds as f64);

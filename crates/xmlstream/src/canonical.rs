@@ -29,7 +29,11 @@ pub(crate) fn canonical_node(source: &str, index: &Index, node: &Node, default_n
 }
 
 fn write<'o>(
-    text: &str, around: impl Iterator<Item = (&'o str, &'o str)>, default_ns: &str, limit: usize, out: &mut String,
+    text: &str,
+    around: impl Iterator<Item = (&'o str, &'o str)>,
+    default_ns: &str,
+    limit: usize,
+    out: &mut String,
 ) -> Result<(), XmlError> {
     let mut reader = reader(text, around);
     // The default namespace inside each open element, and where in `out` its name is.
@@ -81,7 +85,10 @@ fn write<'o>(
 
 /// Writes a start tag without its `>`; returns the default namespace inside it and where its name stands.
 fn start_tag(
-    start: &BytesStart<'_>, resolver: &NamespaceResolver, default: &str, out: &mut String,
+    start: &BytesStart<'_>,
+    resolver: &NamespaceResolver,
+    default: &str,
+    out: &mut String,
 ) -> (String, std::ops::Range<usize>) {
     let (ns, local) = resolver.resolve_element(start.name());
     let ns = written(&ns);
@@ -89,7 +96,11 @@ fn start_tag(
     let from = out.len();
     // `xml` is always declared and must not be made a default namespace (Namespaces §3).
     let reserved = start.name().prefix().is_some_and(|p| p.is_xml());
-    out.push_str(if reserved { start.name().into_inner() } else { local.into_inner() });
+    out.push_str(if reserved {
+        start.name().into_inner()
+    } else {
+        local.into_inner()
+    });
     let name = from..out.len();
     let changes = !reserved && ns != default;
     if changes {
@@ -105,7 +116,11 @@ fn start_tag(
             let prefix = prefix.into_inner();
             if !declared.contains(&prefix) {
                 declared.push(prefix);
-                attribute(out, &format!("xmlns:{prefix}"), written(&resolver.resolve_attribute(a.key).0));
+                attribute(
+                    out,
+                    &format!("xmlns:{prefix}"),
+                    written(&resolver.resolve_attribute(a.key).0),
+                );
             }
         }
         attribute(out, a.key.into_inner(), &a.value);

@@ -12,15 +12,17 @@ use crate::text::{escape_attr, push_cdata, push_unescaped, unescape_attr};
 /// A reader over `text` that knows the declarations in `outer`: (prefix, namespace), outermost first.
 ///
 /// quick-xml keeps namespace names as they are written, so these are escaped like the ones it will find itself.
-pub(crate) fn reader<'t, 'o>(
-    text: &'t str, outer: impl Iterator<Item = (&'o str, &'o str)>,
-) -> NsReader<&'t [u8]> {
+pub(crate) fn reader<'t, 'o>(text: &'t str, outer: impl Iterator<Item = (&'o str, &'o str)>) -> NsReader<&'t [u8]> {
     let mut reader = NsReader::from_str(text);
     let resolver = reader.resolver_mut();
     // The strict pass has counted them.
     resolver.set_max_namespace_bindings(usize::MAX);
     for (prefix, ns) in outer {
-        let declaration = if prefix.is_empty() { PrefixDeclaration::Default } else { PrefixDeclaration::Named(prefix) };
+        let declaration = if prefix.is_empty() {
+            PrefixDeclaration::Default
+        } else {
+            PrefixDeclaration::Named(prefix)
+        };
         // Refuses only what the strict pass refused.
         let _ = resolver.add(declaration, Namespace(&escaped(ns)));
     }
@@ -89,7 +91,9 @@ pub(crate) fn build(source: &str, index: &Index, node: &Node) -> minidom::Elemen
         }
     }
     debug_assert!(false, "no root element");
-    open.into_iter().next().unwrap_or_else(|| minidom::Element::bare(&source[node.name.local()], ""))
+    open.into_iter()
+        .next()
+        .unwrap_or_else(|| minidom::Element::bare(&source[node.name.local()], ""))
 }
 
 fn element(start: &BytesStart<'_>, resolver: &NamespaceResolver) -> minidom::Element {

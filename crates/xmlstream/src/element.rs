@@ -12,7 +12,11 @@ use crate::walk::{Content, TagAttrs, Token};
 const NO_NODE: Node = Node {
     start: 0,
     end: 0,
-    name: Name { start: 0, colon: 0, end: 0 },
+    name: Name {
+        start: 0,
+        colon: 0,
+        end: 0,
+    },
     tag_end: 0,
     inner_end: 0,
     ns: NsRef::Known(KNOWN_NONE),
@@ -60,7 +64,9 @@ fn attrs<'a>(source: &'a str, index: &'a Index) -> impl Iterator<Item = Attr<'a>
 }
 
 fn attr<'a>(source: &'a str, index: &'a Index, local: &str) -> Option<Cow<'a, str>> {
-    attrs(source, index).find(|a| a.rec.name.colon == 0 && a.local() == local).map(|a| a.value())
+    attrs(source, index)
+        .find(|a| a.rec.name.colon == 0 && a.local() == local)
+        .map(|a| a.value())
 }
 
 fn lang<'a>(source: &'a str, index: &'a Index) -> Option<Cow<'a, str>> {
@@ -79,7 +85,11 @@ pub struct Header<'a> {
 
 impl<'a> Header<'a> {
     pub(crate) fn new(source: &'a str, index: &'a Index) -> Header<'a> {
-        Header { source, index, head: index.head.unwrap_or(NO_NODE) }
+        Header {
+            source,
+            index,
+            head: index.head.unwrap_or(NO_NODE),
+        }
     }
     /// The name without its prefix; `stream` in a proper one.
     pub fn name(&self) -> &'a str {
@@ -96,7 +106,8 @@ impl<'a> Header<'a> {
     /// The content namespace (RFC 6120 §4.8.2), where the header declares a default.
     pub fn default_ns(&self) -> Option<&'a str> {
         let mut all = self.index.bindings.iter();
-        all.find(|b| b.prefix.0 == b.prefix.1).map(|b| self.index.ns_str(b.ns, self.source))
+        all.find(|b| b.prefix.0 == b.prefix.1)
+            .map(|b| self.index.ns_str(b.ns, self.source))
     }
     /// The value of an unprefixed attribute: `to`, `from`, `id`, `version`.
     pub fn attr(&self, local: &str) -> Option<Cow<'a, str>> {
@@ -129,7 +140,12 @@ impl<'a> Element<'a> {
         self.index.head.unwrap_or(NO_NODE)
     }
     fn as_child(&self) -> Child<'a> {
-        Child { source: self.source, index: self.index, node: self.head(), base: 0 }
+        Child {
+            source: self.source,
+            index: self.index,
+            node: self.head(),
+            base: 0,
+        }
     }
     /// The name without its prefix.
     pub fn name(&self) -> &'a str {
@@ -182,7 +198,12 @@ impl<'a> Element<'a> {
     pub fn children(&self) -> impl Iterator<Item = Child<'a>> + Clone + use<'a> {
         let Element { source, index } = *self;
         let base = self.head().tag_end;
-        index.children.iter().map(move |&node| Child { source, index, node, base })
+        index.children.iter().map(move |&node| Child {
+            source,
+            index,
+            node,
+            base,
+        })
     }
     /// The first child of that name and namespace.
     pub fn child(&self, name: &str, ns: &str) -> Option<Child<'a>> {
@@ -290,7 +311,12 @@ impl<'a> Iterator for Children<'a> {
     fn next(&mut self) -> Option<Child<'a>> {
         loop {
             if let Token::Child(node) = self.content.next()? {
-                return Some(Child { source: self.source, index: self.index, node, base: self.base });
+                return Some(Child {
+                    source: self.source,
+                    index: self.index,
+                    node,
+                    base: self.base,
+                });
             }
         }
     }
@@ -299,19 +325,37 @@ impl<'a> Iterator for Children<'a> {
 // Names only: what a stanza says does not belong in a log.
 impl std::fmt::Debug for Header<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Header({{{}}}{}, {} bytes)", self.ns(), self.name(), self.source.len())
+        write!(
+            f,
+            "Header({{{}}}{}, {} bytes)",
+            self.ns(),
+            self.name(),
+            self.source.len()
+        )
     }
 }
 
 impl std::fmt::Debug for Element<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Element({{{}}}{}, {} bytes)", self.ns(), self.name(), self.source.len())
+        write!(
+            f,
+            "Element({{{}}}{}, {} bytes)",
+            self.ns(),
+            self.name(),
+            self.source.len()
+        )
     }
 }
 
 impl std::fmt::Debug for Child<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Child({{{}}}{}, {} bytes)", self.ns(), self.name(), self.source().len())
+        write!(
+            f,
+            "Child({{{}}}{}, {} bytes)",
+            self.ns(),
+            self.name(),
+            self.source().len()
+        )
     }
 }
 

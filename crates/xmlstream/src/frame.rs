@@ -151,7 +151,11 @@ impl Frame {
                     Lex::Text
                 }
                 (Lex::Bang(n), c) if c == OPENING[n as usize] => {
-                    if n as usize + 1 == OPENING.len() { Lex::Cdata } else { Lex::Bang(n + 1) }
+                    if n as usize + 1 == OPENING.len() {
+                        Lex::Cdata
+                    } else {
+                        Lex::Bang(n + 1)
+                    }
                 }
                 (Lex::Bang(_), _) => return Found::Bad(XmlError::RestrictedXml),
                 (Lex::Cdata, _) => Lex::Cdata1,

@@ -69,9 +69,18 @@ impl Root {
 
     fn outer(&self) -> Outer<'_> {
         match self {
-            Root::None => Outer { default: "", prefixes: &[] },
-            Root::Usual(k) => Outer { default: KNOWN[*k as usize], prefixes: &USUAL_PREFIXES },
-            Root::Other(other) => Outer { default: &other.default, prefixes: &other.prefixes },
+            Root::None => Outer {
+                default: "",
+                prefixes: &[],
+            },
+            Root::Usual(k) => Outer {
+                default: KNOWN[*k as usize],
+                prefixes: &USUAL_PREFIXES,
+            },
+            Root::Other(other) => Outer {
+                default: &other.default,
+                prefixes: &other.prefixes,
+            },
         }
     }
 
@@ -97,7 +106,11 @@ impl Root {
         }
         let own = |(p, ns): (&str, &str)| (Cow::Owned(p.to_owned()), Cow::Owned(ns.to_owned()));
         let prefixes = prefixes.into_iter().map(own).collect();
-        Ok(Root::Other(Box::new(OtherRoot { name: name.into(), default: default.into(), prefixes })))
+        Ok(Root::Other(Box::new(OtherRoot {
+            name: name.into(),
+            default: default.into(),
+            prefixes,
+        })))
     }
 }
 
@@ -134,7 +147,10 @@ impl Framer {
     /// Reads one header, element or end of stream. `input` is everything not yet consumed.
     /// After an error the framer must not be called again.
     pub fn next<'a>(
-        &mut self, input: &'a [u8], scratch: &'a mut Scratch, limits: &Limits,
+        &mut self,
+        input: &'a [u8],
+        scratch: &'a mut Scratch,
+        limits: &Limits,
     ) -> Result<Step<'a>, XmlError> {
         let mut at = 0;
         if self.phase == Phase::Start && !input.is_empty() {
@@ -142,7 +158,10 @@ impl Framer {
                 return Err(XmlError::UnsupportedEncoding);
             }
             if input.len() < BOM.len() && BOM.starts_with(input) || input == b"<" {
-                return Ok(Step { consumed: 0, event: Event::Incomplete });
+                return Ok(Step {
+                    consumed: 0,
+                    event: Event::Incomplete,
+                });
             }
             if input.starts_with(BOM) {
                 at = BOM.len();
@@ -155,7 +174,12 @@ impl Framer {
         }
         if matches!(self.phase, Phase::Start | Phase::Blank) && input[at..].starts_with(b"<?") {
             match declaration(&input[at..])? {
-                None => return Ok(Step { consumed: at, event: Event::Incomplete }),
+                None => {
+                    return Ok(Step {
+                        consumed: at,
+                        event: Event::Incomplete,
+                    });
+                }
                 Some(length) => at += length,
             }
             self.phase = Phase::Declared;
@@ -163,7 +187,10 @@ impl Framer {
         }
         let rest = &input[at..];
         let Some((&first, more)) = rest.split_first() else {
-            return Ok(Step { consumed: at, event: Event::Incomplete });
+            return Ok(Step {
+                consumed: at,
+                event: Event::Incomplete,
+            });
         };
         if first != b'<' {
             return Err(match (self.phase, first) {
@@ -172,7 +199,10 @@ impl Framer {
                 _ => XmlError::NotWellFormed,
             });
         }
-        let incomplete = Ok(Step { consumed: at, event: Event::Incomplete });
+        let incomplete = Ok(Step {
+            consumed: at,
+            event: Event::Incomplete,
+        });
         let kind = match (self.phase, more) {
             (_, []) => return incomplete,
             (Phase::Open, [b'!']) => return incomplete,
@@ -180,15 +210,22 @@ impl Framer {
             (_, [b'!' | b'?', ..]) => return Err(XmlError::RestrictedXml),
             (Phase::Closed, _) => return Err(XmlError::NotWellFormed),
             (Phase::Open, [b'/', ..]) => {
-                let Some(length) = close_tag(rest, self.root.name(), limits)? else { return incomplete };
+                let Some(length) = close_tag(rest, self.root.name(), limits)? else {
+                    return incomplete;
+                };
                 self.phase = Phase::Closed;
                 self.root = Root::None;
-                return Ok(Step { consumed: at + length, event: Event::Close });
+                return Ok(Step {
+                    consumed: at + length,
+                    event: Event::Close,
+                });
             }
             (Phase::Open, _) => Kind::Element,
             _ => Kind::Header,
         };
-        let Verdict::Check(otherwise) = self.frame.verdict(rest, kind, limits) else { return incomplete };
+        let Verdict::Check(otherwise) = self.frame.verdict(rest, kind, limits) else {
+            return incomplete;
+        };
         match scan(rest, kind, self.root.outer(), &mut scratch.index, limits)? {
             Scanned::Incomplete => match otherwise {
                 Some(error) => Err(error),
@@ -232,17 +269,35 @@ fn close_tag(rest: &[u8], name: &str, limits: &Limits) -> Result<Option<usize>, 
 
 /// Hands out an element that was scanned, rewritten first if it does not stand on its own.
 fn finish<'a>(
-    text: &'a str, rewrite: bool, outer: Outer<'_>, scratch: &'a mut Scratch, limits: &Limits,
+    text: &'a str,
+    rewrite: bool,
+    outer: Outer<'_>,
+    scratch: &'a mut Scratch,
+    limits: &Limits,
 ) -> Result<Element<'a>, XmlError> {
     if !rewrite {
         return Ok(Element::new(text, &scratch.index));
     }
     canonicalise(text, outer, limits.bytes, &mut scratch.canonical)?;
-    let alone = Outer { default: outer.default, prefixes: &[] };
+    let alone = Outer {
+        default: outer.default,
+        prefixes: &[],
+    };
     // What the rewriting adds are declarations, as attributes, which the sender is not to be charged with.
     let name = limits.name.saturating_add("xmlns:".len());
-    let limits = Limits { attributes: usize::MAX, namespaces: usize::MAX, name, ..*limits };
-    match scan(scratch.canonical.as_bytes(), Kind::Element, alone, &mut scratch.index, &limits)? {
+    let limits = Limits {
+        attributes: usize::MAX,
+        namespaces: usize::MAX,
+        name,
+        ..*limits
+    };
+    match scan(
+        scratch.canonical.as_bytes(),
+        Kind::Element,
+        alone,
+        &mut scratch.index,
+        &limits,
+    )? {
         Scanned::Done { text, rewrite: false } if text.len() == scratch.canonical.len() => {
             Ok(Element::new(&scratch.canonical, &scratch.index))
         }
@@ -253,13 +308,19 @@ fn finish<'a>(
 /// Reads one element that the server itself wrote or stored, or a WebSocket frame, by the same strict pass.
 /// White space around it is allowed, nothing else is. `default_ns` is the default namespace it was written under.
 pub fn parse_element<'a>(
-    text: &'a str, default_ns: &str, scratch: &'a mut Scratch, limits: &Limits,
+    text: &'a str,
+    default_ns: &str,
+    scratch: &'a mut Scratch,
+    limits: &Limits,
 ) -> Result<Element<'a>, XmlError> {
     let text = text.trim_matches([' ', '\t', '\n', '\r']);
     if !text.starts_with('<') {
         return Err(XmlError::NotWellFormed);
     }
-    let outer = Outer { default: default_ns, prefixes: &[] };
+    let outer = Outer {
+        default: default_ns,
+        prefixes: &[],
+    };
     match scan(text.as_bytes(), Kind::Element, outer, &mut scratch.index, limits)? {
         Scanned::Done { text: read, rewrite } if read.len() == text.len() => {
             finish(text, rewrite, outer, scratch, limits)

@@ -9,8 +9,14 @@ pub(crate) const XMLNS_NS: &str = "http://www.w3.org/2000/xmlns/";
 pub(crate) const STREAM_NS: &str = "http://etherx.jabber.org/streams";
 
 /// Namespaces that need no copy: none, those of XML, and those a stream header usually names.
-pub(crate) static KNOWN: [&str; 6] =
-    ["", XML_NS, "jabber:client", "jabber:server", STREAM_NS, "jabber:component:accept"];
+pub(crate) static KNOWN: [&str; 6] = [
+    "",
+    XML_NS,
+    "jabber:client",
+    "jabber:server",
+    STREAM_NS,
+    "jabber:component:accept",
+];
 pub(crate) const KNOWN_NONE: u8 = 0;
 pub(crate) const KNOWN_XML: u8 = 1;
 
@@ -42,10 +48,18 @@ impl Name {
         self.start as usize..self.end as usize
     }
     pub(crate) fn prefix(self) -> Range<usize> {
-        self.start as usize..if self.colon == 0 { self.start as usize } else { self.colon as usize }
+        self.start as usize..if self.colon == 0 {
+            self.start as usize
+        } else {
+            self.colon as usize
+        }
     }
     pub(crate) fn local(self) -> Range<usize> {
-        (if self.colon == 0 { self.start as usize } else { self.colon as usize + 1 })..self.end as usize
+        (if self.colon == 0 {
+            self.start as usize
+        } else {
+            self.colon as usize + 1
+        })..self.end as usize
     }
 }
 
@@ -152,9 +166,7 @@ impl Index {
         self.bindings
             .iter()
             .rev()
-            .find(|b| {
-                b.from <= at && at < b.to && source[b.prefix.0 as usize..b.prefix.1 as usize] == *prefix
-            })
+            .find(|b| b.from <= at && at < b.to && source[b.prefix.0 as usize..b.prefix.1 as usize] == *prefix)
             .map(|b| b.ns)
             .or(self.outer)
             .unwrap_or(NsRef::Known(KNOWN_NONE))
@@ -164,9 +176,15 @@ impl Index {
     pub(crate) fn in_scope<'x>(&'x self, source: &'x str, at: u32) -> impl Iterator<Item = (&'x str, &'x str)> {
         let outer = self.outer.map(|ns| ("", self.ns_str(ns, source)));
         outer.into_iter().chain(
-            self.bindings.iter().filter(move |b| b.from < at && at < b.to).map(move |b| {
-                (&source[b.prefix.0 as usize..b.prefix.1 as usize], self.ns_str(b.ns, source))
-            }),
+            self.bindings
+                .iter()
+                .filter(move |b| b.from < at && at < b.to)
+                .map(move |b| {
+                    (
+                        &source[b.prefix.0 as usize..b.prefix.1 as usize],
+                        self.ns_str(b.ns, source),
+                    )
+                }),
         )
     }
 }

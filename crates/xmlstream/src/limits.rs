@@ -23,7 +23,14 @@ pub struct Limits {
 impl Default for Limits {
     /// What an authenticated client's stanza may be.
     fn default() -> Limits {
-        Limits { bytes: 262_144, elements: 10_000, depth: 64, attributes: 64, namespaces: 256, name: 256 }
+        Limits {
+            bytes: 262_144,
+            elements: 10_000,
+            depth: 64,
+            attributes: 64,
+            namespaces: 256,
+            name: 256,
+        }
     }
 }
 
@@ -58,7 +65,10 @@ impl XmlError {
     /// Whether a [`Limits`] field was exceeded (`policy-violation`) rather than the grammar broken.
     pub fn is_limit(self) -> bool {
         use XmlError::*;
-        matches!(self, TooLong | TooDeep | TooManyElements | TooManyAttributes | TooManyNamespaces | NameTooLong)
+        matches!(
+            self,
+            TooLong | TooDeep | TooManyElements | TooManyAttributes | TooManyNamespaces | NameTooLong
+        )
     }
 }
 

@@ -28,13 +28,21 @@ pub(crate) fn declaration(input: &[u8]) -> Result<Option<usize>, XmlError> {
     }
     let head = &input[..input.len().min(MAX_DECLARATION)];
     let Some(end) = memchr::memmem::find(head, b"?>") else {
-        return if head.len() == MAX_DECLARATION { Err(XmlError::TooLong) } else { Ok(None) };
+        return if head.len() == MAX_DECLARATION {
+            Err(XmlError::TooLong)
+        } else {
+            Ok(None)
+        };
     };
     let text = std::str::from_utf8(&head[OPENING.len()..end]).map_err(|_| XmlError::NotWellFormed)?;
     let mut rest = text;
     let version = pseudo_attribute(&mut rest, "version")?.ok_or(XmlError::NotWellFormed)?;
     if version != "1.0" {
-        return Err(if version.starts_with("1.") { XmlError::RestrictedXml } else { XmlError::NotWellFormed });
+        return Err(if version.starts_with("1.") {
+            XmlError::RestrictedXml
+        } else {
+            XmlError::NotWellFormed
+        });
     }
     if let Some(encoding) = pseudo_attribute(&mut rest, "encoding")?
         && !encoding.eq_ignore_ascii_case("utf-8")
@@ -55,12 +63,22 @@ pub(crate) fn declaration(input: &[u8]) -> Result<Option<usize>, XmlError> {
 /// Takes ` name = 'value'` off the front of `rest` if it is there.
 fn pseudo_attribute<'t>(rest: &mut &'t str, name: &str) -> Result<Option<&'t str>, XmlError> {
     let trimmed = rest.trim_ascii_start();
-    let Some(after) = trimmed.strip_prefix(name) else { return Ok(None) };
+    let Some(after) = trimmed.strip_prefix(name) else {
+        return Ok(None);
+    };
     if trimmed.len() == rest.len() {
         return Err(XmlError::NotWellFormed);
     }
-    let value = after.trim_ascii_start().strip_prefix('=').ok_or(XmlError::NotWellFormed)?.trim_ascii_start();
-    let quote = value.chars().next().filter(|c| matches!(c, '\'' | '"')).ok_or(XmlError::NotWellFormed)?;
+    let value = after
+        .trim_ascii_start()
+        .strip_prefix('=')
+        .ok_or(XmlError::NotWellFormed)?
+        .trim_ascii_start();
+    let quote = value
+        .chars()
+        .next()
+        .filter(|c| matches!(c, '\'' | '"'))
+        .ok_or(XmlError::NotWellFormed)?;
     let (value, after) = value[1..].split_once(quote).ok_or(XmlError::NotWellFormed)?;
     *rest = after;
     Ok(Some(value))

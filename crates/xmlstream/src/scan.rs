@@ -42,15 +42,32 @@ pub(crate) enum Kind {
 
 /// Reads what begins with the `<` at `input[0]`.
 pub(crate) fn scan<'i>(
-    input: &'i [u8], kind: Kind, outer: Outer<'_>, index: &mut Index, limits: &Limits,
+    input: &'i [u8],
+    kind: Kind,
+    outer: Outer<'_>,
+    index: &mut Index,
+    limits: &Limits,
 ) -> Result<Scanned<'i>, XmlError> {
     let longest = limits.bytes.min(u32::MAX as usize - 1);
     let bytes = &input[..input.len().min(longest)];
     index.clear();
     let default = index.own(outer.default);
     index.outer = Some(default);
-    let mut scan = Scan { bytes, at: 0, rewrite: false, elements: 0, kind, index, outer, limits };
-    let result = if kind == Kind::Header { scan.start_tag(default).map(drop) } else { scan.element(default) };
+    let mut scan = Scan {
+        bytes,
+        at: 0,
+        rewrite: false,
+        elements: 0,
+        kind,
+        index,
+        outer,
+        limits,
+    };
+    let result = if kind == Kind::Header {
+        scan.start_tag(default).map(drop)
+    } else {
+        scan.element(default)
+    };
     let (at, rewrite) = (scan.at, scan.rewrite);
     match result {
         Ok(()) => match std::str::from_utf8(&bytes[..at]) {
@@ -111,7 +128,10 @@ impl Scan<'_> {
         loop {
             let Some(word) = bytes[at..].first_chunk::<8>() else {
                 let tail = &bytes[at..];
-                at += tail.iter().position(|c| *c < 0x20 || stops.contains(c)).unwrap_or(tail.len());
+                at += tail
+                    .iter()
+                    .position(|c| *c < 0x20 || stops.contains(c))
+                    .unwrap_or(tail.len());
                 match bytes.get(at) {
                     Some(&c) if matches!(c, b'\t' | b'\n') || c == also => {
                         at += 1;
@@ -341,7 +361,14 @@ impl Scan<'_> {
             return Err(BAD);
         }
         let tag_end = self.at as u32;
-        let node = Node { start, end: tag_end, name, tag_end, inner_end: tag_end, ns };
+        let node = Node {
+            start,
+            end: tag_end,
+            name,
+            tag_end,
+            inner_end: tag_end,
+            ns,
+        };
         match self.index.open.len() {
             0 => {
                 self.index.head = Some(node);
@@ -357,7 +384,11 @@ impl Scan<'_> {
         if empty || self.kind == Kind::Header {
             self.close(active as u32, tag_end);
         } else {
-            self.index.open.push(Open { name, default, active: active as u32 });
+            self.index.open.push(Open {
+                name,
+                default,
+                active: active as u32,
+            });
         }
         Ok(())
     }
@@ -395,7 +426,11 @@ impl Scan<'_> {
             return Err(Stop::Bad(XmlError::NameTooLong));
         }
         outcome?;
-        let name = Name { start: start as u32, colon: colon as u32, end: self.at as u32 };
+        let name = Name {
+            start: start as u32,
+            colon: colon as u32,
+            end: self.at as u32,
+        };
         if seen >= 0x80 {
             let prefix = &self.bytes[name.prefix()];
             if !is_ncname(&self.bytes[name.local()]) || !prefix.is_empty() && !is_ncname(prefix) {
@@ -431,11 +466,19 @@ impl Scan<'_> {
             }
         }
         let value = (from, self.at as u32);
-        let declares = if name.colon == 0 { &self.bytes[name.all()] } else { &self.bytes[name.prefix()] };
+        let declares = if name.colon == 0 {
+            &self.bytes[name.all()]
+        } else {
+            &self.bytes[name.prefix()]
+        };
         if declares == b"xmlns" {
             self.declare(name, value, default, tag, first_binding)?;
         } else {
-            self.index.attrs.push(AttrRec { name, value, ns: NsRef::Known(KNOWN_NONE) });
+            self.index.attrs.push(AttrRec {
+                name,
+                value,
+                ns: NsRef::Known(KNOWN_NONE),
+            });
         }
         self.at += 1;
         Ok(())
@@ -452,7 +495,11 @@ impl Scan<'_> {
         } else {
             NsRef::Source(value.0, value.1)
         };
-        let range = if name.colon == 0 { (name.end, name.end) } else { (name.colon + 1, name.end) };
+        let range = if name.colon == 0 {
+            (name.end, name.end)
+        } else {
+            (name.colon + 1, name.end)
+        };
         let prefix = &self.bytes[range.0 as usize..range.1 as usize];
         let uri = self.index.ns_bytes(ns, self.bytes);
         if uri == XMLNS_NS.as_bytes()
@@ -473,7 +520,12 @@ impl Scan<'_> {
             *default = ns;
         }
         self.index.active.push(self.index.bindings.len() as u32);
-        self.index.bindings.push(Binding { prefix: range, ns, from: tag, to: u32::MAX });
+        self.index.bindings.push(Binding {
+            prefix: range,
+            ns,
+            from: tag,
+            to: u32::MAX,
+        });
         Ok(())
     }
 
@@ -483,13 +535,23 @@ impl Scan<'_> {
         if prefix == b"xml" {
             return Ok(NsRef::Known(KNOWN_XML));
         }
-        let active = self.index.active.iter().rev().map(|&i| &self.index.bindings[i as usize]);
+        let active = self
+            .index
+            .active
+            .iter()
+            .rev()
+            .map(|&i| &self.index.bindings[i as usize]);
         for b in active {
             if self.bytes[b.prefix.0 as usize..b.prefix.1 as usize] == *prefix {
                 return Ok(b.ns);
             }
         }
-        let (_, ns) = self.outer.prefixes.iter().find(|(p, _)| p.as_bytes() == prefix).ok_or(BAD)?;
+        let (_, ns) = self
+            .outer
+            .prefixes
+            .iter()
+            .find(|(p, _)| p.as_bytes() == prefix)
+            .ok_or(BAD)?;
         self.rewrite = true;
         Ok(self.index.own(ns))
     }

@@ -77,13 +77,20 @@ pub(crate) fn push_cdata(out: &mut String, raw: &str) {
         if i > 0 {
             out.push('\n');
         }
-        out.push_str(if i > 0 { line.strip_prefix('\n').unwrap_or(line) } else { line });
+        out.push_str(if i > 0 {
+            line.strip_prefix('\n').unwrap_or(line)
+        } else {
+            line
+        });
     }
 }
 
 pub(crate) fn push_unescaped(out: &mut String, raw: &str, attribute: bool) {
     let mut rest = raw;
-    while let Some(i) = rest.bytes().position(|c| matches!(c, b'&' | b'\r') || attribute && matches!(c, b'\t' | b'\n')) {
+    while let Some(i) = rest
+        .bytes()
+        .position(|c| matches!(c, b'&' | b'\r') || attribute && matches!(c, b'\t' | b'\n'))
+    {
         out.push_str(&rest[..i]);
         let special = rest.as_bytes()[i];
         rest = &rest[i + 1..];

@@ -23,7 +23,12 @@ pub(crate) struct Content<'a> {
 
 impl<'a> Content<'a> {
     pub(crate) fn new(source: &'a str, index: &'a Index, node: &Node) -> Content<'a> {
-        Content { source, index, at: node.tag_end as usize, end: node.inner_end as usize }
+        Content {
+            source,
+            index,
+            at: node.tag_end as usize,
+            end: node.inner_end as usize,
+        }
     }
 }
 
@@ -69,7 +74,9 @@ fn node_at(source: &str, index: &Index, start: usize) -> Node {
     let mut depth = u32::from(bytes[tag_end - 2] != b'/');
     let mut at = tag_end;
     while depth > 0 {
-        let Some(n) = memchr::memchr(b'<', &bytes[at..]) else { break };
+        let Some(n) = memchr::memchr(b'<', &bytes[at..]) else {
+            break;
+        };
         at += n;
         match bytes.get(at + 1) {
             Some(b'/') => {
@@ -89,7 +96,11 @@ fn node_at(source: &str, index: &Index, start: usize) -> Node {
 }
 
 fn name_at(bytes: &[u8], start: usize) -> Name {
-    let mut name = Name { start: start as u32, colon: 0, end: start as u32 };
+    let mut name = Name {
+        start: start as u32,
+        colon: 0,
+        end: start as u32,
+    };
     for (i, &c) in bytes.iter().enumerate().skip(start) {
         name.end = i as u32;
         match c {
@@ -129,7 +140,10 @@ pub(crate) struct TagAttrs<'a> {
 
 impl<'a> TagAttrs<'a> {
     pub(crate) fn new(source: &'a str, node: &Node) -> TagAttrs<'a> {
-        TagAttrs { bytes: &source.as_bytes()[..node.tag_end as usize], at: node.name.end as usize }
+        TagAttrs {
+            bytes: &source.as_bytes()[..node.tag_end as usize],
+            at: node.name.end as usize,
+        }
     }
 }
 
@@ -147,6 +161,9 @@ impl Iterator for TagAttrs<'_> {
         let open = name.end as usize + memchr::memchr2(b'\'', b'"', &self.bytes[name.end as usize..])?;
         let length = memchr::memchr(self.bytes[open], &self.bytes[open + 1..])?;
         self.at = open + length + 2;
-        Some(RawAttr { name, value: open + 1..open + 1 + length })
+        Some(RawAttr {
+            name,
+            value: open + 1..open + 1 + length,
+        })
     }
 }

@@ -15,7 +15,11 @@ fn the_corpus_at_every_cut() {
         accepted += compare(&input, &every_byte).unwrap_or_else(|problem| panic!("{name}: {problem}"));
         let whole = run(&input, [], &oracle::LIMITS, |_, _| {});
         for cut in 0..=input.len() {
-            assert_eq!(run(&input, [cut], &oracle::LIMITS, |_, _| {}), whole, "{name} cut at {cut}");
+            assert_eq!(
+                run(&input, [cut], &oracle::LIMITS, |_, _| {}),
+                whole,
+                "{name} cut at {cut}"
+            );
         }
         let last = whole.last();
         let refused = matches!(last, Some(Said::Error(_)));
@@ -28,7 +32,11 @@ fn the_corpus_at_every_cut() {
 fn mutations_of_the_corpus() {
     let seeds: Vec<Vec<u8>> = corpus().into_iter().map(|(_, bytes)| bytes).collect();
     match fuzz(&seeds, 1, |n| n < SMOKE_CASES) {
-        Ok(tally) => assert!(tally.accepted > SMOKE_CASES / 10, "only {} cases had an element", tally.accepted),
+        Ok(tally) => assert!(
+            tally.accepted > SMOKE_CASES / 10,
+            "only {} cases had an element",
+            tally.accepted
+        ),
         Err((input, problem)) => panic!("{problem}\ninput: {}", input.escape_ascii()),
     }
 }

@@ -12,7 +12,12 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn namespace() -> impl Strategy<Value = String> {
-    prop_oneof![Just("jabber:client".to_owned()), Just("urn:a".to_owned()), Just("b & 'c' \"<\" \n".to_owned()), Just(String::new())]
+    prop_oneof![
+        Just("jabber:client".to_owned()),
+        Just("urn:a".to_owned()),
+        Just("b & 'c' \"<\" \n".to_owned()),
+        Just(String::new())
+    ]
 }
 
 /// XML characters (XML 1.0 §2.2), the awkward ones often.
@@ -31,11 +36,18 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn tree() -> impl Strategy<Value = Tree> {
-    let head = || (namespace(), name(), proptest::collection::btree_map((attribute_ns(), name()), text(), 0..4));
+    let head = || {
+        (
+            namespace(),
+            name(),
+            proptest::collection::btree_map((attribute_ns(), name()), text(), 0..4),
+        )
+    };
     let leaf = head().prop_map(|(ns, name, attrs)| make(ns, name, attrs, vec![]));
     leaf.prop_recursive(4, 24, 5, move |inner| {
         let node = prop_oneof![inner.prop_map(Node::Tree), text().prop_map(Node::Text)];
-        (head(), proptest::collection::vec(node, 0..5)).prop_map(|((ns, name, attrs), nodes)| make(ns, name, attrs, nodes))
+        (head(), proptest::collection::vec(node, 0..5))
+            .prop_map(|((ns, name, attrs), nodes)| make(ns, name, attrs, nodes))
     })
 }
 
@@ -43,8 +55,18 @@ fn attribute_ns() -> impl Strategy<Value = String> {
     prop_oneof![3 => Just(String::new()), 1 => namespace(), 1 => Just("http://www.w3.org/XML/1998/namespace".to_owned())]
 }
 
-fn make(ns: String, name: String, attrs: std::collections::BTreeMap<(String, String), String>, nodes: Vec<Node>) -> Tree {
-    let mut tree = Tree { ns, name, nodes: vec![], attrs: attrs.into_iter().map(|((ns, n), v)| (ns, n, v)).collect() };
+fn make(
+    ns: String,
+    name: String,
+    attrs: std::collections::BTreeMap<(String, String), String>,
+    nodes: Vec<Node>,
+) -> Tree {
+    let mut tree = Tree {
+        ns,
+        name,
+        nodes: vec![],
+        attrs: attrs.into_iter().map(|((ns, n), v)| (ns, n, v)).collect(),
+    };
     // Adjacent texts are one, empty ones none.
     for node in nodes {
         match (tree.nodes.last_mut(), node) {
@@ -69,7 +91,10 @@ struct Writer {
 
 impl Writer {
     fn write(&mut self, tree: &Tree, default: &str) {
-        let header = DECLARED.iter().find(|(_, ns)| *ns == tree.ns).filter(|_| self.leaning && self.style.below(2) == 0);
+        let header = DECLARED
+            .iter()
+            .find(|(_, ns)| *ns == tree.ns)
+            .filter(|_| self.leaning && self.style.below(2) == 0);
         let mut default = default.to_owned();
         let mut declarations = String::new();
         let name = match header {
@@ -88,7 +113,10 @@ impl Writer {
         };
         self.push(&format!("<{name}{declarations}"));
         for (i, (ns, local, value)) in tree.attrs.iter().enumerate() {
-            let header = DECLARED.iter().find(|(_, n)| n == ns).filter(|_| self.leaning && self.style.below(2) == 0);
+            let header = DECLARED
+                .iter()
+                .find(|(_, n)| n == ns)
+                .filter(|_| self.leaning && self.style.below(2) == 0);
             let attribute = match (&**ns, header) {
                 ("", _) => local.clone(),
                 ("http://www.w3.org/XML/1998/namespace", _) => format!("xml:{local}"),

@@ -9,8 +9,12 @@ const HEADER: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://
 fn source(header: &str, stanza: &str) -> String {
     let mut framer = Framer::new();
     let mut scratch = Scratch::default();
-    framer.next(header.as_bytes(), &mut scratch, &Limits::default()).expect("a good header");
-    let step = framer.next(stanza.as_bytes(), &mut scratch, &Limits::default()).expect("a good stanza");
+    framer
+        .next(header.as_bytes(), &mut scratch, &Limits::default())
+        .expect("a good header");
+    let step = framer
+        .next(stanza.as_bytes(), &mut scratch, &Limits::default())
+        .expect("a good stanza");
     assert_eq!(step.consumed, stanza.len());
     match step.event {
         Event::Element(element) => element.source().to_owned(),
@@ -21,8 +25,12 @@ fn source(header: &str, stanza: &str) -> String {
 #[test]
 fn what_stands_on_its_own_is_left_alone() {
     for stanza in [
-        "<message  to = \"a\"><body>x</body ></message>", "<x xmlns='urn:x'/>", "<m xmlns:p='urn:mine'><p:x p:y=''/></m>",
-        "<m xml:lang='de'/>", "<m xmlns=''/>", "<xml:m/>",
+        "<message  to = \"a\"><body>x</body ></message>",
+        "<x xmlns='urn:x'/>",
+        "<m xmlns:p='urn:mine'><p:x p:y=''/></m>",
+        "<m xml:lang='de'/>",
+        "<m xmlns=''/>",
+        "<xml:m/>",
     ] {
         assert_eq!(source(HEADER, stanza), stanza);
     }
@@ -33,18 +41,41 @@ fn what_leans_on_the_header_is_rewritten() {
     let check = |stanza: &str, expected: &str| assert_eq!(source(HEADER, stanza), expected, "{stanza}");
     check("<m p:a='1'/>", "<m xmlns:p='urn:p' p:a='1'/>");
     check("<m><p:x a='&lt;\"'/></m>", "<m><x xmlns='urn:p' a='&lt;\"'/></m>");
-    check("<m><p:x><y/></p:x></m>", "<m><x xmlns='urn:p'><y xmlns='jabber:client'/></x></m>");
+    check(
+        "<m><p:x><y/></p:x></m>",
+        "<m><x xmlns='urn:p'><y xmlns='jabber:client'/></x></m>",
+    );
     check("<m><q:x/></m>", "<m><x xmlns='a&amp;&apos;b'/></m>");
-    check("<p:m><![CDATA[<]]>&amp;é</p:m>", "<m xmlns='urn:p'><![CDATA[<]]>&amp;é</m>");
-    check("<stream:error><a xmlns='urn:a'/></stream:error>",
-          "<error xmlns='http://etherx.jabber.org/streams'><a xmlns='urn:a'/></error>");
-    check("<c:m xmlns:c='jabber:client' to=\"it's\"><c:body/></c:m>", "<m to=\"it's\"><body/></m>");
-    check("<m xmlns='' p:a='1'><b/></m>", "<m xmlns='' xmlns:p='urn:p' p:a='1'><b/></m>");
+    check(
+        "<p:m><![CDATA[<]]>&amp;é</p:m>",
+        "<m xmlns='urn:p'><![CDATA[<]]>&amp;é</m>",
+    );
+    check(
+        "<stream:error><a xmlns='urn:a'/></stream:error>",
+        "<error xmlns='http://etherx.jabber.org/streams'><a xmlns='urn:a'/></error>",
+    );
+    check(
+        "<c:m xmlns:c='jabber:client' to=\"it's\"><c:body/></c:m>",
+        "<m to=\"it's\"><body/></m>",
+    );
+    check(
+        "<m xmlns='' p:a='1'><b/></m>",
+        "<m xmlns='' xmlns:p='urn:p' p:a='1'><b/></m>",
+    );
     // Declarations that are shadowed stay so, and what only looks like a use of the header's prefix is one of another.
-    check("<m p:a='1'><n xmlns:p='urn:2' p:b='2'/></m>", "<m xmlns:p='urn:p' p:a='1'><n xmlns:p='urn:2' p:b='2'/></m>");
+    check(
+        "<m p:a='1'><n xmlns:p='urn:2' p:b='2'/></m>",
+        "<m xmlns:p='urn:p' p:a='1'><n xmlns:p='urn:2' p:b='2'/></m>",
+    );
     let streams = "<stream xmlns='http://etherx.jabber.org/streams' xmlns:c='jabber:client'>";
-    assert_eq!(source(streams, "<c:message><c:body/></c:message>"), "<message xmlns='jabber:client'><body/></message>");
-    assert_eq!(source(streams, "<error><x xmlns=''/></error>"), "<error><x xmlns=''/></error>");
+    assert_eq!(
+        source(streams, "<c:message><c:body/></c:message>"),
+        "<message xmlns='jabber:client'><body/></message>"
+    );
+    assert_eq!(
+        source(streams, "<error><x xmlns=''/></error>"),
+        "<error><x xmlns=''/></error>"
+    );
 }
 
 #[test]
@@ -68,12 +99,20 @@ fn accessors() {
     assert_eq!((prefixed.ns(), prefixed.local(), prefixed.raw()), ("urn:p", "id", "2"));
     assert_eq!(&text[..element.name_end()], "<message");
     assert!(!element.is_empty_tag());
-    let [body, x] = &element.children().collect::<Vec<_>>()[..] else { panic!("two children") };
-    assert_eq!((body.name(), body.ns(), &*body.text()), ("body", "jabber:client", "Hi !\n<&\n"));
+    let [body, x] = &element.children().collect::<Vec<_>>()[..] else {
+        panic!("two children")
+    };
+    assert_eq!(
+        (body.name(), body.ns(), &*body.text()),
+        ("body", "jabber:client", "Hi !\n<&\n")
+    );
     assert_eq!(body.source(), &element.inner()[body.span()]);
     assert_eq!((x.ns(), x.attr("k").as_deref()), ("urn:x", Some("v w")));
     let items: Vec<_> = x.children().collect();
-    assert_eq!(items.iter().map(|i| (i.name(), i.ns())).collect::<Vec<_>>(), [("item", "urn:x"), ("item", "urn:p")]);
+    assert_eq!(
+        items.iter().map(|i| (i.name(), i.ns())).collect::<Vec<_>>(),
+        [("item", "urn:x"), ("item", "urn:p")]
+    );
     assert_eq!(items[1].attr("n").as_deref(), Some("2"));
     assert_eq!(items[1].child("y", "urn:x").map(|y| y.source()), Some("<y/>"));
     let mut canonical = String::new();
@@ -81,7 +120,10 @@ fn accessors() {
     assert_eq!(canonical, "<item xmlns='urn:p' n='2'><y xmlns='urn:x'/>t</item>");
     assert_eq!(element.child("x", "urn:x").map(|c| c.source()), Some(x.source()));
     let dom = items[1].to_dom();
-    assert_eq!((dom.name(), dom.ns().as_str(), dom.attr("n")), ("item", "urn:p", Some("2")));
+    assert_eq!(
+        (dom.name(), dom.ns().as_str(), dom.attr("n")),
+        ("item", "urn:p", Some("2"))
+    );
     assert_eq!(dom.children().next().map(|y| y.ns()), Some("urn:x".to_owned()));
 }
 
@@ -91,18 +133,32 @@ fn header_accessors() {
                 xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
     let mut framer = Framer::new();
     let mut scratch = Scratch::default();
-    let step = framer.next(text.as_bytes(), &mut scratch, &Limits::default()).expect("a good header");
+    let step = framer
+        .next(text.as_bytes(), &mut scratch, &Limits::default())
+        .expect("a good header");
     assert_eq!(step.consumed, text.len());
-    let Event::Header(h) = step.event else { panic!("{step:?}") };
-    assert_eq!((h.prefix(), h.name(), h.ns()), ("stream", "stream", "http://etherx.jabber.org/streams"));
+    let Event::Header(h) = step.event else {
+        panic!("{step:?}")
+    };
+    assert_eq!(
+        (h.prefix(), h.name(), h.ns()),
+        ("stream", "stream", "http://etherx.jabber.org/streams")
+    );
     assert_eq!(h.default_ns(), Some("jabber:client"));
-    assert_eq!((h.attr("to").as_deref(), h.attr("from").as_deref(), h.attr("id")), (Some("example.org"), Some("a'b"), None));
+    assert_eq!(
+        (h.attr("to").as_deref(), h.attr("from").as_deref(), h.attr("id")),
+        (Some("example.org"), Some("a'b"), None)
+    );
     assert_eq!(h.lang().as_deref(), Some("de"));
     // A new stream on the same connection.
     assert!(framer.next(text.as_bytes(), &mut scratch, &Limits::default()).is_err());
     framer.restart();
-    let step = framer.next(b"<root>", &mut scratch, &Limits::default()).expect("a header of a kind");
-    let Event::Header(h) = step.event else { panic!("{step:?}") };
+    let step = framer
+        .next(b"<root>", &mut scratch, &Limits::default())
+        .expect("a header of a kind");
+    let Event::Header(h) = step.event else {
+        panic!("{step:?}")
+    };
     assert_eq!((h.prefix(), h.name(), h.ns(), h.default_ns()), ("", "root", "", None));
 }
 
@@ -114,7 +170,19 @@ fn one_element_and_nothing_else() {
     };
     assert_eq!(parse(" <a/>\n").as_deref(), Ok("<a/>"));
     assert_eq!(parse("<p:a xmlns:p='urn:p'/>").as_deref(), Ok("<a xmlns='urn:p'/>"));
-    for bad in ["", " ", "x", "<a>", "<a/>x", "<a/><b/>", "x<a/>", "</a>", "<stream:a/>", "<a/", "\u{a0}<a/>"] {
+    for bad in [
+        "",
+        " ",
+        "x",
+        "<a>",
+        "<a/>x",
+        "<a/><b/>",
+        "x<a/>",
+        "</a>",
+        "<stream:a/>",
+        "<a/",
+        "\u{a0}<a/>",
+    ] {
         assert_eq!(parse(bad), Err(XmlError::NotWellFormed), "{bad}");
     }
     assert_eq!(parse("<?xml version='1.0'?><a/>"), Err(XmlError::RestrictedXml));
@@ -125,7 +193,11 @@ fn a_debug_print_tells_no_content() {
     let mut scratch = Scratch::default();
     let text = "<m a='secret'><body>secret</body></m>";
     let element = parse_element(text, "", &mut scratch, &Limits::default()).expect("a good element");
-    let printed = format!("{element:?} {:?} {:?}", element.attrs().next(), element.children().next());
+    let printed = format!(
+        "{element:?} {:?} {:?}",
+        element.attrs().next(),
+        element.children().next()
+    );
     assert!(!printed.contains("secret"), "{printed}");
 }
 

@@ -12,9 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{ServerName, UnixTime};
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
-};
+use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig};
@@ -202,12 +200,7 @@ type Stamp = Option<(i64, i64, u64, u64)>;
 
 fn stamp(path: &Path) -> Stamp {
     let metadata = fs::metadata(path).ok()?;
-    Some((
-        metadata.mtime(),
-        metadata.mtime_nsec(),
-        metadata.len(),
-        metadata.ino(),
-    ))
+    Some((metadata.mtime(), metadata.mtime_nsec(), metadata.len(), metadata.ino()))
 }
 
 /// The files of a domain and their stamps when they were last read, well or not.
@@ -236,9 +229,7 @@ pub struct Certificates {
 impl Certificates {
     /// Reads the files of all domains; the first is the default. Any bad file is an error here,
     /// before the server has started. Blocking, as are `reload` and `changed`: a few small files.
-    pub fn load(
-        hosts: Vec<HostFiles>,
-    ) -> Result<(Certificates, Vec<CertificateWarning>), CertificateError> {
+    pub fn load(hosts: Vec<HostFiles>) -> Result<(Certificates, Vec<CertificateWarning>), CertificateError> {
         let provider = Arc::new(ring::default_provider());
         let mut warnings = Vec::new();
         let mut by_name = BTreeMap::new();
@@ -257,8 +248,7 @@ impl Certificates {
             problem: Problem::Setup(problem),
         };
         let default = default.ok_or_else(|| setup("no domain has a certificate; name one"))?;
-        let tickets = Tickets::new()
-            .map_err(|_| setup("the system gives no random numbers for session tickets"))?;
+        let tickets = Tickets::new().map_err(|_| setup("the system gives no random numbers for session tickets"))?;
         let certificates = Certificates {
             table: ArcSwap::from_pointee(Table { by_name, default }),
             sources: Mutex::new(sources),
@@ -285,9 +275,9 @@ impl Certificates {
     /// Whether a file is another than when it was last read, well or not. After a bad file this
     /// is false until somebody touches it again.
     pub fn changed(&self) -> bool {
-        self.lock().iter().any(|source| {
-            [stamp(&source.files.certificate), stamp(&source.files.key)] != source.stamps
-        })
+        self.lock()
+            .iter()
+            .any(|source| [stamp(&source.files.certificate), stamp(&source.files.key)] != source.stamps)
     }
 
     fn read_all(&self, sources: &mut Vec<Source>, hosts: Vec<HostFiles>) -> Reloaded {
@@ -319,11 +309,7 @@ impl Certificates {
                 }
             };
             // If the first domain has nothing to serve, the default stays what it was.
-            default.get_or_insert_with(|| {
-                served
-                    .as_ref()
-                    .map_or_else(|| Arc::clone(&old.default), Arc::clone)
-            });
+            default.get_or_insert_with(|| served.as_ref().map_or_else(|| Arc::clone(&old.default), Arc::clone));
             if let Some(served) = served {
                 by_name.insert(name, served);
             }
@@ -347,9 +333,7 @@ impl Certificates {
 
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.table.load().by_name.keys())
-            .finish()
+        f.debug_list().entries(self.table.load().by_name.keys()).finish()
     }
 }
 
@@ -358,9 +342,7 @@ impl ResolvesServerCert for Certificates {
         let table = self.table.load();
         // rustls has checked the name and put it into lower case.
         let name = hello.server_name().map(|name| name.trim_end_matches('.'));
-        let served = name
-            .and_then(|name| table.by_name.get(name))
-            .unwrap_or(&table.default);
+        let served = name.and_then(|name| table.by_name.get(name)).unwrap_or(&table.default);
         capture::note_certificate(served.end_point.clone(), name);
         Some(Arc::clone(&served.key))
     }
@@ -396,8 +378,7 @@ fn read(
         return Err(error(path, Problem::NoCertificate));
     };
     let fields = x509::fields(leaf).ok_or_else(|| error(path, Problem::NotACertificate))?;
-    let parsed =
-        ParsedCertificate::try_from(leaf).map_err(|_| error(path, Problem::NotACertificate))?;
+    let parsed = ParsedCertificate::try_from(leaf).map_err(|_| error(path, Problem::NotACertificate))?;
 
     let key_path = files.key.as_path();
     let text = pem::read(key_path).map_err(|e| error(key_path, Problem::Unreadable(e)))?;

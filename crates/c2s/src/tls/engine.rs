@@ -131,12 +131,7 @@ impl Tls {
     /// On an error `out` may hold an alert that should still be sent; `plain` holds what arrived
     /// before. After [`Tls::close`], and after the peer's close_notify, everything is dropped
     /// unread.
-    pub fn read(
-        &mut self,
-        incoming: &mut [u8],
-        plain: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<usize, TlsError> {
+    pub fn read(&mut self, incoming: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<usize, TlsError> {
         match self.stage {
             Stage::Open if self.peer_closed => return Ok(incoming.len()),
             Stage::Open => {}
@@ -163,18 +158,12 @@ impl Tls {
     }
 
     /// Runs rustls until it wants more input.
-    fn process(
-        &mut self,
-        incoming: &mut [u8],
-        plain: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<usize, TlsError> {
+    fn process(&mut self, incoming: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<usize, TlsError> {
         let mut used = 0;
         let mut idle_steps = 0;
         while idle_steps < MAX_STEPS {
             let handshaking = self.conn.is_handshaking();
-            let UnbufferedStatus { mut discard, state } =
-                self.conn.process_tls_records(&mut incoming[used..]);
+            let UnbufferedStatus { mut discard, state } = self.conn.process_tls_records(&mut incoming[used..]);
             let step = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
                     match traffic.next_record() {
@@ -229,9 +218,7 @@ impl Tls {
         }
         let room = plain.len() + plain.len().div_ceil(MAX_FRAGMENT) * RECORD_OVERHEAD;
         let result = self.send(out, |traffic, out| {
-            append(out, room, |room| {
-                traffic.encrypt(plain, room).map_err(Shortage::from)
-            })
+            append(out, room, |room| traffic.encrypt(plain, room).map_err(Shortage::from))
         });
         result.map_err(|error| self.fail(error, out))
     }
@@ -333,9 +320,7 @@ impl Tls {
 
     /// The cipher suite agreed on, for the log.
     pub fn cipher_suite(&self) -> Option<rustls::CipherSuite> {
-        self.conn
-            .negotiated_cipher_suite()
-            .map(|suite| suite.suite())
+        self.conn.negotiated_cipher_suite().map(|suite| suite.suite())
     }
 
     /// What SASL may bind to. Empty before the handshake is complete and after
@@ -375,9 +360,7 @@ type WriteTraffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::Ser
 /// part of a handshake message in it.
 fn starts_with_a_record(rest: &[u8]) -> bool {
     match rest {
-        [_, _, _, high, low, body @ ..] => {
-            body.len() >= usize::from(u16::from_be_bytes([*high, *low]))
-        }
+        [_, _, _, high, low, body @ ..] => body.len() >= usize::from(u16::from_be_bytes([*high, *low])),
         _ => false,
     }
 }

@@ -16,8 +16,7 @@ mod pem;
 mod x509;
 
 pub use certificates::{
-    CHECK_EVERY, CertificateError, CertificateWarning, Certificates, HostFiles, Kind, Problem,
-    Reloaded, server_config,
+    CHECK_EVERY, CertificateError, CertificateWarning, Certificates, HostFiles, Kind, Problem, Reloaded, server_config,
 };
 pub use engine::{MAX_UNREAD, Tls, TlsError};
 

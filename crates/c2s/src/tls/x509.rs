@@ -33,9 +33,7 @@ fn value(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         ..=0x7f => (usize::from(first), rest),
         0x81..=0x84 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let length = bytes
-                .iter()
-                .fold(0u64, |length, &byte| length << 8 | u64::from(byte));
+            let length = bytes.iter().fold(0u64, |length, &byte| length << 8 | u64::from(byte));
             (usize::try_from(length).ok()?, rest)
         }
         _ => return None,
@@ -90,16 +88,12 @@ fn time(tag: u8, text: &[u8]) -> Option<i64> {
     let (year, rest) = match (tag, digits.len()) {
         (UTC_TIME, 12) => {
             let year = number(&digits[..2]);
-            (
-                if year < 50 { 2000 + year } else { 1900 + year },
-                &digits[2..],
-            )
+            (if year < 50 { 2000 + year } else { 1900 + year }, &digits[2..])
         }
         (GENERALIZED_TIME, 14) => (number(&digits[..4]), &digits[4..]),
         _ => return None,
     };
-    let [month, day, hour, minute, second] =
-        [0, 2, 4, 6, 8].map(|start| number(&rest[start..start + 2]));
+    let [month, day, hour, minute, second] = [0, 2, 4, 6, 8].map(|start| number(&rest[start..start + 2]));
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
@@ -129,14 +123,12 @@ enum Hash {
 /// hash function of its signature, SHA-256 in place of MD5 and SHA-1. `None` where the signature
 /// names no single hash function (Ed25519, say): the binding is undefined then.
 pub(super) fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
-    Some(
-        match signature_hash(fields(certificate)?.signature_algorithm)? {
-            Hash::Sha224 => Sha224::digest(certificate).to_vec(),
-            Hash::Replaced | Hash::Sha256 => Sha256::digest(certificate).to_vec(),
-            Hash::Sha384 => Sha384::digest(certificate).to_vec(),
-            Hash::Sha512 => Sha512::digest(certificate).to_vec(),
-        },
-    )
+    Some(match signature_hash(fields(certificate)?.signature_algorithm)? {
+        Hash::Sha224 => Sha224::digest(certificate).to_vec(),
+        Hash::Replaced | Hash::Sha256 => Sha256::digest(certificate).to_vec(),
+        Hash::Sha384 => Sha384::digest(certificate).to_vec(),
+        Hash::Sha512 => Sha512::digest(certificate).to_vec(),
+    })
 }
 
 /// The hash function of a signature algorithm.

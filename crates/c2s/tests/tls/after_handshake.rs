@@ -77,9 +77,7 @@ fn the_client_may_change_its_keys() {
     for round in 0..20 {
         pair.server.plain.clear();
         pair.client_plain.clear();
-        pair.client
-            .refresh_traffic_keys()
-            .expect("TLS 1.3 can change keys");
+        pair.client.refresh_traffic_keys().expect("TLS 1.3 can change keys");
         pair.client_writes(&data);
         pair.run().expect("data is carried");
         // The client asked for new keys of the server, too: they come with what it says next.
@@ -112,10 +110,7 @@ impl Sealer {
         let pair = pair.established();
         // Deprecated for its lack of key updates; the way without is for unbuffered clients only.
         #[allow(deprecated)]
-        let secrets = pair
-            .client
-            .dangerous_extract_secrets()
-            .expect("extraction is enabled");
+        let secrets = pair.client.dangerous_extract_secrets().expect("extraction is enabled");
         let (sequence, ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv }) = secrets.tx else {
             panic!("another suite");
         };
@@ -248,10 +243,7 @@ fn more_plaintext_than_a_record_may_have_is_refused() {
         let record = sealer.seal(APPLICATION_DATA, &sample(16_385));
         let error = server.feed(&record).expect_err("it was accepted");
         assert!(
-            matches!(
-                error,
-                TlsError::Protocol(rustls::Error::PeerSentOversizedRecord)
-            ),
+            matches!(error, TlsError::Protocol(rustls::Error::PeerSentOversizedRecord)),
             "{error:?}"
         );
         assert!(!server.out.is_empty(), "there is an alert");

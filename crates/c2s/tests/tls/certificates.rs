@@ -77,21 +77,13 @@ fn one_file_may_hold_both() {
 #[test]
 fn bad_files_are_named() {
     #[track_caller]
-    fn check(
-        spoil: impl FnOnce(&Folder, &mut HostFiles),
-        key_at_fault: bool,
-        expected: impl FnOnce(&Problem) -> bool,
-    ) {
+    fn check(spoil: impl FnOnce(&Folder, &mut HostFiles), key_at_fault: bool, expected: impl FnOnce(&Problem) -> bool) {
         let folder = Folder::new();
         let mut files = folder.ecdsa("a.example");
         spoil(&folder, &mut files);
         let error = Certificates::load(vec![files.clone()]).expect_err("it was loaded");
         assert!(expected(&error.problem), "{error:?}");
-        let path = if key_at_fault {
-            &files.key
-        } else {
-            &files.certificate
-        };
+        let path = if key_at_fault { &files.key } else { &files.certificate };
         assert_eq!(&error.path, path);
         let line = error.to_string();
         assert!(!line.contains('\n'), "{line}");
@@ -102,43 +94,23 @@ fn bad_files_are_named() {
     let not_pem = |problem: &Problem| matches!(problem, Problem::NotPem(_));
     let missing = |folder: &Folder| folder.path("missing.pem");
 
-    check(
-        |folder, files| files.certificate = missing(folder),
-        false,
-        unreadable,
-    );
-    check(
-        |folder, files| files.key = missing(folder),
-        true,
-        unreadable,
-    );
+    check(|folder, files| files.certificate = missing(folder), false, unreadable);
+    check(|folder, files| files.key = missing(folder), true, unreadable);
     let large = vec![b'\n'; 2 << 20];
-    check(
-        |_, files| write(&files.certificate, &large),
-        false,
-        unreadable,
-    );
+    check(|_, files| write(&files.certificate, &large), false, unreadable);
     let bad = b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n";
     check(|_, files| write(&files.certificate, bad), false, not_pem);
     let cut = b"-----BEGIN CERTIFICATE-----\nAAAA\n";
     check(|_, files| write(&files.certificate, cut), false, not_pem);
     let none = |problem: &Problem| matches!(problem, Problem::NoCertificate);
     check(|_, files| write(&files.certificate, b""), false, none);
-    check(
-        |_, files| files.certificate = files.key.clone(),
-        false,
-        none,
-    );
+    check(|_, files| files.certificate = files.key.clone(), false, none);
     let empty = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
     let not_one = |problem: &Problem| matches!(problem, Problem::NotACertificate);
     check(|_, files| write(&files.certificate, empty), false, not_one);
     let no_key = |problem: &Problem| matches!(problem, Problem::NoKey);
     check(|_, files| write(&files.key, b"no key here"), true, no_key);
-    check(
-        |_, files| files.key = files.certificate.clone(),
-        true,
-        no_key,
-    );
+    check(|_, files| files.key = files.certificate.clone(), true, no_key);
     let mismatch = |problem: &Problem| matches!(problem, Problem::KeyMismatch);
     check(
         |folder, files| files.key = folder.ecdsa("b.example").key,
@@ -171,10 +143,7 @@ fn doubtful_files_are_loaded_with_a_warning() {
         let folder = Folder::new();
         let files = make(&folder);
         let (_, warnings) = Certificates::load(vec![files]).expect("it works");
-        assert!(
-            matches!(&warnings[..], [warning] if expected(warning)),
-            "{warnings:?}"
-        );
+        assert!(matches!(&warnings[..], [warning] if expected(warning)), "{warnings:?}");
         let line = warnings[0].to_string();
         assert!(line.contains("a.example") && !line.contains('\n'), "{line}");
     }
@@ -233,11 +202,7 @@ fn certificates_are_exchanged_in_service() {
 
     folder.ecdsa("b.example");
     assert!(certificates.changed());
-    assert_eq!(
-        served(&config, "b.example"),
-        old[1],
-        "nothing is read unasked"
-    );
+    assert_eq!(served(&config, "b.example"), old[1], "nothing is read unasked");
     let reloaded = certificates.reload();
     assert_eq!(reloaded.changed, ["b.example"]);
     assert!(reloaded.failed.is_empty());
@@ -246,10 +211,7 @@ fn certificates_are_exchanged_in_service() {
     assert_ne!(new, old[1]);
     assert_eq!(served(&config, "b.example"), new);
     assert_eq!(served(&config, "a.example"), old[0]);
-    assert_eq!(
-        early.server.tls.binding().server_end_point,
-        Some(old[1].clone())
-    );
+    assert_eq!(early.server.tls.binding().server_end_point, Some(old[1].clone()));
 
     // A bad file: the old one stays, the others are exchanged.
     folder.ecdsa("a.example");
@@ -262,10 +224,7 @@ fn certificates_are_exchanged_in_service() {
     assert!(!certificates.changed(), "it is reported once");
     assert_eq!(served(&config, "b.example"), new);
     assert_eq!(served(&config, "a.example"), in_file(&folder, &hosts[0]));
-    assert_eq!(
-        served(&config, "other.example"),
-        in_file(&folder, &hosts[0])
-    );
+    assert_eq!(served(&config, "other.example"), in_file(&folder, &hosts[0]));
 
     // A missing file, and its return.
     fs::remove_file(&hosts[1].certificate).expect("it is there");

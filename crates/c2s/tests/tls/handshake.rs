@@ -7,13 +7,10 @@ use rustls::crypto::ring::{ALL_CIPHER_SUITES, kx_group::X25519};
 use rustls::crypto::{ActiveKeyExchange, SharedSecret, SupportedKxGroup};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    AlertDescription, HandshakeKind, NamedGroup, ProtocolVersion, SupportedCipherSuite,
-    SupportedProtocolVersion,
+    AlertDescription, HandshakeKind, NamedGroup, ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion,
 };
 
-use crate::support::{
-    Folder, Pair, client_config, client_with_groups, load, sample, simple_server,
-};
+use crate::support::{Folder, Pair, client_config, client_with_groups, load, sample, simple_server};
 
 const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
@@ -34,9 +31,7 @@ fn every_cipher_suite_carries_data_and_binds() {
                 SupportedCipherSuite::Tls12(_) => continue,
             };
             let client = client_config(&[*suite], &versions);
-            let mut pair = Pair::new(config, client, "example.org")
-                .cut_by(seen)
-                .established();
+            let mut pair = Pair::new(config, client, "example.org").cut_by(seen).established();
             assert_eq!(pair.server.tls.cipher_suite(), Some(suite.suite()));
             assert_eq!(pair.server.tls.version(), Some(versions[0].version));
             check_exchange(&mut pair, 100_000);
@@ -145,10 +140,7 @@ fn nothing_is_written_or_bound_before_the_handshake() {
     let written = tls.write(b"early", &mut out);
     assert!(matches!(written, Err(TlsError::NotEstablished)));
     assert_eq!(tls.binding(), Default::default());
-    assert_eq!(
-        (tls.server_name(), tls.alpn(), tls.version()),
-        (None, None, None)
-    );
+    assert_eq!((tls.server_name(), tls.alpn(), tls.version()), (None, None, None));
     tls.close(&mut out);
     assert!(out.is_empty());
     let written = tls.write(b"late", &mut out);
@@ -180,23 +172,11 @@ fn the_end_point_binding_is_the_hash_of_the_signature() {
     let pss = ["-newkey", rsa, "-sha384", "-sigopt", "rsa_padding_mode:pss"];
     check(&folder, &pss, Some("-sha384"));
     let p256 = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    check(
-        &folder,
-        &[&p256[..], &["-sha256"]].concat(),
-        Some("-sha256"),
-    );
+    check(&folder, &[&p256[..], &["-sha256"]].concat(), Some("-sha256"));
     check(&folder, &[&p256[..], &["-sha1"]].concat(), Some("-sha256"));
     let p384 = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"];
-    check(
-        &folder,
-        &[&p384[..], &["-sha384"]].concat(),
-        Some("-sha384"),
-    );
-    check(
-        &folder,
-        &[&p384[..], &["-sha512"]].concat(),
-        Some("-sha512"),
-    );
+    check(&folder, &[&p384[..], &["-sha384"]].concat(), Some("-sha384"));
+    check(&folder, &[&p384[..], &["-sha512"]].concat(), Some("-sha512"));
     // Ed25519 names no hash function: undefined.
     check(&folder, &["-newkey", "ed25519"], None);
 }
@@ -285,10 +265,7 @@ fn alpn() {
         let config = simple_server(kind);
         for version in BOTH {
             let mut client = client_config(&[], &[version]);
-            client.alpn_protocols = offered
-                .iter()
-                .map(|name| name.as_bytes().to_vec())
-                .collect();
+            client.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
             let mut pair = Pair::new(&config, client, "example.org");
             let result = pair.run();
             match expected {
@@ -309,11 +286,7 @@ fn alpn() {
         }
     }
     check(Kind::Direct, &["xmpp-client"], Ok(Some("xmpp-client")));
-    check(
-        Kind::Direct,
-        &["h2", "xmpp-client"],
-        Ok(Some("xmpp-client")),
-    );
+    check(Kind::Direct, &["h2", "xmpp-client"], Ok(Some("xmpp-client")));
     check(Kind::Direct, &[], Ok(None));
     check(Kind::Direct, &["h2", "http/1.1"], Err(()));
     check(Kind::Direct, &["xmpp-server"], Err(()));

@@ -6,13 +6,11 @@ use std::sync::Arc;
 
 use jackdaw_c2s::tls::{Certificates, HostFiles, Kind, Tls, TlsError, server_config};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, SupportedKxGroup, ring, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, ServerConfig, SignatureScheme,
-    SupportedCipherSuite, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, DigitallySignedStruct, ServerConfig, SignatureScheme, SupportedCipherSuite,
+    SupportedProtocolVersion,
 };
 use tempfile::TempDir;
 
@@ -41,14 +39,9 @@ impl Folder {
         self.ecdsa_with(host, |_| {})
     }
 
-    pub(crate) fn ecdsa_with(
-        &self,
-        host: &str,
-        change: impl FnOnce(&mut rcgen::CertificateParams),
-    ) -> HostFiles {
+    pub(crate) fn ecdsa_with(&self, host: &str, change: impl FnOnce(&mut rcgen::CertificateParams)) -> HostFiles {
         let key = rcgen::KeyPair::generate().expect("a key can be made");
-        let mut parameters =
-            rcgen::CertificateParams::new(vec![host.to_owned()]).expect("the name is valid");
+        let mut parameters = rcgen::CertificateParams::new(vec![host.to_owned()]).expect("the name is valid");
         parameters.not_after = rcgen::date_time_ymd(2100, 1, 1);
         change(&mut parameters);
         let certificate = parameters.self_signed(&key).expect("it can be signed");
@@ -71,11 +64,7 @@ impl Folder {
             .arg(&files.key)
             .output()
             .expect("openssl is installed");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         files
     }
 
@@ -99,8 +88,7 @@ impl Folder {
 pub(crate) fn write(path: &Path, content: &[u8]) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, content).expect("the folder is writable");
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .expect("the file is ours");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("the file is ours");
 }
 
 pub(crate) fn load(hosts: &[&HostFiles]) -> Arc<Certificates> {
@@ -172,10 +160,7 @@ pub(crate) fn client_with_groups(groups: Vec<&'static dyn SupportedKxGroup>) -> 
     client_of(provider, &[&rustls::version::TLS13])
 }
 
-fn client_of(
-    provider: CryptoProvider,
-    versions: &[&'static SupportedProtocolVersion],
-) -> ClientConfig {
+fn client_of(provider: CryptoProvider, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     let provider = Arc::new(provider);
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
@@ -229,9 +214,7 @@ impl Server {
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
         self.unread.extend_from_slice(bytes);
-        let used = self
-            .tls
-            .read(&mut self.unread, &mut self.plain, &mut self.out)?;
+        let used = self.tls.read(&mut self.unread, &mut self.plain, &mut self.out)?;
         self.unread.drain(..used);
         Ok(())
     }
@@ -256,14 +239,9 @@ impl Pair {
         Pair::shared(config, &Arc::new(client), name)
     }
 
-    pub(crate) fn shared(
-        config: &Arc<ServerConfig>,
-        client: &Arc<ClientConfig>,
-        name: &str,
-    ) -> Pair {
+    pub(crate) fn shared(config: &Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &str) -> Pair {
         let name = ServerName::try_from(name.to_owned()).expect("a valid name");
-        let mut client =
-            ClientConnection::new(Arc::clone(client), name).expect("the configuration is good");
+        let mut client = ClientConnection::new(Arc::clone(client), name).expect("the configuration is good");
         client.set_buffer_limit(None);
         Pair {
             client,
@@ -283,9 +261,7 @@ impl Pair {
         loop {
             let mut to_server = Vec::new();
             while self.client.wants_write() {
-                self.client
-                    .write_tls(&mut to_server)
-                    .expect("writing to memory");
+                self.client.write_tls(&mut to_server).expect("writing to memory");
             }
             let mut rest = &to_server[..];
             while !rest.is_empty() {
@@ -312,13 +288,9 @@ impl Pair {
                 assert!(taken > 0, "the client takes no more");
                 let state = self.client.process_new_packets()?;
                 let have = self.client_plain.len();
-                self.client_plain
-                    .resize(have + state.plaintext_bytes_to_read(), 0);
-                std::io::Read::read_exact(
-                    &mut self.client.reader(),
-                    &mut self.client_plain[have..],
-                )
-                .expect("as much as it said");
+                self.client_plain.resize(have + state.plaintext_bytes_to_read(), 0);
+                std::io::Read::read_exact(&mut self.client.reader(), &mut self.client_plain[have..])
+                    .expect("as much as it said");
             }
             rest = after;
         }

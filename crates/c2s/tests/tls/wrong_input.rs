@@ -227,8 +227,6 @@ fn a_caller_that_loses_input_is_told() {
     let config = simple_server(Kind::Starttls);
     let mut server = Server::new(&config);
     server.feed(&[22, 3, 1, 0, 100, 1]).expect("a part");
-    let read = server
-        .tls
-        .read(&mut [22, 3], &mut server.plain, &mut server.out);
+    let read = server.tls.read(&mut [22, 3], &mut server.plain, &mut server.out);
     assert!(matches!(read, Err(TlsError::InputLost)));
 }

@@ -43,18 +43,8 @@ fn with(header: &str, binding: &[u8]) -> impl Fn(&mut Client) {
 
 #[test]
 fn both_types_bind() {
-    check(
-        true,
-        &context(),
-        with(EXPORTER_HEADER, &EXPORTER),
-        "success",
-    );
-    check(
-        true,
-        &context(),
-        with(END_POINT_HEADER, END_POINT),
-        "success",
-    );
+    check(true, &context(), with(EXPORTER_HEADER, &EXPORTER), "success");
+    check(true, &context(), with(END_POINT_HEADER, END_POINT), "success");
 }
 
 #[test]
@@ -73,24 +63,14 @@ fn a_type_that_the_channel_does_not_have_is_refused() {
         },
         ..context()
     };
-    check(
-        true,
-        &only_end_point,
-        with(END_POINT_HEADER, END_POINT),
-        "success",
-    );
+    check(true, &only_end_point, with(END_POINT_HEADER, END_POINT), "success");
     check(
         true,
         &only_end_point,
         with(EXPORTER_HEADER, &EXPORTER),
         "not-authorized",
     );
-    check(
-        true,
-        &only_exporter,
-        with(EXPORTER_HEADER, &EXPORTER),
-        "success",
-    );
+    check(true, &only_exporter, with(EXPORTER_HEADER, &EXPORTER), "success");
     check(
         true,
         &only_exporter,
@@ -112,20 +92,10 @@ fn data_of_another_channel_is_refused() {
         END_POINT,
         b"",
     ] {
-        check(
-            true,
-            &context(),
-            with(EXPORTER_HEADER, data),
-            "not-authorized",
-        );
+        check(true, &context(), with(EXPORTER_HEADER, data), "not-authorized");
     }
     for data in [&EXPORTER[..], b"Hash of the certificate", b""] {
-        check(
-            true,
-            &context(),
-            with(END_POINT_HEADER, data),
-            "not-authorized",
-        );
+        check(true, &context(), with(END_POINT_HEADER, data), "not-authorized");
     }
     // Without binding nothing may follow the header (section 7, cbind-input).
     check(false, &context(), with("n,,", &EXPORTER), "not-authorized");
@@ -152,39 +122,19 @@ fn downgrades_are_refused() {
 #[test]
 fn the_flag_has_to_fit_the_mechanism() {
     check(true, &context(), with("n,,", b""), "malformed-request");
-    check(
-        false,
-        &context(),
-        with(EXPORTER_HEADER, &EXPORTER),
-        "malformed-request",
-    );
-    check(
-        false,
-        &unbound(),
-        with(EXPORTER_HEADER, &EXPORTER),
-        "malformed-request",
-    );
+    check(false, &context(), with(EXPORTER_HEADER, &EXPORTER), "malformed-request");
+    check(false, &unbound(), with(EXPORTER_HEADER, &EXPORTER), "malformed-request");
 }
 
 #[test]
 fn plus_without_anything_to_bind_to_is_not_offered() {
-    check(
-        true,
-        &unbound(),
-        with(EXPORTER_HEADER, &EXPORTER),
-        "invalid-mechanism",
-    );
+    check(true, &unbound(), with(EXPORTER_HEADER, &EXPORTER), "invalid-mechanism");
     // Binding data without TLS means nothing.
     let clear = Context {
         tls: false,
         ..context()
     };
-    check(
-        true,
-        &clear,
-        with(EXPORTER_HEADER, &EXPORTER),
-        "invalid-mechanism",
-    );
+    check(true, &clear, with(EXPORTER_HEADER, &EXPORTER), "invalid-mechanism");
     check(false, &clear, with("y,,", b""), "success");
     check(false, &clear, with("n,,", b""), "success");
 }

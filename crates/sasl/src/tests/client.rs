@@ -47,35 +47,22 @@ impl Client {
                 self.first = format!("n={},r={}{}", self.user, self.nonce, self.extensions[0]);
                 format!("{}{}", self.header, self.first).into_bytes()
             }
-            Some(challenge) => self
-                .last(std::str::from_utf8(challenge).unwrap())
-                .into_bytes(),
+            Some(challenge) => self.last(std::str::from_utf8(challenge).unwrap()).into_bytes(),
         }
     }
 
     fn last(&self, challenge: &str) -> String {
-        let field = |key: &str| {
-            challenge
-                .split(',')
-                .find_map(|field| field.strip_prefix(key))
-                .unwrap()
-        };
+        let field = |key: &str| challenge.split(',').find_map(|field| field.strip_prefix(key)).unwrap();
         let salt = STANDARD.decode(field("s=")).unwrap();
         let bound = STANDARD.encode([self.repeated.as_bytes(), &self.binding].concat());
         let nonce = self.other_nonce.as_deref().unwrap_or(field("r="));
         let without_proof = format!("c={bound},r={nonce}{}", self.extensions[1]);
 
-        let salted = self
-            .hash
-            .salted(&self.password, &salt, field("i=").parse().unwrap());
+        let salted = self.hash.salted(&self.password, &salt, field("i=").parse().unwrap());
         let key = self.hash.hmac(&salted, b"Client Key");
         let message = format!("{},{challenge},{without_proof}", self.first);
         let signature = self.hash.hmac(&self.hash.digest(&key), message.as_bytes());
-        let proof: Vec<u8> = key
-            .iter()
-            .zip(signature)
-            .map(|(key, byte)| key ^ byte)
-            .collect();
+        let proof: Vec<u8> = key.iter().zip(signature).map(|(key, byte)| key ^ byte).collect();
         format!("{without_proof},p={}", STANDARD.encode(proof))
     }
 }

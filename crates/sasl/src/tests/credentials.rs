@@ -33,18 +33,11 @@ fn passwords() {
     assert!(!same("IX", "IX "));
 
     assert!(derive(&"x".repeat(MAX_PASSWORD)).is_ok());
-    assert_eq!(
-        derive(&"x".repeat(MAX_PASSWORD + 1)),
-        Err(PasswordError::TooLong)
-    );
+    assert_eq!(derive(&"x".repeat(MAX_PASSWORD + 1)), Err(PasswordError::TooLong));
     assert_eq!(derive(""), Err(PasswordError::Empty));
     assert_eq!(derive("\u{ad}"), Err(PasswordError::Empty));
     for password in ["a\u{7}", "a\nb", "\u{e000}", "\u{1f4f1}", "\u{627}1"] {
-        assert_eq!(
-            derive(password),
-            Err(PasswordError::Forbidden),
-            "{password:?}"
-        );
+        assert_eq!(derive(password), Err(PasswordError::Forbidden), "{password:?}");
     }
     for iterations in [0, MAX_ITERATIONS + 1] {
         assert_eq!(
@@ -77,10 +70,7 @@ fn written_and_read() {
     for credentials in cases {
         let text = credentials.encode();
         assert!(
-            text.starts_with('1')
-                && text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_graphic() || byte == b' '),
+            text.starts_with('1') && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '),
             "{text}"
         );
         assert!(text.len() <= 480, "{}", text.len());

@@ -3,11 +3,7 @@
 use super::client::Client;
 use super::*;
 
-const MECHANISMS: [Mechanism; 3] = [
-    Mechanism::ScramSha1,
-    Mechanism::ScramSha256,
-    Mechanism::ScramSha512,
-];
+const MECHANISMS: [Mechanism; 3] = [Mechanism::ScramSha1, Mechanism::ScramSha256, Mechanism::ScramSha512];
 
 fn first(message: &[u8]) -> String {
     let shown = MECHANISMS.map(|mechanism| {
@@ -109,10 +105,7 @@ fn messages_have_a_limit() {
         message
     };
     assert_eq!(first(&first_of(crate::MAX_MESSAGE)), "lookup juliet");
-    assert_eq!(
-        first(&first_of(crate::MAX_MESSAGE + 1)),
-        "malformed-request"
-    );
+    assert_eq!(first(&first_of(crate::MAX_MESSAGE + 1)), "malformed-request");
 }
 
 /// Plays an exchange of which `change` rewrites the final message.
@@ -139,10 +132,7 @@ fn final_messages() {
         (|_| "p=AAAA".to_owned(), "malformed-request"),
         // The nonce: shortened to the client's half, lengthened, altered, gone, empty.
         (|message| message.replace(NONCE, ""), "not-authorized"),
-        (
-            |message| message.replace(NONCE, &format!("{NONCE}x")),
-            "not-authorized",
-        ),
+        (|message| message.replace(NONCE, &format!("{NONCE}x")), "not-authorized"),
         (
             |message| message.replace(NONCE, &NONCE.to_uppercase()),
             "not-authorized",
@@ -155,32 +145,14 @@ fn final_messages() {
         ),
         // c=: another flag, nothing, not base 64, not canonical base 64, cut short.
         (|message| message.replace("biws", "eSws"), "not-authorized"),
-        (
-            |message| message.replace("biws", "bixhPWIs"),
-            "not-authorized",
-        ),
+        (|message| message.replace("biws", "bixhPWIs"), "not-authorized"),
         (|message| message.replace("biws", ""), "malformed-request"),
-        (
-            |message| message.replace("biws", "biw"),
-            "malformed-request",
-        ),
+        (|message| message.replace("biws", "biw"), "malformed-request"),
         (|message| message.replace("biws", "biw="), "not-authorized"),
-        (
-            |message| message.replace("biws", "bix="),
-            "malformed-request",
-        ),
-        (
-            |message| message.replace("biws", "biw*"),
-            "malformed-request",
-        ),
-        (
-            |message| message.replace("biws", "bi ws"),
-            "malformed-request",
-        ),
-        (
-            |message| message.replace("c=biws,", ""),
-            "malformed-request",
-        ),
+        (|message| message.replace("biws", "bix="), "malformed-request"),
+        (|message| message.replace("biws", "biw*"), "malformed-request"),
+        (|message| message.replace("biws", "bi ws"), "malformed-request"),
+        (|message| message.replace("c=biws,", ""), "malformed-request"),
         (
             |message| message.replace("c=biws,", "c=biws,c=biws,"),
             "malformed-request",
@@ -206,32 +178,18 @@ fn final_messages() {
         (|message| message + " ", "malformed-request"),
         (|message| message + ",x=1", "malformed-request"),
         (|message| message + ",", "malformed-request"),
-        (
-            |message| message.replace(",p=", ",p=AAAA,p="),
-            "malformed-request",
-        ),
-        (
-            |message| message.replace(",p=", ",m=1,p="),
-            "malformed-request",
-        ),
-        (
-            |message| message.replace(",p=", ",x=,p="),
-            "malformed-request",
-        ),
+        (|message| message.replace(",p=", ",p=AAAA,p="), "malformed-request"),
+        (|message| message.replace(",p=", ",m=1,p="), "malformed-request"),
+        (|message| message.replace(",p=", ",x=,p="), "malformed-request"),
         // An extension that the proof does not cover was put in by somebody else.
-        (
-            |message| message.replace(",p=", ",x=1,p="),
-            "not-authorized",
-        ),
+        (|message| message.replace(",p=", ",x=1,p="), "not-authorized"),
         (|message| message.replace(",p=", ",P="), "malformed-request"),
         (|message| format!("m=1,{message}"), "malformed-request"),
         (|message| message.replace("c=", "\0c="), "malformed-request"),
     ];
     for (index, (change, expected)) in cases.iter().enumerate() {
         for mechanism in MECHANISMS {
-            let outcome = last(mechanism, Account::Known, |message| {
-                change(message).into_bytes()
-            });
+            let outcome = last(mechanism, Account::Known, |message| change(message).into_bytes());
             assert_eq!(outcome, *expected, "case {index}, {}", mechanism.name());
             // Who does not exist is never the reason.
             let expected = if *expected == "success" {
@@ -239,15 +197,8 @@ fn final_messages() {
             } else {
                 expected
             };
-            let outcome = last(mechanism, Account::Missing, |message| {
-                change(message).into_bytes()
-            });
-            assert_eq!(
-                outcome,
-                expected,
-                "case {index}, {}, missing",
-                mechanism.name()
-            );
+            let outcome = last(mechanism, Account::Missing, |message| change(message).into_bytes());
+            assert_eq!(outcome, expected, "case {index}, {}, missing", mechanism.name());
         }
     }
     assert_eq!(
@@ -258,14 +209,9 @@ fn final_messages() {
     );
     let long = |message: String| {
         let filler = "x".repeat(crate::MAX_MESSAGE);
-        message
-            .replace(",p=", &format!(",x={filler},p="))
-            .into_bytes()
+        message.replace(",p=", &format!(",x={filler},p=")).into_bytes()
     };
-    assert_eq!(
-        last(Mechanism::ScramSha1, Account::Known, long),
-        "malformed-request"
-    );
+    assert_eq!(last(Mechanism::ScramSha1, Account::Known, long), "malformed-request");
 }
 
 #[test]
@@ -307,15 +253,10 @@ fn a_nonce_of_the_clients_own_choice_is_refused() {
 fn every_byte_counts() {
     let mut client = Client::new(Mechanism::ScramSha1, "n,a=juliet@example.org,", b"");
     let mut sent = Vec::new();
-    let good = play(
-        Mechanism::ScramSha1,
-        context(),
-        Account::Known,
-        |challenge| {
-            sent.push(client.answer(challenge));
-            sent[sent.len() - 1].clone()
-        },
-    );
+    let good = play(Mechanism::ScramSha1, context(), Account::Known, |challenge| {
+        sent.push(client.answer(challenge));
+        sent[sent.len() - 1].clone()
+    });
     assert!(matches!(good.1, Step::Success { .. }));
 
     for (which, message) in sent.iter().enumerate() {
@@ -362,11 +303,7 @@ fn stored_keys_are_no_proof() {
     for mechanism in MECHANISMS {
         let hash = mechanism.hash().unwrap();
         let verifier = credentials().get(hash).unwrap().clone();
-        for key in [
-            &verifier.stored_key,
-            &verifier.server_key,
-            &vec![0; hash.length()],
-        ] {
+        for key in [&verifier.stored_key, &verifier.server_key, &vec![0; hash.length()]] {
             let outcome = last(mechanism, Account::Known, |message| {
                 let proof = crate::encode(key);
                 format!("{}p={proof}", message.split("p=").next().unwrap()).into_bytes()

@@ -47,10 +47,8 @@ fn unbound() -> Context {
 
 fn credentials() -> Credentials {
     static ONCE: OnceLock<Credentials> = OnceLock::new();
-    ONCE.get_or_init(|| {
-        Credentials::derive(PASSWORD, ITERATIONS, [[1; 16], [2; 16], [3; 16]]).unwrap()
-    })
-    .clone()
+    ONCE.get_or_init(|| Credentials::derive(PASSWORD, ITERATIONS, [[1; 16], [2; 16], [3; 16]]).unwrap())
+        .clone()
 }
 
 /// How the account of a test stands.
@@ -81,10 +79,7 @@ fn show(step: &Step) -> String {
         Step::Lookup { user } => format!("lookup {user}"),
         Step::Check(_) => "check".to_owned(),
         Step::Success { user, data: None } => format!("success {user}"),
-        Step::Success {
-            user,
-            data: Some(data),
-        } => format!("success {user} {}", text(data)),
+        Step::Success { user, data: Some(data) } => format!("success {user} {}", text(data)),
         Step::Failure(failure) => failure.name().to_owned(),
     }
 }

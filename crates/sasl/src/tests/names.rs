@@ -12,11 +12,7 @@ fn mechanisms_offered() {
             .map(Mechanism::name)
             .collect::<Vec<_>>()
     };
-    let plus = [
-        "SCRAM-SHA-512-PLUS",
-        "SCRAM-SHA-256-PLUS",
-        "SCRAM-SHA-1-PLUS",
-    ];
+    let plus = ["SCRAM-SHA-512-PLUS", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"];
     let bare = ["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1"];
     let none = Binding::default();
     let end_point = Binding {
@@ -28,19 +24,13 @@ fn mechanisms_offered() {
         ..context().binding
     };
     for binding in [&end_point, &exporter, &context().binding] {
-        assert_eq!(
-            names(true, binding),
-            [&plus[..], &bare, &["PLAIN"]].concat()
-        );
+        assert_eq!(names(true, binding), [&plus[..], &bare, &["PLAIN"]].concat());
         assert_eq!(names(false, binding), bare);
     }
     assert_eq!(names(true, &none), [&bare[..], &["PLAIN"]].concat());
     assert_eq!(names(false, &none), bare);
 
-    assert_eq!(
-        context().binding.types(),
-        ["tls-exporter", "tls-server-end-point"]
-    );
+    assert_eq!(context().binding.types(), ["tls-exporter", "tls-server-end-point"]);
     assert_eq!(end_point.types(), ["tls-server-end-point"]);
     assert_eq!(exporter.types(), ["tls-exporter"]);
     assert!(none.types().is_empty());
@@ -67,11 +57,7 @@ fn mechanisms_begun() {
             _ => name,
         };
         assert_eq!(begin(name, clear.clone()), in_the_clear);
-        let expected = if mechanism.is_plus() {
-            "invalid-mechanism"
-        } else {
-            name
-        };
+        let expected = if mechanism.is_plus() { "invalid-mechanism" } else { name };
         assert_eq!(begin(name, unbound()), expected);
     }
     for name in [
@@ -97,11 +83,7 @@ fn mechanisms_begun() {
             nonce: nonce.to_owned(),
             ..context()
         };
-        assert_eq!(
-            begin("SCRAM-SHA-1", context),
-            "temporary-auth-failure",
-            "{nonce:?}"
-        );
+        assert_eq!(begin("SCRAM-SHA-1", context), "temporary-auth-failure", "{nonce:?}");
     }
 }
 
@@ -110,8 +92,7 @@ fn failures_written() {
     for failure in Failure::ALL {
         let mut out = Vec::new();
         failure.write(&mut out);
-        let expected =
-            format!("<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><{failure}/></failure>");
+        let expected = format!("<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><{failure}/></failure>");
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
     // RFC 6120 section 6.5.1 to 6.5.11.
@@ -125,8 +106,7 @@ fn failures_written() {
 
 #[test]
 fn base_64() {
-    let read =
-        |text: &str| decode(text).map(|data| data.map(|bytes| String::from_utf8(bytes).unwrap()));
+    let read = |text: &str| decode(text).map(|data| data.map(|bytes| String::from_utf8(bytes).unwrap()));
     assert_eq!(read(""), Ok(None));
     assert_eq!(read("="), Ok(Some(String::new())));
     assert_eq!(read("biws"), Ok(Some("n,,".to_owned())));
@@ -134,8 +114,8 @@ fn base_64() {
     assert_eq!(read("YWI="), Ok(Some("ab".to_owned())));
     // Padding wrong, missing or not zero, other characters, URL alphabet, whitespace, several values.
     for text in [
-        "==", "===", "====", "YQ", "YQ=", "YQ===", "YR==", "YWJ=", "Y", "bi ws", " biws", "biws ",
-        "biws\n", "b-_s", "bi*s", "YQ==YQ==", "biws=", "=biws", "bi\u{e9}", "\0",
+        "==", "===", "====", "YQ", "YQ=", "YQ===", "YR==", "YWJ=", "Y", "bi ws", " biws", "biws ", "biws\n", "b-_s",
+        "bi*s", "YQ==YQ==", "biws=", "=biws", "bi\u{e9}", "\0",
     ] {
         assert_eq!(read(text), Err(Failure::IncorrectEncoding), "{text:?}");
     }
@@ -154,11 +134,7 @@ fn check(user: &str, authzid: &str, expected: &str) {
     assert_eq!(show(&step), expected, "PLAIN {user:?} {authzid:?}");
 
     let escaped = |name: &str| name.replace('=', "=3D").replace(',', "=2C");
-    for mechanism in [
-        Mechanism::ScramSha1,
-        Mechanism::ScramSha256,
-        Mechanism::ScramSha512,
-    ] {
+    for mechanism in [Mechanism::ScramSha1, Mechanism::ScramSha256, Mechanism::ScramSha512] {
         let mut client = Client::new(mechanism, &format!("n,a={},", escaped(authzid)), b"");
         client.user = escaped(user);
         let (_, step) = play(mechanism, context(), Account::Known, |challenge| {
@@ -166,12 +142,7 @@ fn check(user: &str, authzid: &str, expected: &str) {
         });
         let shown = show(&step);
         let outcome = shown.split(" v=").next().unwrap();
-        assert_eq!(
-            outcome,
-            expected,
-            "{} {user:?} {authzid:?}",
-            mechanism.name()
-        );
+        assert_eq!(outcome, expected, "{} {user:?} {authzid:?}", mechanism.name());
     }
 }
 

@@ -4,9 +4,7 @@ use super::*;
 use crate::Hash;
 
 fn check(message: &str, account: Account, expected: &str) {
-    let (_, step) = play(Mechanism::Plain, context(), account, |_| {
-        message.as_bytes().to_vec()
-    });
+    let (_, step) = play(Mechanism::Plain, context(), account, |_| message.as_bytes().to_vec());
     assert_eq!(show(&step), expected, "{message:?} {account:?}");
 }
 
@@ -14,16 +12,10 @@ fn check(message: &str, account: Account, expected: &str) {
 fn messages() {
     let known = |message: &str, expected: &str| check(message, Account::Known, expected);
     known(&format!("\0juliet\0{PASSWORD}"), "success juliet");
-    known(
-        &format!("juliet@example.org\0juliet\0{PASSWORD}"),
-        "success juliet",
-    );
+    known(&format!("juliet@example.org\0juliet\0{PASSWORD}"), "success juliet");
     known("\0juliet\0guess", "not-authorized");
     // Case and blanks are part of a password.
-    known(
-        &format!("\0juliet\0{}", PASSWORD.to_uppercase()),
-        "not-authorized",
-    );
+    known(&format!("\0juliet\0{}", PASSWORD.to_uppercase()), "not-authorized");
     known(&format!("\0juliet\0{PASSWORD} "), "not-authorized");
     // SASLprep maps the no-break space to a space, and to nothing the soft hyphen.
     known("\0juliet\0r0m30\u{a0}myr0m30", "success juliet");
@@ -73,10 +65,7 @@ fn long_fields() {
     let Step::Check(check) = exchange.supply(Lookup::Found(credentials)) else {
         panic!("no check")
     };
-    assert_eq!(
-        show(&exchange.checked(check.run())),
-        format!("success {user}")
-    );
+    assert_eq!(show(&exchange.checked(check.run())), format!("success {user}"));
 }
 
 fn cost(account: Lookup) -> (Hash, u32) {
@@ -105,9 +94,7 @@ fn a_check_can_move_to_another_thread() {
     let Step::Check(check) = exchange.supply(Account::Known.lookup()) else {
         panic!("no check")
     };
-    let mut exchange = std::thread::spawn(move || (check.run(), exchange))
-        .join()
-        .unwrap();
+    let mut exchange = std::thread::spawn(move || (check.run(), exchange)).join().unwrap();
     assert_eq!(show(&exchange.1.checked(exchange.0)), "success juliet");
 }
 

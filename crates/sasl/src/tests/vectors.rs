@@ -23,25 +23,16 @@ fn check(mechanism: Mechanism, nonces: [&str; 2], salt: &str, proof: &str, signa
     let mut exchange = Exchange::begin(mechanism.name(), context).unwrap();
 
     let first = format!("n,,n=user,r={client}");
-    assert_eq!(
-        show(&exchange.respond(Some(first.as_bytes()))),
-        "lookup user"
-    );
+    assert_eq!(show(&exchange.respond(Some(first.as_bytes()))), "lookup user");
     let challenge = format!("challenge r={client}{server},s={salt},i=4096");
-    assert_eq!(
-        show(&exchange.supply(Lookup::Found(credentials))),
-        challenge
-    );
+    assert_eq!(show(&exchange.supply(Lookup::Found(credentials))), challenge);
     let last = format!("c=biws,r={client}{server},p={proof}");
     assert_eq!(
         show(&exchange.respond(Some(last.as_bytes()))),
         format!("success user v={signature}")
     );
     // The same message again (replay within the exchange).
-    assert_eq!(
-        show(&exchange.respond(Some(last.as_bytes()))),
-        "malformed-request"
-    );
+    assert_eq!(show(&exchange.respond(Some(last.as_bytes()))), "malformed-request");
 }
 
 /// RFC 5802 section 5.

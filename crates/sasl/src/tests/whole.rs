@@ -19,9 +19,7 @@ fn client(mechanism: Mechanism, user: &str, password: &str) -> Box<dyn SaslClien
         .with_channel_binding(binding);
     match mechanism {
         Mechanism::Plain => Box::new(Plain::from_credentials(login).unwrap()),
-        Mechanism::ScramSha1 | Mechanism::ScramSha1Plus => {
-            Box::new(Scram::<Sha1>::from_credentials(login).unwrap())
-        }
+        Mechanism::ScramSha1 | Mechanism::ScramSha1Plus => Box::new(Scram::<Sha1>::from_credentials(login).unwrap()),
         Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
             Box::new(Scram::<Sha256>::from_credentials(login).unwrap())
         }
@@ -39,10 +37,7 @@ fn run(mechanism: Mechanism, account: Account, password: &str) -> (Vec<String>, 
         Some(challenge) => client.response(challenge).unwrap(),
     });
     // The client holds the server to its proof too.
-    if let Step::Success {
-        data: Some(data), ..
-    } = &last
-    {
+    if let Step::Success { data: Some(data), .. } = &last {
         client.success(data).unwrap();
     }
     (seen, last)
@@ -54,11 +49,7 @@ fn check(account: Account, password: &str, expected: Result<&str, Failure>) {
         match (&last, expected) {
             (Step::Success { user, data }, Ok(name)) => {
                 assert_eq!(user, name, "{mechanism:?}");
-                assert_eq!(
-                    data.is_some(),
-                    mechanism != Mechanism::Plain,
-                    "{mechanism:?}"
-                );
+                assert_eq!(data.is_some(), mechanism != Mechanism::Plain, "{mechanism:?}");
             }
             (Step::Failure(failure), Err(wanted)) => {
                 assert_eq!(*failure, wanted, "{mechanism:?} {account:?} {password:?}");
@@ -134,12 +125,7 @@ fn the_stand_in_is_stable_and_cannot_be_told() {
         nonce: "another-nonce-of-the-server".to_owned(),
         ..context()
     };
-    let again = challenge(
-        Mechanism::ScramSha256,
-        another_nonce,
-        "romeo",
-        Lookup::Missing,
-    );
+    let again = challenge(Mechanism::ScramSha256, another_nonce, "romeo", Lookup::Missing);
     assert_eq!(romeo.split(',').nth(1), again.split(',').nth(1));
     assert!(romeo.ends_with(&format!(",i={ITERATIONS}")), "{romeo}");
 }
@@ -152,12 +138,7 @@ fn an_account_without_the_hash_is_shown_the_stand_in() {
         ..credentials()
     };
     let stand_in = challenge(Mechanism::ScramSha256, context(), "romeo", Lookup::Missing);
-    let shown = challenge(
-        Mechanism::ScramSha256,
-        context(),
-        "romeo",
-        Lookup::Found(only_sha1),
-    );
+    let shown = challenge(Mechanism::ScramSha256, context(), "romeo", Lookup::Found(only_sha1));
     assert_eq!(shown, stand_in);
 }
 
@@ -217,16 +198,8 @@ fn calls_out_of_order_end_the_exchange() {
             let step = call(&mut exchange);
             assert!(!matches!(step, Step::Failure(_)), "case {index}: {step:?}");
         }
-        assert_eq!(
-            show(&last(&mut exchange)),
-            "malformed-request",
-            "case {index}"
-        );
+        assert_eq!(show(&last(&mut exchange)), "malformed-request", "case {index}");
         // And it does not recover.
-        assert_eq!(
-            show(&first(&mut exchange)),
-            "malformed-request",
-            "case {index}"
-        );
+        assert_eq!(show(&first(&mut exchange)), "malformed-request", "case {index}");
     }
 }

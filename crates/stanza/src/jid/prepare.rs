@@ -74,7 +74,12 @@ pub fn prepare_domain(text: &str) -> Result<Cow<'_, str>, JidError> {
     verdict.map_err(|_| invalid)?;
     // The way back checks the lengths of the labels on the wire of the DNS, and that none is empty.
     Uts46::new()
-        .to_ascii(prepared.as_bytes(), DENIED_IN_DOMAIN, Hyphens::CheckFirstLast, DnsLength::Verify)
+        .to_ascii(
+            prepared.as_bytes(),
+            DENIED_IN_DOMAIN,
+            Hyphens::CheckFirstLast,
+            DnsLength::Verify,
+        )
         .map_err(|_| invalid)?;
     let prepared = prepared.into_owned();
     bounded(keep(text, prepared), Part::Domain)
@@ -86,7 +91,11 @@ pub fn prepare_resource(text: &str) -> Result<Cow<'_, str>, JidError> {
         return bounded(Cow::Borrowed(text), Part::Resource);
     }
     raw_bounded(text, Part::Resource)?;
-    let prepared: String = text.chars().filter(|&c| !tables::commonly_mapped_to_nothing(c)).nfkc().collect();
+    let prepared: String = text
+        .chars()
+        .filter(|&c| !tables::commonly_mapped_to_nothing(c))
+        .nfkc()
+        .collect();
     if prepared.chars().any(is_prohibited_in_resource) || breaks_bidi_rule(&prepared) {
         return Err(JidError::Invalid(Part::Resource));
     }
@@ -144,7 +153,11 @@ fn breaks_bidi_rule(text: &str) -> bool {
 
 /// Gives the input back where preparation changed nothing, so that [`super::JidCow`] can borrow.
 fn keep(text: &str, prepared: String) -> Cow<'_, str> {
-    if prepared == text { Cow::Borrowed(text) } else { Cow::Owned(prepared) }
+    if prepared == text {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(prepared)
+    }
 }
 
 fn bounded(prepared: Cow<'_, str>, part: Part) -> Result<Cow<'_, str>, JidError> {
@@ -156,5 +169,9 @@ fn bounded(prepared: Cow<'_, str>, part: Part) -> Result<Cow<'_, str>, JidError>
 }
 
 fn raw_bounded(text: &str, part: Part) -> Result<(), JidError> {
-    if text.len() > MAX_RAW_PART { Err(JidError::TooLong(part)) } else { Ok(()) }
+    if text.len() > MAX_RAW_PART {
+        Err(JidError::TooLong(part))
+    } else {
+        Ok(())
+    }
 }

@@ -12,11 +12,18 @@ fn check(input: &str, expected: &str) {
     assert_eq!(cow.as_ref().as_str(), expected, "{input:?}");
     assert_eq!(cow.is_borrowed(), input == expected, "{input:?}");
     let jid = cow.into_owned();
-    assert_eq!(Jid::parse(expected).as_ref(), Ok(&jid), "{input:?}: prepared form changes");
+    assert_eq!(
+        Jid::parse(expected).as_ref(),
+        Ok(&jid),
+        "{input:?}: prepared form changes"
+    );
 
     let again = Jid::new(jid.local(), jid.domain(), jid.resource()).expect("its own parts");
     assert_eq!(again, jid);
-    assert_eq!((again.local(), again.domain(), again.resource()), (jid.local(), jid.domain(), jid.resource()));
+    assert_eq!(
+        (again.local(), again.domain(), again.resource()),
+        (jid.local(), jid.domain(), jid.resource())
+    );
 }
 
 fn refused(input: &str, error: JidError) {
@@ -70,7 +77,10 @@ fn local_parts() {
     check("Juliet@example.com", "juliet@example.com");
     check("\u{c5}ngstr\u{f6}m@example.com", "\u{e5}ngstr\u{f6}m@example.com");
     check("a\u{ad}b@example.com", "ab@example.com");
-    check("ju!#$%()*+,-.;=?[\\]^_`{|}~@example.com", "ju!#$%()*+,-.;=?[\\]^_`{|}~@example.com");
+    check(
+        "ju!#$%()*+,-.;=?[\\]^_`{|}~@example.com",
+        "ju!#$%()*+,-.;=?[\\]^_`{|}~@example.com",
+    );
     for excluded in ['"', '&', '\'', ':', '<', '>', ' ', '\t', '\0', '\u{7f}'] {
         refused(&format!("a{excluded}@example.com"), JidError::Invalid(Part::Local));
         refused(&format!("\u{e9}{excluded}@example.com"), JidError::Invalid(Part::Local));
@@ -135,7 +145,10 @@ fn domain_parts() {
     ] {
         let result = prepare_domain(bad);
         assert!(
-            matches!(result, Err(JidError::Invalid(Part::Domain) | JidError::Empty(Part::Domain))),
+            matches!(
+                result,
+                Err(JidError::Invalid(Part::Domain) | JidError::Empty(Part::Domain))
+            ),
             "{bad:?}: {result:?}"
         );
     }
@@ -184,25 +197,52 @@ fn resource_parts() {
 #[test]
 fn lengths() {
     let fits = "a".repeat(LONG);
-    check(&format!("{fits}@example.com/{fits}"), &format!("{fits}@example.com/{fits}"));
+    check(
+        &format!("{fits}@example.com/{fits}"),
+        &format!("{fits}@example.com/{fits}"),
+    );
     refused(&format!("a{fits}@example.com"), JidError::TooLong(Part::Local));
     refused(&format!("A{fits}@example.com"), JidError::TooLong(Part::Local));
     refused(&format!("example.com/a{fits}"), JidError::TooLong(Part::Resource));
     // 341 characters of 3 bytes fit, one more does not.
-    check(&format!("x@y/{}", "\u{265a}".repeat(341)), &format!("x@y/{}", "\u{265a}".repeat(341)));
-    refused(&format!("x@y/{}", "\u{265a}".repeat(342)), JidError::TooLong(Part::Resource));
+    check(
+        &format!("x@y/{}", "\u{265a}".repeat(341)),
+        &format!("x@y/{}", "\u{265a}".repeat(341)),
+    );
+    refused(
+        &format!("x@y/{}", "\u{265a}".repeat(342)),
+        JidError::TooLong(Part::Resource),
+    );
     // Longer before than after, and longer after than before.
-    check(&format!("x@y/{}", "e\u{301}".repeat(400)), &format!("x@y/{}", "\u{e9}".repeat(400)));
-    refused(&format!("x@y/{}", "\u{fdfa}".repeat(60)), JidError::TooLong(Part::Resource));
+    check(
+        &format!("x@y/{}", "e\u{301}".repeat(400)),
+        &format!("x@y/{}", "\u{e9}".repeat(400)),
+    );
+    refused(
+        &format!("x@y/{}", "\u{fdfa}".repeat(60)),
+        JidError::TooLong(Part::Resource),
+    );
     // Nothing is prepared at any length, even when all of it would vanish.
-    refused(&format!("x@y/a{}", "\u{ad}".repeat(10_000)), JidError::TooLong(Part::Resource));
-    refused(&format!("a{}@y", "\u{ad}".repeat(10_000)), JidError::TooLong(Part::Local));
+    refused(
+        &format!("x@y/a{}", "\u{ad}".repeat(10_000)),
+        JidError::TooLong(Part::Resource),
+    );
+    refused(
+        &format!("a{}@y", "\u{ad}".repeat(10_000)),
+        JidError::TooLong(Part::Local),
+    );
     refused(&"\u{fc}".repeat(10_000), JidError::TooLong(Part::Domain));
 }
 
 #[test]
 fn parts_and_bare_forms() {
-    type Row = (&'static str, Option<&'static str>, &'static str, Option<&'static str>, &'static str);
+    type Row = (
+        &'static str,
+        Option<&'static str>,
+        &'static str,
+        Option<&'static str>,
+        &'static str,
+    );
     let rows: &[Row] = &[
         ("a@b/c", Some("a"), "b", Some("c"), "a@b"),
         ("a@b", Some("a"), "b", None, "a@b"),
@@ -221,7 +261,10 @@ fn parts_and_bare_forms() {
         assert_eq!(jid.as_ref().is_domain(), local.is_none());
         let other = jid.with_resource("Ä x").expect("a resource");
         assert_eq!(other.as_str(), format!("{bare}/Ä x"));
-        assert_eq!((other.local(), other.domain(), other.resource()), (local, domain, Some("Ä x")));
+        assert_eq!(
+            (other.local(), other.domain(), other.resource()),
+            (local, domain, Some("Ä x"))
+        );
         assert_eq!(jid.to_string(), text);
         assert_eq!(text.parse::<Jid>(), Ok(jid));
     }
@@ -229,7 +272,10 @@ fn parts_and_bare_forms() {
     assert_eq!(Jid::new(Some(""), "b", None), Err(JidError::Empty(Part::Local)));
     assert_eq!(Jid::new(None, "a@b", None), Err(JidError::Invalid(Part::Domain)));
     assert_eq!(Jid::new(None, "b/c", None), Err(JidError::Invalid(Part::Domain)));
-    assert_eq!(Jid::parse("b").and_then(|b| b.with_resource("")), Err(JidError::Empty(Part::Resource)));
+    assert_eq!(
+        Jid::parse("b").and_then(|b| b.with_resource("")),
+        Err(JidError::Empty(Part::Resource))
+    );
 }
 
 #[test]

@@ -26,14 +26,23 @@ fn kinds() {
         check(&format!("<message type='{}'/>", t.name()), Kind::Message(t));
     }
     for &t in &PresenceType::ALL[1..] {
-        check(&format!("<presence type=\"{}\"></presence>", t.name()), Kind::Presence(t));
+        check(
+            &format!("<presence type=\"{}\"></presence>", t.name()),
+            Kind::Presence(t),
+        );
     }
     for &t in IqType::ALL {
-        check(&format!("<iq id='1' type='{}'><a xmlns='u'/></iq>", t.name()), Kind::Iq(t));
+        check(
+            &format!("<iq id='1' type='{}'><a xmlns='u'/></iq>", t.name()),
+            Kind::Iq(t),
+        );
     }
     check("<iq id='' type='result'/>", Kind::Iq(IqType::Result));
     check("<iq id='1' type='error'/>", Kind::Iq(IqType::Error));
-    check("<iq id='1' type='error'><a xmlns='u'/><error type='cancel'/></iq>", Kind::Iq(IqType::Error));
+    check(
+        "<iq id='1' type='error'><a xmlns='u'/><error type='cancel'/></iq>",
+        Kind::Iq(IqType::Error),
+    );
     check("<message xmlns='jabber:client'/>", Kind::Message(MessageType::Normal));
     // A reference in the value is the character it stands for.
     check("<iq id='1' type='&#103;et'><a xmlns='u'/></iq>", Kind::Iq(IqType::Get));
@@ -80,7 +89,10 @@ fn faults() {
     ignored("<iq type='error'/>", MissingId);
 
     answered("<iq id='1'><a xmlns='u'/></iq>", UnknownType);
-    answered("<iq id='1' type='subscribe'><ping xmlns='urn:xmpp:ping'/></iq>", UnknownType);
+    answered(
+        "<iq id='1' type='subscribe'><ping xmlns='urn:xmpp:ping'/></iq>",
+        UnknownType,
+    );
     answered("<presence type='x'/>", UnknownType);
     answered("<presence type='available'/>", UnknownType);
     answered("<presence type=''/>", UnknownType);
@@ -99,7 +111,11 @@ fn faults() {
 fn faults_know_the_answer() {
     let check = |kind, condition| {
         let error = Fault::Answered(kind).error();
-        assert_eq!((error.condition, error.kind), (condition, ErrorType::Modify), "{kind:?}");
+        assert_eq!(
+            (error.condition, error.kind),
+            (condition, ErrorType::Modify),
+            "{kind:?}"
+        );
         assert!(Fault::Answered(kind).is_answered() && !Fault::Ignored(kind).is_answered());
         assert_eq!(Fault::Ignored(kind).error(), error);
     };
@@ -112,21 +128,27 @@ fn faults_know_the_answer() {
 
 #[test]
 fn attributes() {
-    with("<message to='Romeo@Example.NET./Orchard' from='a@b/&lt;c' id='a&amp;b' xml:lang='de'/>", |s| {
-        assert_eq!(s.to().map(|j| j.as_str()), Some("romeo@example.net/Orchard"));
-        assert_eq!(s.from().and_then(|j| j.resource()), Some("<c"));
-        assert_eq!(s.id(), Some("a&b"));
-        assert_eq!(s.lang().as_deref(), Some("de"));
-    });
+    with(
+        "<message to='Romeo@Example.NET./Orchard' from='a@b/&lt;c' id='a&amp;b' xml:lang='de'/>",
+        |s| {
+            assert_eq!(s.to().map(|j| j.as_str()), Some("romeo@example.net/Orchard"));
+            assert_eq!(s.from().and_then(|j| j.resource()), Some("<c"));
+            assert_eq!(s.id(), Some("a&b"));
+            assert_eq!(s.lang().as_deref(), Some("de"));
+        },
+    );
     with("<message/>", |s| {
         assert_eq!((s.to(), s.from(), s.id()), (None, None, None));
         assert!(s.lang().is_none());
     });
     // Attributes in a namespace are others.
-    with("<message xmlns:x='u' x:to='@' x:from='@' x:id='1' x:type='error'/>", |s| {
-        assert_eq!((s.to(), s.from(), s.id()), (None, None, None));
-        assert_eq!(s.kind(), Kind::Message(MessageType::Normal));
-    });
+    with(
+        "<message xmlns:x='u' x:to='@' x:from='@' x:id='1' x:type='error'/>",
+        |s| {
+            assert_eq!((s.to(), s.from(), s.id()), (None, None, None));
+            assert_eq!(s.kind(), Kind::Message(MessageType::Normal));
+        },
+    );
 }
 
 #[test]
@@ -138,10 +160,19 @@ fn payloads() {
             assert_eq!(found, payload, "{xml}");
         });
     };
-    check("<iq id='1' type='get'><ping xmlns='urn:xmpp:ping'/></iq>", Some(("ping", "urn:xmpp:ping")));
-    check("<iq id='1' type='get'> <p:ping xmlns:p='urn:xmpp:ping'/> </iq>", Some(("ping", "urn:xmpp:ping")));
+    check(
+        "<iq id='1' type='get'><ping xmlns='urn:xmpp:ping'/></iq>",
+        Some(("ping", "urn:xmpp:ping")),
+    );
+    check(
+        "<iq id='1' type='get'> <p:ping xmlns:p='urn:xmpp:ping'/> </iq>",
+        Some(("ping", "urn:xmpp:ping")),
+    );
     check("<iq id='1' type='result'/>", None);
     check("<iq id='1' type='error'><error type='auth'/></iq>", None);
-    check("<iq id='1' type='error'><error type='auth'/><a xmlns='u'/></iq>", Some(("a", "u")));
+    check(
+        "<iq id='1' type='error'><error type='auth'/><a xmlns='u'/></iq>",
+        Some(("a", "u")),
+    );
     check("<iq id='1' type='result'><error xmlns='u'/></iq>", Some(("error", "u")));
 }

@@ -15,8 +15,9 @@ fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
 
 /// As a recipient with another parser reads it inside its stream.
 fn dom(xml: &str) -> Dom {
-    let stream: Dom =
-        format!("<stream xmlns='{}'>{xml}</stream>", ns::CLIENT).parse().unwrap_or_else(|e| panic!("{xml}: {e}"));
+    let stream: Dom = format!("<stream xmlns='{}'>{xml}</stream>", ns::CLIENT)
+        .parse()
+        .unwrap_or_else(|e| panic!("{xml}: {e}"));
     stream.children().next().unwrap_or_else(|| panic!("{xml}")).clone()
 }
 
@@ -33,7 +34,10 @@ fn spliced(xml: &str, from: &str, to: Option<&str>, edit: impl FnOnce(&Stanza<'_
         let direct = text(|out| splice(&stanza, from, to, &edits, out));
         let rendered = Rendered::of(&stanza, from, &edits);
         assert_eq!(rendered.text_with(to), direct);
-        assert_eq!(rendered.text_with(None), text(|out| splice(&stanza, from, None, &edits, out)));
+        assert_eq!(
+            rendered.text_with(None),
+            text(|out| splice(&stanza, from, None, &edits, out))
+        );
         assert_eq!(rendered.len(), rendered.text_with(None).len());
         with(&direct, |again| {
             assert_eq!(again.kind(), stanza.kind());
@@ -60,7 +64,11 @@ fn start_tags() {
         "<message from='juliet@example.com/balcony' to='romeo@example.net'><body>hi</body></message>",
     );
     check("<presence/>", None, "<presence from='juliet@example.com/balcony'/>");
-    check("<presence></presence>", None, "<presence from='juliet@example.com/balcony'/>");
+    check(
+        "<presence></presence>",
+        None,
+        "<presence from='juliet@example.com/balcony'/>",
+    );
     check(
         "<message from='forged@example.org' to='Romeo@example.net' xmlns='jabber:client' type='chat' id='1' xml:lang='en'/>",
         to,
@@ -97,7 +105,10 @@ fn edits() {
         <s:stanza-id xmlns:s='urn:xmpp:sid:0' id='c'/>t<stanza-id xmlns='urn:xmpp:sid:0'>x</stanza-id></message>";
     const OURS: &str = "<stanza-id xmlns='urn:xmpp:sid:0' by='romeo@example.net' id='ours'/>";
     let drop_ids = |stanza: &Stanza<'_>, edits: &mut Edits| {
-        for child in stanza.children().filter(|c| c.name() == "stanza-id" && c.ns() == ns::STANZA_IDS) {
+        for child in stanza
+            .children()
+            .filter(|c| c.name() == "stanza-id" && c.ns() == ns::STANZA_IDS)
+        {
             edits.remove(&child);
             edits.remove(&child);
         }
@@ -105,7 +116,11 @@ fn edits() {
     let check = |xml: &str, edit: &dyn Fn(&Stanza<'_>, &mut Edits), expected: &str| {
         assert_eq!(spliced(xml, "a@b", None, edit), expected);
     };
-    check(FORGED, &drop_ids, "<message id='1' from='a@b'> <body>b</body>t</message>");
+    check(
+        FORGED,
+        &drop_ids,
+        "<message id='1' from='a@b'> <body>b</body>t</message>",
+    );
     check(
         FORGED,
         &|stanza, edits| {
@@ -124,7 +139,11 @@ fn edits() {
         },
         "<message from='a@b'><b/></message>",
     );
-    check("<presence/>", &|_, edits| edits.append("<x xmlns='u'/>"), "<presence from='a@b'><x xmlns='u'/></presence>");
+    check(
+        "<presence/>",
+        &|_, edits| edits.append("<x xmlns='u'/>"),
+        "<presence from='a@b'><x xmlns='u'/></presence>",
+    );
     check(
         "<presence><a/></presence>",
         &|stanza, edits| stanza.children().for_each(|c| edits.remove(&c)),
@@ -165,7 +184,11 @@ fn made_by_the_server() {
     };
     check("<presence/>", Some("a@b"), "<presence to='a@b'/>");
     check("<presence/>", None, "<presence/>");
-    check("<presence><a/></presence>", Some("a@b/'"), "<presence to='a@b/&apos;'><a/></presence>");
+    check(
+        "<presence><a/></presence>",
+        Some("a@b/'"),
+        "<presence to='a@b/&apos;'><a/></presence>",
+    );
     check("<iq from='x' id='1'/>", Some("a@b"), "<iq to='a@b' from='x' id='1'/>");
 }
 
@@ -179,7 +202,13 @@ fn errors() {
         assert_eq!(written, expected);
         dom(&written);
     };
-    check("message", None, None, None, &format!("<message type='error'>{ERROR}</message>"));
+    check(
+        "message",
+        None,
+        None,
+        None,
+        &format!("<message type='error'>{ERROR}</message>"),
+    );
     check("iq", None, None, None, &format!("<iq type='error' id=''>{ERROR}</iq>"));
     check(
         "iq",
@@ -206,7 +235,9 @@ fn errors() {
         format!("<presence type='error' from='example.com' to='{FROM}'>{ERROR}</presence>")
     );
     // What is written reads as an error, which is not answered in turn; nor are results.
-    with(&reply("<iq id='1' type='get'><a xmlns='u'/></iq>"), |answer| assert!(answer.kind().is_error()));
+    with(&reply("<iq id='1' type='get'><a xmlns='u'/></iq>"), |answer| {
+        assert!(answer.kind().is_error())
+    });
     for silent in [
         "<message type='error'/>",
         "<presence type='error'/>",

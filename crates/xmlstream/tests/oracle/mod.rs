@@ -8,8 +8,14 @@ use std::fmt::Write as _;
 use jackdaw_xmlstream::{Child, Element, Event, Framer, Header, Limits, Scratch, XmlError, parse_element};
 use rxml::{Parse, WithOptions};
 
-pub const LIMITS: Limits =
-    Limits { bytes: 100_000, elements: 1_000, depth: 50, attributes: 50, namespaces: 100, name: 200 };
+pub const LIMITS: Limits = Limits {
+    bytes: 100_000,
+    elements: 1_000,
+    depth: 50,
+    attributes: 50,
+    namespaces: 100,
+    name: 200,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Tree {
@@ -36,12 +42,17 @@ impl Tree {
     }
 
     pub fn text(&self) -> String {
-        let texts = self.nodes.iter().filter_map(|n| if let Node::Text(t) = n { Some(&**t) } else { None });
+        let texts = self
+            .nodes
+            .iter()
+            .filter_map(|n| if let Node::Text(t) = n { Some(&**t) } else { None });
         texts.collect()
     }
 
     pub fn trees(&self) -> impl Iterator<Item = &Tree> {
-        self.nodes.iter().filter_map(|n| if let Node::Tree(t) = n { Some(t) } else { None })
+        self.nodes
+            .iter()
+            .filter_map(|n| if let Node::Tree(t) = n { Some(t) } else { None })
     }
 
     /// With every line end as `\n`, those made by references too.
@@ -56,9 +67,14 @@ impl Tree {
     }
 
     pub fn from_dom(dom: &minidom::Element) -> Tree {
-        let mut tree = Tree { ns: dom.ns(), name: dom.name().to_owned(), ..Tree::default() };
+        let mut tree = Tree {
+            ns: dom.ns(),
+            name: dom.name().to_owned(),
+            ..Tree::default()
+        };
         for ((ns, name), value) in dom.attrs() {
-            tree.attrs.push((ns.as_str().to_owned(), name.to_string(), value.clone()));
+            tree.attrs
+                .push((ns.as_str().to_owned(), name.to_string(), value.clone()));
         }
         tree.attrs.sort();
         for node in dom.nodes() {
@@ -81,8 +97,15 @@ pub struct Rxml {
 
 impl Rxml {
     pub fn new() -> Rxml {
-        let options = rxml::Options { max_token_length: 1 << 20, ..rxml::Options::default() };
-        Rxml { parser: rxml::Parser::with_options(options), open: Vec::new(), depth: 1 }
+        let options = rxml::Options {
+            max_token_length: 1 << 20,
+            ..rxml::Options::default()
+        };
+        Rxml {
+            parser: rxml::Parser::with_options(options),
+            open: Vec::new(),
+            depth: 1,
+        }
     }
 
     /// The header (only its start tag) or the elements that end in `bytes`.
@@ -92,7 +115,11 @@ impl Rxml {
         loop {
             match self.parser.parse(&mut rest, false) {
                 Ok(Some(rxml::Event::StartElement(_, (ns, name), attrs))) => {
-                    let mut tree = Tree { ns: ns.as_str().to_owned(), name: name.to_string(), ..Tree::default() };
+                    let mut tree = Tree {
+                        ns: ns.as_str().to_owned(),
+                        name: name.to_string(),
+                        ..Tree::default()
+                    };
                     for ((ns, name), value) in attrs {
                         tree.attrs.push((ns.as_str().to_owned(), name.to_string(), value));
                     }
@@ -128,9 +155,17 @@ impl Rxml {
 /// One thing the framer said, in a form that can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
-    Header { text: String, attrs: Vec<(String, String, String)>, ns: String, name: String },
+    Header {
+        text: String,
+        attrs: Vec<(String, String, String)>,
+        ns: String,
+        name: String,
+    },
     /// The source as handed out and the offset in the stream behind the original.
-    Element { source: String, end: usize },
+    Element {
+        source: String,
+        end: usize,
+    },
     Close,
     Error(XmlError),
     /// More would be needed.
@@ -138,8 +173,10 @@ pub enum Said {
 }
 
 fn header_attrs(header: &Header<'_>) -> Vec<(String, String, String)> {
-    let mut attrs: Vec<_> =
-        header.attrs().map(|a| (a.ns().to_owned(), a.local().to_owned(), a.value().into_owned())).collect();
+    let mut attrs: Vec<_> = header
+        .attrs()
+        .map(|a| (a.ns().to_owned(), a.local().to_owned(), a.value().into_owned()))
+        .collect();
     attrs.sort();
     attrs
 }
@@ -147,7 +184,10 @@ fn header_attrs(header: &Header<'_>) -> Vec<(String, String, String)> {
 /// Feeds `input` in the pieces that end at `cuts` and at the end, as a connection would. Calls `seen` for each
 /// element with the bytes it was made of.
 pub fn run(
-    input: &[u8], cuts: impl IntoIterator<Item = usize>, limits: &Limits, mut seen: impl FnMut(&Element<'_>, &[u8]),
+    input: &[u8],
+    cuts: impl IntoIterator<Item = usize>,
+    limits: &Limits,
+    mut seen: impl FnMut(&Element<'_>, &[u8]),
 ) -> Vec<Said> {
     let mut framer = Framer::new();
     let mut scratch = Scratch::default();
@@ -174,7 +214,10 @@ pub fn run(
                 }),
                 Event::Element(element) => {
                     seen(&element, bytes);
-                    said.push(Said::Element { source: element.source().to_owned(), end: from });
+                    said.push(Said::Element {
+                        source: element.source().to_owned(),
+                        end: from,
+                    });
                 }
                 Event::Close => said.push(Said::Close),
             }
@@ -186,8 +229,10 @@ pub fn run(
 
 /// What the accessors of an element say, against a tree of it.
 fn views_agree(element: &Element<'_>, tree: &Tree) -> Result<(), String> {
-    let mut attrs: Vec<_> =
-        element.attrs().map(|a| (a.ns().to_owned(), a.local().to_owned(), a.value().into_owned())).collect();
+    let mut attrs: Vec<_> = element
+        .attrs()
+        .map(|a| (a.ns().to_owned(), a.local().to_owned(), a.value().into_owned()))
+        .collect();
     attrs.sort();
     same("attributes", &attrs, &tree.attrs)?;
     same("name", &(element.ns(), element.name()), &(&*tree.ns, &*tree.name))?;
@@ -266,15 +311,21 @@ pub fn compare(input: &[u8], cuts: &[usize]) -> Result<usize, String> {
     for one in &said {
         match one {
             Said::Header { text, attrs, ns, name } => {
-                let trees = rxml.feed(text.as_bytes()).map_err(|e| format!("rxml refuses header {text}: {e}"))?;
-                let [tree] = &trees[..] else { return Err(format!("rxml has {trees:?} for {text}")) };
+                let trees = rxml
+                    .feed(text.as_bytes())
+                    .map_err(|e| format!("rxml refuses header {text}: {e}"))?;
+                let [tree] = &trees[..] else {
+                    return Err(format!("rxml has {trees:?} for {text}"));
+                };
                 same("header", &(ns, name, attrs), &(&tree.ns, &tree.name, &tree.attrs))?;
                 default = default_of(text);
             }
             Said::Element { source, .. } => {
                 let (bytes, tree) = pieces.next().ok_or("an element too many")?;
                 let shown = || String::from_utf8_lossy(&bytes).into_owned();
-                let mut theirs = rxml.feed(&bytes).map_err(|e| format!("rxml refuses {}: {e}", shown()))?;
+                let mut theirs = rxml
+                    .feed(&bytes)
+                    .map_err(|e| format!("rxml refuses {}: {e}", shown()))?;
                 let mut ours = vec![tree];
                 // rxml 0.14 leaves a carriage return behind `]` in a CDATA section as it is, against XML 1.0 §2.11.
                 let odd = memchr::memmem::find(&bytes, b"]\r").is_some();
@@ -288,8 +339,12 @@ pub fn compare(input: &[u8], cuts: &[usize]) -> Result<usize, String> {
                 jackdaw_xmlstream::escape_attr(&mut pasted, &default);
                 pasted.extend_from_slice(b"'>");
                 let mut elsewhere = Rxml::new();
-                elsewhere.feed(&pasted).map_err(|e| format!("paste under {default}: {e}"))?;
-                let mut theirs = elsewhere.feed(source.as_bytes()).map_err(|e| format!("rxml refuses {source}: {e}"))?;
+                elsewhere
+                    .feed(&pasted)
+                    .map_err(|e| format!("paste under {default}: {e}"))?;
+                let mut theirs = elsewhere
+                    .feed(source.as_bytes())
+                    .map_err(|e| format!("rxml refuses {source}: {e}"))?;
                 if odd {
                     theirs = plain(theirs);
                 }
@@ -301,7 +356,10 @@ pub fn compare(input: &[u8], cuts: &[usize]) -> Result<usize, String> {
     let pieces = run(input, cuts.iter().copied(), &LIMITS, |_, _| {});
     // What is wrong inside a long element may be noticed later when it comes in pieces.
     let late = input.len() > 2048
-        && matches!((pieces.last(), said.last()), (Some(Said::Waiting), Some(Said::Error(_))))
+        && matches!(
+            (pieces.last(), said.last()),
+            (Some(Said::Waiting), Some(Said::Error(_)))
+        )
         && pieces[..pieces.len() - 1] == said[..said.len() - 1];
     if !late {
         same(&format!("cut at {cuts:?}"), &pieces, &said)?;
@@ -312,7 +370,10 @@ pub fn compare(input: &[u8], cuts: &[usize]) -> Result<usize, String> {
 /// The default namespace that a header declares.
 fn default_of(header: &str) -> String {
     let mut scratch = Scratch::default();
-    match Framer::new().next(header.as_bytes(), &mut scratch, &LIMITS).map(|step| step.event) {
+    match Framer::new()
+        .next(header.as_bytes(), &mut scratch, &LIMITS)
+        .map(|step| step.event)
+    {
         Ok(Event::Header(h)) => h.default_ns().unwrap_or_default().to_owned(),
         _ => String::new(),
     }
@@ -338,14 +399,83 @@ impl Rng {
 
 /// Pieces of XML that matter to one rule or another.
 const DICTIONARY: &[&str] = &[
-    "<", ">", "/>", "</", "</a>", "<a>", "<a/>", "<p:a/>", "<p:a>", "</p:a>", "<![CDATA[", "]]>", "]]", "<!--", "-->",
-    "<?x?>", "<?xml version='1.0'?>", "<!DOCTYPE a>", "&amp;", "&lt;", "&#10;", "&#x0;", "&#xFFFE;", "&#x10FFFF;",
-    "&foo;", "&", ";", "&#", "'", "\"", "=", " ", "\t", "\r\n", "\r", "\n", " a='b'", " a=\"b'\"", " b=''", " p:a='1'",
-    " q:a='2'", " xmlns='urn:d'", " xmlns=''", " xmlns:p='urn:p'", " xmlns:q='urn:p'", " xmlns:p=''",
-    " xmlns:xml='http://www.w3.org/XML/1998/namespace'", " xmlns:x='http://www.w3.org/XML/1998/namespace'",
-    " xmlns:xmlns='urn:x'", " xmlns:p='a&amp;b'", " xml:lang='de'", "xml:", "stream:", " stream:a='1'", "p:", ":", "é",
-    "\u{fffe}", "\u{ffff}", "\u{10000}", "ￂ", "-", ".", "1", "_", "\0", "\x01", "\x7f", "\u{85}", "]", "!", "?",
-    "</stream:stream>", "<message>", "</message>", "xmlns", "a:b:c",
+    "<",
+    ">",
+    "/>",
+    "</",
+    "</a>",
+    "<a>",
+    "<a/>",
+    "<p:a/>",
+    "<p:a>",
+    "</p:a>",
+    "<![CDATA[",
+    "]]>",
+    "]]",
+    "<!--",
+    "-->",
+    "<?x?>",
+    "<?xml version='1.0'?>",
+    "<!DOCTYPE a>",
+    "&amp;",
+    "&lt;",
+    "&#10;",
+    "&#x0;",
+    "&#xFFFE;",
+    "&#x10FFFF;",
+    "&foo;",
+    "&",
+    ";",
+    "&#",
+    "'",
+    "\"",
+    "=",
+    " ",
+    "\t",
+    "\r\n",
+    "\r",
+    "\n",
+    " a='b'",
+    " a=\"b'\"",
+    " b=''",
+    " p:a='1'",
+    " q:a='2'",
+    " xmlns='urn:d'",
+    " xmlns=''",
+    " xmlns:p='urn:p'",
+    " xmlns:q='urn:p'",
+    " xmlns:p=''",
+    " xmlns:xml='http://www.w3.org/XML/1998/namespace'",
+    " xmlns:x='http://www.w3.org/XML/1998/namespace'",
+    " xmlns:xmlns='urn:x'",
+    " xmlns:p='a&amp;b'",
+    " xml:lang='de'",
+    "xml:",
+    "stream:",
+    " stream:a='1'",
+    "p:",
+    ":",
+    "é",
+    "\u{fffe}",
+    "\u{ffff}",
+    "\u{10000}",
+    "ￂ",
+    "-",
+    ".",
+    "1",
+    "_",
+    "\0",
+    "\x01",
+    "\x7f",
+    "\u{85}",
+    "]",
+    "!",
+    "?",
+    "</stream:stream>",
+    "<message>",
+    "</message>",
+    "xmlns",
+    "a:b:c",
 ];
 
 /// Changes `input` from `fixed` on in a few places.
@@ -418,5 +548,7 @@ pub fn fuzz(seeds: &[Vec<u8>], seed: u64, mut go_on: impl FnMut(u64) -> bool) ->
 
 fn header_length(seed: &[u8]) -> usize {
     let mut scratch = Scratch::default();
-    Framer::new().next(seed, &mut scratch, &LIMITS).map_or(0, |step| step.consumed)
+    Framer::new()
+        .next(seed, &mut scratch, &LIMITS)
+        .map_or(0, |step| step.consumed)
 }

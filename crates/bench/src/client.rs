@@ -1,0 +1,332 @@
+//! One connection of the generator: login, then raw bytes out and counts of stanzas in.
+//!
+//! A client owns no read buffer (one is shared by the thread) and no task; who holds it reads it.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::Outcome;
+use crate::scan::{Scanner, attribute, text_of};
+use crate::scram::{Memory, Scram};
+use crate::tls;
+
+/// The domain that every target serves.
+pub(crate) const DOMAIN: &str = "localhost";
+/// The password of every account.
+pub(crate) const PASSWORD: &str = "secret";
+/// The resource that every client binds.
+const RESOURCE: &str = "bench";
+/// From connecting to the answer of the first ping.
+const LOGIN_LIMIT: Duration = Duration::from_secs(60);
+/// How long a server may take to close its stream.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// What is read at once.
+const READ_BYTES: usize = 65_536;
+/// Logins at the same time.
+const AT_ONCE: usize = 32;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// The local part of the account with this number.
+pub(crate) fn user(number: usize) -> String {
+    format!("user{number}")
+}
+
+pub(crate) fn jid(number: usize) -> String {
+    format!("user{number}@{DOMAIN}")
+}
+
+/// How to get in.
+pub(crate) struct Access {
+    pub address: SocketAddr,
+    /// By STARTTLS, as most clients do; otherwise plain TCP.
+    pub tls: bool,
+    connector: TlsConnector,
+    memory: Memory,
+}
+
+impl Access {
+    pub(crate) fn new(address: SocketAddr, tls: bool) -> Arc<Self> {
+        Arc::new(Self {
+            address,
+            tls,
+            connector: TlsConnector::from(tls::client()),
+            memory: Memory::default(),
+        })
+    }
+}
+
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// While TLS is being negotiated.
+    None,
+}
+
+/// A session, or a connection that is becoming one.
+pub(crate) struct Client {
+    transport: Transport,
+    pub scanner: Scanner,
+    /// What came since it was last emptied, while somebody wants to read it.
+    text: Option<Vec<u8>>,
+}
+
+impl Client {
+    /// Logs in as the account with this number: TLS, SASL, resource, and `session` if wanted.
+    pub(crate) async fn login(access: &Access, number: usize, presence: bool) -> Outcome<Self> {
+        let login = Self::login_slowly(access, number, presence);
+        let done = tokio::time::timeout(LOGIN_LIMIT, login).await;
+        done.unwrap_or_else(|_| Err("timed out".to_owned()))
+            .map_err(|error| format!("login of {}: {error}", user(number)))
+    }
+
+    async fn login_slowly(access: &Access, number: usize, presence: bool) -> Outcome<Self> {
+        let stream = TcpStream::connect(access.address)
+            .await
+            .map_err(|error| format!("connect: {error}"))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| format!("TCP_NODELAY: {error}"))?;
+        let mut client = Self {
+            transport: Transport::Plain(stream),
+            scanner: Scanner::new(),
+            text: Some(Vec::new()),
+        };
+        let mut features = client.open().await?;
+        if access.tls {
+            client
+                .ask("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "<proceed")
+                .await?;
+            if let Transport::Plain(stream) = std::mem::replace(&mut client.transport, Transport::None) {
+                let name = ServerName::try_from(DOMAIN).map_err(|error| error.to_string())?;
+                let stream = access
+                    .connector
+                    .connect(name, stream)
+                    .await
+                    .map_err(|error| format!("TLS: {error}"))?;
+                client.transport = Transport::Tls(Box::new(stream));
+            }
+            features = client.open().await?;
+        }
+        client.authenticate(access, number, &features).await?;
+        client.open().await?;
+        client
+            .ask(
+                &format!(
+                    "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{RESOURCE}\
+                     </resource></bind></iq>"
+                ),
+                "<jid>",
+            )
+            .await?;
+        client
+            .ask(
+                "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>",
+                "<iq",
+            )
+            .await?;
+        if presence {
+            client.send(b"<presence/>").await?;
+        }
+        client.ping().await?;
+        client.text = None;
+        Ok(client)
+    }
+
+    /// Opens a stream and returns its features.
+    async fn open(&mut self) -> Outcome<String> {
+        self.scanner = Scanner::new();
+        let header = format!(
+            "<?xml version='1.0'?><stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client' \
+             xmlns:stream='http://etherx.jabber.org/streams'>"
+        );
+        self.ask(&header, "<stream:features").await
+    }
+
+    async fn authenticate(&mut self, access: &Access, number: usize, features: &str) -> Outcome<()> {
+        let (user, xmlns) = (user(number), "urn:ietf:params:xml:ns:xmpp-sasl");
+        let auth = |mechanism: &str, text: &str| format!("<auth xmlns='{xmlns}' mechanism='{mechanism}'>{text}</auth>");
+        if !features.contains(">SCRAM-SHA-1<") {
+            // The floor, which knows no passwords.
+            let text = STANDARD.encode(format!("\0{user}\0{PASSWORD}"));
+            return self.ask(&auth("PLAIN", &text), "<success").await.map(drop);
+        }
+        let mut scram = Scram::new(&user);
+        let challenge = self.ask(&auth("SCRAM-SHA-1", &scram.initial()), "<challenge").await?;
+        let challenge = text_of(&challenge, "challenge").unwrap_or_default();
+        let answer = scram
+            .answer(&access.memory, &user, PASSWORD, challenge)
+            .ok_or("a challenge that is none")?;
+        let success = self
+            .ask(&format!("<response xmlns='{xmlns}'>{answer}</response>"), "<success")
+            .await?;
+        match scram.accepts(text_of(&success, "success").unwrap_or_default()) {
+            true => Ok(()),
+            false => Err("the server does not know the password".to_owned()),
+        }
+    }
+
+    /// Sends and waits for the next complete element, which must contain this.
+    async fn ask(&mut self, text: &str, wanted: &str) -> Outcome<String> {
+        let before = self.scanner.elements;
+        self.send(text.as_bytes()).await?;
+        self.until(|scanner| scanner.elements > before).await?;
+        let came = String::from_utf8_lossy(self.text.as_deref().unwrap_or_default()).into_owned();
+        self.text = Some(Vec::new());
+        match came.contains(wanted) && !matches!(attribute(&came, "type"), Some("error")) {
+            true => Ok(came),
+            false => Err(format!("expected {wanted}, got {came}")),
+        }
+    }
+
+    /// A round trip: what was sent before has been read by the server then.
+    pub(crate) async fn ping(&mut self) -> Outcome<()> {
+        let before = self.scanner.iqs;
+        let ping = format!("<iq type='get' id='ping' to='{DOMAIN}'><ping xmlns='urn:xmpp:ping'/></iq>");
+        self.send(ping.as_bytes()).await?;
+        self.until(|scanner| scanner.iqs > before).await
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> Outcome<()> {
+        let sent = match &mut self.transport {
+            Transport::Plain(stream) => stream.write_all(bytes).await,
+            Transport::Tls(stream) => match stream.write_all(bytes).await {
+                Ok(()) => stream.flush().await,
+                Err(error) => Err(error),
+            },
+            Transport::None => return Err("no connection".to_owned()),
+        };
+        sent.map_err(|error| format!("write: {error}"))
+    }
+
+    /// Reads until the scanner has seen enough.
+    pub(crate) async fn until(&mut self, enough: impl Fn(&Scanner) -> bool) -> Outcome<()> {
+        while !enough(&self.scanner) {
+            self.read().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads once, waiting for it.
+    pub(crate) async fn read(&mut self) -> Outcome<()> {
+        poll_fn(|cx| self.poll_read(cx)).await
+    }
+
+    /// Reads what is there, without waiting.
+    pub(crate) async fn drain(&mut self) -> Outcome<()> {
+        let all = poll_fn(|cx| {
+            loop {
+                match self.poll_read(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Ready(Ok(())),
+                }
+            }
+        });
+        // With tokio's budget a task that read much is told that there is nothing to read.
+        tokio::task::unconstrained(all).await
+    }
+
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<()>> {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut into = ReadBuf::new(buffer);
+            let read = match &mut self.transport {
+                Transport::Plain(stream) => Pin::new(stream).poll_read(cx, &mut into),
+                Transport::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, &mut into),
+                Transport::None => return Poll::Ready(Err("no connection".to_owned())),
+            };
+            ready!(read).map_err(|error| format!("read: {error}"))?;
+            let bytes = into.filled();
+            self.scanner.feed(bytes);
+            if let Some(text) = &mut self.text {
+                text.extend_from_slice(bytes);
+            }
+            if bytes.is_empty() || self.scanner.closed {
+                let text = String::from_utf8_lossy(self.text.as_deref().unwrap_or(bytes)).into_owned();
+                return Poll::Ready(Err(format!("the server closed the connection {text}")));
+            }
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// Closes the stream and waits for the server to do the same.
+    pub(crate) async fn close(mut self) {
+        let closed = async {
+            self.send(b"</stream:stream>").await?;
+            loop {
+                self.read().await?;
+            }
+        };
+        // Every end is one: an error is what comes when the server closes.
+        let _: Result<Outcome<()>, _> = tokio::time::timeout(CLOSE_LIMIT, closed).await;
+        let _ = match &mut self.transport {
+            Transport::Plain(stream) => stream.shutdown().await,
+            Transport::Tls(stream) => stream.shutdown().await,
+            Transport::None => Ok(()),
+        };
+    }
+}
+
+/// Logs in the accounts with these numbers, some at a time, in their order. Times are in microseconds.
+pub(crate) async fn login_all(
+    access: &Arc<Access>,
+    numbers: std::ops::Range<usize>,
+    presence: bool,
+) -> Outcome<(Vec<Client>, Vec<u32>)> {
+    let next = Arc::new(std::sync::atomic::AtomicUsize::new(numbers.start));
+    let tasks: Vec<_> = (0..AT_ONCE.min(numbers.len()))
+        .map(|_| {
+            let (access, next, end) = (Arc::clone(access), Arc::clone(&next), numbers.end);
+            tokio::spawn(async move {
+                let mut done = Vec::new();
+                loop {
+                    let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if number >= end {
+                        return Ok::<_, String>(done);
+                    }
+                    let started = Instant::now();
+                    let client = Client::login(&access, number, presence).await?;
+                    let micros = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
+                    done.push((number, client, micros));
+                }
+            })
+        })
+        .collect();
+    let mut all = Vec::with_capacity(numbers.len());
+    for task in tasks {
+        all.extend(joined(task.await)?);
+    }
+    all.sort_unstable_by_key(|(number, ..)| *number);
+    Ok(all.into_iter().map(|(_, client, micros)| (client, micros)).unzip())
+}
+
+/// Closes all, some at a time.
+pub(crate) async fn close_all(mut clients: Vec<Client>) {
+    while !clients.is_empty() {
+        let some = clients.split_off(clients.len().saturating_sub(8 * AT_ONCE));
+        let tasks: Vec<_> = some.into_iter().map(|client| tokio::spawn(client.close())).collect();
+        for task in tasks {
+            let _ = task.await;
+        }
+    }
+}
+
+/// The result of a task; one that was cancelled is an error.
+pub(crate) fn joined<T>(result: Result<Outcome<T>, tokio::task::JoinError>) -> Outcome<T> {
+    result.unwrap_or_else(|error| Err(error.to_string()))
+}

@@ -1,0 +1,107 @@
+//! Jackdaw itself: the release build, with limits that suit a crowd from one address.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::process::{Process, run};
+use super::{ROUNDS, Running, Target, address, copy, fresh, write};
+use crate::Outcome;
+use crate::client::{DOMAIN, PASSWORD, jid};
+use crate::report::OURS;
+use crate::work::Work;
+
+const NUMBER: u8 = 1;
+
+pub(super) struct Jackdaw {
+    binary: PathBuf,
+    folder: PathBuf,
+}
+
+impl Jackdaw {
+    pub(super) fn new(target: &Path, folder: PathBuf) -> Self {
+        Self {
+            binary: target.join("release/jackdaw"),
+            folder,
+        }
+    }
+
+    /// Where the accounts are made, once; every start gets a copy.
+    fn template(&self) -> PathBuf {
+        self.folder.join("template")
+    }
+}
+
+/// Every limit that a generator on one address would meet and that is not what is measured.
+fn config(address: SocketAddr) -> String {
+    let mut text = String::new();
+    // Writing into a String cannot fail.
+    let _ = writeln!(
+        text,
+        "[log]\nlevel = \"warn\"\n\n[[domain]]\nname = \"{DOMAIN}\"\n\n\
+         [[listen]]\nkind = \"c2s\"\naddress = \"{address}\"\ntls = \"optional\"\n\n[limits]"
+    );
+    for (key, value) in [
+        ("password_iterations", u64::from(ROUNDS)),
+        ("connections_before_login_per_address", 100_000),
+        ("connections_per_second_per_address", 1_000_000),
+        ("login_failures_per_minute_per_address", 1_000_000),
+        ("read_bytes_per_second", 1 << 40),
+        ("read_burst_bytes", 1 << 40),
+        ("subscription_requests_per_minute", 1_000_000),
+        ("offline_messages_per_account", 1_000_000),
+    ] {
+        let _ = writeln!(text, "{key} = {value}");
+    }
+    text
+}
+
+impl Target for Jackdaw {
+    fn name(&self) -> &'static str {
+        OURS
+    }
+
+    fn does(&self, _: Work) -> bool {
+        true
+    }
+
+    fn prepare(&mut self, accounts: usize) -> Outcome<()> {
+        eprintln!("bench | cargo build --release --package jackdaw");
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        run(Command::new(cargo)
+            .args(["build", "--release", "--package", "jackdaw"])
+            .current_dir(root))?;
+        self.folder = fresh(&self.folder)?;
+        let template = self.template();
+        fresh(&template)?;
+        write(&template.join("jackdaw.toml"), &config(address(NUMBER)))?;
+        let mut lines = String::new();
+        for number in 0..accounts {
+            let _ = writeln!(lines, "{}\t{PASSWORD}", jid(number));
+        }
+        let list = self.folder.join("accounts.tsv");
+        write(&list, &lines)?;
+        eprintln!("bench | jackdaw account import: {accounts} accounts");
+        run(Command::new(&self.binary)
+            .args(["account", "import"])
+            .arg(&list)
+            .arg("--config")
+            .arg(template.join("jackdaw.toml")))
+    }
+
+    fn start(&self, _: usize) -> Outcome<Running> {
+        let folder = fresh(&self.folder.join("run"))?;
+        copy(&self.template(), &folder)?;
+        let address = address(NUMBER);
+        let mut process = Process::start(
+            &self.binary.to_string_lossy(),
+            &["--config", "jackdaw.toml"],
+            &[],
+            &folder,
+        )?;
+        process.listens(address)?;
+        Ok(Running { process, address })
+    }
+}

@@ -1,0 +1,90 @@
+//! Sessions that do nothing: what a login costs, what a session holds, and what stays behind.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{CALM_LIMIT, Result, quantile};
+use crate::Outcome;
+use crate::client::{Access, close_all, login_all};
+use crate::measure::{Window, calm, memory};
+
+/// Sessions that come and go before the base is read, so that code paths and caches are warm.
+const WARM: usize = 50;
+/// How long sessions sit still before the memory is read.
+const HOLD: Duration = Duration::from_secs(2);
+/// How long after the last session left the memory is read, at most; it must be back "within seconds".
+const BACK: Duration = Duration::from_secs(10);
+/// Share of the base that may be left to count as back.
+const BACK_AT: f64 = 0.05;
+/// Between two looks at the memory.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Memory of a session in kB, and what is left when all have gone in MB, under these keys.
+pub(super) async fn memory_of(
+    access: &Arc<Access>,
+    pid: u32,
+    sessions: usize,
+    (each, kept): (&'static str, &'static str),
+) -> Outcome<Result> {
+    let mut result = Result::default();
+    warm(access, pid, sessions).await?;
+    let base = memory(pid);
+    let window = Window::open(pid);
+    let (clients, _) = login_all(access, 0..sessions, true).await?;
+    result.noise(window.close());
+    calm(pid, CALM_LIMIT).await;
+    let window = Window::open(pid);
+    tokio::time::sleep(HOLD).await;
+    let still = window.close();
+    result.figure(each, (memory(pid) - base) / sessions.max(1) as f64);
+    result.notes.push(format!("base {:.1} MB", base / 1024.0));
+    result.notes.push(format!(
+        "{:.1} ms CPU a second while idle",
+        still.server * 1000.0 / still.wall
+    ));
+
+    close_all(clients).await;
+    let left_at = Instant::now();
+    let mut more = memory(pid) - base;
+    while more > base * BACK_AT && left_at.elapsed() < BACK {
+        tokio::time::sleep(LOOK).await;
+        more = memory(pid) - base;
+    }
+    result.figure(kept, more / 1024.0);
+    result.notes.push(format!(
+        "kept memory read {:.1} s after the last left",
+        left_at.elapsed().as_secs_f64()
+    ));
+    Ok(result)
+}
+
+/// CPU of a login, with everything a client asks at the start (roster, presence, a ping), and of a logout.
+pub(super) async fn login(access: &Arc<Access>, pid: u32, sessions: usize) -> Outcome<Result> {
+    let mut result = Result::default();
+    warm(access, pid, sessions).await?;
+    let window = Window::open(pid);
+    let (clients, mut times) = login_all(access, 0..sessions, true).await?;
+    let logged_in = window.close();
+    calm(pid, CALM_LIMIT).await;
+    let cpu = window.close().server;
+    result.noise(logged_in);
+    result.figure("login.cpu", cpu * 1000.0 / sessions.max(1) as f64);
+    result.notes.push(format!(
+        "{:.0} logins/s, {:.1} ms each; the generator {:.2} ms",
+        sessions as f64 / logged_in.wall,
+        quantile(&mut times, 0.5) / 1000.0,
+        logged_in.generator * 1000.0 / sessions.max(1) as f64,
+    ));
+    let window = Window::open(pid);
+    close_all(clients).await;
+    calm(pid, CALM_LIMIT).await;
+    result.figure("logout.cpu", window.close().server * 1000.0 / sessions.max(1) as f64);
+    Ok(result)
+}
+
+async fn warm(access: &Arc<Access>, pid: u32, sessions: usize) -> Outcome<()> {
+    let (clients, _) = login_all(access, 0..WARM.min(sessions), true).await?;
+    close_all(clients).await;
+    calm(pid, CALM_LIMIT).await;
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! The works: what is measured. Each logs in what it needs, warms up, and measures with the server calm before.
+
+mod idle;
+mod message;
+mod offline;
+mod presence;
+
+use std::time::Duration;
+
+use crate::Outcome;
+use crate::client::Access;
+use crate::measure::Spent;
+use crate::target::Running;
+
+/// A closed loop is calibrated to last about this long.
+const CLOSED_LOOP: Duration = Duration::from_secs(3);
+/// No run takes longer, whatever happens.
+const RUN_LIMIT: Duration = Duration::from_secs(300);
+/// The longest wait for the server to have nothing to do.
+const CALM_LIMIT: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Work {
+    /// Memory of idle sessions with TLS, and what is left when they are gone.
+    Idle,
+    /// The same without TLS.
+    IdlePlain,
+    /// CPU of a login with TLS and SCRAM.
+    Login,
+    /// Messages as fast as they go: pairs with a window of 32.
+    Msg,
+    /// Messages that come one at a time: pairs with a window of 1.
+    MsgSingle,
+    /// Messages at a fixed rate: latency.
+    Open,
+    /// Everybody tells all contacts.
+    Presence,
+    /// Messages to absent users, and the way back.
+    Offline,
+}
+
+/// How much of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Amounts {
+    /// Sessions of `idle`, `idle-plain` and `login`.
+    pub sessions: usize,
+    /// Pairs of `msg`.
+    pub pairs: usize,
+    /// Messages a second of `open`.
+    pub rate: u32,
+}
+
+/// One number. `key` names the row of the table.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Figure {
+    pub key: &'static str,
+    pub value: f64,
+}
+
+/// The result of one run.
+#[derive(Debug, Default)]
+pub(crate) struct Result {
+    pub figures: Vec<Figure>,
+    /// Cores that other programs used meanwhile.
+    pub others: f64,
+    /// For the curious: what the generator cost, and other asides.
+    pub notes: Vec<String>,
+}
+
+impl Result {
+    fn figure(&mut self, key: &'static str, value: f64) {
+        self.figures.push(Figure { key, value });
+    }
+
+    /// Takes the worst window's noise as the run's.
+    fn noise(&mut self, spent: Spent) {
+        self.others = self.others.max(spent.others / spent.wall.max(0.001));
+    }
+}
+
+impl Work {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Work::Idle => "idle",
+            Work::IdlePlain => "idle-plain",
+            Work::Login => "login",
+            Work::Msg => "msg",
+            Work::MsgSingle => "msg-single",
+            Work::Open => "open",
+            Work::Presence => "presence",
+            Work::Offline => "offline",
+        }
+    }
+
+    /// Accounts that it needs, from 0 on.
+    pub(crate) fn accounts(self, amounts: &Amounts) -> usize {
+        match self {
+            Work::Idle | Work::IdlePlain | Work::Login => amounts.sessions,
+            Work::Msg => 2 * amounts.pairs,
+            Work::MsgSingle => 2 * message::SINGLE_PAIRS,
+            Work::Open => 2 * message::OPEN_PAIRS,
+            Work::Presence => presence::USERS,
+            Work::Offline => offline::USERS + 1,
+        }
+    }
+
+    pub(crate) async fn run(self, server: &Running, amounts: &Amounts) -> Outcome<Result> {
+        let (tls, plain) = (Access::new(server.address, true), Access::new(server.address, false));
+        let pid = server.pid();
+        let run = async {
+            match self {
+                Work::Idle => idle::memory_of(&tls, pid, amounts.sessions, ("idle.memory", "idle.kept")).await,
+                Work::IdlePlain => idle::memory_of(&plain, pid, amounts.sessions, ("plain.memory", "plain.kept")).await,
+                Work::Login => idle::login(&tls, pid, amounts.sessions).await,
+                Work::Msg => message::busy(&tls, pid, amounts.pairs).await,
+                Work::MsgSingle => message::single(&tls, pid).await,
+                Work::Open => message::open(&tls, pid, amounts.rate).await,
+                Work::Presence => presence::run(&tls, pid).await,
+                Work::Offline => offline::run(&tls, pid).await,
+            }
+        };
+        tokio::time::timeout(RUN_LIMIT, run)
+            .await
+            .unwrap_or_else(|_| Err(format!("not done after {} s", RUN_LIMIT.as_secs())))
+    }
+}
+
+/// How many units fill the time of a closed loop, if `probe` of them took `wall` seconds.
+fn calibrated(probe: usize, wall: f64, most: usize) -> usize {
+    let count = probe as f64 * CLOSED_LOOP.as_secs_f64() / wall.max(0.001);
+    // `as` saturates; `max` first, as `most` may be the smaller.
+    (count as usize).max(probe).min(most)
+}
+
+/// Microseconds of `seconds` for each of `units`.
+fn micros_each(seconds: f64, units: usize) -> f64 {
+    seconds * 1e6 / units.max(1) as f64
+}
+
+/// The value below which this share of the values lies.
+fn quantile(values: &mut [u32], share: f64) -> f64 {
+    values.sort_unstable();
+    let place = (values.len().saturating_sub(1) as f64 * share) as usize;
+    values.get(place).copied().map_or(f64::NAN, f64::from)
+}
+
+/// A body of this many bytes.
+fn body(bytes: usize) -> String {
+    "I would rather be a jackdaw than sit still, said the one on the chimney. "
+        .chars()
+        .cycle()
+        .take(bytes)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_loop_is_bounded_on_both_sides() {
+        assert_eq!(calibrated(100, 0.1, 1_000_000), 3_000);
+        assert_eq!(calibrated(100, 60.0, 1_000_000), 100);
+        assert_eq!(calibrated(100, 0.0, 5_000), 5_000);
+    }
+
+    #[test]
+    fn quantiles_are_values_that_came() {
+        let mut values: Vec<u32> = (1..=101).rev().collect();
+        assert_eq!(quantile(&mut values, 0.5), 51.0);
+        assert_eq!(quantile(&mut values, 0.99), 100.0);
+        assert!(quantile(&mut [], 0.5).is_nan());
+    }
+}

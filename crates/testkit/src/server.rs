@@ -1,0 +1,350 @@
+//! A server process of its own for a test.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::{binary, password_of, process};
+
+/// How long a server may take to listen.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How often to look whether a process has done what it is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// What is printed of the log of a failed test.
+const LOG_TAIL: usize = 64 * 1024;
+
+/// The domain of a server unless the test names others.
+pub(crate) const DOMAIN: &str = "example.org";
+
+/// All tests come from one address, so nothing that counts per address may stand in their way.
+const WIDE_LIMITS: [(&str, u64); 5] = [
+    ("connections_before_login_per_address", 100_000),
+    ("connections_per_second_per_address", 100_000),
+    ("login_failures_per_minute_per_account", 100_000),
+    ("login_failures_per_minute_per_address", 100_000),
+    ("password_iterations", 4_096),
+];
+
+/// What a server is started with.
+pub struct Builder {
+    domains: Vec<String>,
+    limits: BTreeMap<String, u64>,
+    users: usize,
+    accounts: Vec<(String, String)>,
+    tls: &'static str,
+    extra: String,
+    domain_extra: String,
+}
+
+impl Builder {
+    /// A key of `[limits]`.
+    pub fn limit(mut self, key: &str, value: u64) -> Self {
+        self.limits.insert(key.to_owned(), value);
+        self
+    }
+
+    /// Another domain beside `example.org`.
+    pub fn domain(mut self, name: &str) -> Self {
+        self.domains.push(name.to_owned());
+        self
+    }
+
+    /// How many accounts [`Server::user`] can give out.
+    pub fn users(mut self, users: usize) -> Self {
+        self.users = users;
+        self
+    }
+
+    /// An account with the password of [`password_of`].
+    pub fn account(self, jid: &str) -> Self {
+        let password = password_of(jid);
+        self.account_with(jid, &password)
+    }
+
+    pub fn account_with(mut self, jid: &str, password: &str) -> Self {
+        self.accounts.push((jid.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// `tls` of the c2s listener: `required` (as it is without this), `optional`, `off`.
+    pub fn tls(mut self, tls: &'static str) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// TOML in front of the first section.
+    pub fn toml(mut self, text: &str) -> Self {
+        self.extra.push_str(text);
+        self
+    }
+
+    /// TOML behind the keys of the first domain.
+    pub fn domain_toml(mut self, text: &str) -> Self {
+        self.domain_extra.push_str(text);
+        self
+    }
+
+    /// Makes the accounts and starts the server; returns when it listens.
+    pub fn start(mut self) -> Server {
+        let folder = tempfile::Builder::new()
+            .prefix("jackdaw-test-")
+            .tempdir()
+            .expect("a temporary folder");
+        let address = address();
+        self.accounts.extend((0..self.users).map(|number| {
+            let jid = user(number);
+            let password = password_of(&jid);
+            (jid, password)
+        }));
+        // The first account is made by the server itself where there is none: it costs the same here.
+        if self.accounts.is_empty() {
+            self.accounts.push((format!("nobody@{DOMAIN}"), "unused".to_owned()));
+        }
+        let mut config = String::new();
+        let _ = writeln!(config, "data = \"data\"\n{}\n[log]\nlevel = \"debug\"", self.extra);
+        for (number, name) in self.domains.iter().enumerate() {
+            let extra = if number == 0 { self.domain_extra.as_str() } else { "" };
+            let _ = writeln!(config, "[[domain]]\nname = \"{name}\"\n{extra}");
+        }
+        let tls = self.tls;
+        let _ = writeln!(
+            config,
+            "[[listen]]\nkind = \"c2s\"\naddress = \"{address}:5222\"\ntls = \"{tls}\""
+        );
+        let _ = writeln!(
+            config,
+            "[[listen]]\nkind = \"c2s-direct\"\naddress = \"{address}:5223\"\n[limits]"
+        );
+        for (key, value) in &self.limits {
+            let _ = writeln!(config, "{key} = {value}");
+        }
+        fs::write(folder.path().join("jackdaw.toml"), config).expect("the temporary folder can be written");
+        let mut server = Server {
+            folder,
+            address,
+            users: self.users,
+            given: AtomicUsize::new(0),
+            child: None,
+        };
+        server.import(&self.accounts);
+        server.start();
+        server
+    }
+}
+
+/// A running server. Killed when it is dropped; its log is printed if the test has failed.
+pub struct Server {
+    folder: TempDir,
+    address: Ipv4Addr,
+    users: usize,
+    given: AtomicUsize,
+    child: Option<Child>,
+}
+
+/// A loopback address that no other test uses at the same time.
+fn address() -> Ipv4Addr {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = (std::process::id() % 0x1_0000) * 64 + COUNT.fetch_add(1, Ordering::Relaxed) % 64;
+    let [_, a, b, c] = number.to_be_bytes();
+    // 22 bits of number in 24 of address, none of it 127.0.0.x.
+    Ipv4Addr::new(127, a << 2 | b >> 6, 128 + (b & 0x3f), c.max(1))
+}
+
+fn user(number: usize) -> String {
+    format!("u{number}@{DOMAIN}")
+}
+
+impl Server {
+    pub fn builder() -> Builder {
+        Builder {
+            domains: vec![DOMAIN.to_owned()],
+            limits: WIDE_LIMITS
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), *value))
+                .collect(),
+            users: 0,
+            accounts: Vec::new(),
+            tls: "required",
+            extra: String::new(),
+            domain_extra: String::new(),
+        }
+    }
+
+    /// A server with so many accounts for [`Server::user`].
+    pub fn with_users(users: usize) -> Server {
+        Server::builder().users(users).start()
+    }
+
+    /// The bare JID of an account that no other part of the test has.
+    pub fn user(&self) -> String {
+        let number = self.given.fetch_add(1, Ordering::Relaxed);
+        assert!(number < self.users, "give the server more than {} users", self.users);
+        user(number)
+    }
+
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Adds accounts, while the server runs or not.
+    pub fn import(&self, accounts: &[(String, String)]) {
+        let file = self.folder.path().join("accounts");
+        let mut text = String::new();
+        for (jid, password) in accounts {
+            let _ = writeln!(text, "{jid}\t{password}");
+        }
+        fs::write(&file, text).expect("the temporary folder can be written");
+        let output = self.jackdaw(&["account", "import", "accounts"], "");
+        assert!(
+            output.status.success(),
+            "import: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary::path());
+        command.current_dir(self.folder.path());
+        // Nothing of the surroundings may configure the server.
+        for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("JACKDAW_")) {
+            command.env_remove(key);
+        }
+        command
+    }
+
+    /// Runs the binary with these arguments and this standard input, for this server.
+    pub fn jackdaw(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self
+            .command()
+            .args(["--config", "jackdaw.toml"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        child
+            .stdin
+            .take()
+            .expect("piped")
+            .write_all(input.as_bytes())
+            .expect("the command reads");
+        child.wait_with_output().expect("the command ends")
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// Starts the server again after [`Server::kill9`] or [`Server::sigterm`].
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "the server runs already");
+        let out = || {
+            let file = File::options().create(true).append(true).open(self.log());
+            file.expect("the temporary folder can be written")
+        };
+        let seen = fs::read_to_string(self.log()).unwrap_or_default().len();
+        let child = self
+            .command()
+            .args(["serve", "--config", "jackdaw.toml"])
+            .stdin(Stdio::null())
+            .stdout(out())
+            .stderr(out())
+            .spawn()
+            .expect("the binary starts");
+        let child = self.child.insert(child);
+        let began = Instant::now();
+        loop {
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            // The first line of the welcome, printed once it listens.
+            if log[seen..].contains(" serves ") {
+                return;
+            }
+            if let Some(status) = child.try_wait().expect("a child can be asked") {
+                panic!("the server ended with {status}:\n{log}");
+            }
+            assert!(began.elapsed() < START_LIMIT, "the server does not listen:\n{log}");
+            sleep(LOOK_EVERY);
+        }
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
+    /// Ends it as a power cut would, as far as a process can be.
+    pub fn kill9(&mut self) {
+        let mut child = self.child.take().expect("the server runs");
+        child.kill().expect("a child can be killed");
+        child.wait().expect("a killed child ends");
+    }
+
+    /// Asks it to stop; [`Server::wait`] tells how it went.
+    pub fn sigterm(&self) {
+        process::signal(self.pid(), "TERM");
+    }
+
+    pub fn sighup(&self) {
+        process::signal(self.pid(), "HUP");
+    }
+
+    /// Waits until the process has ended. None: it did not within `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let began = Instant::now();
+        let child = self.child.as_mut().expect("the server runs");
+        loop {
+            if let Some(status) = child.try_wait().expect("a child can be asked") {
+                self.child = None;
+                return Some(status);
+            }
+            if began.elapsed() > limit {
+                return None;
+            }
+            sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub fn rss(&self) -> u64 {
+        process::rss(self.pid())
+    }
+
+    /// Open file descriptors.
+    pub fn open_files(&self) -> usize {
+        process::open_files(self.pid())
+    }
+
+    /// All that the server has printed so far.
+    pub fn printed(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let log = self.printed();
+            let mut from = log.len().saturating_sub(LOG_TAIL);
+            while !log.is_char_boundary(from) {
+                from += 1;
+            }
+            eprintln!("--- log of the server\n{}", &log[from..]);
+        }
+    }
+}

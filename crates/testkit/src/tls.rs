@@ -1,0 +1,111 @@
+//! TLS as a client that accepts any certificate, and what of it SASL can be bound to.
+
+use std::sync::Arc;
+
+use ring::digest;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring::default_provider};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, version};
+
+/// Versions of TLS that a client offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Version {
+    #[default]
+    Any,
+    Tls12,
+    Tls13,
+}
+
+#[derive(Debug)]
+struct AcceptAll(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptAll {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+pub(crate) fn config(version: Version, alpn: &[&str]) -> Arc<ClientConfig> {
+    let provider = Arc::new(default_provider());
+    let versions: &[&rustls::SupportedProtocolVersion] = match version {
+        Version::Any => &[&version::TLS13, &version::TLS12],
+        Version::Tls12 => &[&version::TLS12],
+        Version::Tls13 => &[&version::TLS13],
+    };
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .expect("the provider has both versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AcceptAll(provider)))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+/// What is known of an established TLS channel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Channel {
+    /// RFC 9266; empty on TLS 1.2.
+    pub(crate) exporter: Vec<u8>,
+    /// RFC 5929 section 4.1.
+    pub(crate) end_point: Vec<u8>,
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) alpn: Option<String>,
+    pub(crate) version: Option<rustls::ProtocolVersion>,
+}
+
+impl Channel {
+    pub(crate) fn of(connection: &ClientConnection) -> Channel {
+        let certificate = connection
+            .peer_certificates()
+            .and_then(<[_]>::first)
+            .map(|der| der.to_vec());
+        let certificate = certificate.unwrap_or_default();
+        let exporter = match connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_3) => connection
+                .export_keying_material(vec![0; 32], b"EXPORTER-Channel-Binding", Some(b""))
+                .expect("the handshake is complete"),
+            _ => Vec::new(),
+        };
+        Channel {
+            exporter,
+            // The certificates of the tests are signed with SHA-256, whose hash is the same.
+            end_point: digest::digest(&digest::SHA256, &certificate).as_ref().to_vec(),
+            certificate,
+            alpn: connection
+                .alpn_protocol()
+                .map(|name| String::from_utf8_lossy(name).into_owned()),
+            version: connection.protocol_version(),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The server over the wire: the real binary, and scripted peers over STARTTLS and direct TLS.
+//!
+//! One program, so that it is linked once; one server per test function. Numbers of rows are those of the lists of
+//! faults and attacks that the project was designed against.
+
+mod support;
+
+mod binding;
+mod login;
+mod message_table;
+mod messages;
+mod streams;
