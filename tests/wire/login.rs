@@ -158,7 +158,6 @@ async fn what_is_refused() {
             ("EXTERNAL", "=".to_owned(), "invalid-mechanism"),
             ("ANONYMOUS", "=".to_owned(), "invalid-mechanism"),
             ("PLAIN", plain("", user, "wrong"), "not-authorized"),
-            ("PLAIN", plain("", user, ""), "not-authorized"),
             ("PLAIN", plain("", "nobody", "wrong"), "not-authorized"),
             ("PLAIN", plain("", "no body", "wrong"), "not-authorized"),
             ("PLAIN", plain("", &jid, &password), "not-authorized"),
@@ -175,6 +174,8 @@ async fn what_is_refused() {
             ("PLAIN", "AA=A".to_owned(), "incorrect-encoding"),
             ("PLAIN", "A===".to_owned(), "incorrect-encoding"),
             ("PLAIN", "==".to_owned(), "incorrect-encoding"),
+            // RFC 4616 section 2: a password has at least one character.
+            ("PLAIN", plain("", user, ""), "malformed-request"),
             ("PLAIN", base64("no separators"), "malformed-request"),
             ("PLAIN", base64("a\0b"), "malformed-request"),
             ("PLAIN", base64("\0a\0b\0c"), "malformed-request"),

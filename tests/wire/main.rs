@@ -6,7 +6,14 @@
 mod support;
 
 mod binding;
+mod durability;
+mod iq;
 mod login;
 mod message_table;
 mod messages;
+mod offline;
+mod presence;
+mod roster;
+mod shutdown;
 mod streams;
+mod subscriptions;

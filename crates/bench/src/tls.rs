@@ -66,8 +66,14 @@ pub(crate) fn client() -> Arc<ClientConfig> {
 
 /// A new self-signed certificate for the domain and its key, in PEM (ECDSA P-256, as the server makes them).
 pub(crate) fn certificate() -> Outcome<(String, String)> {
-    let made = rcgen::generate_simple_self_signed([DOMAIN.to_owned()]).map_err(|error| error.to_string())?;
-    Ok((made.cert.pem(), made.signing_key.serialize_pem()))
+    let failed = |error: rcgen::Error| format!("cannot make a certificate: {error}");
+    let mut parameters = rcgen::CertificateParams::new([DOMAIN.to_owned()]).map_err(failed)?;
+    // rcgen's own dates, 1975 to 4096, make ejabberd's certificate store crash.
+    parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    parameters.not_after = rcgen::date_time_ymd(2049, 1, 1);
+    let key = rcgen::KeyPair::generate().map_err(failed)?;
+    let certificate = parameters.self_signed(&key).map_err(failed)?;
+    Ok((certificate.pem(), key.serialize_pem()))
 }
 
 /// For the floor.

@@ -42,8 +42,8 @@ impl Default for Options {
             queue_bytes: 64 << 20,
             queue_reads: 65_536,
             readers: 3,
-            writer_cache_kib: 64 << 10,
-            reader_cache_kib: 8 << 10,
+            writer_cache_kib: 16 << 10,
+            reader_cache_kib: 1 << 10,
             max_pages: None,
             on_fatal: abort,
         }

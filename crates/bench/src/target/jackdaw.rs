@@ -39,7 +39,7 @@ fn config(address: SocketAddr) -> String {
     // Writing into a String cannot fail.
     let _ = writeln!(
         text,
-        "[log]\nlevel = \"warn\"\n\n[[domain]]\nname = \"{DOMAIN}\"\n\n\
+        "data = \"data\"\n\n[log]\nlevel = \"warn\"\n\n[[domain]]\nname = \"{DOMAIN}\"\n\n\
          [[listen]]\nkind = \"c2s\"\naddress = \"{address}\"\ntls = \"optional\"\n\n[limits]"
     );
     for (key, value) in [

@@ -1,0 +1,226 @@
+//! The way of a chat message through the server without a network: frame, check, route, write.
+//!
+//! Two clients log in to a real router over the memory store, then one sends a fixed number of
+//! messages to the other. `cargo xtask test` runs it under callgrind with two counts and holds
+//! the difference against a budget of instructions a message: repeatable, whatever else the
+//! machine does, so a change that makes the path twice as dear is noticed without timing.
+//!
+//! `hot_path MESSAGES` prints how many bytes were delivered; without callgrind also the time.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use auth::{Binding, Credentials, PasswordCheck};
+use module::{Host, Now, Registry, Software};
+use router::{Event, Outbox, Router, Turn};
+use session::{Context, Shell, StreamConfig, StreamCore, TlsPolicy};
+use stanza::Jid;
+use store::{Memory, Store, Table};
+use xmlstream::{Limits, Scratch};
+
+/// Messages that are handed over at once, as in one read of a busy connection.
+const BATCH: usize = 32;
+const NOW: Now = Now(1_000_000_000_000);
+
+struct TestShell {
+    account: Option<Jid>,
+    check: Option<PasswordCheck>,
+}
+
+impl Shell for TestShell {
+    fn random(&mut self, bytes: &mut [u8]) {
+        bytes.fill(7);
+    }
+    fn binding(&self) -> Binding {
+        Binding::default()
+    }
+    fn look_up(&mut self, account: &Jid) {
+        self.account = Some(account.clone());
+    }
+    fn check(&mut self, check: PasswordCheck) {
+        self.check = Some(check);
+    }
+    fn may_log_in(&mut self, _: Option<&Jid>) -> bool {
+        true
+    }
+    fn login_failed(&mut self, _: Option<&Jid>) {
+        panic!("the password is right");
+    }
+}
+
+struct Peer {
+    core: StreamCore,
+    outbox: Arc<Outbox>,
+}
+
+struct World {
+    router: Arc<Router>,
+    store: Arc<Memory>,
+    credentials: Credentials,
+    turn: Turn,
+    scratch: Scratch,
+}
+
+impl World {
+    fn new() -> World {
+        let registry = Registry::new(xeps::all()).expect("the modules fit together");
+        let mut tables: Vec<&'static Table> = router::TABLES.to_vec();
+        tables.extend(registry.tables());
+        let store = Arc::new(Memory::new(&tables));
+        let credentials = Credentials::derive("secret", 4096, [[1; 16]; 3]).expect("a good password");
+        for user in ["juliet", "romeo"] {
+            let jid = Jid::new(Some(user), "example.org", None).expect("a JID");
+            let account = accounts::Account::new(jid, 0, credentials.clone());
+            store.write_wait(accounts::add(&account)).expect("the account is new");
+        }
+        // From here on answers come when they are asked for: the router submits under a lock.
+        store.hold();
+        let host = Host {
+            domain: "example.org".into(),
+            admins: Vec::new(),
+            contacts: Vec::new(),
+            software: Software {
+                name: "Jackdaw",
+                version: "0",
+            },
+            started: NOW,
+        };
+        let limits = router::Limits {
+            sessions: 10,
+            roster: router::RosterLimits::default(),
+            offline_messages: 10,
+            subscription_requests: 10,
+            loading_stanzas: 10,
+            directed_presence: 10,
+            idle_account_seconds: 60,
+        };
+        let router = Router::new(router::Parts {
+            hosts: vec![host],
+            registry,
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            limits,
+            clock: Box::new(|| NOW),
+        });
+        World {
+            router,
+            store,
+            credentials,
+            turn: Turn::default(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Runs `act` on the stream of a peer; returns what it asked the shell for.
+    fn with<R>(
+        &mut self,
+        peer: &mut Peer,
+        act: impl FnOnce(&mut StreamCore, &mut Context<'_>) -> R,
+    ) -> (R, Option<Event>) {
+        let mut out = Vec::new();
+        let mut shell = TestShell {
+            account: None,
+            check: None,
+        };
+        let mut context = Context {
+            now: NOW,
+            router: &self.router,
+            turn: &mut self.turn,
+            scratch: &mut self.scratch,
+            out: &mut out,
+            outbox: &peer.outbox,
+            shell: &mut shell,
+        };
+        let result = act(&mut peer.core, &mut context);
+        let answer = match (shell.account, shell.check) {
+            (Some(_), _) => Some(Event::Account(auth::Lookup::Found(self.credentials.clone()))),
+            (_, Some(check)) => Some(Event::Checked(check.run())),
+            (None, None) => None,
+        };
+        (result, answer)
+    }
+
+    /// Lets the stream of a peer process `input`, and returns how much of it was used up.
+    fn feed(&mut self, peer: &mut Peer, input: &[u8]) -> usize {
+        let mut consumed = 0;
+        loop {
+            let (progress, mut answer) =
+                self.with(peer, |core, context| core.handle_bytes(&input[consumed..], context));
+            consumed += progress.consumed;
+            if answer.is_none() {
+                break;
+            }
+            while let Some(event) = answer {
+                answer = self.with(peer, |core, context| core.handle_event(event, context)).1;
+            }
+        }
+        self.turn.finish();
+        consumed
+    }
+
+    /// Takes what waits for a peer, and returns how many bytes it was.
+    fn events(&mut self, peer: &mut Peer) -> usize {
+        let taken = peer.outbox.take(Waker::noop(), true);
+        for event in taken.events {
+            self.with(peer, |core, context| core.handle_event(event, context));
+        }
+        let count = taken.bytes.len();
+        router::give_buffer(taken.bytes);
+        count
+    }
+
+    fn login(&mut self, user: &str) -> Peer {
+        let config = Arc::new(StreamConfig {
+            tls: TlsPolicy::Required,
+            before_login: Limits::default(),
+            after_login: Limits::default(),
+            login_attempts: 1,
+            secret: [0; 32],
+            iterations: 4096,
+            default_domain: "example.org".into(),
+        });
+        let mut peer = Peer {
+            core: StreamCore::new(config, true),
+            outbox: Outbox::new(1 << 20),
+        };
+        let header = "<stream:stream to='example.org' version='1.0' xmlns='jabber:client' \
+                      xmlns:stream='http://etherx.jabber.org/streams'>";
+        let plain = auth::encode(format!("\0{user}\0secret").as_bytes());
+        let login = format!(
+            "{header}<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{plain}</auth>{header}\
+             <iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>"
+        );
+        self.feed(&mut peer, login.as_bytes());
+        self.store.settle();
+        self.events(&mut peer);
+        assert!(peer.core.bound().is_some(), "{user} is bound");
+        self.feed(&mut peer, b"<presence/>");
+        self.store.settle();
+        self.events(&mut peer);
+        peer
+    }
+}
+
+fn main() {
+    let messages: usize = std::env::args()
+        .nth(1)
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(100_000);
+    let mut world = World::new();
+    let mut juliet = world.login("juliet");
+    let mut romeo = world.login("romeo");
+    let message = "<message to='romeo@example.org' type='chat' id='a1b2c3'>\
+                   <body>But, soft! what light through yonder window breaks? It is the east.</body>\
+                   <request xmlns='urn:xmpp:receipts'/><origin-id xmlns='urn:xmpp:sid:0' id='a1b2c3'/></message>";
+    let batch = message.repeat(BATCH);
+    let begun = Instant::now();
+    let mut delivered = 0;
+    for _ in 0..messages.div_ceil(BATCH) {
+        let consumed = world.feed(&mut juliet, batch.as_bytes());
+        assert_eq!(consumed, batch.len(), "the whole batch is processed");
+        delivered += world.events(&mut romeo);
+    }
+    let per_message = begun.elapsed().as_nanos() as usize / messages.max(1);
+    assert!(delivered >= messages * message.len(), "everything was delivered");
+    println!("{messages} messages, {delivered} bytes delivered, {per_message} ns a message");
+}

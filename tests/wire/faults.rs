@@ -1,0 +1,327 @@
+//! Bad input, row by row of the list of faults, with the exact answer. After each the server serves the others, and
+//! nothing has come to somebody who has nothing to do with it.
+//!
+//! Rows of requests between accounts are in `iq.rs`, `roster.rs`, `presence.rs`, `messages.rs`; of logins in `login.rs`.
+
+use testkit::{Client, NS_STREAM, Server, Transport};
+
+use crate::support::{befriend, error_of, settle};
+
+const OPEN: &str = "<stream:stream to='example.org' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+
+/// Where in the life of a stream the input comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// Instead of the stream header.
+    First,
+    /// Behind the features, before the login.
+    Opened,
+    /// A resource is bound and available.
+    Bound,
+}
+
+const ALL: &[When] = &[When::First, When::Opened, When::Bound];
+const INSIDE: &[When] = &[When::Opened, When::Bound];
+const BOUND: &[When] = &[When::Bound];
+
+/// (row, input, where, condition of the stream error)
+fn rows() -> Vec<(u32, Vec<u8>, &'static [When], &'static str)> {
+    let mut rows: Vec<(u32, Vec<u8>, &'static [When], &'static str)> = Vec::new();
+    let mut add = |row: u32, input: &[u8], when: &'static [When], condition: &'static str| {
+        rows.push((row, input.to_vec(), when, condition));
+    };
+    // 1: a document type, with whatever in it.
+    add(1, b"<!DOCTYPE a [<!ENTITY x 'y'>]>", ALL, "restricted-xml");
+    add(1, b"<!DOCTYPE a SYSTEM 'file:///etc/passwd'>", ALL, "restricted-xml");
+    add(1, b"<message><!DOCTYPE a></message>", BOUND, "restricted-xml");
+    // 2: comments and processing instructions.
+    add(2, b"<!-- comment -->", ALL, "restricted-xml");
+    add(2, b"<?pi data?>", ALL, "restricted-xml");
+    add(2, b"<message><!-- comment --></message>", BOUND, "restricted-xml");
+    add(2, b"<message><body><?pi?></body></message>", BOUND, "restricted-xml");
+    // 3: references.
+    add(3, b"<message><body>&foo;</body></message>", INSIDE, "restricted-xml");
+    add(3, b"<message to='&foo;'/>", INSIDE, "restricted-xml");
+    for reference in ["&#0;", "&#xFFFE;", "&#xD800;", "&#x110000;", "&#1;", "&#;", "&#x;", "&;", "& ", "&#99999999999;"] {
+        add(3, format!("<message><body>{reference}</body></message>").as_bytes(), INSIDE, "not-well-formed");
+    }
+    // 4: tags and names.
+    for wrong in [
+        "<message></presence>", "<message><a><b></a></b></message>", "<message><p:a/></message>", "<p:message/>",
+        "<message a='1' a='2'/>", "<message xmlns:p='u' xmlns:q='u' p:a='1' q:a='2'/>", "<message p:a='1'/>",
+        "<message a=1/>", "<message a/>", "<message a='<'/>", "<message a='1'b='2'/>", "< message/>", "<1/>", "<a:b:c/>",
+        "<message xmlns:p=''/>", "<message xmlns:xml='urn:x'/>", "<message xmlns:p='http://www.w3.org/2000/xmlns/'/>",
+        "<message><body>]]></body></message>", "<message></message a='1'>", "<message", "</message>",
+    ] {
+        if wrong == "<message" {
+            add(4, b"<message<", INSIDE, "not-well-formed");
+        } else {
+            add(4, wrong.as_bytes(), INSIDE, "not-well-formed");
+        }
+    }
+    // 5: what is not UTF-8, or no character of XML.
+    for bytes in [
+        &b"\xc0\xaf"[..], b"\xe0\x80\xaf", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80", b"\xf4\x90\x80\x80", b"\x80", b"\xe2\x82<", b"\xff",
+        b"\x00", b"\x01", b"\x0b", b"\x1f", b"\xef\xbf\xbe", b"\xef\xbf\xbf",
+    ] {
+        let mut input = b"<message><body>a".to_vec();
+        input.extend_from_slice(bytes);
+        input.extend_from_slice(b"b</body></message>");
+        add(5, &input, INSIDE, "not-well-formed");
+    }
+    // 6: encodings and versions of XML.
+    add(6, format!("<?xml version='1.0' encoding='iso-8859-1'?>{OPEN}").as_bytes(), &[When::First], "unsupported-encoding");
+    add(6, format!("<?xml version='1.0' encoding='UTF-16'?>{OPEN}").as_bytes(), &[When::First], "unsupported-encoding");
+    add(6, b"\xff\xfe<\0?\0x\0m\0l\0", &[When::First], "unsupported-encoding");
+    add(6, b"\xfe\xff\0<\0?\0x\0m\0l", &[When::First], "unsupported-encoding");
+    // 7 and 8: the root.
+    let root = |name: &str, declarations: &str| format!("<{name} to='example.org' version='1.0' {declarations}>").into_bytes();
+    add(7, &root("stream:stream", "xmlns='jabber:client' xmlns:stream='urn:wrong'"), &[When::First], "invalid-namespace");
+    add(7, &root("stream:flow", &format!("xmlns='jabber:client' xmlns:stream='{NS_STREAM}'")), &[When::First], "bad-format");
+    for content in ["jabber:wrong", "jabber:server", "jabber:component:accept", "JABBER:CLIENT"] {
+        add(8, &root("stream:stream", &format!("xmlns='{content}' xmlns:stream='{NS_STREAM}'")), &[When::First], "invalid-namespace");
+    }
+    add(8, &root("stream:stream", &format!("xmlns:stream='{NS_STREAM}'")), &[When::First], "invalid-namespace");
+    add(8, &root("flow:stream", &format!("xmlns='jabber:client' xmlns:flow='{NS_STREAM}'")), &[When::First], "bad-namespace-prefix");
+    add(8, &root("stream", &format!("xmlns='{NS_STREAM}'")), &[When::First], "bad-namespace-prefix");
+    // 9 and 10: version and address.
+    let header = |attributes: &str| format!("<stream:stream {attributes} xmlns='jabber:client' xmlns:stream='{NS_STREAM}'>").into_bytes();
+    for version in ["", "version='0.9'", "version='one'", "version=''"] {
+        add(9, &header(&format!("to='example.org' {version}")), &[When::First], "unsupported-version");
+    }
+    add(10, &header("version='1.0'"), &[When::First], "improper-addressing");
+    for domain in ["elsewhere.example", "", "a b", "user@example.org", "example.org/r", "sub.example.org", "example.org."] {
+        // A final dot is the same name (RFC 7622 section 3.2).
+        if domain != "example.org." {
+            add(10, &header(&format!("version='1.0' to='{domain}'")), &[When::First], "host-unknown");
+        }
+    }
+    // 13: elements that nobody knows.
+    for unknown in ["<foo/>", "<message xmlns='urn:wrong'/>", "<message xmlns='jabber:server'/>", "<message xmlns=''/>", "<foo xmlns='urn:x'/>", "<enable xmlns='urn:xmpp:sm:3'/>", "<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>"] {
+        add(13, unknown.as_bytes(), INSIDE, "unsupported-stanza-type");
+    }
+    // 14: text.
+    add(14, b"text", INSIDE, "bad-format");
+    add(14, b"<message/>text<message/>", BOUND, "bad-format");
+    add(14, b"&amp;", INSIDE, "bad-format");
+    // 15: stanzas before the login.
+    for stanza in ["<message to='example.org'/>", "<presence/>", "<iq type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>"] {
+        add(15, stanza.as_bytes(), &[When::Opened], "not-authorized");
+    }
+    rows
+}
+
+async fn at(server: &Server, transport: Transport, when: When, jid: &str) -> Client {
+    match when {
+        When::First => Client::secured(server, transport).await,
+        When::Opened => Client::opened(server, transport).await,
+        When::Bound => {
+            let mut client = Client::online(server, transport, &format!("{jid}/bad")).await;
+            client.forget().await;
+            client
+        }
+    }
+}
+
+#[tokio::test]
+async fn stream_errors() {
+    let server = Server::with_users(6);
+    for transport in Transport::BOTH {
+        let mut bystander = Client::online(&server, transport, &server.user()).await;
+        let jid = server.user();
+        for (row, input, when, condition) in rows() {
+            for when in when {
+                let mut client = at(&server, transport, *when, &jid).await;
+                client.send(&input).await;
+                client.expect_stream_error(condition).await;
+                // It is as well that the server lives, and that nobody hears of it.
+                bystander.ping().await;
+                let _ = row;
+            }
+        }
+        bystander.nothing_more().await;
+    }
+    // In the clear too, where a stream begins.
+    for (_, input, when, condition) in rows() {
+        if when.contains(&When::First) {
+            let mut client = Client::connect(&server, Transport::Starttls).await;
+            client.send(&input).await;
+            client.expect_stream_error(condition).await;
+        }
+    }
+}
+
+/// Row 5 once more: it makes no difference where the bytes are cut.
+#[tokio::test]
+async fn cut_at_every_byte() {
+    let server = Server::with_users(2);
+    let jid = server.user();
+    let inputs: [(&[u8], &str); 5] = [
+        (b"<message><body>\xe2\x82</body></message>", "not-well-formed"),
+        (b"<message><body>\xf0\x9f\x90</body></message>", "not-well-formed"),
+        (b"<message><body>&#0;</body></message>", "not-well-formed"),
+        (b"<message><!-- x --></message>", "restricted-xml"),
+        (b"<message></presence>", "not-well-formed"),
+    ];
+    for transport in Transport::BOTH {
+        for (input, condition) in inputs {
+            for cut in 1..input.len() {
+                let mut client = Client::opened(&server, transport).await;
+                client.send(&input[..cut]).await;
+                client.send(&input[cut..]).await;
+                client.expect_stream_error(condition).await;
+            }
+            let mut client = Client::login(&server, transport, &jid).await;
+            for byte in input {
+                client.send([*byte]).await;
+            }
+            client.expect_stream_error(condition).await;
+        }
+    }
+}
+
+/// Row 9: a client that can do more than we is offered what we can.
+#[tokio::test]
+async fn versions_and_spaces() {
+    let server = Server::with_users(2);
+    for transport in Transport::BOTH {
+        for version in ["1.0", "1.7", "2.0", "10.1", "01.0"] {
+            let mut client = Client::secured(&server, transport).await;
+            let header = OPEN.replace("1.0", version);
+            client.open_with(&header).await;
+            assert_eq!(client.header.attr("version"), Some("1.0"), "{version}");
+        }
+        // Row 14: whitespace is always welcome.
+        let mut client = Client::secured(&server, transport).await;
+        client.open_with(&format!("<?xml version=\"1.0\" encoding=\"utf-8\" ?>\r\n\t {OPEN}")).await;
+        client.send("  \n\t\r\n ").await;
+        client.plain("u0", &testkit::password_of("u0@example.org")).await;
+        // A domain in another form is the same.
+        client.domain = "EXAMPLE.ORG".to_owned();
+        client.open().await;
+        client.domain = "example.org".to_owned();
+        client.bind(None).await;
+        client.send(" \n ").await;
+        client.nothing_more().await;
+    }
+}
+
+/// Row 11, before the login and after it.
+#[tokio::test]
+async fn too_big_too_deep_too_many() {
+    let server = Server::with_users(4);
+    let big = 8192;
+    for transport in Transport::BOTH {
+        let mut bystander = Client::online(&server, transport, &server.user()).await;
+        let jid = server.user();
+        // (what, before the login, after it, whether it is the size that is wrong)
+        let nested = |depth: usize| format!("<message>{}", "<a>".repeat(depth));
+        let attributes = |count: usize| format!("<message {}/>", (0..count).map(|n| format!("a{n}='' ")).collect::<String>());
+        let namespaces = |count: usize| format!("<message {}/>", (0..count).map(|n| format!("xmlns:a{n}='u' ")).collect::<String>());
+        let flat = |count: usize| format!("<message>{}</message>", "<a/>".repeat(count));
+        let text = |bytes: usize| format!("<message><body>{}</body></message>", "x".repeat(bytes));
+        let attribute = |bytes: usize| format!("<message a='{}'/>", "x".repeat(bytes));
+        let name = |bytes: usize| format!("<{}/>", "x".repeat(bytes));
+        let cases = [
+            ("a stanza", text(big), text(262_144), true),
+            ("an attribute", attribute(big), attribute(1_048_576), true),
+            ("elements", flat(32), flat(4_096), true),
+            ("depth", nested(10_001), nested(10_001), false),
+            ("attributes", attributes(65), attributes(10_000), false),
+            ("namespaces", namespaces(33), namespaces(10_000), false),
+            ("a name", name(257), name(257), false),
+        ];
+        for (what, before, after, is_size) in &cases {
+            for (input, bound) in [(before, false), (after, true)] {
+                let when = if bound { When::Bound } else { When::Opened };
+                let mut client = at(&server, transport, when, &jid).await;
+                client.send(input).await;
+                let error = client.expect_stream_error("policy-violation").await;
+                if *is_size {
+                    assert!(error.has_child("stanza-too-big", "urn:xmpp:errors"), "{what}: {error:?}");
+                }
+                bystander.ping().await;
+            }
+        }
+        // What just fits is no fault.
+        let mut client = at(&server, transport, When::Bound, &jid).await;
+        let to = format!("to='{}'", bystander.jid);
+        for fits in [
+            format!("<message {to}>{}{}</message>", "<a>".repeat(62), "</a>".repeat(62)),
+            attributes(60).replace("<message", &format!("<message {to}")),
+            namespaces(31).replace("<message", &format!("<message {to}")),
+            flat(4_000).replace("<message", &format!("<message {to}")),
+            text(262_000).replace("<message", &format!("<message {to}")),
+        ] {
+            client.send(&fits).await;
+            bystander.expect("<message/>").await;
+        }
+        client.nothing_more().await;
+        bystander.nothing_more().await;
+    }
+}
+
+/// Rows 38 and 39 (rows 25 and 26 of the attacks): what only one's own server may say is not said by others.
+#[tokio::test]
+async fn forgeries() {
+    let server = Server::with_users(8);
+    for transport in Transport::BOTH {
+        let mut victim = Client::online(&server, transport, &format!("{}/v", server.user())).await;
+        let mut contact = Client::online(&server, transport, &server.user()).await;
+        let mut stranger = Client::online(&server, transport, &server.user()).await;
+        befriend(&mut victim, &mut contact).await;
+        let (full, bare) = (victim.jid.clone(), victim.bare().to_owned());
+        for attacker in [&mut contact, &mut stranger] {
+            // 38: a roster push, a carbon copy, an archived message.
+            for to in [&full, &bare] {
+                let push = format!("<iq type='set' id='p' to='{to}'><query xmlns='jabber:iq:roster'><item jid='evil@example.org' subscription='both'/></query></iq>");
+                attacker.send(push).await;
+                let answer = attacker.expect("<iq type='error' id='p'/>").await;
+                assert!(["cancel/service-unavailable", "auth/forbidden"].contains(&error_of(&answer).as_str()), "{answer:?}");
+                let inner = format!("<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='{bare}' to='{bare}'><body>forged</body></message></forwarded>");
+                for forged in [
+                    format!("<received xmlns='urn:xmpp:carbons:2'>{inner}</received>"),
+                    format!("<sent xmlns='urn:xmpp:carbons:2'>{inner}</sent>"),
+                    format!("<result xmlns='urn:xmpp:mam:2' id='1' queryid='q'>{inner}</result>"),
+                    format!("<body>x</body><p:sent xmlns:p='urn:xmpp:carbons:2'>{inner}</p:sent>"),
+                ] {
+                    for kind in ["chat", "normal", "headline"] {
+                        attacker.send(format!("<message type='{kind}' to='{to}'>{forged}</message>")).await;
+                    }
+                }
+            }
+            settle(attacker, &bare).await;
+            attacker.nothing_more().await;
+            victim.nothing_more().await;
+
+            // 39: ids and delays in the server's name, once and many times, in every spelling.
+            let ids = format!("<stanza-id xmlns='urn:xmpp:sid:0' by='{bare}' id='forged'/>");
+            let prefixed = format!("<p:stanza-id xmlns:p='urn:xmpp:sid:0' by='{bare}' id='forged'/>");
+            let delay = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2001-01-01T00:00:00Z'/>";
+            let own_delay = format!("<delay xmlns='urn:xmpp:delay' from='{bare}' stamp='2001-01-01T00:00:00Z'></delay>");
+            for count in [1, 2, 9] {
+                let forged = format!("{ids}{prefixed}{delay}{own_delay}").repeat(count);
+                for to in [&full, &bare] {
+                    attacker.send(format!("<message type='chat' to='{to}'>{forged}<body>kept</body>{forged}<x xmlns='urn:x'/></message>")).await;
+                    let came = victim.expect("<message type='chat'><body>kept</body><x xmlns='urn:x'/></message>").await;
+                    assert_eq!(came.children().count(), 2, "all of them are gone: {came:?}");
+                }
+            }
+            // What others say in their own name is theirs to say.
+            let honest = "<delay xmlns='urn:xmpp:delay' from='room.example.net' stamp='2001-01-01T00:00:00Z'/><stanza-id xmlns='urn:xmpp:sid:0' by='room.example.net' id='1'/>";
+            attacker.send(format!("<message to='{full}'>{honest}<body>x</body></message>")).await;
+            victim.expect(&format!("<message>{honest}<body>x</body></message>")).await;
+        }
+        // Stored, it has exactly one stamp: the true one.
+        victim.close().await;
+        contact.wait("<presence type='unavailable'/>").await;
+        let forged = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2001-01-01T00:00:00Z'/>".repeat(3);
+        contact.send(format!("<message type='chat' to='{bare}'>{forged}<body>x</body></message>")).await;
+        settle(&mut contact, &bare).await;
+        let mut victim = Client::online(&server, transport, &full).await;
+        let came = victim.wait("<message type='chat'><body>x</body></message>").await;
+        let delays: Vec<&str> = came.children().filter(|child| child.name() == "delay").filter_map(|child| child.attr("stamp")).collect();
+        assert!(delays.len() == 1 && !delays[0].starts_with("2001"), "{came:?}");
+    }
+}
+
