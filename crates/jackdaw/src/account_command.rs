@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,16 +11,18 @@ use stanza::Jid;
 use store_sqlite::Options;
 use zeroize::Zeroizing;
 
-use crate::accounts::Accounts;
 use crate::admin::{Backend, Client, Command, Listed, NewAccount, PAGE, Reply};
 use crate::cli::AccountCommand;
 use crate::config::{Config, DomainName, Loaded};
-use crate::database;
 use crate::failure::Failure;
 use crate::password;
+use crate::serve::Stopped;
 
 /// The longest line of an import: a bare JID (2,047 bytes), a TAB, a password, `\r\n`.
 const LINE_BYTES: usize = 2_047 + 1 + MAX_PASSWORD + 2;
+
+/// How long what follows from a command may take on the database itself.
+const SETTLING: Duration = Duration::from_secs(30);
 
 /// How often an import says how far it is.
 const PROGRESS: Duration = Duration::from_secs(2);
@@ -95,24 +96,28 @@ fn with<T>(config: &Config, run: impl FnOnce(&dyn Backend) -> Result<T, Failure>
     if let Some(client) = Client::connect(&config.admin_socket())? {
         return run(&client);
     }
-    let store = database::open(
-        config,
-        &[&::accounts::ACCOUNTS],
-        Options {
-            readers: 1,
-            ..Options::default()
-        },
-    )?;
-    let domains = config
-        .domain
-        .iter()
-        .map(|domain| domain.name.as_str().to_owned())
-        .collect();
-    // No server, no sessions to end.
-    let accounts = Accounts::new(Arc::clone(&store), domains, Box::new(|_, _| {}));
+    let options = Options { readers: 1, ..Options::default() };
+    // No server, so no sessions to end; but contacts are told of a removed account all the same.
+    let Stopped { store, router, accounts } = Stopped::open(config, options)?;
     let done = run(&accounts);
+    let settled = wait_until(SETTLING, || router.is_settled());
     store.close();
-    done
+    match settled {
+        true => done,
+        false => Err(Failure::unavailable("the database is too slow: contacts may not know of the change yet")),
+    }
+}
+
+/// Waits in small steps; false if it took longer than `limit`.
+fn wait_until(limit: Duration, done: impl Fn() -> bool) -> bool {
+    let begun = Instant::now();
+    while !done() {
+        if begun.elapsed() > limit {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    true
 }
 
 /// The password, and whether it has to be shown because nobody knows it.

@@ -52,7 +52,8 @@ impl Accounts {
 
     /// Whether there is no account at all.
     pub fn is_empty(&self) -> Result<bool, Failure> {
-        Ok(self.page(None, 1)?.is_empty())
+        // Unread: that a record is damaged must not keep the server from starting.
+        Ok(self.rows(None, 1)?.is_empty())
     }
 
     fn add(&self, new: NewAccount) -> Result<(), Failure> {
@@ -153,16 +154,13 @@ impl Accounts {
         })
     }
 
+    fn rows(&self, after: Option<&Jid>, limit: usize) -> Result<Vec<(Box<str>, store::Row)>, Failure> {
+        let found = self.store.read_wait(::accounts::page(after, limit)).and_then(Found::owners);
+        found.map_err(|error| unavailable(&error))
+    }
+
     fn page(&self, after: Option<&Jid>, limit: usize) -> Result<Vec<Account>, Failure> {
-        let rows = match self.store.read_wait(::accounts::page(after, limit)) {
-            Ok(Found::Owners(rows)) => rows,
-            Ok(_) => {
-                return Err(Failure::unavailable(
-                    "the store answered another question; this is a bug",
-                ));
-            }
-            Err(error) => return Err(unavailable(&error)),
-        };
+        let rows = self.rows(after, limit)?;
         let account = |(owner, row): (Box<str>, store::Row)| Account::from_row(&owner, &row);
         let accounts: Result<Vec<Account>, _> = rows.into_iter().map(account).collect();
         accounts.map_err(|error| Failure::unavailable(error.to_string()))

@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use crate::config::{self, Config, Loaded};
+use c2s::tls::{Certificates, HostFiles};
+
+use crate::config::{self, Config, Domain, Loaded};
 use crate::failure::{Failure, Why};
 
 pub fn example() -> Result<(), Failure> {
@@ -36,26 +38,23 @@ pub fn check(loaded: &Loaded) -> Result<(), Failure> {
     ))
 }
 
+/// Reads the files as `serve` would: that they are there, are PEM, and that key and certificate fit.
 fn readable(config: &Config) -> Result<(), Failure> {
-    for domain in &config.domain {
-        let Some((certificate, key)) = domain.certificate.as_ref().zip(domain.key.as_ref()) else {
-            continue;
-        };
-        let broken = |path: &std::path::Path, what: &dyn std::fmt::Display| {
-            let name = &domain.name;
-            Failure::new(
-                Why::Configuration,
-                format!("the files of `{name}`: {}: {what}", path.display()),
-            )
-        };
-        let pem = std::fs::read(certificate).map_err(|error| broken(certificate, &error))?;
-        if !matches!(rustls_pemfile::certs(&mut pem.as_slice()).next(), Some(Ok(_))) {
-            return Err(broken(certificate, &"no certificate in PEM in it"));
-        }
-        let pem = std::fs::read(key).map_err(|error| broken(key, &error))?;
-        if !matches!(rustls_pemfile::private_key(&mut pem.as_slice()), Ok(Some(_))) {
-            return Err(broken(key, &"no private key in PEM in it"));
-        }
+    let named = |domain: &Domain| {
+        Some(HostFiles {
+            host: domain.name.as_str().to_owned(),
+            certificate: domain.certificate.clone()?,
+            key: domain.key.clone()?,
+        })
+    };
+    let files: Vec<HostFiles> = config.domain.iter().filter_map(named).collect();
+    if files.is_empty() {
+        return Ok(());
+    }
+    let (_, warnings) =
+        Certificates::load(files).map_err(|error| Failure::new(Why::Configuration, error.to_string()))?;
+    for warning in warnings {
+        eprintln!("jackdaw: warning: {warning}");
     }
     Ok(())
 }

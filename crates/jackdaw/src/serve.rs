@@ -24,9 +24,10 @@ use crate::failure::{Failure, Why};
 use crate::{database, first_run};
 
 /// How often accounts that nobody uses are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// An account without sessions is forgotten by the memory after this many seconds.
-const IDLE_ACCOUNT_SECONDS: i64 = 300;
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// An account without sessions is forgotten by the memory after this many seconds: long enough
+/// for a client that reconnects, short enough that a crowd that has left costs nothing.
+const IDLE_ACCOUNT_SECONDS: i64 = 10;
 /// Stanzas that wait for one account while it is being read from the store.
 const LOADING_STANZAS: usize = 1024;
 /// Of `limits.shutdown_seconds`, what is kept for closing the database.
@@ -78,17 +79,15 @@ pub fn xeps_page() -> Result<String, Failure> {
     Ok(crate::xeps_page::write(&registry()?))
 }
 
-async fn serve(loaded: Loaded) -> Result<(), Failure> {
-    let config = &loaded.config;
+fn database_and_router(
+    config: &Config,
+    options: store_sqlite::Options,
+) -> Result<(Arc<dyn Store>, Arc<Router>), Failure> {
     let registry = registry()?;
     let mut tables: Vec<&'static Table> = router::TABLES.to_vec();
     tables.push(&SECRETS);
     tables.extend(registry.tables());
-    let store = database::open(config, &tables, store_sqlite::Options::default())?;
-    let made = certificate::of_all_domains(config)?;
-    let certificates = Arc::new(load_certificates(&made)?);
-    let secret = salt_secret(&*store)?;
-
+    let store = database::open(config, &tables, options)?;
     let router = Router::new(router::Parts {
         hosts: hosts(config),
         registry,
@@ -96,6 +95,37 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
         limits: router_limits(config),
         clock: Box::new(Service::clock),
     });
+    Ok((store, router))
+}
+
+fn accounts(config: &Config, store: &Arc<dyn Store>, router: &Arc<Router>) -> Accounts {
+    let router = Arc::clone(router);
+    let domains = config.domain.iter().map(|domain| domain.name.as_str().to_owned()).collect();
+    Accounts::new(Arc::clone(store), domains, Box::new(move |jid, change| changed(&router, jid, change)))
+}
+
+/// The server without its listeners, for account commands while it is stopped.
+pub struct Stopped {
+    pub store: Arc<dyn Store>,
+    pub router: Arc<Router>,
+    pub accounts: Accounts,
+}
+
+impl Stopped {
+    pub fn open(config: &Config, options: store_sqlite::Options) -> Result<Stopped, Failure> {
+        let (store, router) = database_and_router(config, options)?;
+        let accounts = accounts(config, &store, &router);
+        Ok(Stopped { store, router, accounts })
+    }
+}
+
+async fn serve(loaded: Loaded) -> Result<(), Failure> {
+    let config = &loaded.config;
+    let (store, router) = database_and_router(config, store_sqlite::Options::default())?;
+    let made = certificate::of_all_domains(config)?;
+    let certificates = Arc::new(load_certificates(&made)?);
+    let secret = salt_secret(&*store)?;
+
     let service = Service::new(c2s::Parts {
         router: Arc::clone(&router),
         limits: connection_limits(config),
@@ -105,17 +135,7 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     let admin_listener = admin::bind(&socket)?;
     let listeners = bind(config, &certificates, secret)?;
 
-    let hook = Arc::clone(&router);
-    let domains = config
-        .domain
-        .iter()
-        .map(|domain| domain.name.as_str().to_owned())
-        .collect();
-    let accounts = Accounts::new(
-        Arc::clone(&store),
-        domains,
-        Box::new(move |jid, change| changed(&hook, jid, change)),
-    );
+    let accounts = accounts(config, &store, &router);
     // Only now: a password must not be made before it is certain to be shown.
     let first = first_run::first_admin(&accounts, &loaded)?;
     let admin = tokio::spawn(admin::serve(admin_listener, Arc::new(accounts)));

@@ -6,7 +6,11 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::ffi::{SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_IOERR, SQLITE_NOTADB, SQLITE_READONLY};
+use rusqlite::config::DbConfig;
+use rusqlite::ffi::{
+    SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_IOERR, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE, SQLITE_NOTADB,
+    SQLITE_READONLY,
+};
 use rusqlite::{Connection, Error, OpenFlags};
 use store::{Catalog, Table};
 
@@ -98,7 +102,7 @@ impl std::fmt::Display for OpenError {
             }
             OpenError::Corrupt { path, detail } => write!(
                 f,
-                "{}: the database is damaged ({detail}); restore a backup, or salvage what can be read with: sqlite3 '{}' .recover | sqlite3 salvaged.db",
+                "{}: the database is damaged ({detail}); restore a backup, or salvage what can be read with: sqlite3 '{}' .dump | sqlite3 salvaged.sqlite",
                 path.display(),
                 path.display()
             ),
@@ -155,6 +159,10 @@ impl OpenError {
 
     pub(crate) fn sqlite(path: &Path, error: &Error) -> OpenError {
         let path = path.into();
+        if matches!(error.sqlite_error().map(|error| error.extended_code), Some(SQLITE_IOERR_SHMSIZE | SQLITE_IOERR_WRITE)) {
+            // The shared memory of the log and the first pages need room too.
+            return OpenError::Full { path };
+        }
         match primary_code(error) {
             Some(SQLITE_NOTADB) => OpenError::NotADatabase { path },
             Some(SQLITE_CORRUPT) => OpenError::Corrupt {
@@ -274,6 +282,8 @@ fn connect(path: &Path, cache_kib: u32) -> Result<Connection, Error> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_millis(BUSY_WAIT_MS))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans that do not depend on the values: else SQLite plans many statements anew at each use.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
     // No mmap: an I/O error would be a SIGBUS instead of an error code.
     connection.pragma_update(None, "mmap_size", 0)?;

@@ -6,6 +6,8 @@ pub(crate) const SPACE: u8 = 1;
 pub(crate) const NAME: u8 = 2;
 /// May begin a name.
 pub(crate) const NAME_START: u8 = 4;
+/// Not ASCII.
+const HIGH: u8 = 8;
 static CLASS: [u8; 256] = table();
 
 const fn table() -> [u8; 256] {
@@ -15,7 +17,8 @@ const fn table() -> [u8; 256] {
         let c = i as u8;
         t[i] = match c {
             b' ' | b'\t' | b'\n' | b'\r' => SPACE,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..=0xff => NAME | NAME_START,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => NAME | NAME_START,
+            0x80..=0xff => NAME | NAME_START | HIGH,
             b'0'..=b'9' | b'-' | b'.' => NAME,
             _ => 0,
         };
@@ -27,6 +30,22 @@ const fn table() -> [u8; 256] {
 #[inline]
 pub(crate) fn is(c: u8, class: u8) -> bool {
     CLASS[c as usize] & class != 0
+}
+
+/// How many bytes of `bytes` may stand in a name from its beginning, and whether any of them is not ASCII.
+#[inline]
+pub(crate) fn name_run(bytes: &[u8]) -> (usize, bool) {
+    let mut seen = 0;
+    let mut length = 0;
+    for &c in bytes {
+        let class = CLASS[c as usize];
+        if class & NAME == 0 {
+            break;
+        }
+        seen |= class;
+        length += 1;
+    }
+    (length, seen & HIGH != 0)
 }
 
 /// XML 1.0 §2.2 `Char`.

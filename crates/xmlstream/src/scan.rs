@@ -3,7 +3,9 @@
 //! It asks for "more" exactly when the bytes at hand are the beginning of something it may still accept, and reports
 //! an error at the byte that makes it one. So it gives the same answer however the input was cut up.
 
-use crate::class::{NAME, NAME_START, SPACE, has_noncharacter, is, is_ncname, is_xml_char, utf8_ok};
+use crate::class::{
+    NAME, NAME_START, SPACE, has_noncharacter, is, is_ncname, is_xml_char, name_run, utf8_ok,
+};
 use crate::index::{AttrRec, Binding, Index, KNOWN_NONE, KNOWN_XML, Name, Node, NsRef, Open, Outer, XML_NS, XMLNS_NS};
 use crate::limits::{Limits, MAX_DEPTH, XmlError};
 use crate::text::unescape_attr;
@@ -399,26 +401,27 @@ impl Scan<'_> {
         if !is(self.peek()?, NAME_START) {
             return Err(BAD);
         }
-        let (mut at, mut colon, mut seen) = (start, 0, 0);
-        let outcome = loop {
-            match self.bytes.get(at) {
-                None => break Err(Stop::More),
-                Some(&c) if is(c, NAME) => {
-                    seen |= c;
-                    at += 1;
-                }
-                Some(b':') => {
-                    match self.bytes.get(at + 1) {
-                        _ if colon != 0 => break Err(BAD),
-                        None => break Err(Stop::More),
-                        Some(&c) if !is(c, NAME_START) => break Err(BAD),
-                        Some(_) => {}
-                    }
+        let (length, mut high) = name_run(&self.bytes[start..]);
+        let mut at = start + length;
+        let mut colon = 0;
+        let outcome = match self.bytes.get(at) {
+            None => Err(Stop::More),
+            Some(b':') => match self.bytes.get(at + 1) {
+                None => Err(Stop::More),
+                Some(&c) if !is(c, NAME_START) => Err(BAD),
+                Some(_) => {
                     colon = at;
-                    at += 1;
+                    let (length, more) = name_run(&self.bytes[at + 1..]);
+                    high |= more;
+                    at += 1 + length;
+                    match self.bytes.get(at) {
+                        None => Err(Stop::More),
+                        Some(b':') => Err(BAD),
+                        Some(_) => Ok(()),
+                    }
                 }
-                Some(_) => break Ok(()),
-            }
+            },
+            Some(_) => Ok(()),
         };
         self.at = at;
         if at - start > self.limits.name {
@@ -431,7 +434,7 @@ impl Scan<'_> {
             colon: colon as u32,
             end: self.at as u32,
         };
-        if seen >= 0x80 {
+        if high {
             let prefix = &self.bytes[name.prefix()];
             if !is_ncname(&self.bytes[name.local()]) || !prefix.is_empty() && !is_ncname(prefix) {
                 return Err(BAD);
@@ -557,7 +560,28 @@ impl Scan<'_> {
     }
 
     /// No attribute twice, neither by its name nor by namespace and local name (Namespaces §6.3).
+    #[inline]
     fn unique_attributes(&mut self, first: usize) -> Pass<()> {
+        let attrs = &self.index.attrs[first..];
+        match attrs {
+            [] => return Ok(()),
+            [one] if one.name.colon == 0 => return Ok(()),
+            _ if attrs.iter().all(|attr| attr.name.colon == 0) => {
+                // No prefixes, no namespaces: the names alone decide.
+                for (i, a) in attrs.iter().enumerate() {
+                    let name = &self.bytes[a.name.all()];
+                    if attrs[..i].iter().any(|b| self.bytes[b.name.all()] == *name) {
+                        return Err(BAD);
+                    }
+                }
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.unique_in_namespaces(first)
+    }
+
+    fn unique_in_namespaces(&mut self, first: usize) -> Pass<()> {
         for i in first..self.index.attrs.len() {
             let a = self.index.attrs[i];
             if a.name.colon != 0 {

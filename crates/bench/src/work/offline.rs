@@ -35,7 +35,7 @@ pub(super) async fn run(access: &Arc<Access>, pid: u32) -> Outcome<Result> {
     result.noise(stored);
     result.figure("offline.store", micros_each(stored.server, count * USERS));
     result.notes.push(format!(
-        "{} stored, {:.0} a second",
+        "{} written, {:.0} a second",
         count * USERS,
         (count * USERS) as f64 / stored.wall
     ));

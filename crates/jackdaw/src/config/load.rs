@@ -64,6 +64,10 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
     let folder = file.parent().unwrap_or(Path::new(""));
     if source.sets("data") {
         config.data = folder.join(&config.data);
+    } else if overrides.config.is_some() {
+        // As every path of the file: whoever names a file elsewhere does not mean the folder that
+        // happens to be the current one.
+        config.data = folder.join(&config.data);
     } else {
         // A file inside the data folder that does not name the folder means the one it is in.
         config.data = data;
