@@ -15,25 +15,54 @@ const NOISE: u64 = 4 * 1024 * 1024;
 fn shapes() -> Vec<(&'static str, String)> {
     const BYTES: usize = 8_000;
     let repeat = |text: &str, limit: usize| text.repeat((BYTES / text.len()).min(limit));
-    let numbered = |make: &dyn Fn(usize) -> String, limit: usize| (0..limit).map(make).take_while({
-        let mut left = BYTES;
-        move |part| {
-            left = left.saturating_sub(part.len());
-            left > 0
-        }
-    }).collect::<String>();
+    let numbered = |make: &dyn Fn(usize) -> String, limit: usize| {
+        (0..limit)
+            .map(make)
+            .take_while({
+                let mut left = BYTES;
+                move |part| {
+                    left = left.saturating_sub(part.len());
+                    left > 0
+                }
+            })
+            .collect::<String>()
+    };
     vec![
         ("text", format!("<message><body>{}", repeat("x", BYTES))),
-        ("text of many bytes a character", format!("<message><body>{}", repeat("\u{1f426}", BYTES))),
+        (
+            "text of many bytes a character",
+            format!("<message><body>{}", repeat("\u{1f426}", BYTES)),
+        ),
         ("references", format!("<message><body>{}", repeat("&amp;", BYTES))),
-        ("numeric references", format!("<message><body>{}", repeat("&#65;", BYTES))),
+        (
+            "numeric references",
+            format!("<message><body>{}", repeat("&#65;", BYTES)),
+        ),
         ("an attribute", format!("<message a='{}", repeat("x", BYTES))),
-        ("references in an attribute", format!("<message a='{}", repeat("&lt;", BYTES))),
-        ("attributes", format!("<message {}", numbered(&|n| format!("a{n}='' "), 64))),
-        ("namespaces", format!("<message {}", numbered(&|n| format!("xmlns:a{n}='urn:{n}' "), 32))),
+        (
+            "references in an attribute",
+            format!("<message a='{}", repeat("&lt;", BYTES)),
+        ),
+        (
+            "attributes",
+            format!("<message {}", numbered(&|n| format!("a{n}='' "), 64)),
+        ),
+        (
+            "namespaces",
+            format!("<message {}", numbered(&|n| format!("xmlns:a{n}='urn:{n}' "), 32)),
+        ),
         ("nested", format!("<message>{}", repeat("<a>", 30))),
-        ("nested with attributes", format!("<message>{}", repeat(&format!("<a {}>", numbered(&|n| format!("b{n}='' "), 30)), 30))),
-        ("siblings", format!("<message>{}<body>{}", repeat("<a/>", 28), repeat("y", 7_000))),
+        (
+            "nested with attributes",
+            format!(
+                "<message>{}",
+                repeat(&format!("<a {}>", numbered(&|n| format!("b{n}='' "), 30)), 30)
+            ),
+        ),
+        (
+            "siblings",
+            format!("<message>{}<body>{}", repeat("<a/>", 28), repeat("y", 7_000)),
+        ),
         ("CDATA", format!("<message><body><![CDATA[{}", repeat("]]", BYTES))),
         ("a name", "<".to_owned() + &repeat("x", 250)),
         ("spaces in a tag", format!("<message{}", repeat(" ", BYTES))),
@@ -62,7 +91,10 @@ async fn memory_per_byte() {
         // The same connections without input are what the input is compared with; opened once before, so that what
         // the server keeps for good is there already.
         let mut idle = 0;
-        for (what, shape) in [("warm", String::new()), ("idle", String::new())].into_iter().chain(shapes()) {
+        for (what, shape) in [("warm", String::new()), ("idle", String::new())]
+            .into_iter()
+            .chain(shapes())
+        {
             let mut clients = Vec::new();
             for _ in 0..CONNECTIONS {
                 clients.push(Client::opened(&server, transport).await);
@@ -117,7 +149,11 @@ impl Refused for Client {
     /// The error is `policy-violation`; the rest that was under way may make the kernel cut the connection behind it.
     async fn expect_policy_or_cut(&mut self) {
         let error = self.stanza().await;
-        assert_eq!((error.name(), error.condition()), ("error", Some("policy-violation")), "{error:?}");
+        assert_eq!(
+            (error.name(), error.condition()),
+            ("error", Some("policy-violation")),
+            "{error:?}"
+        );
     }
 }
 
@@ -127,7 +163,10 @@ async fn a_billion_laughs() {
     let server = Server::with_users(2);
     let mut bomb = String::from("<!DOCTYPE lolz [<!ENTITY a0 'ha'>");
     for level in 1..20 {
-        bomb.push_str(&format!("<!ENTITY a{level} '{}'>", format!("&a{};", level - 1).repeat(10)));
+        bomb.push_str(&format!(
+            "<!ENTITY a{level} '{}'>",
+            format!("&a{};", level - 1).repeat(10)
+        ));
     }
     bomb.push_str("]><message><body>&a19;</body></message>");
     for transport in Transport::BOTH {
@@ -151,12 +190,17 @@ const STATES: usize = 12;
 
 async fn cut_at(server: &Server, transport: Transport, state: usize, jid: &str) {
     if state == 0 {
-        Client::tcp(server, transport, ConnectOptions::default()).await.expect("reached").cut();
+        Client::tcp(server, transport, ConnectOptions::default())
+            .await
+            .expect("reached")
+            .cut();
         return;
     }
     if state == 1 {
         // In the middle of a handshake, or of what should be one.
-        let mut client = Client::tcp(server, transport, ConnectOptions::default()).await.expect("reached");
+        let mut client = Client::tcp(server, transport, ConnectOptions::default())
+            .await
+            .expect("reached");
         if transport == Transport::Starttls {
             client.open().await;
             client.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await;
@@ -173,7 +217,9 @@ async fn cut_at(server: &Server, transport: Transport, state: usize, jid: &str) 
         4 => drop(client.open().await),
         5 => {
             client.open().await;
-            client.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PL").await;
+            client
+                .send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PL")
+                .await;
         }
         6 => {
             client.open().await;
@@ -182,7 +228,12 @@ async fn cut_at(server: &Server, transport: Transport, state: usize, jid: &str) 
         }
         7 => {
             client.open().await;
-            client.send(format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{}</auth>", testkit::plain("", user, "x"))).await;
+            client
+                .send(format!(
+                    "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{}</auth>",
+                    testkit::plain("", user, "x")
+                ))
+                .await;
         }
         8 => {
             client.open().await;
@@ -239,7 +290,10 @@ async fn nothing_is_left_of_the_dead() {
     let (files_after, rss_after) = (server.open_files(), settled_rss(&server).await);
     assert!(files_after <= files, "{files} files were open, {files_after} are");
     // Two in a hundred, and what 600 connections leave in the tables of an allocator.
-    assert!(rss_after <= rss + rss / 50 + NOISE, "{rss} bytes were used, {rss_after} are");
+    assert!(
+        rss_after <= rss + rss / 50 + NOISE,
+        "{rss} bytes were used, {rss_after} are"
+    );
     let mut client = Client::online(&server, Transport::Direct, &jid).await;
     client.nothing_more().await;
     assert_eq!(client.drain().await.len(), 0, "no session of the dead is left");

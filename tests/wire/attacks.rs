@@ -27,9 +27,16 @@ async fn random_walks() {
     let jid = server.user();
     let user = jid.split_once('@').expect("user@domain").0.to_owned();
     let mut bystander = Client::online(&server, Transport::Direct, &server.user()).await;
-    let good = format!("<auth xmlns='{SASL}' mechanism='PLAIN'>{}</auth>", testkit::plain("", &user, &testkit::password_of(&jid)));
-    let bad = format!("<auth xmlns='{SASL}' mechanism='PLAIN'>{}</auth>", testkit::plain("", &user, "wrong"));
-    let header = format!("<stream:stream to='example.org' version='1.0' xmlns='jabber:client' xmlns:stream='{NS_STREAM}'>");
+    let good = format!(
+        "<auth xmlns='{SASL}' mechanism='PLAIN'>{}</auth>",
+        testkit::plain("", &user, &testkit::password_of(&jid))
+    );
+    let bad = format!(
+        "<auth xmlns='{SASL}' mechanism='PLAIN'>{}</auth>",
+        testkit::plain("", &user, "wrong")
+    );
+    let header =
+        format!("<stream:stream to='example.org' version='1.0' xmlns='jabber:client' xmlns:stream='{NS_STREAM}'>");
     let target = bystander.jid.clone();
     let steps = [
         header.clone(),
@@ -68,7 +75,9 @@ async fn random_walks() {
             path.push(step.as_str());
             client.send(step).await;
         }
-        client.send("</stream:stream>").await;
+        // A header inside the stream is an element like any other, and has to be closed as well.
+        let headers = path.iter().filter(|step| **step == header).count();
+        client.send("</stream:stream>".repeat(1 + headers)).await;
         loop {
             match client.item().await {
                 Item::Stanza(stanza) => {
@@ -91,7 +100,9 @@ async fn no_compression() {
         let mut client = Client::authenticated(&server, transport, &server.user()).await;
         let features = client.features.clone().expect("features");
         assert!(!features.raw().contains("compress"), "{features:?}");
-        client.send("<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>").await;
+        client
+            .send("<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>")
+            .await;
         client.expect_stream_error("unsupported-stanza-type").await;
     }
 }
@@ -126,9 +137,11 @@ async fn nothing_is_smuggled() {
             sender.send(&sent).await;
             // Every part of it, as minidom reads what was sent.
             let came = receiver.expect(&sent).await;
-            let whole: minidom::Element = format!("<w xmlns='jabber:client'>{sent}</w>").parse().expect("well-formed");
+            let whole: minidom::Element = format!("<w xmlns='jabber:client'>{sent}</w>")
+                .parse()
+                .expect("well-formed");
             let original = whole.children().next().expect("one");
-            let mut stamped = (**came).clone();
+            let mut stamped = (*came).clone();
             stamped.attrs_mut().retain_only(&["to", "id"]);
             assert_eq!(&stamped, original, "{inner}\n{came:?}");
             receiver.nothing_more().await;
@@ -143,8 +156,11 @@ trait Retain {
 
 impl Retain for rxml::AttrMap {
     fn retain_only(&mut self, names: &[&str]) {
-        let others: Vec<_> =
-            self.iter().map(|((ns, name), _)| (ns.clone(), name.clone())).filter(|(_, name)| !names.contains(&name.as_str())).collect();
+        let others: Vec<_> = self
+            .iter()
+            .map(|((ns, name), _)| (ns.clone(), name.clone()))
+            .filter(|(_, name)| !names.contains(&name.as_str()))
+            .collect();
         for (ns, name) in others {
             self.remove(&ns, &name);
         }
@@ -163,17 +179,31 @@ async fn a_stream_stays_with_its_domain() {
         for (here, there) in [("example.org", "second.example"), ("second.example", "example.org")] {
             let mut client = Client::login(&server, transport, &format!("juliet@{here}/r")).await;
             // The namesake's address is not one's own.
-            for from in [format!("juliet@{there}"), format!("juliet@{there}/r"), there.to_owned(), here.to_owned()] {
+            for from in [
+                format!("juliet@{there}"),
+                format!("juliet@{there}/r"),
+                there.to_owned(),
+                here.to_owned(),
+            ] {
                 let mut liar = Client::login(&server, transport, &format!("juliet@{here}/liar")).await;
-                liar.send(format!("<message from='{from}' to='juliet@{here}/r'><body>x</body></message>")).await;
+                liar.send(format!(
+                    "<message from='{from}' to='juliet@{here}/r'><body>x</body></message>"
+                ))
+                .await;
                 liar.expect_stream_error("invalid-from").await;
             }
             client.nothing_more().await;
             // Between domains of one server stanzas travel, with true addresses.
             let mut other = Client::login(&server, transport, &format!("juliet@{there}/r")).await;
-            client.send(format!("<message to='juliet@{there}/r'><body>x</body></message>")).await;
-            other.expect(&format!("<message from='juliet@{here}/r'><body>x</body></message>")).await;
-            let answer = client.iq("get", &format!("juliet@{there}"), "<query xmlns='jabber:iq:roster'/>").await;
+            client
+                .send(format!("<message to='juliet@{there}/r'><body>x</body></message>"))
+                .await;
+            other
+                .expect(&format!("<message from='juliet@{here}/r'><body>x</body></message>"))
+                .await;
+            let answer = client
+                .iq("get", &format!("juliet@{there}"), "<query xmlns='jabber:iq:roster'/>")
+                .await;
             assert_eq!(crate::support::error_of(&answer), "auth/forbidden");
             let answer = client.iq("get", there, "<ping xmlns='urn:xmpp:ping'/>").await;
             assert_eq!(answer.get("type"), "result");

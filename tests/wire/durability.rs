@@ -17,19 +17,45 @@ async fn what_was_answered_survives() {
     roster(&mut b).await;
     befriend(&mut a, &mut b).await;
     a.send("<presence type='subscribed' to='later@example.org'/>").await;
-    a.wait_keeping(|stanza| stanza.matches(&format!("<iq type='set'><query xmlns='{NS_ROSTER}'><item jid='later@example.org' approved='true'/></query></iq>"))).await;
-    a.send(format!("<presence type='subscribe' to='{jc}'><status>hello</status></presence>")).await;
-    a.wait_keeping(|stanza| stanza.matches(&format!("<iq type='set'><query xmlns='{NS_ROSTER}'><item jid='{jc}' ask='subscribe'/></query></iq>"))).await;
-    b.send("<presence type='unavailable'><status>back soon</status></presence>").await;
-    a.wait(&format!("<presence type='unavailable' from='{}'/>", b.jid)).await;
+    a.wait_keeping(|stanza| {
+        stanza.matches(&format!(
+            "<iq type='set'><query xmlns='{NS_ROSTER}'><item jid='later@example.org' approved='true'/></query></iq>"
+        ))
+    })
+    .await;
+    a.send(format!(
+        "<presence type='subscribe' to='{jc}'><status>hello</status></presence>"
+    ))
+    .await;
+    a.wait_keeping(|stanza| {
+        stanza.matches(&format!(
+            "<iq type='set'><query xmlns='{NS_ROSTER}'><item jid='{jc}' ask='subscribe'/></query></iq>"
+        ))
+    })
+    .await;
+    b.send("<presence type='unavailable'><status>back soon</status></presence>")
+        .await;
+    a.wait(&format!("<presence type='unavailable' from='{}'/>", b.jid))
+        .await;
     settle_durably(&mut b, &jc).await;
     // Messages.
     for number in 0..20 {
-        a.send(format!("<message to='{jc}' type='chat'><body>{number}</body></message>")).await;
+        a.send(format!(
+            "<message to='{jc}' type='chat'><body>{number}</body></message>"
+        ))
+        .await;
     }
     settle_durably(&mut a, &jc).await;
     // And at the last moment a change of the roster: its result is the promise.
-    let answer = a.iq("set", "", &format!("<query xmlns='{NS_ROSTER}'><item jid='last@example.net' name='Last'><group>G</group></item></query>")).await;
+    let answer = a
+        .iq(
+            "set",
+            "",
+            &format!(
+                "<query xmlns='{NS_ROSTER}'><item jid='last@example.net' name='Last'><group>G</group></item></query>"
+            ),
+        )
+        .await;
     assert_eq!(answer.get("type"), "result");
     server.kill9();
     server.start();
@@ -46,23 +72,47 @@ async fn what_was_answered_survives() {
             format!("{jc} - none subscribe "),
         ]
     );
-    assert!(after.children().any(|item| item.attr("jid") == Some("later@example.org") && item.attr("approved") == Some("true")));
+    assert!(
+        after
+            .children()
+            .any(|item| item.attr("jid") == Some("later@example.org") && item.attr("approved") == Some("true"))
+    );
     a.presence("<presence/>").await;
     a.nothing_more().await;
     let last = a.iq("get", &jb, "<query xmlns='jabber:iq:last'/>").await;
-    assert_eq!(last.get_child("query", "jabber:iq:last").map(|query| query.text()).as_deref(), Some("back soon"), "{last:?}");
+    assert_eq!(
+        last.get_child("query", "jabber:iq:last")
+            .map(|query| query.text())
+            .as_deref(),
+        Some("back soon"),
+        "{last:?}"
+    );
 
     let mut c = Client::login(&server, transport, &jc).await;
     c.send("<presence/>").await;
-    c.wait_keeping(|stanza| stanza.matches(&format!("<presence type='subscribe' from='{ja}'><status>hello</status></presence>"))).await;
+    c.wait_keeping(|stanza| {
+        stanza.matches(&format!(
+            "<presence type='subscribe' from='{ja}'><status>hello</status></presence>"
+        ))
+    })
+    .await;
     let mut numbers = Vec::new();
     loop {
         let stanza = c.stanza().await;
         if stanza.name() == "message" {
-            numbers.push(stanza.get_child("body", "jabber:client").map(|body| body.text()).unwrap_or_default());
+            numbers.push(
+                stanza
+                    .get_child("body", "jabber:client")
+                    .map(|body| body.text())
+                    .unwrap_or_default(),
+            );
         }
         if stanza.name() == "iq" {
-            c.send(format!("<iq type='result' id='{}' to='example.org'/>", stanza.get("id"))).await;
+            c.send(format!(
+                "<iq type='result' id='{}' to='example.org'/>",
+                stanza.get("id")
+            ))
+            .await;
             break;
         }
     }
@@ -112,7 +162,10 @@ async fn killed_under_load() {
     let have = items(&roster(&mut client).await);
     assert_eq!(confirmed.len(), 3 * ROUNDS * (ROUNDS + 1) / 2);
     assert!(confirmed.iter().all(|contact| have.contains(contact)));
-    assert!(have.iter().all(|item| item.ends_with(" none - g")), "whole items only: {have:?}");
+    assert!(
+        have.iter().all(|item| item.ends_with(" none - g")),
+        "whole items only: {have:?}"
+    );
 }
 
 /// Accounts too, added while the server runs.
@@ -120,14 +173,20 @@ async fn killed_under_load() {
 async fn accounts_survive() {
     let mut server = Server::with_users(1);
     let jid = server.user();
-    let added = server.jackdaw(&["account", "add", "new@example.org", "--password-stdin"], "the password\n");
+    let added = server.jackdaw(
+        &["account", "add", "new@example.org", "--password-stdin"],
+        "the password\n",
+    );
     assert!(added.status.success(), "{added:?}");
     let changed = server.jackdaw(&["account", "password", &jid, "--password-stdin"], "another\n");
     assert!(changed.status.success(), "{changed:?}");
     server.kill9();
     server.start();
     for transport in Transport::BOTH {
-        for (user, password) in [("new", "the password"), (jid.split_once('@').expect("user@domain").0, "another")] {
+        for (user, password) in [
+            ("new", "the password"),
+            (jid.split_once('@').expect("user@domain").0, "another"),
+        ] {
             let mut client = Client::opened(&server, transport).await;
             client.plain(user, password).await;
         }

@@ -5,9 +5,13 @@
 
 mod support;
 
+mod amplification;
+mod attacks;
 mod binding;
 mod durability;
+mod faults;
 mod iq;
+mod limits;
 mod login;
 mod message_table;
 mod messages;
@@ -15,5 +19,6 @@ mod offline;
 mod presence;
 mod roster;
 mod shutdown;
+mod slow_reader;
 mod streams;
 mod subscriptions;

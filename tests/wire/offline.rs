@@ -9,12 +9,19 @@ use crate::support::{error_of, settle};
 const PING: &str = "urn:xmpp:ping";
 
 fn body(stanza: &Stanza) -> String {
-    stanza.get_child("body", "jabber:client").map(|body| body.text()).unwrap_or_default()
+    stanza
+        .get_child("body", "jabber:client")
+        .map(|body| body.text())
+        .unwrap_or_default()
 }
 
 async fn send(sender: &mut Client, to: &str, texts: &[&str]) {
     for text in texts {
-        sender.send(format!("<message to='{to}' type='chat' id='{text}'><body>{text}</body></message>")).await;
+        sender
+            .send(format!(
+                "<message to='{to}' type='chat' id='{text}'><body>{text}</body></message>"
+            ))
+            .await;
     }
     settle(sender, to).await;
 }
@@ -37,7 +44,13 @@ async fn replay(client: &mut Client) -> (Vec<String>, Stanza) {
 }
 
 async fn pong(client: &mut Client, ping: &Stanza) {
-    client.send(format!("<iq type='result' id='{}' to='{}'/>", ping.get("id"), ping.get("from"))).await;
+    client
+        .send(format!(
+            "<iq type='result' id='{}' to='{}'/>",
+            ping.get("id"),
+            ping.get("from")
+        ))
+        .await;
     client.ping().await;
 }
 
@@ -72,16 +85,27 @@ async fn stored_and_delivered() {
         client.expect("<presence/>").await;
         let own = &sender.jid;
         let domain = "example.org";
-        for (text, address) in [("one", jid.clone()), ("two", jid.clone()), ("three", format!("{jid}/gone"))] {
+        for (text, address) in [
+            ("one", jid.clone()),
+            ("two", jid.clone()),
+            ("three", format!("{jid}/gone")),
+        ] {
             let came = client
                 .expect(&format!(
                     "<message type='chat' from='{own}' to='{address}'><body>{text}</body><delay xmlns='urn:xmpp:delay' from='{domain}' stamp='*'/></message>"
                 ))
                 .await;
             assert_eq!(came.children().filter(|child| child.name() == "delay").count(), 1);
-            let stamp = came.get_child("delay", "urn:xmpp:delay").and_then(|delay| delay.attr("stamp")).expect("expected above");
-            let told = time::OffsetDateTime::parse(stamp, &time::format_description::well_known::Rfc3339).expect("XEP-0082");
-            assert!(stamp.ends_with('Z') && (time::OffsetDateTime::now_utc() - told).abs() < time::Duration::minutes(1), "{stamp}");
+            let stamp = came
+                .get_child("delay", "urn:xmpp:delay")
+                .and_then(|delay| delay.attr("stamp"))
+                .expect("expected above");
+            let told =
+                time::OffsetDateTime::parse(stamp, &time::format_description::well_known::Rfc3339).expect("XEP-0082");
+            assert!(
+                stamp.ends_with('Z') && (time::OffsetDateTime::now_utc() - told).abs() < time::Duration::minutes(1),
+                "{stamp}"
+            );
             if text == "three" {
                 assert_eq!(came.lang(), Some("fr"));
                 assert!(came.matches("<message type='chat' id='x'><x xmlns='urn:x' a='&lt;'/></message>"));
@@ -118,7 +142,12 @@ async fn nothing_is_lost_with_a_connection() {
         let mut client = Client::login(&server, transport, &jid).await;
         let (_, wrong) = replay(&mut client).await;
         // Not any answer: one with this id.
-        client.send(format!("<iq type='result' id='{}0' to='example.org'/>", wrong.get("id"))).await;
+        client
+            .send(format!(
+                "<iq type='result' id='{}0' to='example.org'/>",
+                wrong.get("id")
+            ))
+            .await;
         client.send("<iq type='result' id='offline-0' to='example.org'/>").await;
         client.ping().await;
         client.cut();
@@ -157,7 +186,9 @@ async fn a_thousand() {
         let mut sender = Client::online(&server, transport, &server.user()).await;
         let mut all = String::new();
         for number in 0..COUNT {
-            all.push_str(&format!("<message to='{jid}' type='chat'><body>{number}</body></message>"));
+            all.push_str(&format!(
+                "<message to='{jid}' type='chat'><body>{number}</body></message>"
+            ));
         }
         sender.send(&all).await;
         settle(&mut sender, &jid).await;
@@ -170,7 +201,9 @@ async fn a_thousand() {
         // Live messages are sent while the others come.
         while numbers.len() < COUNT + 10 {
             match client.item().await {
-                Item::Stanza(stanza) if stanza.name() == "message" => numbers.push(body(&stanza).parse::<usize>().expect("a number")),
+                Item::Stanza(stanza) if stanza.name() == "message" => {
+                    numbers.push(body(&stanza).parse::<usize>().expect("a number"))
+                }
                 Item::Stanza(stanza) if stanza.name() == "iq" => {
                     pings += 1;
                     pong_without_wait(&mut client, &stanza).await;
@@ -180,7 +213,11 @@ async fn a_thousand() {
             }
             if live < 10 && numbers.len() >= live * 90 {
                 let number = COUNT + live;
-                sender.send(format!("<message to='{jid}' type='chat'><body>{number}</body></message>")).await;
+                sender
+                    .send(format!(
+                        "<message to='{jid}' type='chat'><body>{number}</body></message>"
+                    ))
+                    .await;
                 live += 1;
             }
         }
@@ -199,21 +236,36 @@ async fn a_thousand() {
 }
 
 async fn pong_without_wait(client: &mut Client, ping: &Stanza) {
-    client.send(format!("<iq type='result' id='{}' to='{}'/>", ping.get("id"), ping.get("from"))).await;
+    client
+        .send(format!(
+            "<iq type='result' id='{}' to='{}'/>",
+            ping.get("id"),
+            ping.get("from")
+        ))
+        .await;
 }
 
 /// Row 34: what does not fit is answered, and nothing of the rest is touched.
 #[tokio::test]
 async fn the_quota() {
-    let server = Server::builder().users(4).limit("offline_messages_per_account", 3).start();
+    let server = Server::builder()
+        .users(4)
+        .limit("offline_messages_per_account", 3)
+        .start();
     for transport in Transport::BOTH {
         let jid = server.user();
         let mut sender = Client::online(&server, transport, &server.user()).await;
         send(&mut sender, &jid, &["one", "two", "three"]).await;
         sender.nothing_more().await;
         for text in ["four", "five"] {
-            sender.send(format!("<message to='{jid}' type='chat' id='{text}'><body>{text}</body></message>")).await;
-            let answer = sender.expect(&format!("<message type='error' id='{text}' from='{jid}'/>")).await;
+            sender
+                .send(format!(
+                    "<message to='{jid}' type='chat' id='{text}'><body>{text}</body></message>"
+                ))
+                .await;
+            let answer = sender
+                .expect(&format!("<message type='error' id='{text}' from='{jid}'/>"))
+                .await;
             assert_eq!(error_of(&answer), "cancel/service-unavailable");
         }
         let mut client = Client::login(&server, transport, &jid).await;
@@ -243,15 +295,22 @@ async fn two_resources() {
         assert_eq!(bodies, ["one", "two"]);
         second.presence("<presence/>").await;
         let came = second.drain().await;
-        assert!(came.iter().all(|stanza| stanza.name() == "presence"), "only one gets them: {came:?}");
+        assert!(
+            came.iter().all(|stanza| stanza.name() == "presence"),
+            "only one gets them: {came:?}"
+        );
         // The first dies before it has answered: the second inherits.
         first.cut();
         for text in ["one", "two"] {
-            second.wait(&format!("<message type='chat'><body>{text}</body></message>")).await;
+            second
+                .wait(&format!("<message type='chat'><body>{text}</body></message>"))
+                .await;
         }
         let ping = second.expect("<iq type='get'><ping xmlns='urn:xmpp:ping'/></iq>").await;
         pong(&mut second, &ping).await;
-        sender.send(format!("<message to='{jid}' type='chat'><body>live</body></message>")).await;
+        sender
+            .send(format!("<message to='{jid}' type='chat'><body>live</body></message>"))
+            .await;
         let live = second.expect("<message type='chat'><body>live</body></message>").await;
         assert!(!live.has_child("delay", "urn:xmpp:delay"));
         second.nothing_more().await;

@@ -14,7 +14,11 @@ async fn initial_broadcast_and_end() {
 
         // A new resource: it sees itself, its siblings and the contacts; they see it (sections 4.2.2 and 4.3.1).
         b.presence("<presence xml:lang='it'><show>chat</show><status>ciao</status><priority>3</priority><x xmlns='urn:x'/></presence>").await;
-        a.expect(&format!("<presence from='{}' to='{ja}'><show>chat</show><status>ciao</status><x xmlns='urn:x'/></presence>", b.jid)).await;
+        a.expect(&format!(
+            "<presence from='{}' to='{ja}'><show>chat</show><status>ciao</status><x xmlns='urn:x'/></presence>",
+            b.jid
+        ))
+        .await;
         let mut second = Client::login(&server, transport, &format!("{ja}/second")).await;
         second.nothing_more().await;
         second.send("<presence><status>here</status></presence>").await;
@@ -25,26 +29,40 @@ async fn initial_broadcast_and_end() {
                 &format!("<presence from='{}' to='{ja}/second'><show>chat</show><priority>3</priority><x xmlns='urn:x'/></presence>", b.jid),
             ])
             .await;
-        let from_b = came.iter().find(|stanza| stanza.get("from") == b.jid).expect("expected above");
+        let from_b = came
+            .iter()
+            .find(|stanza| stanza.get("from") == b.jid)
+            .expect("expected above");
         assert_eq!(from_b.lang(), Some("it"));
         second.nothing_more().await;
-        a.expect(&format!("<presence from='{ja}/second'><status>here</status></presence>")).await;
-        b.expect(&format!("<presence from='{ja}/second' to='{jb}'><status>here</status></presence>")).await;
+        a.expect(&format!(
+            "<presence from='{ja}/second'><status>here</status></presence>"
+        ))
+        .await;
+        b.expect(&format!(
+            "<presence from='{ja}/second' to='{jb}'><status>here</status></presence>"
+        ))
+        .await;
 
         // Later presence: no probes again (section 4.4).
         second.presence("<presence><show>away</show></presence>").await;
         second.nothing_more().await;
-        a.expect(&format!("<presence from='{ja}/second'><show>away</show></presence>")).await;
-        b.expect(&format!("<presence from='{ja}/second'><show>away</show></presence>")).await;
+        a.expect(&format!("<presence from='{ja}/second'><show>away</show></presence>"))
+            .await;
+        b.expect(&format!("<presence from='{ja}/second'><show>away</show></presence>"))
+            .await;
 
         // The end, said (section 4.5.2): the resource itself hears it too, then gets nothing more.
-        second.send("<presence type='unavailable'><status>bye</status></presence>").await;
+        second
+            .send("<presence type='unavailable'><status>bye</status></presence>")
+            .await;
         let bye = format!("<presence type='unavailable' from='{ja}/second'><status>bye</status></presence>");
         second.expect(&bye).await;
         a.expect(&bye).await;
         b.expect(&bye).await;
         a.presence("<presence><show>dnd</show></presence>").await;
-        b.expect(&format!("<presence from='{}'><show>dnd</show></presence>", a.jid)).await;
+        b.expect(&format!("<presence from='{}'><show>dnd</show></presence>", a.jid))
+            .await;
         second.nothing_more().await;
         // Said twice it is heard once.
         second.send("<presence type='unavailable'/>").await;
@@ -74,7 +92,8 @@ async fn initial_broadcast_and_end() {
         let taken = Client::online(&server, transport, &format!("{ja}/taken")).await;
         b.expect(&format!("<presence from='{ja}/taken'/>")).await;
         let _new = Client::login(&server, transport, &taken.jid).await;
-        b.expect(&format!("<presence type='unavailable' from='{ja}/taken'/>")).await;
+        b.expect(&format!("<presence type='unavailable' from='{ja}/taken'/>"))
+            .await;
         b.nothing_more().await;
         stranger.nothing_more().await;
     }
@@ -92,21 +111,35 @@ async fn directed() {
         for end in ["unavailable", "close", "cut", "conflict"] {
             let mut client = Client::online(&server, transport, &format!("{jid}/r")).await;
             let from = client.jid.clone();
-            client.send(format!("<presence to='{full}'><status>hello</status></presence>")).await;
+            client
+                .send(format!("<presence to='{full}'><status>hello</status></presence>"))
+                .await;
             client.send(format!("<presence to='{bare}'/>")).await;
-            stranger.expect(&format!("<presence from='{from}' to='{full}'><status>hello</status></presence>")).await;
+            stranger
+                .expect(&format!(
+                    "<presence from='{from}' to='{full}'><status>hello</status></presence>"
+                ))
+                .await;
             other.expect(&format!("<presence from='{from}' to='{bare}'/>")).await;
             // A broadcast does not go to them.
             client.presence("<presence><show>away</show></presence>").await;
             let mut new = None;
             match end {
-                "unavailable" => client.send("<presence type='unavailable'><status>bye</status></presence>").await,
+                "unavailable" => {
+                    client
+                        .send("<presence type='unavailable'><status>bye</status></presence>")
+                        .await
+                }
                 "close" => client.close().await,
                 "cut" => client.cut(),
                 _ => new = Some(Client::login(&server, transport, &from).await),
             }
-            stranger.expect(&format!("<presence type='unavailable' from='{from}' to='{full}'/>")).await;
-            other.expect(&format!("<presence type='unavailable' from='{from}' to='{bare}'/>")).await;
+            stranger
+                .expect(&format!("<presence type='unavailable' from='{from}' to='{full}'/>"))
+                .await;
+            other
+                .expect(&format!("<presence type='unavailable' from='{from}' to='{bare}'/>"))
+                .await;
             stranger.nothing_more().await;
             other.nothing_more().await;
             drop(new);
@@ -116,7 +149,9 @@ async fn directed() {
         client.send(format!("<presence to='{full}'/>")).await;
         stranger.wait(&format!("<presence from='{}'/>", client.jid)).await;
         client.send(format!("<presence to='{full}' type='unavailable'/>")).await;
-        stranger.expect(&format!("<presence type='unavailable' from='{}'/>", client.jid)).await;
+        stranger
+            .expect(&format!("<presence type='unavailable' from='{}'/>", client.jid))
+            .await;
         client.close().await;
         stranger.nothing_more().await;
         // A resource that was never available itself can show itself to somebody.
@@ -124,7 +159,9 @@ async fn directed() {
         shy.send(format!("<presence to='{full}'/>")).await;
         stranger.expect(&format!("<presence from='{}'/>", shy.jid)).await;
         shy.cut();
-        stranger.expect(&format!("<presence type='unavailable' from='{jid}/shy'/>")).await;
+        stranger
+            .expect(&format!("<presence type='unavailable' from='{jid}/shy'/>"))
+            .await;
         stranger.nothing_more().await;
     }
 }
@@ -140,27 +177,46 @@ async fn probes_and_wrong_presence() {
         b.presence("<presence><show>away</show></presence>").await;
         a.forget().await;
         a.send(format!("<presence type='probe' to='{jb}'/>")).await;
-        a.expect(&format!("<presence from='{}'><show>away</show></presence>", b.jid)).await;
+        a.expect(&format!("<presence from='{}'><show>away</show></presence>", b.jid))
+            .await;
         // By a stranger, and of nobody: the answer "unsubscribed" ends at the asking account, which has no subscription
         // that it could end (section 4.3.2 rule 1, appendix A.3.4), so that nothing is told.
-        for (to, resource) in [(jb.as_str(), ""), ("nobody-here@example.org", ""), (jb.as_str(), "/two"), ("nobody-here@example.org", "/two")] {
-            stranger.send(format!("<presence type='probe' id='p' to='{to}{resource}'/>")).await;
+        for (to, resource) in [
+            (jb.as_str(), ""),
+            ("nobody-here@example.org", ""),
+            (jb.as_str(), "/two"),
+            ("nobody-here@example.org", "/two"),
+        ] {
+            stranger
+                .send(format!("<presence type='probe' id='p' to='{to}{resource}'/>"))
+                .await;
             settle(&mut stranger, to).await;
             stranger.nothing_more().await;
         }
         // One-sided: the watched one sees nothing.
         see(&mut stranger, &mut b).await;
-        b.send(format!("<presence type='probe' to='{}'/>", stranger.bare())).await;
-        settle(&mut b, &stranger.bare().to_owned()).await;
+        b.send(format!("<presence type='probe' to='{}'/>", stranger.bare()))
+            .await;
+        settle(&mut b, stranger.bare()).await;
         b.nothing_more().await;
         // Of a contact who is offline: nothing, or unavailable with the time (section 4.3.2).
         b.close().await;
         a.wait(&format!("<presence type='unavailable' from='{jb}/two'/>")).await;
         a.send(format!("<presence type='probe' to='{jb}'/>")).await;
-        a.expect(&format!("<presence type='unavailable' from='{jb}'><delay xmlns='urn:xmpp:delay' stamp='*'/></presence>")).await;
+        a.expect(&format!(
+            "<presence type='unavailable' from='{jb}'><delay xmlns='urn:xmpp:delay' stamp='*'/></presence>"
+        ))
+        .await;
         stranger.forget().await;
 
-        for wrong in ["<presence type='x'/>", "<presence type='available'/>", "<presence type=''/>", "<presence><priority>128</priority></presence>", "<presence><priority>-129</priority></presence>", "<presence><priority>many</priority></presence>"] {
+        for wrong in [
+            "<presence type='x'/>",
+            "<presence type='available'/>",
+            "<presence type=''/>",
+            "<presence><priority>128</priority></presence>",
+            "<presence><priority>-129</priority></presence>",
+            "<presence><priority>many</priority></presence>",
+        ] {
             a.send(wrong).await;
             let answer = a.expect("<presence type='error'/>").await;
             assert_eq!(error_of(&answer), "modify/bad-request", "{wrong}");
@@ -168,7 +224,10 @@ async fn probes_and_wrong_presence() {
         }
         for (to, wrong) in [(&ja, "x"), (&jb, "x"), (&stranger.jid.clone(), "x")] {
             a.send(format!("<presence to='{to}' type='{wrong}'/>")).await;
-            assert_eq!(error_of(&a.expect("<presence type='error'/>").await), "modify/bad-request");
+            assert_eq!(
+                error_of(&a.expect("<presence type='error'/>").await),
+                "modify/bad-request"
+            );
         }
         for kind in ["subscribe", "subscribed", "unsubscribe", "unsubscribed"] {
             a.send(format!("<presence type='{kind}'/>")).await;
@@ -177,7 +236,12 @@ async fn probes_and_wrong_presence() {
         a.send("<presence type='probe'/>").await;
         a.drain().await;
         // Errors and answers for who is not there: silence.
-        for to in ["nobody-here@example.org", "nobody-here@example.org/r", jb.as_str(), "example.org"] {
+        for to in [
+            "nobody-here@example.org",
+            "nobody-here@example.org/r",
+            jb.as_str(),
+            "example.org",
+        ] {
             for kind in ["", " type='unavailable'", " type='error'"] {
                 a.send(format!("<presence to='{to}'{kind}/>")).await;
             }
@@ -203,13 +267,18 @@ async fn delivery_of_presence() {
         minus.forget().await;
         let mut sender = Client::online(&server, transport, &server.user()).await;
         sender.send(format!("<presence to='{jid}'/>")).await;
-        one.expect(&format!("<presence to='{jid}' from='{}'/>", sender.jid)).await;
+        one.expect(&format!("<presence to='{jid}' from='{}'/>", sender.jid))
+            .await;
         minus.expect(&format!("<presence to='{jid}'/>")).await;
         // Section 8.5.3.1: a connected resource gets what is for its full address.
         sender.send(format!("<presence to='{jid}/silent'/>")).await;
         silent.expect(&format!("<presence to='{jid}/silent'/>")).await;
         sender.send(format!("<presence to='{jid}/gone'/>")).await;
-        sender.send(format!("<message to='{jid}/silent' type='headline'><body>x</body></message>")).await;
+        sender
+            .send(format!(
+                "<message to='{jid}/silent' type='headline'><body>x</body></message>"
+            ))
+            .await;
         silent.expect("<message type='headline'/>").await;
         for client in [&mut one, &mut minus, &mut silent, &mut sender] {
             client.nothing_more().await;

@@ -33,15 +33,28 @@ async fn the_whole_handshake() {
         let (ja, jb) = (a.bare().to_owned(), b.bare().to_owned());
 
         // Section 3.1.2: stamped with bare addresses, whatever the client wrote.
-        a.send(format!("<presence type='subscribe' id='s1' to='{jb}/b'><status>please</status></presence>")).await;
-        a.expect(&push(&format!("<item jid='{jb}' subscription='none' ask='subscribe'/>"))).await;
-        b.expect(&format!("<presence type='subscribe' from='{ja}' to='{jb}' id='s1'><status>please</status></presence>")).await;
+        a.send(format!(
+            "<presence type='subscribe' id='s1' to='{jb}/b'><status>please</status></presence>"
+        ))
+        .await;
+        a.expect(&push(&format!(
+            "<item jid='{jb}' subscription='none' ask='subscribe'/>"
+        )))
+        .await;
+        b.expect(&format!(
+            "<presence type='subscribe' from='{ja}' to='{jb}' id='s1'><status>please</status></presence>"
+        ))
+        .await;
         quiet(&mut [&mut a, &mut b]).await;
-        assert!(items(&roster(&mut b).await).is_empty(), "section 3.1.3: a request is no contact");
+        assert!(
+            items(&roster(&mut b).await).is_empty(),
+            "section 3.1.3: a request is no contact"
+        );
 
         // Section 3.1.5 and 3.1.6.
         b.send(format!("<presence type='subscribed' id='s2' to='{ja}'/>")).await;
-        b.expect(&push(&format!("<item jid='{ja}' subscription='from' ask='-'/>"))).await;
+        b.expect(&push(&format!("<item jid='{ja}' subscription='from' ask='-'/>")))
+            .await;
         let came = a
             .expect_all(&[
                 &format!("<presence type='subscribed' from='{jb}' to='{ja}' id='s2'/>"),
@@ -55,16 +68,22 @@ async fn the_whole_handshake() {
 
         // Presence flows in one direction only.
         b.presence("<presence><show>away</show></presence>").await;
-        a.expect(&format!("<presence from='{}'><show>away</show></presence>", b.jid)).await;
+        a.expect(&format!("<presence from='{}'><show>away</show></presence>", b.jid))
+            .await;
         a.presence("<presence><show>dnd</show></presence>").await;
         quiet(&mut [&mut a, &mut b]).await;
 
         // The other direction.
         b.send(format!("<presence type='subscribe' to='{ja}'/>")).await;
-        b.expect(&push(&format!("<item jid='{ja}' subscription='from' ask='subscribe'/>"))).await;
-        a.expect(&format!("<presence type='subscribe' from='{jb}' to='{ja}'/>")).await;
+        b.expect(&push(&format!(
+            "<item jid='{ja}' subscription='from' ask='subscribe'/>"
+        )))
+        .await;
+        a.expect(&format!("<presence type='subscribe' from='{jb}' to='{ja}'/>"))
+            .await;
         a.send(format!("<presence type='subscribed' to='{jb}'/>")).await;
-        a.expect(&push(&format!("<item jid='{jb}' subscription='both' ask='-'/>"))).await;
+        a.expect(&push(&format!("<item jid='{jb}' subscription='both' ask='-'/>")))
+            .await;
         b.expect_all(&[
             &format!("<presence type='subscribed' from='{ja}' to='{jb}'/>"),
             &push(&format!("<item jid='{ja}' subscription='both' ask='-'/>")),
@@ -96,7 +115,8 @@ async fn the_whole_handshake() {
 
         // Section 3.2: a ends what b has.
         a.send(format!("<presence type='unsubscribed' to='{jb}'/>")).await;
-        a.expect(&push(&format!("<item jid='{jb}' subscription='none' ask='-'/>"))).await;
+        a.expect(&push(&format!("<item jid='{jb}' subscription='none' ask='-'/>")))
+            .await;
         b.expect_all(&[
             &format!("<presence type='unavailable' from='{}'/>", a.jid),
             &format!("<presence type='unsubscribed' from='{ja}' to='{jb}'/>"),
@@ -108,7 +128,13 @@ async fn the_whole_handshake() {
 
         // All of it again to "both", and the item removed (section 2.5.2).
         befriend(&mut a, &mut b).await;
-        let answer = a.iq("set", "", &format!("<query xmlns='jabber:iq:roster'><item jid='{jb}' subscription='remove'/></query>")).await;
+        let answer = a
+            .iq(
+                "set",
+                "",
+                &format!("<query xmlns='jabber:iq:roster'><item jid='{jb}' subscription='remove'/></query>"),
+            )
+            .await;
         assert_eq!(answer.get("type"), "result");
         a.expect_all(&[
             &push(&format!("<item jid='{jb}' subscription='remove'/>")),
@@ -137,7 +163,10 @@ async fn denied_withdrawn_and_to_nobody() {
         let (ja, jb) = (a.bare().to_owned(), b.bare().to_owned());
         // Denied (section 3.2.1).
         a.send(format!("<presence type='subscribe' to='{jb}'/>")).await;
-        a.expect(&push(&format!("<item jid='{jb}' subscription='none' ask='subscribe'/>"))).await;
+        a.expect(&push(&format!(
+            "<item jid='{jb}' subscription='none' ask='subscribe'/>"
+        )))
+        .await;
         b.expect(&format!("<presence type='subscribe' from='{ja}'/>")).await;
         b.send(format!("<presence type='unsubscribed' to='{ja}'/>")).await;
         a.expect_all(&[
@@ -153,7 +182,8 @@ async fn denied_withdrawn_and_to_nobody() {
         a.expect(&push(&format!("<item jid='{jb}' ask='subscribe'/>"))).await;
         b.expect(&format!("<presence type='subscribe' from='{ja}'/>")).await;
         a.send(format!("<presence type='unsubscribe' to='{jb}'/>")).await;
-        a.expect(&push(&format!("<item jid='{jb}' subscription='none' ask='-'/>"))).await;
+        a.expect(&push(&format!("<item jid='{jb}' subscription='none' ask='-'/>")))
+            .await;
         b.expect(&format!("<presence type='unsubscribe' from='{ja}'/>")).await;
         quiet(&mut [&mut a, &mut b]).await;
         // Approved too late: that is a pre-approval of the next request.
@@ -165,8 +195,12 @@ async fn denied_withdrawn_and_to_nobody() {
         assert_eq!(items(&roster(&mut a).await), [format!("{jb} - none - ")]);
 
         // Row 36: to nobody. Just as to somebody who does not answer.
-        a.send("<presence type='subscribe' to='nobody-here@example.org'/>").await;
-        a.expect(&push("<item jid='nobody-here@example.org' subscription='none' ask='subscribe'/>")).await;
+        a.send("<presence type='subscribe' to='nobody-here@example.org'/>")
+            .await;
+        a.expect(&push(
+            "<item jid='nobody-here@example.org' subscription='none' ask='subscribe'/>",
+        ))
+        .await;
         settle(&mut a, "nobody-here@example.org").await;
         a.nothing_more().await;
         // To oneself: nothing happens.
@@ -187,10 +221,16 @@ async fn approved_beforehand() {
         let (mut a, mut b) = pair(&server, transport).await;
         let (ja, jb) = (a.bare().to_owned(), b.bare().to_owned());
         b.send(format!("<presence type='subscribed' to='{ja}'/>")).await;
-        b.expect(&push(&format!("<item jid='{ja}' subscription='none' approved='true'/>"))).await;
+        b.expect(&push(&format!(
+            "<item jid='{ja}' subscription='none' approved='true'/>"
+        )))
+        .await;
         quiet(&mut [&mut a, &mut b]).await;
         a.send(format!("<presence type='subscribe' to='{jb}'/>")).await;
-        a.expect(&push(&format!("<item jid='{jb}' subscription='none' ask='subscribe'/>"))).await;
+        a.expect(&push(&format!(
+            "<item jid='{jb}' subscription='none' ask='subscribe'/>"
+        )))
+        .await;
         a.expect_all(&[
             &format!("<presence type='subscribed' from='{jb}'/>"),
             &push(&format!("<item jid='{jb}' subscription='to' ask='-'/>")),
@@ -198,7 +238,8 @@ async fn approved_beforehand() {
         ])
         .await;
         // Nobody is asked.
-        b.expect(&push(&format!("<item jid='{ja}' subscription='from'/>"))).await;
+        b.expect(&push(&format!("<item jid='{ja}' subscription='from'/>")))
+            .await;
         quiet(&mut [&mut a, &mut b]).await;
 
         // Taken back before it was used.
@@ -228,7 +269,10 @@ async fn requests_wait() {
         let mut a = Client::online(&server, transport, &server.user()).await;
         let jb = server.user();
         let ja = a.bare().to_owned();
-        a.send(format!("<presence type='subscribe' to='{jb}' id='r'><status>it is me</status></presence>")).await;
+        a.send(format!(
+            "<presence type='subscribe' to='{jb}' id='r'><status>it is me</status></presence>"
+        ))
+        .await;
         settle(&mut a, &jb).await;
         let request = format!("<presence type='subscribe' from='{ja}' to='{jb}'><status>it is me</status></presence>");
         for _ in 0..2 {
@@ -274,7 +318,8 @@ async fn to_resources() {
         let (mut a, mut b) = pair(&server, transport).await;
         let (ja, jb) = (a.bare().to_owned(), b.bare().to_owned());
         a.send(format!("<presence type='subscribe' to='{jb}/gone'/>")).await;
-        b.expect(&format!("<presence type='subscribe' from='{ja}' to='{jb}'/>")).await;
+        b.expect(&format!("<presence type='subscribe' from='{ja}' to='{jb}'/>"))
+            .await;
         b.send(format!("<presence type='subscribed' to='{ja}/gone'/>")).await;
         a.wait(&format!("<presence from='{}'/>", b.jid)).await;
         b.forget().await;

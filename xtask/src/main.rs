@@ -2,6 +2,7 @@
 //!
 //! `test` is everything, and what `.ci/run` calls; the others are what a developer wants between two runs of it.
 
+mod cost;
 mod docs;
 mod process;
 mod setup;
@@ -13,7 +14,7 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 cargo xtask COMMAND
 
-  test [--only STEP[,STEP...]]  everything that has to hold: fmt, clippy, deny, unit, docs, interop;
+  test [--only STEP[,STEP...]]  everything that has to hold: fmt, clippy, deny, unit, docs, interop, cost;
                                 installs what it needs and ends with `N passed, N failed`
   docs                          writes docs/xeps.md and examples/jackdaw.toml anew, from the code
   fuzz [--seconds N]            random input against the XML checker and its oracle
@@ -71,8 +72,12 @@ fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
+/// The workspace's target folder.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
 /// The server's debug build, which the docs and the interop checks use.
 fn server_binary() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join("debug").join("jackdaw")
+    target().join("debug").join("jackdaw")
 }

@@ -10,13 +10,22 @@ use std::time::Duration;
 use crate::process;
 use crate::{cargo, root};
 
-/// Debian packages of the interop checks: the clients, a screen and a bus to run them on.
-const PACKAGES: &[&str] = &["profanity", "gajim", "xvfb", "dbus", "openssl", "util-linux"];
+/// Debian packages of the tests: the clients with a screen and a bus to run them on, what makes certificates of
+/// kinds that we do not make, and what counts instructions.
+const PACKAGES: &[&str] = &[
+    "profanity",
+    "gajim",
+    "xvfb",
+    "dbus",
+    "openssl",
+    "util-linux",
+    "valgrind",
+];
 const APT_LIMIT: Duration = Duration::from_secs(900);
 const PIP_LIMIT: Duration = Duration::from_secs(300);
 const BUILD_LIMIT: Duration = Duration::from_secs(1200);
 
-/// Installs the Debian packages of the interop checks where they are missing.
+/// Installs the Debian packages of the tests where they are missing.
 pub(crate) fn packages() -> Result<(), String> {
     if !works(Command::new("dpkg-query").arg("--version")) {
         println!("setup | no Debian here: install yourself {}", PACKAGES.join(" "));

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::process::{self, Outcome};
-use crate::{cargo, docs, root, server_binary, setup};
+use crate::{cargo, cost, docs, root, server_binary, setup};
 
 const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 const FMT_LIMIT: Duration = Duration::from_secs(120);
@@ -50,6 +50,7 @@ const STEPS: &[(&str, Step)] = &[
     ("unit", unit),
     ("docs", docs),
     ("interop", interop),
+    ("cost", cost),
 ];
 
 /// Runs the steps (`--only` some of them) and prints the count. True when nothing failed.
@@ -136,6 +137,7 @@ fn deny() -> Result<Count, String> {
 }
 
 fn unit() -> Result<Count, String> {
+    setup::packages()?;
     setup::nextest()?;
     let arguments = [
         "nextest",
@@ -187,6 +189,10 @@ fn interop() -> Result<Count, String> {
         outcome.lines.iter().rev().find_map(|line| plain_summary(line)),
         outcome.success,
     ))
+}
+
+fn cost() -> Result<Count, String> {
+    Ok(Count::one(cost::check()?))
 }
 
 fn build_server(name: &str) -> Result<(), String> {

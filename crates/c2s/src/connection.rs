@@ -2,8 +2,12 @@
 //!
 //! Hand-written, because nothing may be lost when it is polled in between: all state is in
 //! fields, bytes that the socket refused are kept and sent first, and the task's waker is
-//! registered before the outbox is looked at. One poll reads a bounded batch, lets all stanzas of
-//! it take their way, writes once, and wakes everyone who got something.
+//! registered before the outbox is looked at. One poll reads a bounded number of times, lets all
+//! stanzas take their way, and wakes everyone who got something at its end.
+//!
+//! Whatever returns [`Poll::Pending`] has a waker with the socket (for reading, or for writing
+//! while something waits to be written), with the timer, or with the outbox, which is always
+//! listened to.
 
 use std::future::Future;
 use std::io;
@@ -11,19 +15,21 @@ use std::mem;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use router::{Event, Outbox, give_buffer};
+use router::{Bound, Event, Outbox};
 use session::{Next, StreamCore};
 use stanza::StreamError;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::listener::PortShared;
+use crate::rate::Allowance;
 use crate::service::{Service, now};
 use crate::shell::ConnectionShell;
 use crate::transport::{Read, Transport};
+use crate::unsent::Unsent;
 use crate::worker::{self, Worker};
 
 /// Reads in one poll before others get their turn.
@@ -34,12 +40,16 @@ const READS_PER_POLL: usize = 8;
 const LINGER: Duration = Duration::from_secs(2);
 /// What a peer may still send while the connection closes.
 const LINGER_BYTES: usize = 256 * 1024;
+/// Unused room that a connection may keep behind an unfinished stanza, in bytes.
+const SPARE_ROOM: usize = 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Open,
-    /// All was said; the rest is being sent.
+    /// The session is over; the rest is being sent.
     Closing,
+    /// The last of it, close_notify or an alert, is being sent.
+    Parting,
     /// All was sent; the peer's end is awaited.
     Lingering {
         left: usize,
@@ -53,14 +63,14 @@ pub(crate) struct Connection {
     transport: Transport,
     core: StreamCore,
     outbox: Arc<Outbox>,
-    /// Plaintext that is not used up: an unfinished stanza, or what follows a question.
+    /// Plaintext that came and is not used up: an unfinished stanza, or what follows a question.
     carried: Vec<u8>,
+    unsent: Unsent,
     timer: Pin<Box<Sleep>>,
     /// Until a resource is bound: when that must have happened.
     deadline: Instant,
     last_read: Instant,
-    /// What may be read before the average counts; negative: how much too much it was.
-    allowance: i64,
+    allowance: Allowance,
     address: IpAddr,
     number: u64,
     phase: Phase,
@@ -69,6 +79,8 @@ pub(crate) struct Connection {
     /// The handshake that `<starttls/>` began is under way.
     upgrading: bool,
     is_bound: bool,
+    /// The resource that was unbound, as long as something for it may be undelivered.
+    left: Option<Box<Bound>>,
 }
 
 impl Connection {
@@ -79,26 +91,29 @@ impl Connection {
         let deadline = now + service.limits.negotiation;
         let mut transport = Transport::new(socket);
         let mut phase = Phase::Open;
-        if let (true, Some(tls)) = (port.direct, &port.tls)
-            && transport.start_tls(Arc::clone(tls)).is_err()
-        {
-            phase = Phase::Over;
+        if port.direct {
+            let begun = port.tls.as_ref().map(|tls| transport.start_tls(Arc::clone(tls)));
+            if !matches!(begun, Some(Ok(()))) {
+                phase = Phase::Over;
+            }
         }
         Connection {
             core: StreamCore::new(Arc::clone(&port.stream), port.direct),
             transport,
             outbox,
             carried: Vec::new(),
+            unsent: Unsent::default(),
             timer: Box::pin(tokio::time::sleep_until(deadline)),
             deadline,
             last_read: now,
-            allowance: i64::try_from(service.limits.read_burst_bytes).unwrap_or(i64::MAX),
+            allowance: Allowance::new(now, service.limits.read_burst_bytes),
             address,
             number,
             phase,
             waiting: false,
             upgrading: false,
             is_bound: false,
+            left: None,
             service,
             port,
         }
@@ -108,16 +123,11 @@ impl Connection {
         loop {
             let step = match self.phase {
                 Phase::Open => self.open(cx, worker),
-                Phase::Closing => self.closing(cx, worker),
-                Phase::Lingering { left } => self.lingering(cx, worker, left),
-                Phase::Over => Poll::Ready(Ok(())),
+                Phase::Closing | Phase::Parting | Phase::Lingering { .. } => self.closing(cx, worker),
+                Phase::Over => return self.over(cx, worker),
             };
             match step {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) if self.phase == Phase::Over => {
-                    self.leave(worker);
-                    return Poll::Ready(());
-                }
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(address = %self.address, %error, "a connection broke");
@@ -127,117 +137,137 @@ impl Connection {
         }
     }
 
+    /// Ready when the phase has changed.
     fn open(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<io::Result<()>> {
         if self.timer.as_mut().poll(cx).is_ready() {
             self.on_timer(cx, worker)?;
+        }
+        if self.phase == Phase::Open {
+            // Pending is no reason to stop here: it is asked for below.
+            let _ = self.flush(cx, worker)?;
+            self.take_outbox(cx, worker)?;
+        }
+        for _ in 0..READS_PER_POLL {
             if self.phase != Phase::Open {
                 return Poll::Ready(Ok(()));
             }
-        }
-        // A reader that does not take what it is sent is not read from either.
-        let blocked = self.transport.poll_flush(cx)?.is_pending();
-        self.take_outbox(cx, worker, blocked)?;
-        if self.phase != Phase::Open {
-            return Poll::Ready(Ok(()));
-        }
-        if blocked || self.waiting || self.is_over_rate() {
-            worker.turn.finish();
-            return Poll::Pending;
-        }
-        for _ in 0..READS_PER_POLL {
-            // An unfinished stanza grows in its own buffer, so that a dribbled one is not copied
-            // again with every byte.
-            if !self.carried.is_empty() {
-                worker.plain = mem::take(&mut self.carried);
-            }
-            let read = self
-                .transport
-                .poll_read(cx, &mut worker.read, &mut worker.plain, &mut worker.wire);
-            match read {
-                Poll::Ready(Ok(Read::Bytes(count))) => {
-                    self.last_read = Instant::now();
-                    self.allowance -= i64::try_from(count).unwrap_or(i64::MAX);
-                    if self.upgrading && !self.transport.is_handshaking() {
-                        self.upgrading = false;
-                        self.core.secured();
-                    }
-                    self.feed(cx, worker)?;
-                    if self.phase != Phase::Open || self.waiting || self.is_over_rate() {
-                        break;
-                    }
-                }
-                Poll::Ready(Ok(Read::End)) => {
-                    // A closing tag may have come with it.
-                    self.feed(cx, worker)?;
-                    self.phase = Phase::Over;
-                    break;
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    self.keep_plain(worker);
-                    if self.transport.poll_flush(cx)?.is_ready() {
-                        self.take_outbox(cx, worker, false)?;
-                        self.tell_drained(worker);
-                    }
-                    worker.turn.finish();
-                    return if self.phase == Phase::Open {
-                        Poll::Pending
-                    } else {
-                        Poll::Ready(Ok(()))
-                    };
-                }
-            }
-        }
-        if self.phase == Phase::Open {
-            if self.transport.poll_flush(cx)?.is_ready() {
-                self.take_outbox(cx, worker, false)?;
-            }
-            worker.turn.finish();
-            if self.phase == Phase::Open {
-                if !self.waiting && !self.is_over_rate() {
-                    // There may be more, but it is the others' turn.
-                    cx.waker().wake_by_ref();
-                }
+            // A reader that does not take what it is sent is not read from either.
+            if !self.unsent.is_empty() || self.waiting || self.is_over_rate(cx) {
+                worker.turn.finish();
                 return Poll::Pending;
             }
+            if self.read(cx, worker)?.is_pending() {
+                self.tell_drained(worker);
+                worker.turn.finish();
+                return Poll::Pending;
+            }
+            self.take_outbox(cx, worker)?;
+        }
+        if self.phase == Phase::Open {
+            worker.turn.finish();
+            // There may be more, but it is the others' turn.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Lets the stream process `worker.plain`, and keeps what it leaves.
-    fn feed(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
-        let input = mem::take(&mut worker.plain);
-        let progress = if input.is_empty() {
-            session::Progress {
-                consumed: 0,
-                next: Next::Read,
-            }
+    /// Reads once, and lets the stream process what came.
+    fn read(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<Poll<()>> {
+        // An unfinished stanza grows where it is, so that a dribbled one is not copied again with
+        // every byte.
+        let plain = if self.carried.is_empty() {
+            &mut worker.plain
         } else {
-            self.with_core(worker, |core, context| core.handle_bytes(&input, context))
+            &mut self.carried
         };
-        worker.plain = input;
+        let had = plain.len();
+        let Poll::Ready(read) = self.transport.poll_read(cx, &mut worker.read, plain, &mut worker.wire) else {
+            return Ok(Poll::Pending);
+        };
+        let has_new = plain.len() > had;
+        let read = read?;
+        if let Read::Bytes(count) = read {
+            let limits = &self.service.limits;
+            self.last_read = Instant::now();
+            self.allowance.spend(
+                self.last_read,
+                count,
+                limits.read_bytes_per_second,
+                limits.read_burst_bytes,
+            );
+            if self.upgrading && !self.transport.is_handshaking() {
+                self.upgrading = false;
+                self.core.secured();
+            }
+        }
+        // What came with the end, or before what is broken, is processed too.
+        let fed = if has_new { self.feed(cx, worker) } else { Ok(()) };
+        match read {
+            Read::Bytes(_) => fed?,
+            Read::End if self.phase == Phase::Open => {
+                // RFC 5246 section 7.2.1: close_notify is answered in kind. Nobody may be there to
+                // hear it; whatever else waits is not tried but delivered anew.
+                let _ = self.transport.announce_end(cx, &mut worker.wire);
+                self.phase = Phase::Over;
+            }
+            // The closing tag came with it; the closing finds the end itself.
+            Read::End => fed?,
+            Read::Broken(error) => {
+                tracing::debug!(address = %self.address, %error, "TLS failed");
+                // Section 5.4.3.2: no closing tag, only the alert. What the stream wanted to say
+                // can no longer be encrypted.
+                self.leave(worker);
+                worker.turn.finish();
+                self.timer.as_mut().reset(Instant::now() + LINGER);
+                self.phase = Phase::Parting;
+            }
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    /// Lets the stream process what came, and keeps what it leaves.
+    fn feed(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
+        let is_carried = !self.carried.is_empty();
+        let mut input = mem::take(if is_carried {
+            &mut self.carried
+        } else {
+            &mut worker.plain
+        });
+        let progress = self.with_core(worker, |core, context| core.handle_bytes(&input, context));
+        match progress.next {
+            Next::Read | Next::Wait => {
+                input.drain(..progress.consumed);
+            }
+            // Nothing that came in the clear is looked at again (RFC 6120 section 5.4.3.3).
+            Next::StartTls | Next::Close => input.clear(),
+        }
+        // What is left stays with the connection; usually nothing is. The large buffer stays with
+        // the thread.
+        if !is_carried {
+            self.carried = input.as_slice().into();
+            input.clear();
+            worker.plain = input;
+        } else if !input.is_empty() {
+            if input.capacity() > 2 * input.len() + SPARE_ROOM {
+                input.shrink_to_fit();
+            }
+            self.carried = input;
+        }
         match progress.next {
             Next::Read => self.waiting = false,
             Next::Wait => self.waiting = true,
-            Next::StartTls => {
-                worker.plain.clear();
-                self.write_out(cx, worker)?;
-                self.begin_tls()?;
-                return Ok(());
-            }
-            Next::Close => {
-                worker.plain.clear();
-                return self.finish(cx, worker, false);
-            }
+            Next::StartTls => return self.begin_tls(cx, worker),
+            Next::Close => return self.finish(cx, worker),
         }
-        worker.plain.drain(..progress.consumed);
-        self.keep_plain(worker);
         self.write_out(cx, worker)
     }
 
-    fn begin_tls(&mut self) -> io::Result<()> {
-        // Nothing that came in the clear is looked at again (RFC 6120 section 5.4.3.3).
-        self.carried = Vec::new();
+    fn begin_tls(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
+        self.write_out(cx, worker)?;
+        // `<proceed/>` goes in the clear also where it has to wait.
+        self.transport.write(cx, self.unsent.rest(), &mut worker.wire)?;
+        self.unsent = Unsent::default();
         self.waiting = false;
         match &self.port.tls {
             Some(tls) => {
@@ -246,15 +276,6 @@ impl Connection {
             }
             // The stream offers it only where there is a configuration for it.
             None => Err(io::Error::other("no TLS is configured for this listener")),
-        }
-    }
-
-    /// What is left of the plaintext stays with the connection; usually nothing is.
-    fn keep_plain(&mut self, worker: &mut Worker) {
-        if worker.plain.is_empty() {
-            self.carried = Vec::new();
-        } else {
-            self.carried = mem::take(&mut worker.plain);
         }
     }
 
@@ -268,6 +289,7 @@ impl Connection {
             transport: &self.transport,
             outbox: &self.outbox,
             address: self.address,
+            number: self.number,
         };
         let mut context = session::Context {
             now: now(),
@@ -281,19 +303,40 @@ impl Connection {
         act(&mut self.core, &mut context)
     }
 
+    /// Sends what waits, as far as the socket takes it. Ready when it has all.
+    fn flush(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<Poll<()>> {
+        loop {
+            if self.transport.poll_flush(cx)?.is_pending() {
+                return Ok(Poll::Pending);
+            }
+            self.unsent.flushed();
+            let Some(chunk) = self.unsent.next() else {
+                return Ok(Poll::Ready(()));
+            };
+            let count = chunk.len();
+            self.transport.write(cx, chunk, &mut worker.wire)?;
+            self.unsent.given(count);
+        }
+    }
+
+    /// What the stream itself has to say goes behind what waits.
     fn write_out(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
         if worker.out.is_empty() {
             return Ok(());
         }
-        let result = self.transport.write(cx, &worker.out, &mut worker.wire);
+        self.unsent.append_copy(&worker.out);
         worker.out.clear();
-        result
+        self.flush(cx, worker).map(drop)
     }
 
     /// Takes what others have left: events to the stream, bytes to the socket.
-    fn take_outbox(&mut self, cx: &mut Context<'_>, worker: &mut Worker, blocked: bool) -> io::Result<()> {
-        let taken = self.outbox.take(cx.waker(), !blocked);
+    fn take_outbox(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
+        if self.phase != Phase::Open {
+            return Ok(());
+        }
+        let taken = self.outbox.take(cx.waker(), self.unsent.is_empty());
         let mut bytes = taken.bytes;
+        let answered = !taken.events.is_empty();
         for event in taken.events {
             if matches!(event, Event::End(_)) {
                 if self.transport.is_handshaking() {
@@ -301,92 +344,78 @@ impl Connection {
                     self.phase = Phase::Over;
                     return Ok(());
                 }
-                if !bytes.is_empty() {
-                    self.transport.write(cx, &bytes, &mut worker.wire)?;
-                    give_buffer(mem::take(&mut bytes));
-                }
-                self.with_core(worker, |core, context| core.handle_event(event, context));
-                return self.finish(cx, worker, blocked);
+                // Behind what was for the client before.
+                self.unsent.append(mem::take(&mut bytes));
             }
             match self.with_core(worker, |core, context| core.handle_event(event, context)) {
-                Next::Close => return self.finish(cx, worker, blocked),
+                Next::Close => return self.finish(cx, worker),
                 Next::Wait => self.waiting = true,
                 Next::Read | Next::StartTls => self.waiting = false,
             }
             if !self.is_bound && self.core.bound().is_some() {
-                self.became_bound();
+                self.became_bound(cx);
             }
             self.write_out(cx, worker)?;
         }
         if !bytes.is_empty() {
-            let result = self.transport.write(cx, &bytes, &mut worker.wire);
-            give_buffer(bytes);
-            result?;
+            self.unsent.append(bytes);
+            let _ = self.flush(cx, worker)?;
         }
-        // What came behind the question is processed now.
-        if !self.waiting && !self.carried.is_empty() && self.phase == Phase::Open {
-            worker.plain = mem::take(&mut self.carried);
+        // What came behind a question is processed after its answer.
+        if answered && !self.waiting && !self.carried.is_empty() {
             self.feed(cx, worker)?;
         }
         Ok(())
     }
 
-    fn became_bound(&mut self) {
+    fn became_bound(&mut self, cx: &mut Context<'_>) {
         self.is_bound = true;
         self.service.bound(self.number);
         self.service.throttle.settled(self.address);
         if let Some(tls) = self.transport.tls_mut() {
             tls.forget_binding();
         }
-        self.timer
-            .as_mut()
-            .reset(self.last_read + self.service.limits.keepalive);
+        self.set_timer(cx, self.last_read + self.service.limits.keepalive);
     }
 
     /// If everything was written and the router wants to know.
     fn tell_drained(&mut self, worker: &mut Worker) {
         let Some(bound) = self.core.bound() else { return };
-        if self.outbox.drained() {
+        if self.unsent.is_empty() && self.outbox.drained() {
             self.service.router.drained(now(), bound, &mut worker.turn);
         }
     }
 
     /// Whether the connection has sent more than its share; then the timer says when to go on.
-    fn is_over_rate(&mut self) -> bool {
-        if self.allowance >= 0 {
+    fn is_over_rate(&mut self, cx: &mut Context<'_>) -> bool {
+        let rate = self.service.limits.read_bytes_per_second;
+        let Some(until) = self.allowance.wait(Instant::now(), rate) else {
             return false;
-        }
-        let rate = self.service.limits.read_bytes_per_second.max(1);
-        let pause = Duration::from_secs_f64(self.allowance.unsigned_abs() as f64 / rate as f64);
-        let mut until = self.last_read + pause;
-        if until <= Instant::now() {
-            self.refill();
-            return self.allowance < 0;
-        }
-        if !self.is_bound {
-            until = until.min(self.deadline);
-        }
-        if self.timer.deadline() != until {
-            self.timer.as_mut().reset(until);
-        }
+        };
+        self.timer_at_latest(cx, until);
         true
     }
 
-    /// Gives back what the time since the last read has earned.
-    fn refill(&mut self) {
-        let limits = &self.service.limits;
-        let earned = self.last_read.elapsed().as_secs_f64() * limits.read_bytes_per_second as f64;
-        let burst = i64::try_from(limits.read_burst_bytes).unwrap_or(i64::MAX);
-        self.allowance = self.allowance.saturating_add(earned as i64).min(burst);
+    /// Lets the timer fire no later than `at`; earlier does no harm.
+    fn timer_at_latest(&mut self, cx: &mut Context<'_>, at: Instant) {
+        if at < self.timer.deadline() {
+            self.set_timer(cx, at);
+        }
+    }
+
+    fn set_timer(&mut self, cx: &mut Context<'_>, at: Instant) {
+        self.timer.as_mut().reset(at);
+        if self.timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
         let now = Instant::now();
         if !self.is_bound {
             if now < self.deadline {
-                self.refill();
-                self.timer.as_mut().reset(self.deadline);
-                return self.poll_timer(cx);
+                self.set_timer(cx, self.deadline);
+                return Ok(());
             }
             if self.transport.is_handshaking() {
                 self.phase = Phase::Over;
@@ -394,97 +423,97 @@ impl Connection {
             }
             let error = StreamError::connection_timeout();
             self.with_core(worker, |core, context| core.fail(error, context));
-            return self.finish(cx, worker, false);
+            return self.finish(cx, worker);
         }
-        self.refill();
         let keepalive = self.service.limits.keepalive;
-        let due = self.last_read + keepalive;
+        let mut due = self.last_read + keepalive;
         if now >= due {
-            // RFC 6120 section 4.6.1. If the peer is gone the kernel finds out now (TCP user timeout).
-            self.transport.write(cx, b" ", &mut worker.wire)?;
-            self.timer.as_mut().reset(now + keepalive);
-        } else {
-            self.timer.as_mut().reset(due);
+            due = now + keepalive;
+            // RFC 6120 section 4.6.1. If the peer is gone the kernel finds out now (TCP user
+            // timeout). Where something waits already, that is what it finds out with.
+            if self.unsent.is_empty() {
+                self.unsent.append_copy(b" ");
+                let _ = self.flush(cx, worker)?;
+            }
         }
-        self.poll_timer(cx)
-    }
-
-    /// Registers the waker with a timer that was set anew.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.timer.as_mut().poll(cx).is_ready() {
-            cx.waker().wake_by_ref();
-        }
+        self.set_timer(cx, due);
         Ok(())
     }
 
-    /// The stream has ended: says what is left to say, and begins to close. `blocked`: the socket
-    /// takes nothing; then what waits goes back to the router instead.
-    fn finish(&mut self, cx: &mut Context<'_>, worker: &mut Worker, blocked: bool) -> io::Result<()> {
+    /// The stream has ended: what is for the client and then what the stream has to say is sent,
+    /// as far as the socket takes it in time.
+    fn finish(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
         self.phase = Phase::Closing;
         self.timer.as_mut().reset(Instant::now() + LINGER);
-        let said = (|| {
-            if !blocked {
-                let taken = self.outbox.take(cx.waker(), true);
-                if !taken.bytes.is_empty() {
-                    self.transport.write(cx, &taken.bytes, &mut worker.wire)?;
-                    give_buffer(taken.bytes);
-                }
-            }
-            self.write_out(cx, worker)?;
-            self.transport.announce_end(cx, &mut worker.wire)
-        })();
         self.leave(worker);
-        said
+        worker.turn.finish();
+        self.write_out(cx, worker)
     }
 
-    /// The session ends for everybody else; what was never written is delivered anew.
+    /// The session ends for everybody else. What is undelivered stays until it is certain.
     fn leave(&mut self, worker: &mut Worker) {
-        let unsent = self.outbox.shut();
-        let (bound, clean) = self.core.take_bound();
-        if let Some(bound) = bound {
-            let router = Arc::clone(&self.service.router);
-            router.unbind(now(), &bound, clean, &mut worker.turn);
-            if !unsent.is_empty() {
-                router.reclaim(now(), &bound, &unsent, &mut worker.turn);
+        if !self.core.awaits_resource() {
+            self.unsent.append(self.outbox.shut());
+            let (bound, clean) = self.core.take_bound();
+            if let Some(bound) = bound {
+                self.service.router.unbind(now(), &bound, clean, &mut worker.turn);
+                self.left = Some(Box::new(bound));
             }
         }
-        worker.turn.finish();
     }
 
+    /// Ready when the phase has changed.
     fn closing(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<io::Result<()>> {
-        let _ = worker;
         if self.timer.as_mut().poll(cx).is_ready() {
             self.phase = Phase::Over;
             return Poll::Ready(Ok(()));
         }
-        if self.transport.poll_flush(cx)?.is_pending() {
-            return Poll::Pending;
-        }
-        self.transport.shut_down();
-        self.phase = Phase::Lingering { left: LINGER_BYTES };
+        self.phase = match self.phase {
+            Phase::Closing => {
+                ready!(self.flush(cx, worker)?);
+                self.transport.announce_end(cx, &mut worker.wire)?;
+                Phase::Parting
+            }
+            Phase::Parting => {
+                ready!(self.transport.poll_flush(cx))?;
+                self.transport.shut_down();
+                Phase::Lingering { left: LINGER_BYTES }
+            }
+            Phase::Lingering { left } => match ready!(self.transport.poll_discard(cx, &mut worker.read))? {
+                Some(count) if count.get() < left => Phase::Lingering {
+                    left: left - count.get(),
+                },
+                _ => Phase::Over,
+            },
+            Phase::Open | Phase::Over => Phase::Over,
+        };
         Poll::Ready(Ok(()))
     }
 
-    fn lingering(&mut self, cx: &mut Context<'_>, worker: &mut Worker, left: usize) -> Poll<io::Result<()>> {
-        if self.timer.as_mut().poll(cx).is_ready() {
-            self.phase = Phase::Over;
-            return Poll::Ready(Ok(()));
-        }
-        let read = self
-            .transport
-            .poll_read(cx, &mut worker.read, &mut worker.plain, &mut worker.wire);
-        worker.plain.clear();
-        match read {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(Read::Bytes(count))) if count < left => {
-                self.phase = Phase::Lingering { left: left - count };
-                Poll::Ready(Ok(()))
+    /// What was never written is delivered anew; only then those are woken who hear of the end.
+    fn over(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<()> {
+        if self.core.awaits_resource() {
+            let taken = self.outbox.take(cx.waker(), false);
+            for event in taken.events {
+                self.with_core(worker, |core, context| core.handle_event(event, context));
             }
-            Poll::Ready(_) => {
-                self.phase = Phase::Over;
-                Poll::Ready(Ok(()))
+            if self.core.awaits_resource() {
+                worker.turn.finish();
+                return Poll::Pending;
             }
         }
+        self.leave(worker);
+        if let Some(bound) = self.left.take() {
+            let held = self.transport.held(self.unsent.last());
+            let undelivered = self.unsent.undelivered(held, &mut worker.scratch);
+            if !undelivered.is_empty() {
+                self.service
+                    .router
+                    .reclaim(now(), &bound, undelivered, &mut worker.turn);
+            }
+        }
+        worker.turn.finish();
+        Poll::Ready(())
     }
 }
 
@@ -500,7 +529,10 @@ impl Future for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.core.bound().is_some() {
-            worker::with(|worker| self.leave(worker));
+            worker::with(|worker| {
+                self.leave(worker);
+                worker.turn.finish();
+            });
         }
         if !self.is_bound {
             self.service.throttle.settled(self.address);
@@ -508,3 +540,6 @@ impl Drop for Connection {
         self.service.closed(self.number);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,13 @@
 
 mod connection;
 mod listener;
+mod rate;
 mod service;
 mod shell;
 mod throttle;
 pub mod tls;
 mod transport;
+mod unsent;
 mod worker;
 
 pub use listener::{Listen, Listener, Port};

@@ -48,10 +48,17 @@ pub struct Service {
     pub(crate) checks: Arc<Semaphore>,
     open: AtomicUsize,
     none_open: Notify,
-    /// Connections without a bound resource, so that a shutdown reaches them too.
-    unbound: Mutex<HashMap<u64, Weak<Outbox>>>,
+    /// Connections without a bound resource, so that a shutdown or a changed password reaches them too.
+    unbound: Mutex<HashMap<u64, Unbound>>,
     next: AtomicU64,
     stopping: std::sync::atomic::AtomicBool,
+}
+
+/// A connection that the router does not know yet.
+struct Unbound {
+    outbox: Weak<Outbox>,
+    /// The account that it logs in to, or has logged in to (bare JID).
+    account: Option<Box<str>>,
 }
 
 /// The wall clock, read here and nowhere below.
@@ -93,7 +100,7 @@ impl Service {
         self.open.load(Ordering::Relaxed)
     }
 
-    fn unbound(&self) -> MutexGuard<'_, HashMap<u64, Weak<Outbox>>> {
+    fn unbound(&self) -> MutexGuard<'_, HashMap<u64, Unbound>> {
         self.unbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -101,8 +108,44 @@ impl Service {
     pub(crate) fn opened(&self, outbox: &Arc<Outbox>) -> u64 {
         self.open.fetch_add(1, Ordering::Relaxed);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.unbound().insert(number, Arc::downgrade(outbox));
+        let unbound = Unbound {
+            outbox: Arc::downgrade(outbox),
+            account: None,
+        };
+        self.unbound().insert(number, unbound);
+        if self.is_stopping() {
+            // Accepted in the moment in which the others were told.
+            let mut turn = Turn::default();
+            outbox.tell(&mut turn, Event::End(StreamError::system_shutdown()));
+        }
         number
+    }
+
+    /// A connection is about to read an account for its login; None: that login has failed.
+    pub(crate) fn logs_in(&self, number: u64, account: Option<&str>) {
+        if let Some(unbound) = self.unbound().get_mut(&number) {
+            unbound.account = account.map(Into::into);
+        }
+    }
+
+    /// Ends every stream of an account, those that have logged in and not bound a resource among
+    /// them: the account was removed or disabled, or its password was changed. Call it when the
+    /// change is in the store: a login that reads the account later sees it.
+    pub fn expel(&self, bare: &str, error: &StreamError) {
+        let mut turn = Turn::default();
+        // Before the bound ones: who is bound meanwhile is in both lists, and not in neither.
+        let unbound: Vec<_> = self
+            .unbound()
+            .values()
+            .filter(|unbound| unbound.account.as_deref() == Some(bare))
+            .filter_map(|unbound| unbound.outbox.upgrade())
+            .collect();
+        for outbox in unbound {
+            // Without the reason: some of them have not shown yet that it is their account.
+            outbox.tell(&mut turn, Event::End(StreamError::not_authorized()));
+        }
+        turn.finish();
+        self.router.expel(bare, error);
     }
 
     /// From here on the router knows the connection.
@@ -130,8 +173,13 @@ impl Service {
     pub async fn shut_down(&self, limit: Duration) -> usize {
         self.stopping.store(true, Ordering::Release);
         let error = StreamError::system_shutdown();
+        // Before the bound ones: who is bound meanwhile is in both lists, and not in neither.
+        let unbound: Vec<_> = self
+            .unbound()
+            .values()
+            .filter_map(|unbound| unbound.outbox.upgrade())
+            .collect();
         self.router.end_all(&error);
-        let unbound: Vec<_> = self.unbound().values().filter_map(Weak::upgrade).collect();
         let mut turn = Turn::default();
         for outbox in unbound {
             outbox.tell(&mut turn, Event::End(error.clone()));

@@ -16,6 +16,8 @@ pub(crate) struct ConnectionShell<'a> {
     pub(crate) transport: &'a Transport,
     pub(crate) outbox: &'a Arc<Outbox>,
     pub(crate) address: IpAddr,
+    /// What the service knows the connection by.
+    pub(crate) number: u64,
 }
 
 fn tell(outbox: &Arc<Outbox>, event: Event) {
@@ -36,6 +38,8 @@ impl Shell for ConnectionShell<'_> {
 
     fn look_up(&mut self, account: &Jid) {
         let (outbox, account) = (Arc::clone(self.outbox), account.clone());
+        // Before the account is read: a change that this login does not see any more reaches it.
+        self.service.logs_in(self.number, Some(account.as_str()));
         self.service.router.store().read(
             accounts::get(&account),
             Box::new(move |found| {
@@ -61,13 +65,19 @@ impl Shell for ConnectionShell<'_> {
     }
 
     fn check(&mut self, check: PasswordCheck) {
-        let outbox = Arc::clone(self.outbox);
+        let outbox = Arc::downgrade(self.outbox);
         let checks = Arc::clone(&self.service.checks);
         tokio::spawn(async move {
             // Closed only when the process ends.
             let Ok(_permit) = checks.acquire().await else { return };
+            // Nobody pays for the checks of those who left while they waited.
+            if outbox.strong_count() == 0 {
+                return;
+            }
             let good = tokio::task::spawn_blocking(move || check.run()).await.unwrap_or(false);
-            tell(&outbox, Event::Checked(good));
+            if let Some(outbox) = outbox.upgrade() {
+                tell(&outbox, Event::Checked(good));
+            }
         });
     }
 
@@ -78,6 +88,7 @@ impl Shell for ConnectionShell<'_> {
     }
 
     fn login_failed(&mut self, account: Option<&Jid>) {
+        self.service.logs_in(self.number, None);
         tracing::info!(address = %self.address, account = account.map(tracing::field::display), "a login failed");
         self.service
             .throttle

@@ -5,6 +5,7 @@
 //! many addresses that each do little.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const RATE_WINDOW: i64 = 10;
 /// Seconds in which failed logins are counted.
 const FAILURE_WINDOW: i64 = 60;
-/// Addresses and accounts remembered before stale ones are swept out.
+/// Addresses and accounts remembered before stale ones are swept out for the first time; later
+/// when there are twice as many as were left, so that a crowd does not make each sweep in vain.
 const SWEEP_AT: usize = 4096;
 
 /// Limits per address (configuration: `[limits]`).
@@ -41,10 +43,36 @@ struct Failures {
     count: u32,
 }
 
+/// Entries that are swept now and then.
+struct Swept<K, V> {
+    entries: HashMap<K, V>,
+    sweep_at: usize,
+}
+
+impl<K, V> Default for Swept<K, V> {
+    fn default() -> Self {
+        Swept {
+            entries: HashMap::new(),
+            sweep_at: SWEEP_AT,
+        }
+    }
+}
+
+impl<K: Eq + Hash, V: Default> Swept<K, V> {
+    fn entry(&mut self, key: K, keep: impl Fn(&V) -> bool) -> &mut V {
+        if self.entries.len() >= self.sweep_at {
+            self.entries.retain(|_, entry| keep(entry));
+            self.sweep_at = SWEEP_AT.max(2 * self.entries.len());
+            self.entries.shrink_to(self.sweep_at);
+        }
+        self.entries.entry(key).or_default()
+    }
+}
+
 #[derive(Default)]
 struct Tables {
-    addresses: HashMap<IpAddr, Address>,
-    failures: HashMap<(IpAddr, Option<Box<str>>), Failures>,
+    addresses: Swept<IpAddr, Address>,
+    failures: Swept<(IpAddr, Option<Box<str>>), Failures>,
 }
 
 pub(crate) struct Throttle {
@@ -80,12 +108,9 @@ impl Throttle {
     pub(crate) fn admit(&self, address: IpAddr, seconds: i64) -> bool {
         let mut tables = self.lock();
         let window = seconds / RATE_WINDOW;
-        if tables.addresses.len() >= SWEEP_AT {
-            tables
-                .addresses
-                .retain(|_, entry| entry.waiting > 0 || entry.window == window);
-        }
-        let entry = tables.addresses.entry(counted(address)).or_default();
+        let entry = tables
+            .addresses
+            .entry(counted(address), |entry| entry.waiting > 0 || entry.window == window);
         if entry.window != window {
             entry.window = window;
             entry.opened = 0;
@@ -101,7 +126,7 @@ impl Throttle {
 
     /// An admitted connection has logged in or is gone.
     pub(crate) fn settled(&self, address: IpAddr) {
-        if let Some(entry) = self.lock().addresses.get_mut(&counted(address)) {
+        if let Some(entry) = self.lock().addresses.entries.get_mut(&counted(address)) {
             entry.waiting = entry.waiting.saturating_sub(1);
         }
     }
@@ -117,6 +142,7 @@ impl Throttle {
         let key = (counted(address), account.map(Into::into));
         self.lock()
             .failures
+            .entries
             .get(&key)
             .is_none_or(|entry| entry.window != window || entry.count < limit)
     }
@@ -124,11 +150,9 @@ impl Throttle {
     pub(crate) fn login_failed(&self, address: IpAddr, account: Option<&str>, seconds: i64) {
         let window = seconds / FAILURE_WINDOW;
         let mut tables = self.lock();
-        if tables.failures.len() >= SWEEP_AT {
-            tables.failures.retain(|_, entry| entry.window == window);
-        }
         let mut count = |account: Option<Box<str>>| {
-            let entry = tables.failures.entry((counted(address), account)).or_default();
+            let key = (counted(address), account);
+            let entry = tables.failures.entry(key, |entry| entry.window == window);
             if entry.window != window {
                 *entry = Failures { window, count: 0 };
             }
@@ -168,6 +192,26 @@ mod tests {
         assert!(throttle.admit(other, 0));
         throttle.settled(one);
         assert!(throttle.admit(one, 0));
+    }
+
+    #[test]
+    fn a_crowd_is_remembered_and_then_forgotten() {
+        let throttle = throttle();
+        let nth = |n: usize| IpAddr::from([10, (n >> 16) as u8, (n >> 8) as u8, n as u8]);
+        let crowd = 3 * SWEEP_AT;
+        for n in 0..crowd {
+            assert!(throttle.admit(nth(n), 0));
+        }
+        assert_eq!(throttle.lock().addresses.entries.len(), crowd, "all of them still wait");
+        for n in 0..crowd {
+            throttle.settled(nth(n));
+        }
+        for n in crowd..3 * crowd {
+            assert!(throttle.admit(nth(n), RATE_WINDOW));
+            throttle.settled(nth(n));
+        }
+        assert!(throttle.lock().addresses.entries.len() <= 2 * crowd);
+        assert!(!throttle.lock().addresses.entries.contains_key(&nth(0)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Bytes over a socket: in the clear or under TLS, without a buffer of its own while idle.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,7 +10,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::tls::Tls;
+use crate::tls::{Tls, TlsError};
 
 /// What a read brought.
 pub(crate) enum Read {
@@ -17,6 +18,9 @@ pub(crate) enum Read {
     Bytes(usize),
     /// The peer will send nothing more.
     End,
+    /// What came is not TLS, or the handshake failed. An alert that says so goes out with the
+    /// next flush; nothing else can be sent.
+    Broken(TlsError),
 }
 
 pub(crate) struct Transport {
@@ -87,23 +91,39 @@ impl Transport {
         wire.clear();
         let result = tls.read(filled, plain, wire);
         if !wire.is_empty() {
-            let sent = self.send(cx, wire);
-            if result.is_ok() {
-                sent?;
-            }
+            self.send(cx, wire)?;
         }
-        let used = result.map_err(io::Error::other)?;
-        let rest = &filled[used..];
-        if rest.is_empty() {
-            self.partial = Vec::new();
-        } else {
-            self.partial.clear();
-            self.partial.extend_from_slice(rest);
-        }
+        let used = match result {
+            Ok(used) => used,
+            Err(error) => return Poll::Ready(Ok(Read::Broken(error))),
+        };
+        // A new one each time, just as large as needed.
+        self.partial = filled[used..].to_vec();
         if self.tls.as_ref().is_some_and(Tls::peer_closed) {
             return Poll::Ready(Ok(Read::End));
         }
         Poll::Ready(Ok(Read::Bytes(count)))
+    }
+
+    /// Reads once what nobody wants any more; None at the end.
+    pub(crate) fn poll_discard(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Poll<io::Result<Option<NonZeroUsize>>> {
+        let mut buffer = ReadBuf::new(scratch);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(NonZeroUsize::new(buffer.filled().len())))
+    }
+
+    /// Of the last `count` bytes of plaintext that were written, how many the socket has not got.
+    /// A record that is not whole is nothing to the peer.
+    pub(crate) fn held(&self, count: usize) -> usize {
+        match (self.refused.len() - self.gone, &self.tls) {
+            (0, _) => 0,
+            (_, Some(_)) => count,
+            (held, None) => held.min(count),
+        }
     }
 
     /// Sends plaintext: all of it is encrypted and sent or kept. `wire` is scratch.

@@ -75,7 +75,7 @@ pub fn was_kept(stanza: &Stanza<'_>, domain: &str) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// A page was asked of the store when this many messages had been appended.
-    Reading { appended: u64 },
+    Reading { appended: u64, number: u32 },
     /// A page was sent; the next is read when the client has taken it.
     Sending,
     /// All was sent; the ping with this number has not been answered.
@@ -98,6 +98,8 @@ pub struct Backlog {
     waiting: u64,
     /// Rows ever appended while this was in memory: tells whether a page is the last.
     appended: u64,
+    /// Pages asked for.
+    reads: u32,
     pings: u32,
     replay: Option<Box<Replay>>,
 }
@@ -106,12 +108,26 @@ pub struct Backlog {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     Nothing,
-    /// Read the rows after this id.
-    Read(i64),
+    Read(Read),
     /// Tell when the client has taken what was sent.
     AwaitDrained,
     /// Send a ping with this id.
     Ping(String),
+}
+
+/// A question to the store: the rows after this id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    pub after: i64,
+    /// Tells the answer from that to a question of an earlier replay.
+    pub number: u32,
+}
+
+/// What was delivered for certain and may go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trim {
+    pub op: Op,
+    pub rows: u64,
 }
 
 impl Backlog {
@@ -159,65 +175,76 @@ impl Backlog {
         if self.replay.is_some() || self.waiting == 0 {
             return Step::Nothing;
         }
-        let phase = Phase::Reading {
-            appended: self.appended,
-        };
         self.replay = Some(Box::new(Replay {
             session,
             sent: 0,
             sent_rows: 0,
-            phase,
+            phase: Phase::Sending,
         }));
-        Step::Read(0)
+        self.read()
     }
 
-    /// A page was read and sent to the session: the id of its last row and how many rows it had.
-    pub fn page(&mut self, session: u64, last: Option<i64>, rows: usize) -> Step {
+    /// Whether the answer to this question is still wanted.
+    pub fn expects(&self, session: u64, read: Read) -> bool {
+        self.replay.as_ref().is_some_and(|replay| {
+            replay.session == session && matches!(replay.phase, Phase::Reading { number, .. } if number == read.number)
+        })
+    }
+
+    /// What was asked has come: so many rows were found, and of these so many, up to this id, were
+    /// sent to the session; the rest is read again once the client has taken them.
+    pub fn page(&mut self, found: usize, sent: usize, last: Option<i64>) -> Step {
         let appended = self.appended;
-        let Some(replay) = self.replay.as_mut().filter(|replay| replay.session == session) else {
+        let Some(replay) = self.replay.as_mut() else {
             return Step::Nothing;
         };
-        let Phase::Reading { appended: seen } = replay.phase else {
+        let Phase::Reading { appended: seen, .. } = replay.phase else {
             return Step::Nothing;
         };
-        match last {
-            Some(id) => {
-                replay.sent = id;
-                replay.sent_rows += rows as u64;
-                replay.phase = Phase::Sending;
-                Step::AwaitDrained
-            }
-            None if seen != appended => {
-                replay.phase = Phase::Reading { appended };
-                Step::Read(replay.sent)
-            }
-            None if replay.sent_rows == 0 => {
-                self.waiting = 0;
-                self.replay = None;
-                Step::Nothing
-            }
-            None => {
-                self.pings = self.pings.wrapping_add(1);
-                replay.phase = Phase::Asking { ping: self.pings };
-                Step::Ping(format!("{PING_PREFIX}{}", self.pings))
-            }
+        if found > 0 {
+            replay.sent = last.unwrap_or(replay.sent);
+            replay.sent_rows += sent as u64;
+            replay.phase = Phase::Sending;
+            return Step::AwaitDrained;
         }
+        if seen != appended {
+            return self.read();
+        }
+        if replay.sent_rows == 0 {
+            self.waiting = 0;
+            self.replay = None;
+            return Step::Nothing;
+        }
+        self.pings = self.pings.wrapping_add(1);
+        replay.phase = Phase::Asking { ping: self.pings };
+        Step::Ping(format!("{PING_PREFIX}{}", self.pings))
     }
 
     /// The client has taken what was sent.
     pub fn drained(&mut self, session: u64) -> Step {
-        let appended = self.appended;
-        match self.replay.as_mut() {
-            Some(replay) if replay.session == session && replay.phase == Phase::Sending => {
-                replay.phase = Phase::Reading { appended };
-                Step::Read(replay.sent)
-            }
+        match &self.replay {
+            Some(replay) if replay.session == session && replay.phase == Phase::Sending => self.read(),
             _ => Step::Nothing,
         }
     }
 
+    fn read(&mut self) -> Step {
+        let Some(replay) = &mut self.replay else {
+            return Step::Nothing;
+        };
+        self.reads = self.reads.wrapping_add(1);
+        replay.phase = Phase::Reading {
+            appended: self.appended,
+            number: self.reads,
+        };
+        Step::Read(Read {
+            after: replay.sent,
+            number: self.reads,
+        })
+    }
+
     /// The answer to a ping: what is delivered for certain may go.
-    pub fn answered(&mut self, owner: &str, session: u64, id: &str) -> Option<Op> {
+    pub fn answered(&mut self, owner: &str, session: u64, id: &str) -> Option<Trim> {
         let replay = self.replay.as_ref().filter(|replay| replay.session == session)?;
         let Phase::Asking { ping } = replay.phase else {
             return None;
@@ -230,7 +257,7 @@ impl Backlog {
 
     /// The session is gone. `clean`: the client ended its stream in good order, so it read all
     /// that had been sent.
-    pub fn ended(&mut self, owner: &str, session: u64, clean: bool) -> Option<Op> {
+    pub fn ended(&mut self, owner: &str, session: u64, clean: bool) -> Option<Trim> {
         let replay = self.replay.as_ref().filter(|replay| replay.session == session)?;
         if clean && matches!(replay.phase, Phase::Asking { .. }) {
             return self.forget_sent(owner);
@@ -239,30 +266,36 @@ impl Backlog {
         None
     }
 
-    /// The store could not read a page: the messages stay for the next time.
-    pub fn failed(&mut self, session: u64) {
-        if self.session() == Some(session) {
-            self.replay = None;
-        }
+    /// The store could not read a page that was wanted: the messages stay for the next time.
+    pub fn failed(&mut self) {
+        self.replay = None;
     }
 
-    fn forget_sent(&mut self, owner: &str) -> Option<Op> {
+    fn forget_sent(&mut self, owner: &str) -> Option<Trim> {
         let replay = self.replay.take()?;
         self.waiting = self.waiting.saturating_sub(replay.sent_rows);
-        Some(Op::Trim {
-            table: &OFFLINE,
-            owner: owner.into(),
-            up_to: replay.sent,
+        Some(Trim {
+            op: Op::Trim {
+                table: &OFFLINE,
+                owner: owner.into(),
+                up_to: replay.sent,
+            },
+            rows: replay.sent_rows,
         })
+    }
+
+    /// A trim of so many rows could not be written: they are still there.
+    pub fn trim_failed(&mut self, rows: u64) {
+        self.waiting += rows;
     }
 }
 
 /// The query for the next page.
-pub fn page(owner: &Jid, after: i64) -> Query {
+pub fn page(owner: &Jid, read: Read) -> Query {
     Query::Page {
         table: &OFFLINE,
         owner: owner.as_str().into(),
-        after,
+        after: read.after,
         limit: PAGE,
     }
 }
@@ -285,21 +318,30 @@ mod tests {
         Backlog::new(3)
     }
 
-    fn trimmed(op: Option<Op>) -> Option<i64> {
-        match op {
-            Some(Op::Trim { up_to, .. }) => Some(up_to),
-            _ => None,
+    fn trimmed(trim: Option<Trim>) -> Option<i64> {
+        match trim?.op {
+            Op::Trim { up_to, .. } => Some(up_to),
+            op => panic!("not a trim: {op:?}"),
         }
+    }
+
+    /// The question that a step asks, and what it asks for.
+    fn read(step: Step, after: i64) -> Read {
+        let Step::Read(read) = step else {
+            panic!("expected a read, not {step:?}")
+        };
+        assert_eq!(read.after, after);
+        read
     }
 
     #[test]
     fn all_is_handed_over_and_goes_when_the_client_has_answered() {
         let mut backlog = three_waiting();
-        assert_eq!(backlog.start(1), Step::Read(0));
+        read(backlog.start(1), 0);
         assert!(backlog.is_replaying());
-        assert_eq!(backlog.page(1, Some(9), 3), Step::AwaitDrained);
-        assert_eq!(backlog.drained(1), Step::Read(9));
-        let Step::Ping(id) = backlog.page(1, None, 0) else {
+        assert_eq!(backlog.page(3, 3, Some(9)), Step::AwaitDrained);
+        read(backlog.drained(1), 9);
+        let Step::Ping(id) = backlog.page(0, 0, None) else {
             panic!("expected a ping")
         };
         assert!(!backlog.is_replaying(), "live messages may follow the ping");
@@ -308,22 +350,37 @@ mod tests {
         assert_eq!(trimmed(backlog.answered(OWNER, 1, &id)), Some(9));
         assert_eq!(backlog.waiting(), 0);
         assert_eq!(backlog.start(1), Step::Nothing);
+        backlog.trim_failed(3);
+        assert_eq!(backlog.waiting(), 3);
+        read(backlog.start(1), 0);
     }
 
     #[test]
     fn what_comes_meanwhile_is_read_before_the_end() {
         let mut backlog = three_waiting();
         backlog.start(1);
-        backlog.page(1, Some(9), 3);
-        assert_eq!(backlog.drained(1), Step::Read(9));
+        backlog.page(3, 3, Some(9));
+        read(backlog.drained(1), 9);
         backlog.append(OWNER, 0, "<message/>".into());
-        assert_eq!(
-            backlog.page(1, None, 0),
-            Step::Read(9),
-            "the read began before the append"
-        );
-        assert_eq!(backlog.page(1, Some(10), 1), Step::AwaitDrained);
+        // The read began before the append.
+        read(backlog.page(0, 0, None), 9);
+        assert_eq!(backlog.page(1, 1, Some(10)), Step::AwaitDrained);
         assert_eq!(backlog.waiting(), 4);
+    }
+
+    #[test]
+    fn what_the_client_has_no_room_for_is_read_again() {
+        let mut backlog = three_waiting();
+        backlog.start(1);
+        assert_eq!(backlog.page(3, 1, Some(7)), Step::AwaitDrained);
+        read(backlog.drained(1), 7);
+        assert_eq!(backlog.page(2, 0, None), Step::AwaitDrained);
+        read(backlog.drained(1), 7);
+        assert_eq!(backlog.page(2, 2, Some(9)), Step::AwaitDrained);
+        read(backlog.drained(1), 9);
+        backlog.page(0, 0, None);
+        assert_eq!(trimmed(backlog.ended(OWNER, 1, true)), Some(9));
+        assert_eq!(backlog.waiting(), 0);
     }
 
     #[test]
@@ -331,9 +388,9 @@ mod tests {
         for (clean, up_to, waiting) in [(false, None, 3), (true, Some(9), 0)] {
             let mut backlog = three_waiting();
             backlog.start(1);
-            backlog.page(1, Some(9), 3);
+            backlog.page(3, 3, Some(9));
             backlog.drained(1);
-            backlog.page(1, None, 0);
+            backlog.page(0, 0, None);
             assert_eq!(trimmed(backlog.ended(OWNER, 1, clean)), up_to);
             assert_eq!(backlog.waiting(), waiting);
         }
@@ -343,18 +400,23 @@ mod tests {
     fn a_clean_end_in_the_middle_keeps_what_may_not_have_been_read() {
         let mut backlog = three_waiting();
         backlog.start(1);
-        backlog.page(1, Some(9), 3);
+        backlog.page(3, 3, Some(9));
         assert_eq!(trimmed(backlog.ended(OWNER, 1, true)), None);
-        assert_eq!(backlog.start(2), Step::Read(0));
+        read(backlog.start(2), 0);
     }
 
     #[test]
-    fn one_replay_at_a_time() {
+    fn one_replay_at_a_time_and_no_answer_to_an_earlier_one() {
         let mut backlog = three_waiting();
-        assert_eq!(backlog.start(1), Step::Read(0));
+        let first = read(backlog.start(1), 0);
         assert_eq!(backlog.start(2), Step::Nothing);
-        assert_eq!(backlog.page(2, Some(9), 3), Step::Nothing);
+        assert!(backlog.expects(1, first) && !backlog.expects(2, first));
         assert_eq!(trimmed(backlog.ended(OWNER, 2, true)), None);
         assert!(backlog.is_replaying());
+        // The same resource goes away and comes back before the answer is there.
+        assert_eq!(trimmed(backlog.ended(OWNER, 1, false)), None);
+        assert!(!backlog.expects(1, first));
+        let second = read(backlog.start(1), 0);
+        assert!(!backlog.expects(1, first) && backlog.expects(1, second));
     }
 }

@@ -4,6 +4,7 @@
 //! until it has been idle for a while; the rules that act on it are in `outgoing`, `delivery`,
 //! `broadcast`, `subscription` and `iq`.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use presence::Roster;
 use stanza::{Jid, JidRef, Rendered};
 
 use crate::Outbox;
+use crate::load::Held;
 
 /// A bound resource (RFC 6120 section 7): "connected" until it sends presence, then "available".
 pub(crate) struct Session {
@@ -26,8 +28,6 @@ pub(crate) struct Session {
     pub(crate) interested: bool,
     /// Who got directed presence from it and is to hear when it goes (RFC 6121 section 4.6.3).
     pub(crate) directed: Option<Box<BTreeSet<Box<str>>>>,
-    /// Subscription requests sent in the current minute.
-    pub(crate) requests: (i64, u32),
 }
 
 impl Session {
@@ -54,10 +54,19 @@ pub(crate) struct Account {
     pub(crate) roster: Roster,
     /// In the order in which they were bound.
     pub(crate) sessions: Vec<Session>,
+    /// The current minute, and the subscription requests sent in it by all resources together.
+    pub(crate) requests: (i64, u32),
     pub(crate) backlog: Backlog,
-    /// Changes whose words wait for their commit. While there are any, everything else that is
-    /// delivered to this account waits behind them, so that nothing overtakes a decision.
-    pub(crate) unsettled: u32,
+    /// Changes whose words wait for their commit, and what waits behind these. While there is
+    /// anything, everything else that is delivered to this account waits too, so that nothing
+    /// overtakes a decision. A `Cell`, because delivery goes over the sessions meanwhile.
+    pub(crate) unsettled: Cell<u32>,
+    /// The changes alone. Who asks for what they have changed is answered when there are none: not
+    /// by `unsettled`, which may never come to rest while stanzas keep coming.
+    pub(crate) undecided: u32,
+    /// A change could not be written, so that what is known here is ahead of the store, and is
+    /// being read anew: inputs wait in order.
+    pub(crate) stale: Option<Box<Vec<Held>>>,
     pub(crate) last: Option<Box<LastActivity>>,
     /// Unix second of the last input; an account without sessions is forgotten after a while.
     pub(crate) touched: i64,
@@ -74,6 +83,20 @@ impl Account {
 
     pub(crate) fn resource(&self, resource: &str) -> Option<&Session> {
         self.sessions.iter().find(|session| &*session.resource == resource)
+    }
+
+    /// An entity has gone: who sent it directed presence need not tell it when going (section 4.6.1).
+    pub(crate) fn forget_directed(&mut self, gone: &str, resource: Option<&str>) {
+        for session in &mut self.sessions {
+            if resource.is_none_or(|resource| *session.resource == *resource)
+                && let Some(directed) = &mut session.directed
+            {
+                directed.remove(gone);
+                if directed.is_empty() {
+                    session.directed = None;
+                }
+            }
+        }
     }
 
     /// What `other` is to this account; the base of every authorisation.

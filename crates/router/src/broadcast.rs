@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use module::{LastActivity, Now, Relation};
 use presence::{Presence, write_request};
-use stanza::{Edits, JidRef, PresenceType, Rendered, Stanza, StanzaError, StreamError};
+use stanza::{Edits, Jid, JidRef, PresenceType, Rendered, Stanza, StanzaError, StreamError};
 use store::Batch;
 
 use crate::account::Account;
@@ -12,7 +12,7 @@ use crate::durable::After;
 use crate::load::{LAST_ACTIVITY, last_activity_row};
 use crate::sessions::escaped;
 use crate::turn::Work;
-use crate::{Bound, Event, Router, Turn};
+use crate::{Bound, Event, Outbox, Router, Turn};
 
 /// Bytes of the status that is kept as "last activity".
 const LAST_STATUS_BYTES: usize = 1024;
@@ -37,32 +37,38 @@ impl Router {
             // What the account's other resources are to see, and see.
             for other in account.sessions.iter().filter(|session| session.is_available()) {
                 let to = account.full(other);
-                other.outbox.push(turn, |out| presence.write(Some(&to), out));
+                self.push(account, other, turn, |out| presence.write(Some(&to), out));
                 if initial
                     && other.id != bound.id
                     && let Some(theirs) = &other.presence
+                    && let Some(session) = account.session(bound.id)
                 {
-                    bound
-                        .outbox
-                        .push(turn, |out| theirs.write(Some(bound.jid.as_str()), out));
-                }
-            }
-            self.tell_subscribers(account, &presence, turn);
-            if initial {
-                for item in account.roster.subscriptions() {
-                    turn.queue.push_back(Work::Probe {
-                        from: bound.jid.clone(),
-                        to: item.jid.clone(),
+                    self.push(account, session, turn, |out| {
+                        theirs.write(Some(bound.jid.as_str()), out);
                     });
                 }
-                // Section 3.1.3, rule 4: requests are delivered again until they are answered.
-                for item in account.roster.requests() {
-                    bound.outbox.push(turn, |out| write_request(item, own.as_str(), out));
+            }
+            self.tell_subscribers(account, &bound.outbox, &presence, None, turn);
+            if initial {
+                let to: Vec<Box<str>> = account.roster.subscriptions().map(|item| item.jid.clone()).collect();
+                if !to.is_empty() {
+                    let (from, session) = (bound.jid.clone(), bound.id);
+                    let waited = false;
+                    turn.queue.push_back(Work::Probes { from, session, to, waited });
+                }
+                if let Some(session) = account.session(bound.id) {
+                    // Section 3.1.3, rule 4: requests are delivered again until they are answered.
+                    for item in account.roster.requests() {
+                        self.push(account, session, turn, |out| write_request(item, own.as_str(), out));
+                    }
                 }
             }
             if priority >= 0 {
                 let step = account.backlog.start(bound.id);
                 self.replay(account, step, turn);
+            } else {
+                // Section 8.5.2.1.1: nothing for the bare JID goes to it any more.
+                self.end_replay(account, bound.id, false, turn);
             }
         });
     }
@@ -75,13 +81,14 @@ impl Router {
             .find(|child| child.name() == "status")
             .map(|child| child.text().into_owned());
         self.with(bound.jid.bare_str(), |account| {
-            // "as well as to the resource that generated it" (section 4.5.2).
-            bound
-                .outbox
-                .push(turn, |out| presence.write(Some(bound.jid.as_str()), out));
+            if let Some(session) = account.session(bound.id) {
+                // "as well as to the resource that generated it" (section 4.5.2).
+                self.push(account, session, turn, |out| {
+                    presence.write(Some(bound.jid.as_str()), out);
+                });
+            }
             self.become_unavailable(now, account, bound.id, &presence, status.unwrap_or_default(), turn);
-            let op = account.backlog.ended(bound.jid.bare_str(), bound.id, false);
-            debug_assert!(op.is_none(), "only a clean end of the stream forgets what was sent");
+            self.end_replay(account, bound.id, false, turn);
         });
     }
 
@@ -93,24 +100,11 @@ impl Router {
             "<presence from='{from}' type='unavailable'/>"
         )));
         self.become_unavailable(now, account, id, &presence, String::new(), turn);
-        let owner = account.jid.as_str().to_owned();
-        if let Some(op) = account.backlog.ended(&owner, id, clean) {
-            self.write(&owner, Batch { ops: vec![op] }, Vec::new(), Box::new(|_| Vec::new()));
-        }
         account.sessions.retain(|session| session.id != id);
         if account.sessions.is_empty() {
             account.sessions = Vec::new();
         }
-        // What waits goes to another resource that may have it.
-        let heir = account
-            .sessions
-            .iter()
-            .find(|session| session.takes_messages())
-            .map(|session| session.id);
-        if let Some(heir) = heir {
-            let step = account.backlog.start(heir);
-            self.replay(account, step, turn);
-        }
+        self.end_replay(account, id, clean, turn);
     }
 
     fn become_unavailable(
@@ -125,24 +119,28 @@ impl Router {
         let Some(session) = account.session_mut(id) else { return };
         let was_available = session.presence.take().is_some();
         let directed = session.directed.take();
+        let outbox = Arc::clone(&session.outbox);
+        let full = account
+            .session(id)
+            .map(|session| account.full(session).into_boxed_str());
         // Section 4.6.3, rule 2: also those who only got directed presence.
         if let Some(directed) = directed {
             let strangers = directed.iter().filter(|jid| {
                 let bare = jid.split_once('/').map_or(&***jid, |(bare, _)| bare);
-                !(was_available && account.roster.state(bare).subscription.from())
+                let is_told = bare == account.jid.as_str() || account.roster.state(bare).subscription.from();
+                !(was_available && is_told)
             });
-            for to in strangers {
-                turn.letter(presence.text_with(Some(to)));
-            }
+            let letters = strangers.map(|to| Work::Letter(presence.text_with(Some(to)).into_boxed_str()));
+            self.pass_on(account, &outbox, letters.collect(), turn);
         }
         if !was_available {
             return;
         }
         for other in account.sessions.iter().filter(|session| session.is_available()) {
             let to = account.full(other);
-            other.outbox.push(turn, |out| presence.write(Some(&to), out));
+            self.push(account, other, turn, |out| presence.write(Some(&to), out));
         }
-        self.tell_subscribers(account, presence, turn);
+        self.tell_subscribers(account, &outbox, presence, full, turn);
         if !account.sessions.iter().any(|session| session.is_available()) {
             let mut status = status;
             if status.len() > LAST_STATUS_BYTES {
@@ -160,21 +158,29 @@ impl Router {
     }
 
     /// To all contacts that see the account's presence ("from", "both").
-    fn tell_subscribers(&self, account: &Account, presence: &Arc<Rendered>, turn: &mut Turn) {
+    fn tell_subscribers(
+        &self,
+        account: &Account,
+        outbox: &Arc<Outbox>,
+        presence: &Arc<Rendered>,
+        left: Option<Box<str>>,
+        turn: &mut Turn,
+    ) {
         let to: Vec<Box<str>> = account.roster.subscribers().map(|item| item.jid.clone()).collect();
         if !to.is_empty() {
-            turn.queue.push_back(Work::Fanout {
-                presence: Arc::clone(presence),
-                to,
-            });
+            let presence = Arc::clone(presence);
+            self.pass_on(account, outbox, vec![Work::Fanout { presence, left, to }], turn);
         }
     }
 
     /// One presence for many contacts: a start tag each over one payload. Contacts who are not in
     /// memory have no available resource, so nobody has to be loaded for it.
-    pub(crate) fn fan_out(&self, presence: &Rendered, to: &[Box<str>], turn: &mut Turn) {
+    pub(crate) fn fan_out(&self, presence: &Rendered, left: Option<&str>, to: &[Box<str>], turn: &mut Turn) {
         for contact in to {
             self.with(contact, |account| {
+                if let Some(left) = left {
+                    account.forget_directed(left, None);
+                }
                 for session in account.sessions.iter().filter(|session| session.is_available()) {
                     self.push(account, session, turn, |out| presence.write(Some(contact), out));
                 }
@@ -182,23 +188,52 @@ impl Router {
         }
     }
 
-    /// A resource has become available and learns of a contact on this server. Section 4.3.1: no
+    /// A resource has become available and learns of its contacts on this server. Section 4.3.1: no
     /// probe needs to be sent for it. A contact who is offline is not read from the store for
     /// this (section 4.3.2, rule 3: not mandatory).
-    pub(crate) fn probe_for_session(&self, from: JidRef<'_>, contact: &str, turn: &mut Turn) {
-        let mut letters = Vec::new();
-        self.with(contact, |account| {
-            if account.relation(from) != Relation::Subscriber {
-                return;
-            }
-            for session in &account.sessions {
-                if let Some(presence) = &session.presence {
-                    letters.push(presence.text_with(Some(from.as_str())));
+    ///
+    /// `waited`: it was put behind the decisions of a contact already. Then it is answered in any
+    /// case: what was decided since tells the resource by itself, and two probes that wait for each
+    /// other would wait for ever.
+    pub(crate) fn probe_for_session(
+        &self,
+        from: &Jid,
+        session: u64,
+        contacts: &[Box<str>],
+        waited: bool,
+        turn: &mut Turn,
+    ) {
+        let mut found: Vec<Arc<Rendered>> = Vec::new();
+        for contact in contacts {
+            self.with(contact, |account| {
+                if account.relation(from.as_ref()) != Relation::Subscriber {
+                    return;
                 }
+                for theirs in &account.sessions {
+                    let Some(presence) = &theirs.presence else { continue };
+                    if waited || (account.unsettled.get() == 0 && !theirs.outbox.is_behind()) {
+                        found.push(Arc::clone(presence));
+                        continue;
+                    }
+                    // The contact has decided something that may be about this: asked again after it.
+                    let (from, to) = (from.clone(), vec![contact.clone()]);
+                    found.clear();
+                    let waited = true;
+                    self.say_later(account, After::Work(Work::Probes { from, session, to, waited }));
+                    return;
+                }
+            });
+            if found.is_empty() {
+                continue;
             }
-        });
-        for text in letters {
-            turn.letter(text);
+            self.with(from.bare_str(), |account| {
+                if let Some(session) = account.session(session) {
+                    for presence in &found {
+                        self.push(account, session, turn, |out| presence.write(Some(from.as_str()), out));
+                    }
+                }
+            });
+            found.clear();
         }
     }
 
@@ -217,33 +252,38 @@ impl Router {
             let shown = to.resource().and_then(|resource| account.resource(resource));
             if let Some(session) = shown.filter(|session| session.has_directed_presence_to(from)) {
                 let (me, to) = (escaped(&account.full(session)), escaped(from.as_str()));
-                return turn.letter(format!("<presence from='{me}' to='{to}'/>"));
+                let text = format!("<presence from='{me}' to='{to}'/>");
+                return self.pass_on(account, &session.outbox, vec![Work::Letter(text.into())], turn);
             }
             return self.refuse_probe(stanza, from, to, turn);
         }
-        let mut answered = false;
+        let (mut answered, mut is_online) = (false, false);
         for session in &account.sessions {
             let Some(presence) = &session.presence else { continue };
-            match to.resource() {
-                None => turn.letter(presence.text_with(Some(from.as_str()))),
+            is_online = true;
+            let text = match to.resource() {
+                None => presence.text_with(Some(from.as_str())),
                 Some(resource) if *resource == *session.resource => {
                     // Only that it is there, no details.
                     let (me, to) = (escaped(&account.full(session)), escaped(from.as_str()));
-                    turn.letter(format!("<presence from='{me}' to='{to}'/>"));
+                    format!("<presence from='{me}' to='{to}'/>")
                 }
                 Some(_) => continue,
-            }
+            };
+            self.pass_on(account, &session.outbox, vec![Work::Letter(text.into())], turn);
             answered = true;
         }
         if !answered {
-            let (me, to) = (escaped(account.jid.as_str()), escaped(from.as_str()));
+            // From the resource that was asked for, if one was: from the bare JID it would mean that
+            // all of them are gone (section 4.5.4).
+            let (me, to) = (escaped(to.as_str()), escaped(from.as_str()));
             let delay = match &account.last {
-                Some(last) => format!(
+                Some(last) if !is_online => format!(
                     "<delay xmlns='{}' from='{me}' stamp='{}'/>",
                     stanza::ns::DELAY,
                     Now(last.at * 1000).stamp()
                 ),
-                None => String::new(),
+                _ => String::new(),
             };
             let id = mirrored_id(stanza);
             turn.letter(format!(

@@ -1,13 +1,15 @@
 //! At the recipient's owner: RFC 6121 section 8.5, one case after the other.
 
+use std::sync::Arc;
+
 use module::{Now, Relation, Stage};
 use offline::{is_kept, kept};
-use stanza::{Edits, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice};
+use stanza::{Condition, Edits, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice};
 use store::Batch;
 
 use crate::account::{Account, Session};
-use crate::durable::After;
-use crate::{Router, Turn};
+use crate::durable::{After, require_account};
+use crate::{Outbox, Router, Turn};
 
 impl Router {
     /// A stanza for a local account, at its owner. `to` is a bare or full JID of the account.
@@ -68,6 +70,9 @@ impl Router {
                 if !(waits && is_kept(kind, stanza)) && self.deliver(account, session, stanza, from, to, &edits, turn) {
                     return;
                 }
+                if kind == MessageType::Headline {
+                    return;
+                }
             } else {
                 match kind {
                     MessageType::Chat => {}
@@ -99,15 +104,11 @@ impl Router {
                 .map(|s| s.priority)
                 .max();
             if let Some(highest) = highest {
-                let mut delivered = false;
-                for session in account
+                let best = account
                     .sessions
                     .iter()
-                    .filter(|s| s.takes_messages() && s.priority == highest)
-                {
-                    delivered |= self.deliver(account, session, stanza, from, to, &edits, turn);
-                }
-                if delivered {
+                    .filter(|s| s.takes_messages() && s.priority == highest);
+                if self.deliver_to(account, best, stanza, from, to, &edits, turn) {
                     return;
                 }
             }
@@ -142,13 +143,19 @@ impl Router {
         let reply = crate::iq::Return::of(stanza, sender, recipient);
         let me = self.me.clone();
         let failed_owner = owner.clone();
+        let mut batch = Batch { ops: vec![op] };
+        require_account(account, &mut batch);
         self.write(
             &owner,
-            Batch { ops: vec![op] },
+            batch,
             Vec::new(),
             Box::new(move |error| {
                 if let Some(router) = me.upgrade() {
                     router.with(&failed_owner, |account| account.backlog.append_failed());
+                }
+                if error.condition == Condition::ItemNotFound {
+                    // Removed meanwhile: as to an account that never was.
+                    return reply.error(&StanzaError::service_unavailable());
                 }
                 reply.error(error)
             }),
@@ -168,20 +175,25 @@ impl Router {
         turn: &mut Turn,
     ) {
         match kind {
-            PresenceType::Available | PresenceType::Unavailable => match to.resource() {
-                // Sections 8.5.3.1 and 8.5.3.2.2.
-                Some(resource) => {
-                    if let Some(session) = account.resource(resource) {
-                        self.deliver(account, session, stanza, from, to, edits, turn);
+            PresenceType::Available | PresenceType::Unavailable => {
+                match to.resource() {
+                    // Sections 8.5.3.1 and 8.5.3.2.2.
+                    Some(resource) => {
+                        if let Some(session) = account.resource(resource) {
+                            self.deliver(account, session, stanza, from, to, edits, turn);
+                        }
+                    }
+                    // Section 8.5.2.1.2.
+                    None => {
+                        for session in account.sessions.iter().filter(|session| session.is_available()) {
+                            self.deliver(account, session, stanza, from, to, edits, turn);
+                        }
                     }
                 }
-                // Section 8.5.2.1.2.
-                None => {
-                    for session in account.sessions.iter().filter(|session| session.is_available()) {
-                        self.deliver(account, session, stanza, from, to, edits, turn);
-                    }
+                if kind == PresenceType::Unavailable {
+                    account.forget_directed(from.as_str(), to.resource());
                 }
-            },
+            }
             PresenceType::Error => {
                 let addressed = |session: &&Session| match to.resource() {
                     Some(resource) => &*session.resource == resource,
@@ -250,9 +262,34 @@ impl Router {
         edits: &Edits,
         turn: &mut Turn,
     ) -> bool {
-        self.push(account, session, turn, |out| {
-            splice(stanza, from.as_str(), Some(to.as_str()), edits, out)
-        })
+        self.deliver_to(account, std::iter::once(session), stanza, from, to, edits, turn)
+    }
+
+    /// The same for several. False if not one of them takes anything.
+    #[allow(clippy::too_many_arguments)]
+    fn deliver_to<'a>(
+        &self,
+        account: &Account,
+        sessions: impl Iterator<Item = &'a Session>,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        edits: &Edits,
+        turn: &mut Turn,
+    ) -> bool {
+        let write = |out: &mut Vec<u8>| splice(stanza, from.as_str(), Some(to.as_str()), edits, out);
+        if account.unsettled.get() == 0 {
+            return sessions.fold(false, |delivered, session| session.outbox.push(turn, write) || delivered);
+        }
+        let outboxes: Vec<Arc<Outbox>> = sessions.map(|session| Arc::clone(&session.outbox)).collect();
+        let text = written(write);
+        match stanza.kind() {
+            // Presence is of the moment, and a broadcast has gone to the other resources too.
+            Kind::Presence(_) => outboxes
+                .into_iter()
+                .all(|outbox| self.say_later(account, After::Push(outbox, text.clone()))),
+            Kind::Message(_) | Kind::Iq(_) => self.say_later(account, After::Deliver(outboxes, text)),
+        }
     }
 
     /// Into the outbox of a resource: at once, or behind the decisions of the account that wait
@@ -264,18 +301,17 @@ impl Router {
         turn: &mut Turn,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
-        if account.unsettled == 0 {
+        if account.unsettled.get() == 0 {
             return session.outbox.push(turn, write);
         }
-        let mut text = Vec::new();
-        write(&mut text);
-        let after = After::push(&session.outbox, String::from_utf8(text).unwrap_or_default());
-        self.write(
-            account.jid.as_str(),
-            Batch::new(),
-            vec![after],
-            Box::new(|_| Vec::new()),
-        );
-        true
+        let after = After::Push(Arc::clone(&session.outbox), written(write));
+        self.say_later(account, after)
     }
+}
+
+/// What `write` appends, which is text.
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> Box<str> {
+    let mut text = Vec::new();
+    write(&mut text);
+    String::from_utf8(text).unwrap_or_default().into_boxed_str()
 }

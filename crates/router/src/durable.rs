@@ -4,13 +4,18 @@
 //! the batch together with everything that tells somebody about it: the result of the IQ, roster
 //! pushes, the stanza to the contact. That is held until the batch is on disk (guarantee G3). If
 //! it cannot be written the requester gets an error instead and the owner's memory is read anew
-//! from the store: what is on disk is the truth. All batches of one process are committed in the
-//! order in which they were handed over, so what follows them keeps that order too.
+//! from the store: what is on disk is the truth, and nothing is decided until it is known. All
+//! batches of one process are committed in the order in which they were handed over, so what
+//! follows them keeps that order too.
+//!
+//! Nothing overtakes: what is delivered to the account meanwhile waits behind the decision
+//! (`Account::unsettled`), and so does what the client that made it sends on to others
+//! (`Outbox::is_behind`, RFC 6120 section 10.1).
 
 use std::sync::Arc;
 
 use stanza::{ErrorType, StanzaError};
-use store::{Batch, StoreError};
+use store::{Batch, Op, StoreError};
 
 use crate::account::Account;
 use crate::shard::{Slot, State};
@@ -20,6 +25,9 @@ use crate::{Outbox, Router, Turn};
 /// Something to say once a batch is durable, or has failed.
 pub(crate) enum After {
     Push(Arc<Outbox>, Box<str>),
+    /// A stanza with both addresses: if none of the outboxes takes anything any more it goes back
+    /// to the rules of delivery.
+    Deliver(Vec<Arc<Outbox>>, Box<str>),
     Work(Work),
 }
 
@@ -32,6 +40,10 @@ impl After {
         After::Work(Work::Letter(text.into_boxed_str()))
     }
 }
+
+/// Stanzas that wait behind the decisions of one account. More is for a disk that has stopped:
+/// then the account takes nothing any more, as an outbox that is full.
+const WAITING_STANZAS: u32 = 4_096;
 
 /// Makes the answer to a failed change: given the error that the requester is told.
 pub(crate) type OnFailure = Box<dyn FnOnce(&StanzaError) -> Vec<After> + Send>;
@@ -50,16 +62,6 @@ impl Router {
     /// Writes `batch` for `owner`; then says `then`, or what `failed` makes of the error. For what
     /// nobody at the owner's own connections hears of; else [`Router::decide`].
     pub(crate) fn write(&self, owner: &str, batch: Batch, then: Vec<After>, failed: OnFailure) {
-        self.submit(owner, batch, then, failed, false);
-    }
-
-    /// As [`Router::write`], and what is delivered to the account meanwhile waits behind it.
-    pub(crate) fn decide(&self, account: &mut Account, batch: Batch, then: Vec<After>, failed: OnFailure) {
-        account.unsettled += 1;
-        self.submit(account.jid.as_str(), batch, then, failed, true);
-    }
-
-    fn submit(&self, owner: &str, batch: Batch, then: Vec<After>, failed: OnFailure, decision: bool) {
         let owner: Box<str> = owner.into();
         let me = self.me.clone();
         self.store.write(
@@ -67,19 +69,119 @@ impl Router {
             Box::new(move |result| {
                 let Some(router) = me.upgrade() else { return };
                 match result {
-                    Ok(()) => router.say(&owner, then, decision),
+                    Ok(()) => router.say(&owner, then, false),
+                    // The process ends, and so have the streams.
+                    Err(StoreError::Closed) => {}
                     Err(error) => {
-                        tracing::error!(account = %owner, %error, "a change could not be written and was taken back");
-                        router.say(&owner, failed(&told(&error)), decision);
-                        router.reload(&owner);
+                        tracing::error!(account = %owner, %error, "something could not be written");
+                        router.say(&owner, failed(&told(&error)), false);
                     }
                 }
             }),
         );
     }
 
-    fn say(&self, owner: &str, then: Vec<After>, decision: bool) {
-        if then.is_empty() && !decision {
+    /// As [`Router::write`], for a change that was made in memory already. What is delivered to
+    /// the account meanwhile waits behind it, and so does what `client` sends on to others.
+    pub(crate) fn decide(
+        &self,
+        account: &mut Account,
+        mut batch: Batch,
+        then: Vec<After>,
+        failed: OnFailure,
+        client: Option<Arc<Outbox>>,
+    ) {
+        require_account(account, &mut batch);
+        settle_later(account);
+        if let Some(client) = &client {
+            client.fall_behind();
+        }
+        let owner: Box<str> = account.jid.as_str().into();
+        let me = self.me.clone();
+        self.store.write(
+            batch,
+            Box::new(move |result| {
+                let Some(router) = me.upgrade() else { return };
+                match result {
+                    Ok(()) => router.say(&owner, then, true),
+                    Err(StoreError::Closed) => {}
+                    Err(error) => {
+                        tracing::error!(account = %owner, %error, "a change could not be written and was taken back");
+                        // Of several failures in a row the first reads: its query comes after all of
+                        // them, since nothing is decided from now on.
+                        let is_first = router.with(&owner, |account| {
+                            let is_first = account.stale.is_none();
+                            account.stale.get_or_insert_default();
+                            is_first
+                        });
+                        if is_first == Some(true) {
+                            router.reload(&owner);
+                        }
+                        router.say(&owner, failed(&told(&error)), true);
+                    }
+                }
+                if let Some(client) = client {
+                    client.catch_up();
+                }
+            }),
+        );
+    }
+
+    /// Says something once all decisions of the account that were made so far are durable or taken
+    /// back. False where too much waits already.
+    pub(crate) fn say_later(&self, account: &Account, after: After) -> bool {
+        if account.unsettled.get() >= WAITING_STANZAS {
+            return false;
+        }
+        settle_later(account);
+        let owner: Box<str> = account.jid.as_str().into();
+        let me = self.me.clone();
+        // An empty batch is a barrier. If it is refused its turn has come all the same.
+        self.store.write(
+            Batch::new(),
+            Box::new(move |result| {
+                if let (Some(router), false) = (me.upgrade(), matches!(result, Err(StoreError::Closed))) {
+                    router.say(&owner, vec![after], true);
+                }
+            }),
+        );
+        true
+    }
+
+    /// Gives what the resource of `outbox` sends to other owners: at once, or behind the decisions
+    /// that wait for their commit.
+    pub(crate) fn pass_on(&self, account: &Account, outbox: &Arc<Outbox>, work: Vec<Work>, turn: &mut Turn) {
+        if account.unsettled.get() == 0 && !outbox.is_behind() {
+            turn.queue.extend(work);
+        } else {
+            self.follow(outbox, work);
+        }
+    }
+
+    /// As [`Router::pass_on`], where something is known to wait.
+    pub(crate) fn follow(&self, outbox: &Arc<Outbox>, work: Vec<Work>) {
+        if work.is_empty() {
+            return;
+        }
+        outbox.fall_behind();
+        let outbox = Arc::clone(outbox);
+        let me = self.me.clone();
+        self.store.write(
+            Batch::new(),
+            Box::new(move |result| {
+                if let (Some(router), false) = (me.upgrade(), matches!(result, Err(StoreError::Closed))) {
+                    let mut turn = Turn::default();
+                    turn.queue.extend(work);
+                    router.settle((router.clock)(), &mut turn);
+                    turn.finish();
+                }
+                outbox.catch_up();
+            }),
+        );
+    }
+
+    fn say(&self, owner: &str, then: Vec<After>, settles: bool) {
+        if then.is_empty() && !settles {
             return;
         }
         let now = (self.clock)();
@@ -94,15 +196,25 @@ impl Router {
                     state: State::Ready(account),
                     ..
                 }),
-            ) = (decision, shard.get_mut(hash, owner))
+            ) = (settles, shard.get_mut(hash, owner))
             {
-                // An account that was forgotten and read again meanwhile has none.
-                account.unsettled = account.unsettled.saturating_sub(1);
+                // An account that was forgotten and read again meanwhile has none: its query came
+                // after this batch, and the store answers in that order.
+                account.unsettled.set(account.unsettled.get().saturating_sub(1));
             }
             for after in then {
                 match after {
                     After::Push(outbox, text) => {
                         outbox.push(&mut turn, |out| out.extend_from_slice(text.as_bytes()));
+                    }
+                    After::Deliver(outboxes, text) => {
+                        let mut delivered = false;
+                        for outbox in outboxes {
+                            delivered |= outbox.push(&mut turn, |out| out.extend_from_slice(text.as_bytes()));
+                        }
+                        if !delivered {
+                            turn.queue.push_back(Work::Letter(text));
+                        }
                     }
                     After::Work(work) => turn.queue.push_back(work),
                 }
@@ -110,5 +222,20 @@ impl Router {
         }
         self.settle(now, &mut turn);
         turn.finish();
+    }
+}
+
+fn settle_later(account: &Account) {
+    account.unsettled.set(account.unsettled.get() + 1);
+}
+
+/// A disabled account may be about to be removed: nothing may be written behind that, or it would
+/// be found by who gets the name next.
+pub(crate) fn require_account(account: &Account, batch: &mut Batch) {
+    if account.disabled && !batch.is_empty() {
+        let owner = account.jid.as_str().into();
+        let table = &accounts::ACCOUNTS;
+        let key = None;
+        batch.ops.insert(0, Op::Require { table, owner, key });
     }
 }

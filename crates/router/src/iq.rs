@@ -44,11 +44,11 @@ impl Return {
         vec![After::letter(String::from_utf8(out).unwrap_or_default())]
     }
 
-    pub(crate) fn result(&self, payload: &str) -> After {
+    pub(crate) fn result(&self, payload: &str) -> String {
         let mut out = Vec::new();
         let id = self.id.as_deref().unwrap_or_default();
         iq_result(id, Some(self.to.as_str()), Some(self.from.as_str()), payload, &mut out);
-        After::letter(String::from_utf8(out).unwrap_or_default())
+        String::from_utf8(out).unwrap_or_default()
     }
 }
 
@@ -173,7 +173,7 @@ impl Router {
             Answer::Error(error) => self.bounce(stanza, from, to, &error, turn),
             Answer::Stored(batch, payload) => {
                 let back = Return::of(stanza, from.to_owned(), to.to_owned());
-                let then = vec![back.result(&payload)];
+                let then = vec![After::letter(back.result(&payload))];
                 self.write(owner, batch, then, Box::new(move |error| back.error(error)));
             }
         }

@@ -79,7 +79,7 @@ pub struct Limits {
     pub roster: RosterLimits,
     /// Messages that wait for one account.
     pub offline_messages: u64,
-    /// Subscription requests that one resource may send in a minute.
+    /// Subscription requests that one account may send in a minute.
     pub subscription_requests: u32,
     /// Stanzas that wait in memory for an account that is being read from the store.
     pub loading_stanzas: usize,

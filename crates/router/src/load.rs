@@ -10,6 +10,7 @@ use store::{Column, ColumnKind, Found, Query, Row, Shape, StoreError, Table, Val
 use crate::account::Account;
 use crate::sessions::{BindRequest, escaped};
 use crate::shard::{Slot, State};
+use crate::turn::Work;
 use crate::{Event, Router, Turn};
 
 /// When an account was last online and the status it left (XEP-0012).
@@ -50,31 +51,34 @@ impl Router {
     ) -> Result<(), StanzaError> {
         let hash = self.hash(bare.as_str());
         let mut shard = self.lock(hash);
-        match shard.get_mut(hash, bare.as_str()) {
-            Some(Slot {
-                state: State::Ready(account),
-                ..
-            }) => act(account, turn),
-            Some(Slot {
-                state: State::Loading(waiting),
-                ..
-            }) => {
-                if waiting.len() >= self.limits.loading_stanzas {
-                    return Err(StanzaError::resource_constraint());
+        let waiting = match shard.get_mut(hash, bare.as_str()).map(|slot| &mut slot.state) {
+            Some(State::Ready(account)) => match &mut account.stale {
+                Some(waiting) => &mut **waiting,
+                None => {
+                    act(account, turn);
+                    return Ok(());
                 }
-                waiting.push(held());
-            }
+            },
+            Some(State::Loading { waiting, .. }) => waiting,
             None => {
                 let jid = bare.to_owned();
                 let slot = Slot {
                     jid: jid.clone(),
-                    state: State::Loading(vec![held()]),
+                    state: State::Loading {
+                        waiting: vec![held()],
+                        again: false,
+                    },
                 };
                 shard.insert(hash, slot, |slot| self.hash(slot.jid.as_str()));
                 drop(shard);
                 self.load(jid);
+                return Ok(());
             }
+        };
+        if waiting.len() >= self.limits.loading_stanzas {
+            return Err(StanzaError::resource_constraint());
         }
+        waiting.push(held());
         Ok(())
     }
 
@@ -107,23 +111,20 @@ impl Router {
         let Some(slot) = shard.get_mut(hash, jid.as_str()) else {
             return;
         };
-        let State::Loading(waiting) = &mut slot.state else {
+        let State::Loading { waiting, again } = &mut slot.state else {
             return;
         };
+        if std::mem::take(again) {
+            drop(shard);
+            return self.load(jid.clone());
+        }
         let waiting = std::mem::take(waiting);
         match account {
             Ok(Some(mut account)) => {
                 account.touched = now.seconds();
                 slot.state = State::Ready(Box::new(account));
                 let State::Ready(account) = &mut slot.state else { return };
-                for held in waiting {
-                    match held {
-                        Held::Letter(text) => self.read_letter(&text, &mut turn, |stanza, from, to, turn| {
-                            self.incoming(now, account, stanza, from, to, turn);
-                        }),
-                        Held::Bind(request) => self.bind_now(now, account, request, &mut turn),
-                    }
-                }
+                self.let_in(now, account, waiting, &mut turn);
                 drop(shard);
             }
             Ok(None) => {
@@ -143,18 +144,35 @@ impl Router {
                 tracing::error!(account = %jid, %error, "an account could not be read; what was for it is answered with an error");
                 shard.remove(hash, jid.as_str());
                 drop(shard);
-                for held in waiting {
-                    match held {
-                        Held::Letter(text) => self.read_letter(&text, &mut turn, |stanza, from, to, turn| {
-                            self.bounce(stanza, from, to, &store_failed(), turn);
-                        }),
-                        Held::Bind(request) => request.refuse(&mut turn, store_failed()),
-                    }
-                }
+                self.turn_away(waiting, &mut turn);
             }
         }
         self.settle(now, &mut turn);
         turn.finish();
+    }
+
+    /// What waited for the account reaches it.
+    fn let_in(&self, now: Now, account: &mut Account, waiting: Vec<Held>, turn: &mut Turn) {
+        for held in waiting {
+            match held {
+                Held::Letter(text) => self.read_letter(&text, turn, |stanza, from, to, turn| {
+                    self.incoming(now, account, stanza, from, to, turn);
+                }),
+                Held::Bind(request) => self.bind_now(now, account, request, turn),
+            }
+        }
+    }
+
+    /// What waited for an account that cannot be read is answered with an error.
+    fn turn_away(&self, waiting: Vec<Held>, turn: &mut Turn) {
+        for held in waiting {
+            match held {
+                Held::Letter(text) => self.read_letter(&text, turn, |stanza, from, to, turn| {
+                    self.bounce(stanza, from, to, &store_failed(), turn);
+                }),
+                Held::Bind(request) => request.refuse(turn, store_failed()),
+            }
+        }
     }
 
     /// Reads a stanza that the server wrote itself: it has `from` and `to`.
@@ -178,41 +196,47 @@ impl Router {
         turn.scratch = scratch;
     }
 
-    /// Reads the roster anew after a write failed: what is on disk is the truth.
+    /// Reads the roster anew after a change of it could not be written: what is on disk is the
+    /// truth. The account is `stale` meanwhile.
     pub(crate) fn reload(&self, owner: &str) {
         let query = Query::Many(vec![
             Query::all(&ROSTER, owner),
             Query::get(&ROSTER_VERSION, owner, None),
-            Query::count(&OFFLINE, owner),
         ]);
         let me = self.me.clone();
         let owner: Box<str> = owner.into();
         self.store.read(
             query,
             Box::new(move |found| {
-                let Some(router) = me.upgrade() else { return };
-                let read = || -> Result<(Roster, u64), String> {
-                    let mut parts = found.and_then(Found::many).map_err(|e| e.to_string())?.into_iter();
-                    let mut next = || parts.next().ok_or("an answer is missing".to_owned());
-                    let rows = next()?.rows().map_err(|e| e.to_string())?;
-                    let version = next()?.row().map_err(|e| e.to_string())?;
-                    let waiting = next()?.count().map_err(|e| e.to_string())?;
-                    let roster = Roster::load(rows, version.as_ref()).map_err(|e| e.to_string())?;
-                    Ok((roster, waiting))
-                };
-                match read() {
-                    Ok((roster, waiting)) => {
-                        router.with(&owner, |account| {
-                            account.roster = roster;
-                            if account.backlog.session().is_none() {
-                                account.backlog = Backlog::new(waiting);
-                            }
-                        });
-                    }
-                    Err(error) => tracing::error!(account = %owner, %error, "an account could not be read again"),
+                if let (Some(router), false) = (me.upgrade(), matches!(found, Err(StoreError::Closed))) {
+                    router.reloaded(&owner, found);
                 }
             }),
         );
+    }
+
+    fn reloaded(&self, owner: &str, found: Result<Found, StoreError>) {
+        let now = (self.clock)();
+        let mut turn = Turn::default();
+        match found.and_then(read_roster) {
+            Ok(roster) => {
+                self.with(owner, |account| {
+                    // One that was forgotten and read again is not behind.
+                    let Some(waiting) = account.stale.take() else { return };
+                    account.roster = roster;
+                    self.let_in(now, account, *waiting, &mut turn);
+                });
+            }
+            Err(error) => {
+                tracing::error!(account = owner, %error, "an account could not be read again; its sessions end");
+                let waiting = self.with(owner, |account| account.stale.take());
+                self.turn_away(waiting.flatten().map_or_else(Vec::new, |waiting| *waiting), &mut turn);
+                // Nothing is known of it any more; it is read when somebody asks for it.
+                self.expel(owner, &StreamError::internal_server_error());
+            }
+        }
+        self.settle(now, &mut turn);
+        turn.finish();
     }
 
     /// Ends every session of an account and forgets it: it was removed or disabled, or its
@@ -233,11 +257,18 @@ impl Router {
         }
         let hash = self.hash(bare);
         let mut shard = self.lock(hash);
-        if let Some(Slot {
-            state: State::Ready(_), ..
-        }) = shard.get_mut(hash, bare)
-        {
-            shard.remove(hash, bare);
+        match shard.get_mut(hash, bare).map(|slot| &mut slot.state) {
+            Some(State::Ready(account)) => {
+                for held in account.stale.take().map_or_else(Vec::new, |waiting| *waiting) {
+                    match held {
+                        Held::Letter(text) => turn.queue.push_back(Work::Letter(text)),
+                        Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
+                    }
+                }
+                shard.remove(hash, bare);
+            }
+            Some(State::Loading { again, .. }) => *again = true,
+            None => {}
         }
         drop(shard);
         self.settle(now, &mut turn);
@@ -288,8 +319,10 @@ impl Router {
     pub fn sweep(&self, now: Now) {
         let horizon = now.seconds() - self.limits.idle_account_seconds;
         let keep = |slot: &mut Slot| match &slot.state {
-            State::Ready(account) => !account.sessions.is_empty() || account.touched > horizon,
-            State::Loading(_) => true,
+            State::Ready(account) => {
+                !account.sessions.is_empty() || account.stale.is_some() || account.touched > horizon
+            }
+            State::Loading { .. } => true,
         };
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -299,8 +332,16 @@ impl Router {
 }
 
 /// What a peer is told when the store cannot be read (RFC 6120 section 8.3.3.6).
-fn store_failed() -> StanzaError {
+pub(crate) fn store_failed() -> StanzaError {
     StanzaError::internal_server_error().kind(stanza::ErrorType::Wait)
+}
+
+fn read_roster(found: Found) -> Result<Roster, StoreError> {
+    let mut parts = found.many()?.into_iter();
+    let (Some(rows), Some(version)) = (parts.next(), parts.next()) else {
+        return Err(StoreError::Misuse("an answer is missing".into()));
+    };
+    Roster::load(rows.rows()?, version.row()?.as_ref()).map_err(|error| StoreError::Misuse(error.to_string()))
 }
 
 fn read_account(jid: &Jid, found: Found) -> Result<Option<Account>, StoreError> {
@@ -335,8 +376,11 @@ fn read_account(jid: &Jid, found: Found) -> Result<Option<Account>, StoreError> 
         disabled: record.disabled,
         roster,
         sessions: Vec::new(),
+        requests: (0, 0),
         backlog: Backlog::new(waiting),
-        unsettled: 0,
+        unsettled: Default::default(),
+        undecided: 0,
+        stale: None,
         last,
         touched: 0,
     }))

@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::mem;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -71,6 +72,9 @@ struct Inner {
 /// Bytes and events for one connection; shared by its task and the owner of its account.
 pub struct Outbox {
     inner: Mutex<Inner>,
+    /// Decisions of this client that others will hear of, and what it sent behind them, that wait
+    /// for a commit. Here, because it is asked for with each message, and the account is not.
+    behind: AtomicU32,
 }
 
 /// What the connection's task takes at each poll.
@@ -89,7 +93,29 @@ impl Outbox {
                 limit,
                 ..Inner::default()
             }),
+            behind: AtomicU32::new(0),
         })
+    }
+
+    /// Whether what this client sends on must wait, so that it does not overtake what it sent before.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn fall_behind(&self) {
+        self.behind.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Ends one [`Outbox::fall_behind`]; after what waited has gone out.
+    pub(crate) fn catch_up(&self) {
+        self.behind.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether so many more bytes fit and leave room for what comes besides. An empty outbox takes
+    /// anything.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        let inner = self.lock();
+        inner.bytes.is_empty() || inner.bytes.len() + bytes <= inner.limit / 2
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -157,9 +183,15 @@ impl Outbox {
         }
     }
 
-    /// The owner wants [`crate::Router::drained`] to be called once all was written.
-    pub fn want_drained(&self) {
-        self.lock().wants_drained = true;
+    /// The owner wants [`crate::Router::drained`] to be called once all was written. Wakes the
+    /// connection's task: it may have written all before it could see this.
+    pub fn want_drained(self: &Arc<Self>, turn: &mut Turn) {
+        let mut inner = self.lock();
+        inner.wants_drained = true;
+        if !inner.dirty {
+            inner.dirty = true;
+            turn.wake(self);
+        }
     }
 
     /// True once after [`Outbox::want_drained`], if nothing waits.

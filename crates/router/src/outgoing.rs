@@ -1,6 +1,7 @@
 //! What a client sends: the sender's rules, then the way to the recipient.
 
 use module::{Host, Now, Passing, Stage, Verdict};
+use offline::Trim;
 use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply, splice};
 
 use crate::account::Account;
@@ -18,18 +19,32 @@ impl Router {
             Kind::Message(_) => {
                 // RFC 6120 section 10.3.1: without an address it is for the sender's own account.
                 let to = stanza.to().unwrap_or(from.bare());
-                self.route(now, stanza, from, to, turn);
+                self.send_on(now, bound, stanza, from, to, turn);
             }
             Kind::Iq(kind) => {
                 // RFC 6120 section 10.3.3: without an address the server answers for the account.
                 let to = stanza.to().unwrap_or(from.bare());
-                if matches!(kind, IqType::Result | IqType::Error) && to.is_domain() {
+                if matches!(kind, IqType::Result | IqType::Error) && to.as_str() == from.domain() {
                     return self.answer_to_server(bound, stanza);
                 }
-                self.route(now, stanza, from, to, turn);
+                if to.as_str() == from.bare_str() {
+                    // A decision of one's own account waits for no other: all are made in order.
+                    self.route(now, stanza, from, to, turn);
+                } else {
+                    self.send_on(now, bound, stanza, from, to, turn);
+                }
             }
         }
         self.settle(now, turn);
+    }
+
+    /// What a client sends to others; behind what it has decided, if that waits for its commit:
+    /// RFC 6120 section 10.1 has stanzas delivered in the order in which they came.
+    fn send_on(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
+        if !bound.outbox.is_behind() {
+            return self.route(now, stanza, from, to, turn);
+        }
+        self.follow(&bound.outbox, vec![Work::Letter(letter(stanza, from, to))]);
     }
 
     /// An answer to something that the server asked: only the ping after offline messages is.
@@ -39,13 +54,29 @@ impl Router {
             return;
         }
         let owner = bound.jid.bare_str();
-        let op = self
-            .with(owner, |account| account.backlog.answered(owner, bound.id, &id))
-            .flatten();
-        if let Some(op) = op {
-            let batch = store::Batch { ops: vec![op] };
-            self.write(owner, batch, Vec::new(), Box::new(|_| Vec::new()));
-        }
+        self.with(owner, |account| {
+            if let Some(trim) = account.backlog.answered(owner, bound.id, id) {
+                self.trim(owner, trim);
+            }
+        });
+    }
+
+    /// Forgets messages that were delivered for certain.
+    pub(crate) fn trim(&self, owner: &str, trim: Trim) {
+        let batch = store::Batch { ops: vec![trim.op] };
+        let (me, rows) = (self.me.clone(), trim.rows);
+        let account: Box<str> = owner.into();
+        self.write(
+            owner,
+            batch,
+            Vec::new(),
+            Box::new(move |_| {
+                if let Some(router) = me.upgrade() {
+                    router.with(&account, |account| account.backlog.trim_failed(rows));
+                }
+                Vec::new()
+            }),
+        );
     }
 
     /// Sends a stanza on: to the server, to a local account, or back as an error.
@@ -70,11 +101,7 @@ impl Router {
             turn,
             to.bare(),
             |account, turn| self.incoming(now, account, stanza, from, to, turn),
-            || {
-                let mut text = Vec::with_capacity(stanza.element().source().len() + 64);
-                splice(stanza, from.as_str(), Some(to.as_str()), &Edits::default(), &mut text);
-                Held::Letter(String::from_utf8(text).unwrap_or_default().into_boxed_str())
-            },
+            || Held::Letter(letter(stanza, from, to)),
         );
         if let Err(error) = result {
             self.bounce(stanza, from, to, &error, turn);
@@ -165,8 +192,8 @@ impl Router {
             Work::Letter(text) => self.read_letter(&text, turn, |stanza, from, to, turn| {
                 self.route(now, stanza, from, to, turn);
             }),
-            Work::Fanout { presence, to } => self.fan_out(&presence, &to, turn),
-            Work::Probe { from, to } => self.probe_for_session(from.as_ref(), &to, turn),
+            Work::Fanout { presence, left, to } => self.fan_out(&presence, left.as_deref(), &to, turn),
+            Work::Probes { from, session, to, waited } => self.probe_for_session(&from, session, &to, waited, turn),
         }
     }
 
@@ -177,16 +204,20 @@ impl Router {
             (PresenceType::Unavailable, None) => self.broadcast_unavailable(now, bound, stanza, turn),
             (PresenceType::Available | PresenceType::Unavailable, Some(to)) => {
                 if self.note_directed(bound, kind, to) {
-                    self.route(now, stanza, from, to, turn);
+                    self.send_on(now, bound, stanza, from, to, turn);
                 } else {
                     let error = StanzaError::policy_violation().text("directed presence goes to too many addresses");
                     self.bounce(stanza, from, to, &error, turn);
                 }
             }
-            // Section 4.3 of RFC 6121: from the bare JID, and never an error for it.
-            (PresenceType::Probe, Some(to)) => self.route(now, stanza, from.bare(), to, turn),
+            // Section 4.3 of RFC 6121: from the bare JID, and never an error for it. To a resource it
+            // may be about directed presence, which was sent to the full JID (section 4.6.6).
+            (PresenceType::Probe, Some(to)) => {
+                let from = if to.resource().is_some() { from } else { from.bare() };
+                self.send_on(now, bound, stanza, from, to, turn);
+            }
             (PresenceType::Probe, None) => {}
-            (PresenceType::Error, Some(to)) => self.route(now, stanza, from, to, turn),
+            (PresenceType::Error, Some(to)) => self.send_on(now, bound, stanza, from, to, turn),
             (PresenceType::Error, None) => {}
             (_, Some(to)) => self.subscription_from_client(now, bound, stanza, to, turn),
             // A subscription stanza needs an address (RFC 6121 section 3.1.1).
@@ -196,4 +227,12 @@ impl Router {
             }
         }
     }
+}
+
+/// A stanza as it goes from one to the other.
+pub(crate) fn letter(stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>) -> Box<str> {
+    let mut text = Vec::with_capacity(stanza.element().source().len() + 64);
+    splice(stanza, from.as_str(), Some(to.as_str()), &Edits::default(), &mut text);
+    // `splice` writes text that was checked to be UTF-8 together with escaped text.
+    String::from_utf8(text).unwrap_or_default().into_boxed_str()
 }

@@ -1,16 +1,21 @@
 //! The roster and its subscriptions at the owner: `presence` decides, this carries it out.
 
+use std::sync::Arc;
+
 use module::{Method, Now, Relation};
 use presence::{Change, Effects, Set};
-use stanza::{Edits, JidRef, Kind, PresenceType, Rendered, Stanza, StanzaError};
+use stanza::{Condition, Edits, JidRef, Kind, PresenceType, Rendered, Stanza, StanzaError};
 use store::Batch;
 use xmlstream::Child;
 
 use crate::account::{Account, Session};
 use crate::durable::After;
 use crate::iq::Return;
+use crate::load::store_failed;
+use crate::outgoing::letter;
 use crate::sessions::escaped;
-use crate::{Bound, Router, Turn};
+use crate::turn::Work;
+use crate::{Bound, Outbox, Router, Turn};
 
 /// Seconds of the window in which subscription requests are counted.
 const REQUEST_WINDOW: i64 = 60;
@@ -42,6 +47,13 @@ impl Router {
         }
         let back = Return::of(stanza, from.to_owned(), to.to_owned());
         match method {
+            // What waits for its commit may still be taken back, and a version that was told and did
+            // not come to be would later stand for something else.
+            Method::Get if account.unsettled.get() > 0 => {
+                if !self.say_later(account, After::Work(Work::Letter(letter(stanza, from, to)))) {
+                    self.bounce(stanza, from, to, &store_failed(), turn);
+                }
+            }
             Method::Get => {
                 let mut roster = Vec::new();
                 let known = payload.attr("ver");
@@ -57,9 +69,9 @@ impl Router {
                 };
                 session.interested = true;
                 // Into the outbox here, under the lock: a push that follows must come after it.
-                if let After::Work(crate::turn::Work::Letter(text)) = result {
-                    session.outbox.push(turn, |out| out.extend_from_slice(text.as_bytes()));
-                }
+                session
+                    .outbox
+                    .push(turn, |out| out.extend_from_slice(result.as_bytes()));
             }
             Method::Set => {
                 let owner = account.jid.as_str().to_owned();
@@ -80,10 +92,14 @@ impl Router {
                             contact: &contact,
                             text: String::new(),
                         };
-                        let result = back.result("");
+                        let client = from
+                            .resource()
+                            .and_then(|resource| account.resource(resource))
+                            .map(|session| Arc::clone(&session.outbox));
+                        let result = client.as_ref().map(|client| After::push(client, back.result("")));
                         let failed = Box::new(move |error: &StanzaError| back.error(error));
                         // Pushes first, as section 2.1.6 and the examples of 2.3.2 have it.
-                        self.carry_out(account, effects, &passed, None, Some(result), failed);
+                        self.carry_out(account, effects, &passed, None, result, failed, client);
                     }
                 }
             }
@@ -102,8 +118,11 @@ impl Router {
         let Some(change) = change(stanza) else { return };
         let own = bound.jid.to_bare();
         let refused = self.with(own.as_str(), |account| {
-            if change == Change::Subscribe && !self.may_request(now, account, bound.id) {
+            if change == Change::Subscribe && !self.may_request(now, account) {
                 return Some(StanzaError::policy_violation().text("too many subscription requests; try again later"));
+            }
+            if account.stale.is_some() {
+                return Some(store_failed());
             }
             let contact = to.bare_str();
             match account
@@ -119,7 +138,9 @@ impl Router {
                         text: rendered.text_with(Some(contact)),
                     };
                     let back = Return::of(stanza, bound.jid.clone(), to.to_owned());
-                    self.carry_out(account, effects, &passed, None, None, Box::new(move |e| back.error(e)));
+                    let failed = Box::new(move |error: &StanzaError| back.error(error));
+                    let client = Some(Arc::clone(&bound.outbox));
+                    self.carry_out(account, effects, &passed, None, None, failed, client);
                     None
                 }
             }
@@ -129,16 +150,13 @@ impl Router {
         }
     }
 
-    fn may_request(&self, now: Now, account: &mut Account, id: u64) -> bool {
-        let Some(session) = account.session_mut(id) else {
-            return false;
-        };
+    fn may_request(&self, now: Now, account: &mut Account) -> bool {
         let window = now.seconds() / REQUEST_WINDOW;
-        if session.requests.0 != window {
-            session.requests = (window, 0);
+        if account.requests.0 != window {
+            account.requests = (window, 0);
         }
-        session.requests.1 += 1;
-        session.requests.1 <= self.limits.subscription_requests
+        account.requests.1 = account.requests.1.saturating_add(1);
+        account.requests.1 <= self.limits.subscription_requests
     }
 
     /// A contact's subscription stanza at the recipient's owner (appendix A.3).
@@ -162,11 +180,19 @@ impl Router {
             return;
         }
         let passed = Passed { contact, text };
-        self.carry_out(account, effects, &passed, Some(change), None, Box::new(|_| Vec::new()));
+        let back = Return::of(stanza, from.to_owned(), account.jid.clone());
+        let failed = Box::new(move |error: &StanzaError| match error.condition {
+            // Removed meanwhile: as to an account that never was.
+            Condition::ItemNotFound => Vec::new(),
+            // Section 3.1.2: the sender is told that it did not arrive.
+            _ => back.error(error),
+        });
+        self.carry_out(account, effects, &passed, Some(change), None, failed, None);
     }
 
     /// Executes what `presence` decided, in the order of the fields of [`Effects`]; at once where
     /// nothing has to be stored, else after the commit.
+    #[allow(clippy::too_many_arguments)] // the parts of one change
     fn carry_out(
         &self,
         account: &mut Account,
@@ -175,6 +201,7 @@ impl Router {
         arrived: Option<Change>,
         result: Option<After>,
         failed: crate::durable::OnFailure,
+        client: Option<Arc<Outbox>>,
     ) {
         let mut then = Vec::new();
         let contact = passed.contact;
@@ -216,8 +243,12 @@ impl Router {
         if effects.send_presence == presence::Presence::Available {
             then.extend(self.presence_to_contact(account, effects.send_presence, contact));
         }
+        if then.is_empty() && effects.ops.is_empty() {
+            return;
+        }
+        let client = client.filter(|_| then.iter().any(|after| matches!(after, After::Work(_))));
         // An empty batch is a barrier: what it says still comes after everything written before.
-        self.decide(account, Batch { ops: effects.ops }, then, failed);
+        self.decide(account, Batch { ops: effects.ops }, then, failed, client);
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use module::Now;
 use offline::Step;
-use stanza::{ErrorType, Jid, Stanza, StanzaError, StreamError};
+use stanza::{ErrorType, Jid, MessageType, Stanza, StanzaError, StreamError};
+use store::StoreError;
 use xmlstream::Framer;
 
 use crate::account::{Account, Session};
@@ -86,7 +87,6 @@ impl Router {
             priority: 0,
             interested: false,
             directed: None,
-            requests: (0, 0),
         });
         account.touched = now.seconds();
         let bound = Bound {
@@ -129,7 +129,9 @@ impl Router {
             };
             let consumed = step.consumed;
             if let Ok(Some(stanza)) = Stanza::read(element)
-                && matches!(stanza.kind(), stanza::Kind::Message(_))
+                // A headline went to every resource, and an error is nobody's but the client's.
+                && let stanza::Kind::Message(kind) = stanza.kind()
+                && !matches!(kind, MessageType::Headline | MessageType::Error)
                 // What was waiting offline is still in the store.
                 && !offline::was_kept(&stanza, bound.jid.domain())
                 && stanza.from().is_some()
@@ -161,7 +163,7 @@ impl Router {
         let Some(session) = account.session(id) else { return };
         match step {
             Step::Nothing => {}
-            Step::AwaitDrained => session.outbox.want_drained(),
+            Step::AwaitDrained => session.outbox.want_drained(turn),
             Step::Ping(ping) => {
                 let (from, to) = (account.jid.domain(), account.full(session));
                 let to = escaped(&to);
@@ -171,9 +173,9 @@ impl Router {
                 );
                 session.outbox.push(turn, |out| out.extend_from_slice(text.as_bytes()));
             }
-            Step::Read(after) => {
+            Step::Read(read) => {
                 let owner = account.jid.clone();
-                let query = offline::page(&owner, after);
+                let query = offline::page(&owner, read);
                 let me = self.me.clone();
                 self.store.read(
                     query,
@@ -181,15 +183,21 @@ impl Router {
                         let Some(router) = me.upgrade() else { return };
                         let now = (router.clock)();
                         let mut turn = Turn::default();
+                        if matches!(found, Err(StoreError::Closed)) {
+                            return;
+                        }
                         router.with(owner.as_str(), |account| {
-                            let rows = match found.and_then(store::Found::page) {
-                                Ok(rows) => rows,
+                            // The resource may have gone, or gone and come back, meanwhile.
+                            if !account.backlog.expects(id, read) {
+                                return;
+                            }
+                            match found.and_then(store::Found::page) {
+                                Ok(rows) => router.hand_over(account, id, &rows, &mut turn),
                                 Err(error) => {
                                     tracing::error!(account = %owner, %error, "waiting messages could not be read");
-                                    return account.backlog.failed(id);
+                                    account.backlog.failed();
                                 }
-                            };
-                            router.hand_over(account, id, &rows, &mut turn);
+                            }
                         });
                         router.settle(now, &mut turn);
                         turn.finish();
@@ -201,14 +209,37 @@ impl Router {
 
     fn hand_over(&self, account: &mut Account, id: u64, rows: &[(i64, store::Row)], turn: &mut Turn) {
         let Some(session) = account.session(id) else {
-            account.backlog.failed(id);
+            account.backlog.failed();
             return;
         };
-        for text in rows.iter().filter_map(|(_, row)| offline::stanza_of(row)) {
-            session.outbox.push(turn, |out| out.extend_from_slice(text.as_bytes()));
+        // No more than the client has room for: a page of large messages must not end its stream.
+        let mut sent = 0;
+        for (_, row) in rows {
+            if let Some(text) = offline::stanza_of(row) {
+                if !session.outbox.has_room(text.len()) {
+                    break;
+                }
+                session.outbox.push(turn, |out| out.extend_from_slice(text.as_bytes()));
+            }
+            sent += 1;
         }
-        let step = account.backlog.page(id, rows.last().map(|(id, _)| *id), rows.len());
+        let last = rows[..sent].last().map(|(id, _)| *id);
+        let step = account.backlog.page(rows.len(), sent, last);
         self.replay(account, step, turn);
+    }
+
+    /// A resource is given no more of what waits; another that may have it is. `clean`: as in
+    /// [`Router::unbind`].
+    pub(crate) fn end_replay(&self, account: &mut Account, id: u64, clean: bool, turn: &mut Turn) {
+        let owner = account.jid.clone();
+        if let Some(trim) = account.backlog.ended(owner.as_str(), id, clean) {
+            self.trim(owner.as_str(), trim);
+        }
+        let heir = account.sessions.iter().find(|session| session.takes_messages());
+        if let Some(heir) = heir.map(|session| session.id) {
+            let step = account.backlog.start(heir);
+            self.replay(account, step, turn);
+        }
     }
 }
 

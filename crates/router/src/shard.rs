@@ -11,8 +11,12 @@ use crate::load::Held;
 use crate::{Router, SHARDS};
 
 pub(crate) enum State {
-    /// Being read from the store; inputs wait in order.
-    Loading(Vec<Held>),
+    /// Being read from the store; inputs wait in order. `again`: it was changed meanwhile, so what
+    /// comes is not the truth any more.
+    Loading {
+        waiting: Vec<Held>,
+        again: bool,
+    },
     Ready(Box<Account>),
 }
 
@@ -80,11 +84,22 @@ impl Router {
         }
     }
 
+    /// Whether nothing is under way: no account is being read, no decision waits for its commit.
+    pub fn is_settled(&self) -> bool {
+        let settled = |slot: &Slot| match &slot.state {
+            State::Ready(account) => account.unsettled.get() == 0,
+            State::Loading { .. } => false,
+        };
+        self.shards
+            .iter()
+            .all(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).iter().all(settled))
+    }
+
     /// Bound resources of all accounts in memory, for the log and the metrics.
     pub fn count_sessions(&self) -> usize {
         let count = |slot: &Slot| match &slot.state {
             State::Ready(account) => account.sessions.len(),
-            State::Loading(_) => 0,
+            State::Loading { .. } => 0,
         };
         self.shards
             .iter()

@@ -16,11 +16,25 @@ use crate::Outbox;
 pub(crate) enum Work {
     /// A complete stanza with `from` and `to`.
     Letter(Box<str>),
-    /// One presence for many contacts: bare JIDs.
-    Fanout { presence: Arc<Rendered>, to: Vec<Box<str>> },
-    /// Presence of `to` (bare) for the resource `from`, which has become available.
-    Probe { from: Jid, to: Box<str> },
+    /// One presence for many contacts: bare JIDs. `left`: the full JID that it is of, where it says
+    /// that the resource has gone.
+    Fanout {
+        presence: Arc<Rendered>,
+        left: Option<Box<str>>,
+        to: Vec<Box<str>>,
+    },
+    /// Presence of the contacts `to` (bare) for a session, which has become available as `from`.
+    Probes {
+        from: Jid,
+        session: u64,
+        to: Vec<Box<str>>,
+        /// Put behind the decisions of a contact already.
+        waited: bool,
+    },
 }
+
+/// Places in the lists of a turn that are kept for the next.
+const KEPT_PLACES: usize = 1_024;
 
 /// Kept by each worker and used again, so that a turn allocates nothing by itself.
 #[derive(Default)]
@@ -44,5 +58,8 @@ impl Turn {
         for outbox in self.woken.drain(..) {
             outbox.wake();
         }
+        // What a crowd once needed is given back.
+        self.woken.shrink_to(KEPT_PLACES);
+        self.queue.shrink_to(KEPT_PLACES);
     }
 }

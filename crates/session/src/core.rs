@@ -6,7 +6,7 @@ use std::sync::Arc;
 use auth::{Binding, PasswordCheck};
 use module::Now;
 use router::{Bound, Event, Outbox, Router, Turn};
-use stanza::{Jid, StreamError};
+use stanza::{Jid, StreamError, ns};
 use xmlstream::{Framer, Scratch};
 
 use crate::bound;
@@ -70,6 +70,10 @@ pub(crate) enum State {
     Bound(bound::Stream),
     /// The closing tag was written; nothing is read any more.
     Closed,
+    /// Closed while the router was binding a resource: its answer is still to come.
+    Awaited,
+    /// What that answer brought; for nobody, so it has to be unbound.
+    Late(Bound),
 }
 
 /// One client's stream.
@@ -102,13 +106,28 @@ impl StreamCore {
         matches!(self.state, State::Negotiating(_))
     }
 
-    /// Takes the bound resource out when the connection ends; `bool`: the client closed its
-    /// stream in good order.
+    /// The router still owes the answer to a request to bind. The connection must not be forgotten
+    /// before [`StreamCore::handle_event`] was given it, or the resource would stay for ever.
+    pub fn awaits_resource(&self) -> bool {
+        match &self.state {
+            State::Negotiating(negotiation) => negotiation.is_binding(),
+            State::Awaited => true,
+            State::Bound(_) | State::Closed | State::Late(_) => false,
+        }
+    }
+
+    /// The connection ends: takes out the bound resource, which is to be unbound; `bool`: the
+    /// client closed its stream in good order.
     pub fn take_bound(&mut self) -> (Option<Bound>, bool) {
+        self.end();
         let clean = self.ended_by_client;
-        match mem::replace(&mut self.state, State::Closed) {
-            State::Bound(stream) => (Some(stream.bound), clean),
-            _ => (None, clean),
+        match &self.state {
+            State::Awaited => (None, clean),
+            _ => match mem::replace(&mut self.state, State::Closed) {
+                State::Bound(stream) => (Some(stream.bound), clean),
+                State::Late(bound) => (Some(bound), clean),
+                _ => (None, clean),
+            },
         }
     }
 
@@ -125,7 +144,7 @@ impl StreamCore {
         let mut consumed = 0;
         loop {
             let (limits, waiting) = match &self.state {
-                State::Closed => {
+                State::Closed | State::Awaited | State::Late(_) => {
                     return Progress {
                         consumed: input.len(),
                         next: Next::Close,
@@ -158,10 +177,12 @@ impl StreamCore {
                             State::Negotiating(negotiation) => negotiation.header(&header, cx),
                             _ => Err(StreamError::not_well_formed()),
                         }),
+                        // Section 4.9.1.1: who is sent a stream error closes the stream.
+                        xmlstream::Event::Element(element) if element.is("error", ns::STREAM) => Some(Ok(Next::Close)),
                         xmlstream::Event::Element(element) => Some(match &mut self.state {
                             State::Negotiating(negotiation) => negotiation.element(&element, cx),
                             State::Bound(stream) => stream.element(element, cx).map(|()| Next::Read),
-                            State::Closed => Ok(Next::Close),
+                            State::Closed | State::Awaited | State::Late(_) => Ok(Next::Close),
                         }),
                         xmlstream::Event::Close => {
                             self.ended_by_client = true;
@@ -208,8 +229,13 @@ impl StreamCore {
                 return Next::Read;
             }
             (State::Negotiating(negotiation), event) => negotiation.event(event, cx),
+            (State::Awaited, Event::Bound(answer)) => {
+                self.state = answer.map_or(State::Closed, State::Late);
+                return Next::Close;
+            }
             // An answer that comes too late to matter.
-            _ => return Next::Read,
+            (State::Bound(_), _) => return Next::Read,
+            (State::Closed | State::Awaited | State::Late(_), _) => return Next::Close,
         };
         match result {
             Ok(Next::Close) => {
@@ -228,25 +254,29 @@ impl StreamCore {
     /// written yet, so that the error stands inside a stream (section 4.9.1.2).
     pub fn fail(&mut self, error: StreamError, cx: &mut Context<'_>) -> Next {
         match &mut self.state {
-            State::Closed => return Next::Close,
+            State::Closed | State::Awaited | State::Late(_) => return Next::Close,
             State::Negotiating(negotiation) => negotiation.open(cx),
             State::Bound(_) => {}
         }
         error.write(cx.out);
         cx.out.extend_from_slice(b"</stream:stream>");
-        if !matches!(self.state, State::Bound(_)) {
-            self.state = State::Closed;
-        }
+        self.end();
         Next::Close
     }
 
     fn close(&mut self, cx: &mut Context<'_>) {
-        if let State::Negotiating(negotiation) = &mut self.state {
-            negotiation.open(cx);
-        }
         cx.out.extend_from_slice(b"</stream:stream>");
-        if !matches!(self.state, State::Bound(_)) {
-            self.state = State::Closed;
+        self.end();
+    }
+
+    /// Nothing is read or written any more. A bound resource stays for [`StreamCore::take_bound`].
+    fn end(&mut self) {
+        if let State::Negotiating(negotiation) = &self.state {
+            self.state = if negotiation.is_binding() {
+                State::Awaited
+            } else {
+                State::Closed
+            };
         }
     }
 

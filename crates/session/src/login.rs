@@ -3,6 +3,7 @@
 use auth::{Binding, Exchange, Failure, Lookup, Step};
 use stanza::{Jid, ns};
 use xmlstream::Element;
+use zeroize::Zeroizing;
 
 use crate::config::StreamConfig;
 use crate::core::Context;
@@ -57,6 +58,13 @@ impl Login {
         self.waiting
     }
 
+    /// Drops an attempt that is under way; those that failed still count.
+    pub(crate) fn abandon(&mut self) {
+        self.exchange = None;
+        self.waiting = false;
+        self.account = None;
+    }
+
     pub(crate) fn element(
         &mut self,
         element: &Element<'_>,
@@ -66,7 +74,8 @@ impl Login {
         config: &StreamConfig,
         cx: &mut Context<'_>,
     ) -> Outcome {
-        let data = auth::decode(&element.text());
+        // The data of PLAIN is the password, so what was decoded is wiped after use.
+        let data = auth::decode(&element.text()).map(|data| data.map(Zeroizing::new));
         match element.name() {
             "auth" => {
                 // A new attempt ends one that is under way.
@@ -94,11 +103,10 @@ impl Login {
                     Ok(exchange) => exchange,
                     Err(failure) => return self.failed(failure, config, cx),
                 };
-                let step = match (data, element.inner().is_empty()) {
-                    (Err(failure), _) => return self.failed(failure, config, cx),
+                let step = match data {
+                    Err(failure) => return self.failed(failure, config, cx),
                     // Section 6.4.2: no text at all is no initial response, "=" is an empty one.
-                    (Ok(_), true) => exchange.respond(None),
-                    (Ok(data), false) => exchange.respond(Some(&data.unwrap_or_default())),
+                    Ok(data) => exchange.respond(data.as_ref().map(|data| &data[..])),
                 };
                 self.exchange = Some(Box::new(exchange));
                 self.step(step, config, cx)
@@ -110,7 +118,7 @@ impl Login {
                 match data {
                     Err(failure) => self.failed(failure, config, cx),
                     Ok(data) => {
-                        let step = exchange.respond(Some(&data.unwrap_or_default()));
+                        let step = exchange.respond(Some(data.as_ref().map_or(&[], |data| &data[..])));
                         self.step(step, config, cx)
                     }
                 }

@@ -14,6 +14,8 @@ use crate::login::{Login, Outcome};
 
 /// Random bytes in a stream id and in a generated resource: unguessable (section 4.7.3).
 const RANDOM_BYTES: usize = 16;
+/// Requests to bind that may fail on one stream: section 7.7.3 asks for 5 to 10.
+const BIND_ATTEMPTS: u8 = 10;
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 enum Phase {
@@ -42,6 +44,8 @@ pub(crate) struct Negotiation {
     account: Option<Jid>,
     /// Id of the request to bind that is being worked on.
     bind_id: String,
+    /// Requests to bind that have failed.
+    bind_failures: u8,
 }
 
 impl Negotiation {
@@ -58,6 +62,7 @@ impl Negotiation {
             login: Login::default(),
             account: None,
             bind_id: String::new(),
+            bind_failures: 0,
         }
     }
 
@@ -72,10 +77,20 @@ impl Negotiation {
         matches!(self.phase, Phase::Tls | Phase::Binding) || self.login.is_waiting()
     }
 
+    /// The router was asked for a resource and has not answered.
+    pub(crate) fn is_binding(&self) -> bool {
+        self.phase == Phase::Binding
+    }
+
+    /// Section 5.4.3.3, rule 2: nothing that was said in the clear is kept.
     pub(crate) fn secured(&mut self) {
         self.secured = true;
         self.opened = false;
         self.phase = Phase::Header;
+        self.host = None;
+        self.from = None;
+        self.lang = None;
+        self.login.abandon();
     }
 
     pub(crate) fn take_restart(&mut self) -> bool {
@@ -99,9 +114,7 @@ impl Negotiation {
     pub(crate) fn header(&mut self, header: &Header<'_>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
         let opening = Opening::read(header);
         self.from = opening.from;
-        if opening.lang.is_some() {
-            self.lang = opening.lang;
-        }
+        self.lang = opening.lang;
         let host = opening.to.as_deref().and_then(|domain| cx.router.host(domain)).cloned();
         if let Some(account) = &self.account {
             // The domain that was authenticated for stays (attacks.md, row 24).
@@ -194,10 +207,10 @@ impl Negotiation {
         let outcome = self
             .login
             .element(element, allowed, secured, &host.domain, &self.config, cx);
-        self.after_login_step(outcome, cx)
+        self.after_login_step(outcome)
     }
 
-    fn after_login_step(&mut self, outcome: Outcome, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+    fn after_login_step(&mut self, outcome: Outcome) -> Result<Next, StreamError> {
         match outcome {
             Outcome::Continue => Ok(Next::Read),
             Outcome::Wait => Ok(Next::Wait),
@@ -211,10 +224,7 @@ impl Negotiation {
                 Ok(Next::Read)
             }
             Outcome::Unsupported => Err(StreamError::unsupported_stanza_type()),
-            Outcome::TooMany => {
-                let _ = cx;
-                Err(StreamError::policy_violation().text("too many failed attempts to log in"))
-            }
+            Outcome::TooMany => Err(StreamError::policy_violation().text("too many failed attempts to log in")),
         }
     }
 
@@ -250,6 +260,10 @@ impl Negotiation {
         if !to_us || !matches!(stanza.kind(), Kind::Iq(_)) {
             return Err(StreamError::not_authorized());
         }
+        // Section 8.1.2.1; there is no full JID yet.
+        if stanza.from().is_some_and(|from| from.as_str() != account.as_str()) {
+            return Err(StreamError::invalid_from());
+        }
         let id = stanza.id().unwrap_or_default().to_owned();
         let payload = stanza
             .payload()
@@ -263,7 +277,7 @@ impl Negotiation {
         };
         let wanted = bind
             .children()
-            .find(|child| child.name() == "resource")
+            .find(|child| child.is("resource", ns::BIND))
             .map(|child| child.text().into_owned());
         let resource = match wanted.filter(|wanted| !wanted.is_empty()) {
             None => random_text(cx),
@@ -271,8 +285,8 @@ impl Negotiation {
                 Ok(resource) => resource.into_owned(),
                 Err(_) => {
                     // Section 7.7.2.1.
-                    write_error("iq", Some(&id), None, None, &StanzaError::bad_request(), cx.out);
-                    return Ok(Next::Read);
+                    self.bind_id = id;
+                    return self.bind_failed(&StanzaError::bad_request(), cx);
                 }
             },
         };
@@ -287,20 +301,29 @@ impl Negotiation {
         Ok(Next::Wait)
     }
 
+    /// Section 7.7.3: the client may try again, but not for ever.
+    fn bind_failed(&mut self, error: &StanzaError, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        write_error("iq", Some(&self.bind_id), None, None, error, cx.out);
+        self.bind_failures = self.bind_failures.saturating_add(1);
+        if self.bind_failures >= BIND_ATTEMPTS {
+            return Err(StreamError::policy_violation().text("too many failed attempts to bind a resource"));
+        }
+        Ok(Next::Read)
+    }
+
     pub(crate) fn event(&mut self, event: Event, cx: &mut Context<'_>) -> Result<Next, StreamError> {
         match event {
             Event::Bound(Err(error)) => {
-                write_error("iq", Some(&self.bind_id), None, None, &error, cx.out);
                 self.phase = Phase::Features;
-                Ok(Next::Read)
+                self.bind_failed(&error, cx)
             }
             Event::Account(account) => {
                 let outcome = self.login.supply(account, &self.config, cx);
-                self.after_login_step(outcome, cx)
+                self.after_login_step(outcome)
             }
             Event::Checked(good) => {
                 let outcome = self.login.checked(good, &self.config, cx);
-                self.after_login_step(outcome, cx)
+                self.after_login_step(outcome)
             }
             // The core handles these before it gets here.
             Event::Bound(Ok(_)) | Event::End(_) => Ok(Next::Read),

@@ -1,1 +1,9 @@
 //! Streams driven by hand, without a network.
+
+mod binding;
+mod headers;
+mod limits;
+mod login;
+mod stanzas;
+mod tls;
+mod world;

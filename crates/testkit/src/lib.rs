@@ -11,6 +11,7 @@
 mod binary;
 mod client;
 mod login;
+mod negotiation;
 mod process;
 mod reader;
 mod scram;

@@ -55,8 +55,6 @@ pub(crate) struct Reader {
     pending: Vec<u8>,
     /// Consumed, and not yet part of an item.
     raw: Vec<u8>,
-    /// How much of `raw` belongs to events that were seen.
-    counted: usize,
     depth: usize,
     header: Header,
 }
@@ -73,7 +71,6 @@ impl Reader {
             parser,
             pending: Vec::new(),
             raw: Vec::new(),
-            counted: 0,
             depth: 0,
             header: Header::default(),
         }
@@ -102,7 +99,6 @@ impl Reader {
     }
 
     fn event(&mut self, event: Event, out: &mut VecDeque<Item>) -> Result<(), String> {
-        self.counted += event.metrics().len();
         match event {
             Event::XmlDeclaration(..) => self.header.declared = true,
             Event::StartElement(_, (ns, name), attributes) => {
@@ -138,7 +134,7 @@ impl Reader {
             }
             Event::Text(_, text) => {
                 if self.depth == 1 {
-                    self.take_raw()?;
+                    self.take_text();
                     if !text.trim().is_empty() {
                         return Err(format!("the server sent text between stanzas: {text:?}"));
                     }
@@ -149,11 +145,17 @@ impl Reader {
         Ok(())
     }
 
+    /// The bytes of the item that just ended. Counted by what the parser has taken, since it takes a tag up to its `>`
+    /// and no further; the lengths that its events tell are wrong behind CDATA sections.
     fn take_raw(&mut self) -> Result<String, String> {
-        let rest = self.raw.split_off(self.counted.min(self.raw.len()));
-        let raw = mem::replace(&mut self.raw, rest);
-        self.counted = 0;
+        let raw = mem::take(&mut self.raw);
         String::from_utf8(raw).map_err(|error| format!("the server sent what is not UTF-8: {error}"))
+    }
+
+    /// The same behind text, of which the parser may have seen the `<` that ends it.
+    fn take_text(&mut self) {
+        let end = self.raw.iter().position(|byte| *byte == b'<').unwrap_or(self.raw.len());
+        self.raw.drain(..end);
     }
 }
 
@@ -164,7 +166,7 @@ mod tests {
     #[test]
     fn a_stream_is_cut_wherever_its_bytes_are() {
         let text = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='s' id='1' xml:lang='en'>\
-                    <stream:features/> <message to='a'><body>h&amp;i</body></message> <iq/></stream:stream>";
+                    <stream:features/> <message to='a'><body>h&amp;i<![CDATA[]]]]><![CDATA[>]]></body></message> <iq/></stream:stream>";
         for size in 1..text.len() {
             let (mut reader, mut items) = (Reader::new(), VecDeque::new());
             for piece in text.as_bytes().chunks(size) {
@@ -183,7 +185,7 @@ mod tests {
                     Item::End { .. } => "end".to_owned(),
                 })
                 .collect();
-            let message = "<message to='a'><body>h&amp;i</body></message>";
+            let message = "<message to='a'><body>h&amp;i<![CDATA[]]]]><![CDATA[>]]></body></message>";
             assert_eq!(
                 seen,
                 ["header", "<stream:features/>", " ", message, " ", "<iq/>", "close"],

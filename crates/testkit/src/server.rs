@@ -153,9 +153,9 @@ pub struct Server {
 fn address() -> Ipv4Addr {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = (std::process::id() % 0x1_0000) * 64 + COUNT.fetch_add(1, Ordering::Relaxed) % 64;
-    let [_, a, b, c] = number.to_be_bytes();
-    // 22 bits of number in 24 of address, none of it 127.0.0.x.
-    Ipv4Addr::new(127, a << 2 | b >> 6, 128 + (b & 0x3f), c.max(1))
+    // 8, 7 and 7 of the 22 bits, and none of it 127.0.0.x.
+    let bits = |from: u32, mask: u32| u8::try_from(number >> from & mask).unwrap_or_default();
+    Ipv4Addr::new(127, bits(14, 0xff), bits(7, 0x7f) | 0x80, bits(0, 0x7f) + 1)
 }
 
 fn user(number: usize) -> String {

@@ -7,7 +7,7 @@
 //! so none is delivered. A delay stamp in the server's own name (XEP-0203) is taken out.
 
 use module::{Filter, Module, Passing, Stage, Verdict};
-use stanza::{Kind, StanzaError, ns};
+use stanza::{Jid, Kind, StanzaError, ns};
 
 pub(crate) fn module() -> Module {
     Module::new("hardening").filter(Filter {
@@ -39,25 +39,20 @@ fn refuse_forgeries(passing: &mut Passing<'_, '_>) -> Verdict {
             ns::CARBONS if child.name() != "private" => return Verdict::Drop,
             ns::MAM if child.name() == "result" => return Verdict::Drop,
             // Whoever sends it, it would be ours alone to say.
-            ns::DELAY => {
-                let by = child.attr("from");
-                if by.as_deref() == Some(passing.host.domain.as_str())
-                    || by.as_deref() == Some(passing.account.as_str())
-                {
-                    passing.edits.remove(&child);
-                }
-            }
-            ns::STANZA_IDS if child.name() == "stanza-id" => {
-                // XEP-0359 section 5: only the account's own server may write these.
-                let by = child.attr("by");
-                if by.as_deref() == Some(passing.host.domain.as_str())
-                    || by.as_deref() == Some(passing.account.as_str())
-                {
-                    passing.edits.remove(&child);
-                }
+            ns::DELAY if is_ours(passing, child.attr("from").as_deref()) => passing.edits.remove(&child),
+            // XEP-0359 section 5: only the account's own server may write these.
+            ns::STANZA_IDS if child.name() == "stanza-id" && is_ours(passing, child.attr("by").as_deref()) => {
+                passing.edits.remove(&child);
             }
             _ => {}
         }
     }
     Verdict::Pass
+}
+
+/// Whether the address is the server's or the account's, in any spelling: a client compares
+/// addresses, not texts.
+fn is_ours(passing: &Passing<'_, '_>, by: Option<&str>) -> bool {
+    by.and_then(|by| Jid::parse(by.trim()).ok())
+        .is_some_and(|by| by.as_str() == passing.host.domain || by.bare_str() == passing.account.as_str())
 }

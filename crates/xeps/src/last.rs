@@ -84,7 +84,7 @@ mod tests {
         check(
             super::module(),
             asked,
-            Ok("<query xmlns='jabber:iq:last' seconds='40'>gone &lt;fishing></query>"),
+            Ok("<query xmlns='jabber:iq:last' seconds='40'>gone &lt;fishing&gt;</query>"),
         );
     }
 

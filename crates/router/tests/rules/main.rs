@@ -1,0 +1,13 @@
+//! The rules of RFC 6121 between accounts of one server, as scripts: the real router over the
+//! memory store, which commits when a test says so. One program, so that it is linked once.
+
+mod support;
+
+mod leaks;
+mod messages;
+mod offline;
+mod order;
+mod presence;
+mod random;
+mod roster;
+mod subscriptions;

@@ -1,0 +1,511 @@
+//! A world of scripted clients around one router.
+//!
+//! A client is called by its resource ("juliet/balcony"; everybody is at `d`), and what it is sent
+//! is told in short lines ([`line`]), so that a test reads like the examples of the RFC:
+//!
+//! - `available juliet/balcony>romeo`, `subscribe romeo>juliet`, …: presence, `from>to`;
+//! - `chat romeo/orchard>juliet hello`: a message, with ` (delayed)` where it was kept;
+//! - `push romeo both`, with `+ask`, `+approved`; `push romeo removed`: a roster push;
+//! - `result r1`, `result r1 [romeo both, nurse none]`, `get p1 romeo/orchard>juliet/balcony`: IQs;
+//! - `message error service-unavailable juliet>romeo/orchard #m1`: a stanza error and the id;
+//! - `end conflict`: the stream ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::Waker;
+
+use jackdaw_router::{BindRequest, Bound, Event, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn};
+use minidom::Element;
+use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Software};
+use stanza::{Jid, Stanza, StreamError, ns};
+use store::{Batch, Found, Memory, Query, Store};
+use xmlstream::{Framer, Scratch};
+
+pub(crate) const DOMAIN: &str = "d";
+/// The time at which every world begins, in milliseconds.
+const START: i64 = 1_700_000_000_000;
+/// Bytes that an outbox holds.
+const OUTBOX: usize = 64 * 1024;
+
+pub(crate) const LIMITS: Limits = Limits {
+    sessions: 4,
+    roster: RosterLimits {
+        items: 50,
+        groups_per_item: 8,
+        name_bytes: 100,
+        group_bytes: 100,
+        requests: 20,
+        request_bytes: 1_000,
+    },
+    offline_messages: 300,
+    subscription_requests: 1_000,
+    loading_stanzas: 1_000,
+    directed_presence: 5,
+    idle_account_seconds: 300,
+};
+
+/// One resource and its connection.
+pub(crate) struct Client {
+    pub(crate) bound: Bound,
+    outbox: Arc<Outbox>,
+    inbox: Vec<Element>,
+    /// Answers the server's pings, as every client should.
+    pub(crate) answers_pings: bool,
+    /// Takes what its outbox holds.
+    pub(crate) reads: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) store: Arc<Memory>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) turn: Turn,
+    pub(crate) clients: BTreeMap<String, Client>,
+    clock: Arc<AtomicI64>,
+    limits: Limits,
+}
+
+pub(crate) fn full(name: &str) -> String {
+    match name.split_once('/') {
+        Some((local, resource)) => format!("{local}@{DOMAIN}/{resource}"),
+        None => format!("{name}@{DOMAIN}"),
+    }
+}
+
+/// Answers pings to the server and to accounts, so that there is an IQ with an answer.
+fn ping_module() -> Module {
+    fn pong(_: &mut Ask<'_>) -> Answer {
+        Answer::Result(String::new())
+    }
+    Module::new("ping")
+        .server_iq(Method::Get, "ping", ns::PING, pong)
+        .account_iq(Method::Get, "ping", ns::PING, Access::Subscriber, pong)
+}
+
+fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits) -> Arc<Router> {
+    let host = Host {
+        domain: DOMAIN.into(),
+        admins: Vec::new(),
+        contacts: Vec::new(),
+        software: Software {
+            name: "Jackdaw",
+            version: "0",
+        },
+        started: Now(START),
+    };
+    let clock = Arc::clone(clock);
+    Router::new(Parts {
+        hosts: vec![host],
+        registry: Registry::new(vec![ping_module()]).expect("one module"),
+        store: Arc::clone(store) as Arc<dyn Store>,
+        limits,
+        clock: Box::new(move || Now(clock.load(Ordering::Relaxed))),
+    })
+}
+
+impl World {
+    /// With these accounts, and a store that works when it is told to.
+    pub(crate) fn new(accounts: &[&str]) -> World {
+        World::with_limits(accounts, LIMITS)
+    }
+
+    pub(crate) fn with_limits(accounts: &[&str], limits: Limits) -> World {
+        let store = Arc::new(Memory::new(&TABLES));
+        for name in accounts {
+            let jid = Jid::parse(&full(name)).expect("a JID");
+            let account = accounts::Account::new(jid, 0, auth::Credentials::default());
+            store.write_wait(accounts::add(&account)).expect("a new account");
+        }
+        store.hold();
+        let clock = Arc::new(AtomicI64::new(START));
+        World {
+            router: router_over(&store, &clock, limits),
+            store,
+            turn: Turn::default(),
+            clients: BTreeMap::new(),
+            clock,
+            limits,
+        }
+    }
+
+    /// kill -9: what was committed is there, and nothing else.
+    pub(crate) fn kill(&mut self) {
+        self.clients.clear();
+        self.store.crash();
+        self.turn = Turn::default();
+        self.router = router_over(&self.store, &self.clock, self.limits);
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now(self.clock.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn pass(&mut self, seconds: i64) {
+        self.clock.fetch_add(seconds * 1000, Ordering::Relaxed);
+    }
+
+    /// Asks for a resource; the answer is there after [`World::settle`].
+    pub(crate) fn request(&mut self, name: &str) -> Arc<Outbox> {
+        let (local, resource) = name.split_once('/').expect("a resource");
+        let outbox = Outbox::new(OUTBOX);
+        let request = BindRequest {
+            account: Jid::parse(&full(local)).expect("a JID"),
+            resource: resource.to_owned(),
+            outbox: Arc::clone(&outbox),
+        };
+        self.router.bind(self.now(), request, &mut self.turn);
+        outbox
+    }
+
+    /// Binds a resource: connected, without presence.
+    pub(crate) fn connect(&mut self, name: &str) {
+        let outbox = self.request(name);
+        while !matches!(self.binding(&outbox), Some(Ok(()))) {
+            assert!(self.store.step(), "{name} was not bound");
+        }
+        let bound = self.clients.remove("").expect("it was just bound").bound;
+        let client = Client {
+            bound,
+            outbox,
+            inbox: Vec::new(),
+            answers_pings: true,
+            reads: true,
+        };
+        self.clients.insert(name.to_owned(), client);
+    }
+
+    /// The answer to a request to bind, if it has come; the client has no name yet.
+    fn binding(&mut self, outbox: &Arc<Outbox>) -> Option<Result<(), String>> {
+        let event = outbox.take(Waker::noop(), false).events.pop()?;
+        let Event::Bound(bound) = event else { return None };
+        match bound {
+            Err(error) => Some(Err(error.condition.name().to_owned())),
+            Ok(bound) => {
+                let outbox = Arc::clone(outbox);
+                let client = Client {
+                    bound,
+                    outbox,
+                    inbox: Vec::new(),
+                    answers_pings: true,
+                    reads: true,
+                };
+                self.clients.insert(String::new(), client);
+                Some(Ok(()))
+            }
+        }
+    }
+
+    /// What a request to bind was answered with: the condition of an error.
+    pub(crate) fn refusal(&mut self, name: &str) -> Option<String> {
+        let outbox = self.request(name);
+        self.store.settle();
+        let refused = self.binding(&outbox).and_then(Result::err);
+        self.clients.remove("");
+        refused
+    }
+
+    /// Connected, with the roster and presence, and everything read that follows.
+    pub(crate) fn online(&mut self, names: &[&str]) {
+        for name in names {
+            self.connect(name);
+            self.send(
+                name,
+                "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>",
+            );
+            self.send(name, "<presence/>");
+        }
+        self.forget();
+    }
+
+    /// A client sends a stanza. Nothing is committed.
+    pub(crate) fn send(&mut self, name: &str, text: &str) {
+        let client = self.clients.get(name).unwrap_or_else(|| panic!("no client {name}"));
+        let mut scratch = Scratch::default();
+        let limits = xmlstream::Limits::default();
+        let element = xmlstream::parse_element(text, ns::CLIENT, &mut scratch, &limits).expect(text);
+        let stanza = Stanza::read(element).expect(text).expect(text);
+        let now = self.now();
+        self.router.from_client(now, &client.bound, &stanza, &mut self.turn);
+        self.turn.finish();
+    }
+
+    /// Commits everything and lets all clients read, until nothing moves any more.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let mut moved = self.store.settle() > 0;
+            let names: Vec<String> = self.clients.keys().cloned().collect();
+            for name in names {
+                moved |= self.pump(&name);
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// A client reads what waits for it, once. True if there was something.
+    pub(crate) fn pump(&mut self, name: &str) -> bool {
+        let now = self.now();
+        let client = self.clients.get_mut(name).expect(name);
+        if !client.reads {
+            return false;
+        }
+        let taken = client.outbox.take(Waker::noop(), true);
+        let mut moved = !taken.bytes.is_empty();
+        let mut pings = Vec::new();
+        for text in stanzas(&taken.bytes) {
+            let stanza = element(&text);
+            if client.answers_pings
+                && stanza.get_child("ping", ns::PING).is_some()
+                && stanza.attr("from") == Some(DOMAIN)
+            {
+                pings.push(stanza.attr("id").expect("an IQ has an id").to_owned());
+            } else {
+                client.inbox.push(stanza);
+            }
+        }
+        for event in taken.events {
+            if let Event::End(error) = event {
+                client.inbox.push(ended(&error));
+            }
+        }
+        if client.outbox.drained() {
+            let bound = client.bound.clone();
+            self.router.drained(now, &bound, &mut self.turn);
+            moved = true;
+        }
+        for id in pings {
+            self.send(name, &format!("<iq type='result' id='{id}' to='{DOMAIN}'/>"));
+        }
+        self.turn.finish();
+        moved
+    }
+
+    /// The connection ends: in good order, or broken. What it had not taken is returned, and
+    /// delivered anew.
+    pub(crate) fn leave(&mut self, name: &str, clean: bool) -> Vec<String> {
+        let client = self.clients.remove(name).expect(name);
+        let unsent = client.outbox.shut();
+        let now = self.now();
+        self.router.unbind(now, &client.bound, clean, &mut self.turn);
+        if !unsent.is_empty() {
+            self.router.reclaim(now, &client.bound, &unsent, &mut self.turn);
+        }
+        self.turn.finish();
+        stanzas(&unsent)
+    }
+
+    /// What a client was sent since it was last asked.
+    pub(crate) fn read(&mut self, name: &str) -> Vec<Element> {
+        self.settle();
+        std::mem::take(&mut self.clients.get_mut(name).expect(name).inbox)
+    }
+
+    /// What was read but not asked for.
+    pub(crate) fn taken(&mut self, name: &str) -> Vec<Element> {
+        std::mem::take(&mut self.clients.get_mut(name).expect(name).inbox)
+    }
+
+    pub(crate) fn lines(&mut self, name: &str) -> Vec<String> {
+        self.read(name).iter().map(line).collect()
+    }
+
+    /// After everything has settled, the client has been sent exactly this, in this order.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, name: &str, lines: &[&str]) {
+        assert_eq!(self.lines(name), lines, "what {name} is sent");
+    }
+
+    /// As [`World::expect`], in any order.
+    #[track_caller]
+    pub(crate) fn expect_all(&mut self, name: &str, lines: &[&str]) {
+        let (mut found, mut lines) = (self.lines(name), lines.to_vec());
+        found.sort();
+        lines.sort_unstable();
+        assert_eq!(found, lines, "what {name} is sent");
+    }
+
+    /// What was sent so far is of no interest.
+    pub(crate) fn forget(&mut self) {
+        self.settle();
+        for client in self.clients.values_mut() {
+            client.inbox.clear();
+        }
+    }
+
+    pub(crate) fn forget_one(&mut self, name: &str) {
+        self.read(name);
+    }
+
+    #[track_caller]
+    pub(crate) fn nothing_more(&mut self) {
+        self.settle();
+        for (name, client) in &self.clients {
+            let lines: Vec<String> = client.inbox.iter().map(line).collect();
+            assert_eq!(lines, Vec::<String>::new(), "what {name} is sent");
+        }
+    }
+
+    /// Both sides see each other's presence.
+    pub(crate) fn befriend(&mut self, a: &str, b: &str) {
+        for (one, other) in [(a, b), (b, a)] {
+            let (local, contact) = (bare(one), bare(other));
+            self.send(one, &format!("<presence type='subscribe' to='{contact}@{DOMAIN}'/>"));
+            self.settle();
+            self.send(other, &format!("<presence type='subscribed' to='{local}@{DOMAIN}'/>"));
+            self.settle();
+        }
+        self.forget();
+    }
+
+    /// The roster on disk, as the lines of a roster result.
+    pub(crate) fn stored_roster(&self, account: &str) -> Element {
+        let owner = full(account);
+        let rows = self.ask(Query::all(&presence::ROSTER, &owner)).rows().expect("rows");
+        let version = self.ask(Query::get(&presence::ROSTER_VERSION, &owner, None));
+        let version = version.row().expect("a row");
+        let roster = presence::Roster::load(rows, version.as_ref()).expect("a roster");
+        let mut out = Vec::new();
+        roster.result_since(None, &mut out);
+        String::from_utf8(out).expect("text").parse().expect("XML")
+    }
+
+    /// Contacts whose requests wait on disk.
+    pub(crate) fn stored_requests(&self, account: &str) -> Vec<Box<str>> {
+        let rows = self.ask(Query::all(&presence::ROSTER, &full(account))).rows();
+        rows.expect("rows").into_iter().map(|(contact, _)| contact).collect()
+    }
+
+    /// Messages that wait on disk.
+    pub(crate) fn stored_messages(&self, account: &str) -> Vec<Element> {
+        let rows = self
+            .ask(Query::page(&::offline::OFFLINE, &full(account), 0, 1_000))
+            .page()
+            .expect("a page");
+        let texts = rows.iter().filter_map(|(_, row)| ::offline::stanza_of(row));
+        texts.map(element).collect()
+    }
+
+    /// Asks the store, which must have nothing else to do.
+    fn ask(&self, query: Query) -> Found {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        self.store.read(query, Box::new(move |found| drop(sender.send(found))));
+        self.store.settle();
+        receiver.recv().expect("an answer").expect("found")
+    }
+
+    /// Writes past the router.
+    pub(crate) fn write(&self, batch: Batch) {
+        self.write_behind(batch);
+        self.store.settle();
+    }
+
+    /// As [`World::write`], when its turn comes.
+    pub(crate) fn write_behind(&self, batch: Batch) {
+        self.store.write(batch, Box::new(|result| result.expect("written")));
+    }
+}
+
+fn bare(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(local, _)| local)
+}
+
+/// Takes the stanzas of an outbox apart.
+pub(crate) fn stanzas(bytes: &[u8]) -> Vec<String> {
+    const HEADER: &[u8] = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+    let (mut framer, mut scratch) = (Framer::new(), Scratch::default());
+    let limits = xmlstream::Limits {
+        bytes: usize::MAX,
+        elements: usize::MAX,
+        ..xmlstream::Limits::default()
+    };
+    framer.next(HEADER, &mut scratch, &limits).expect("a header");
+    let (mut rest, mut all) = (bytes, Vec::new());
+    while !rest.is_empty() {
+        let step = framer.next(rest, &mut scratch, &limits).expect("well-formed");
+        let xmlstream::Event::Element(element) = step.event else {
+            panic!("an outbox holds whole stanzas")
+        };
+        all.push(element.source().to_owned());
+        rest = &rest[step.consumed..];
+    }
+    all
+}
+
+fn element(text: &str) -> Element {
+    let (start, rest) = text.split_at(text.find([' ', '>', '/']).expect("an element"));
+    format!("{start} xmlns='jabber:client'{rest}").parse().expect(text)
+}
+
+fn ended(error: &StreamError) -> Element {
+    element(&format!("<end id='{}'/>", error.condition.name()))
+}
+
+/// A stanza in one line; see the module's text.
+pub(crate) fn line(stanza: &Element) -> String {
+    let short = |name: &str| {
+        let jid = stanza.attr(name).unwrap_or("-");
+        jid.replacen("@d", "", 1)
+    };
+    let id = stanza.attr("id").unwrap_or("-");
+    let way = format!("{}>{}", short("from"), short("to"));
+    let kind = stanza.attr("type");
+    let child = |name: &str| stanza.get_child(name, ns::CLIENT).map(Element::text);
+    if stanza.name() == "end" {
+        return format!("end {id}");
+    }
+    if kind == Some("error") {
+        let error = stanza.get_child("error", ns::CLIENT).expect("an <error/>");
+        let condition = error
+            .children()
+            .find(|child| child.ns() == ns::STANZAS)
+            .expect("a condition");
+        return format!("{} error {} {way} #{id}", stanza.name(), condition.name());
+    }
+    match stanza.name() {
+        "message" => {
+            let delayed = if stanza.get_child("delay", ns::DELAY).is_some() {
+                " (delayed)"
+            } else {
+                ""
+            };
+            let body = child("body").unwrap_or_default();
+            format!("{} {way} {body}{delayed}", kind.unwrap_or("normal"))
+        }
+        "presence" => {
+            let extra = ["show", "status"]
+                .into_iter()
+                .filter_map(child)
+                .map(|text| format!(" {text}"));
+            format!("{} {way}{}", kind.unwrap_or("available"), extra.collect::<String>())
+        }
+        _ => match (kind, stanza.get_child("query", ns::ROSTER)) {
+            (Some("set"), Some(query)) => {
+                let items: Vec<String> = query.children().map(item).collect();
+                format!("push {}", items.join(", "))
+            }
+            (Some("result"), Some(query)) => {
+                let items: Vec<String> = query.children().map(item).collect();
+                format!("result {id} [{}]", items.join(", "))
+            }
+            (Some("result"), None) => format!("result {id}"),
+            (kind, _) => format!("{} {id} {way}", kind.unwrap_or("-")),
+        },
+    }
+}
+
+fn item(item: &Element) -> String {
+    let jid = item.attr("jid").expect("a jid").replacen("@d", "", 1);
+    let subscription = item.attr("subscription").expect("a subscription");
+    let mut text = match subscription {
+        "remove" => return format!("{jid} removed"),
+        subscription => format!("{jid} {subscription}"),
+    };
+    if item.attr("ask").is_some() {
+        text.push_str(" +ask");
+    }
+    if item.attr("approved").is_some() {
+        text.push_str(" +approved");
+    }
+    text
+}
