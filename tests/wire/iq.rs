@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use minidom::Element;
 use testkit::{Client, Server, Stanza, Transport};
 
-use crate::support::{error_of, friends, see};
+use crate::support::{error_of, friends, see, settle};
 
 const INFO: &str = "http://jabber.org/protocol/disco#info";
 const ITEMS: &str = "http://jabber.org/protocol/disco#items";
@@ -148,6 +148,7 @@ async fn strangers_learn_nothing() {
             let mut answers = Vec::new();
             for bare in ["nobody-here@example.org", offline.as_str()] {
                 stranger.send(format!("{stanza} id='p' to='{bare}'/>")).await;
+                settle(&mut stranger, bare).await;
                 let came = stranger.drain().await;
                 let came: Vec<String> = came.iter().map(|stanza| without(stanza, &[bare])).collect();
                 answers.push(came);

@@ -98,10 +98,16 @@ fn database_and_router(
     Ok((store, router))
 }
 
-fn accounts(config: &Config, store: &Arc<dyn Store>, router: &Arc<Router>) -> Accounts {
-    let router = Arc::clone(router);
+/// `service`: where there are connections.
+fn accounts(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    router: &Arc<Router>,
+    service: Option<&Arc<Service>>,
+) -> Accounts {
+    let (router, service) = (Arc::clone(router), service.cloned());
     let domains = config.domain.iter().map(|domain| domain.name.as_str().to_owned()).collect();
-    Accounts::new(Arc::clone(store), domains, Box::new(move |jid, change| changed(&router, jid, change)))
+    Accounts::new(Arc::clone(store), domains, Box::new(move |jid, change| changed(&router, service.as_deref(), jid, change)))
 }
 
 /// The server without its listeners, for account commands while it is stopped.
@@ -114,7 +120,7 @@ pub struct Stopped {
 impl Stopped {
     pub fn open(config: &Config, options: store_sqlite::Options) -> Result<Stopped, Failure> {
         let (store, router) = database_and_router(config, options)?;
-        let accounts = accounts(config, &store, &router);
+        let accounts = accounts(config, &store, &router, None);
         Ok(Stopped { store, router, accounts })
     }
 }
@@ -135,7 +141,7 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     let admin_listener = admin::bind(&socket)?;
     let listeners = bind(config, &certificates, secret)?;
 
-    let accounts = accounts(config, &store, &router);
+    let accounts = accounts(config, &store, &router, Some(&service));
     // Only now: a password must not be made before it is certain to be shown.
     let first = first_run::first_admin(&accounts, &loaded)?;
     let admin = tokio::spawn(admin::serve(admin_listener, Arc::new(accounts)));
@@ -391,8 +397,14 @@ fn salt_secret(store: &dyn Store) -> Result<[u8; 32], Failure> {
 }
 
 /// What a change of an account means for those who are online (faults.md, row 62).
-fn changed(router: &Arc<Router>, jid: &Jid, change: Change) {
-    let end = |text: &'static str| router.expel(jid.as_str(), &StreamError::not_authorized().text(text));
+fn changed(router: &Arc<Router>, service: Option<&Service>, jid: &Jid, change: Change) {
+    let end = |text: &'static str| {
+        let error = StreamError::not_authorized().text(text);
+        match service {
+            Some(service) => service.expel(jid.as_str(), &error),
+            None => router.expel(jid.as_str(), &error),
+        }
+    };
     match change {
         Change::Added => {}
         Change::PasswordChanged => end("the password was changed"),

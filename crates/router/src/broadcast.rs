@@ -10,6 +10,7 @@ use store::Batch;
 use crate::account::Account;
 use crate::durable::After;
 use crate::load::{LAST_ACTIVITY, last_activity_row};
+use crate::outgoing::letter;
 use crate::sessions::escaped;
 use crate::turn::Work;
 use crate::{Bound, Event, Outbox, Router, Turn};
@@ -53,8 +54,7 @@ impl Router {
                 let to: Vec<Box<str>> = account.roster.subscriptions().map(|item| item.jid.clone()).collect();
                 if !to.is_empty() {
                     let (from, session) = (bound.jid.clone(), bound.id);
-                    let waited = false;
-                    turn.queue.push_back(Work::Probes { from, session, to, waited });
+                    turn.queue.push_back(Work::Probes { from, session, to });
                 }
                 if let Some(session) = account.session(bound.id) {
                     // Section 3.1.3, rule 4: requests are delivered again until they are answered.
@@ -123,11 +123,11 @@ impl Router {
         let full = account
             .session(id)
             .map(|session| account.full(session).into_boxed_str());
-        // Section 4.6.3, rule 2: also those who only got directed presence.
+        // Section 4.6.3, rule 2: also those who only got directed presence. A resource of a
+        // subscriber is one of them: the broadcast does not reach it unless it is available.
         if let Some(directed) = directed {
             let strangers = directed.iter().filter(|jid| {
-                let bare = jid.split_once('/').map_or(&***jid, |(bare, _)| bare);
-                let is_told = bare == account.jid.as_str() || account.roster.state(bare).subscription.from();
+                let is_told = ***jid == *account.jid.as_str() || account.roster.state(jid).subscription.from();
                 !(was_available && is_told)
             });
             let letters = strangers.map(|to| Work::Letter(presence.text_with(Some(to)).into_boxed_str()));
@@ -191,37 +191,19 @@ impl Router {
     /// A resource has become available and learns of its contacts on this server. Section 4.3.1: no
     /// probe needs to be sent for it. A contact who is offline is not read from the store for
     /// this (section 4.3.2, rule 3: not mandatory).
-    ///
-    /// `waited`: it was put behind the decisions of a contact already. Then it is answered in any
-    /// case: what was decided since tells the resource by itself, and two probes that wait for each
-    /// other would wait for ever.
-    pub(crate) fn probe_for_session(
-        &self,
-        from: &Jid,
-        session: u64,
-        contacts: &[Box<str>],
-        waited: bool,
-        turn: &mut Turn,
-    ) {
+    pub(crate) fn probe_for_session(&self, from: &Jid, session: u64, contacts: &[Box<str>], turn: &mut Turn) {
         let mut found: Vec<Arc<Rendered>> = Vec::new();
         for contact in contacts {
             self.with(contact, |account| {
                 if account.relation(from.as_ref()) != Relation::Subscriber {
                     return;
                 }
-                for theirs in &account.sessions {
-                    let Some(presence) = &theirs.presence else { continue };
-                    if waited || (account.unsettled.get() == 0 && !theirs.outbox.is_behind()) {
-                        found.push(Arc::clone(presence));
-                        continue;
-                    }
-                    // The contact has decided something that may be about this: asked again after it.
+                if account.undecided > 0 {
+                    // It may be about this: asked again afterwards.
                     let (from, to) = (from.clone(), vec![contact.clone()]);
-                    found.clear();
-                    let waited = true;
-                    self.say_later(account, After::Work(Work::Probes { from, session, to, waited }));
-                    return;
+                    return self.ask_again(Work::Probes { from, session, to });
                 }
+                found.extend(account.sessions.iter().filter_map(|session| session.presence.clone()));
             });
             if found.is_empty() {
                 continue;
@@ -246,6 +228,10 @@ impl Router {
         to: JidRef<'_>,
         turn: &mut Turn,
     ) {
+        if account.undecided > 0 {
+            // It may be about this, and a refusal must not overtake what is about to be said.
+            return self.ask_again(Work::Letter(letter(stanza, from, to)));
+        }
         let relation = account.relation(from);
         if relation == Relation::Stranger {
             // Section 4.6.6: directed presence authorises for that resource, and for mere presence.
@@ -296,7 +282,8 @@ impl Router {
     pub(crate) fn refuse_probe(&self, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
         let (me, to) = (escaped(to.bare_str()), escaped(from.as_str()));
         let id = mirrored_id(stanza);
-        turn.letter(format!("<presence from='{me}' to='{to}'{id} type='unsubscribed'/>"));
+        let text = format!("<presence from='{me}' to='{to}'{id} type='unsubscribed'/>");
+        turn.queue.push_back(Work::Refusal(text.into()));
     }
 
     /// Remembers to whom directed presence went (section 4.6.3). False where it would be too many.

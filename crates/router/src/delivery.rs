@@ -279,7 +279,11 @@ impl Router {
     ) -> bool {
         let write = |out: &mut Vec<u8>| splice(stanza, from.as_str(), Some(to.as_str()), edits, out);
         if account.unsettled.get() == 0 {
-            return sessions.fold(false, |delivered, session| session.outbox.push(turn, write) || delivered);
+            let mut delivered = false;
+            for session in sessions {
+                delivered |= session.outbox.push(turn, write);
+            }
+            return delivered;
         }
         let outboxes: Vec<Arc<Outbox>> = sessions.map(|session| Arc::clone(&session.outbox)).collect();
         let text = written(write);

@@ -41,6 +41,15 @@ impl After {
     }
 }
 
+/// What of an account has come to rest with a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Settles {
+    Nothing,
+    /// Something that waited behind a decision.
+    Waiting,
+    Decision,
+}
+
 /// Stanzas that wait behind the decisions of one account. More is for a disk that has stopped:
 /// then the account takes nothing any more, as an outbox that is full.
 const WAITING_STANZAS: u32 = 4_096;
@@ -69,12 +78,12 @@ impl Router {
             Box::new(move |result| {
                 let Some(router) = me.upgrade() else { return };
                 match result {
-                    Ok(()) => router.say(&owner, then, false),
+                    Ok(()) => router.say(&owner, then, Settles::Nothing),
                     // The process ends, and so have the streams.
                     Err(StoreError::Closed) => {}
                     Err(error) => {
                         tracing::error!(account = %owner, %error, "something could not be written");
-                        router.say(&owner, failed(&told(&error)), false);
+                        router.say(&owner, failed(&told(&error)), Settles::Nothing);
                     }
                 }
             }),
@@ -93,6 +102,7 @@ impl Router {
     ) {
         require_account(account, &mut batch);
         settle_later(account);
+        account.undecided += 1;
         if let Some(client) = &client {
             client.fall_behind();
         }
@@ -103,7 +113,7 @@ impl Router {
             Box::new(move |result| {
                 let Some(router) = me.upgrade() else { return };
                 match result {
-                    Ok(()) => router.say(&owner, then, true),
+                    Ok(()) => router.say(&owner, then, Settles::Decision),
                     Err(StoreError::Closed) => {}
                     Err(error) => {
                         tracing::error!(account = %owner, %error, "a change could not be written and was taken back");
@@ -117,7 +127,7 @@ impl Router {
                         if is_first == Some(true) {
                             router.reload(&owner);
                         }
-                        router.say(&owner, failed(&told(&error)), true);
+                        router.say(&owner, failed(&told(&error)), Settles::Decision);
                     }
                 }
                 if let Some(client) = client {
@@ -141,7 +151,7 @@ impl Router {
             Batch::new(),
             Box::new(move |result| {
                 if let (Some(router), false) = (me.upgrade(), matches!(result, Err(StoreError::Closed))) {
-                    router.say(&owner, vec![after], true);
+                    router.say(&owner, vec![after], Settles::Waiting);
                 }
             }),
         );
@@ -170,18 +180,35 @@ impl Router {
             Batch::new(),
             Box::new(move |result| {
                 if let (Some(router), false) = (me.upgrade(), matches!(result, Err(StoreError::Closed))) {
-                    let mut turn = Turn::default();
-                    turn.queue.extend(work);
-                    router.settle((router.clock)(), &mut turn);
-                    turn.finish();
+                    router.work_off(work);
                 }
                 outbox.catch_up();
             }),
         );
     }
 
-    fn say(&self, owner: &str, then: Vec<After>, settles: bool) {
-        if then.is_empty() && !settles {
+    /// Lets `work` run once all that was handed over so far is durable or taken back.
+    pub(crate) fn ask_again(&self, work: Work) {
+        let me = self.me.clone();
+        self.store.write(
+            Batch::new(),
+            Box::new(move |result| {
+                if let (Some(router), false) = (me.upgrade(), matches!(result, Err(StoreError::Closed))) {
+                    router.work_off(vec![work]);
+                }
+            }),
+        );
+    }
+
+    fn work_off(&self, work: Vec<Work>) {
+        let mut turn = Turn::default();
+        turn.queue.extend(work);
+        self.settle((self.clock)(), &mut turn);
+        turn.finish();
+    }
+
+    fn say(&self, owner: &str, then: Vec<After>, settles: Settles) {
+        if then.is_empty() && settles == Settles::Nothing {
             return;
         }
         let now = (self.clock)();
@@ -191,7 +218,7 @@ impl Router {
             let hash = self.hash(owner);
             let mut shard = self.lock(hash);
             if let (
-                true,
+                Settles::Waiting | Settles::Decision,
                 Some(Slot {
                     state: State::Ready(account),
                     ..
@@ -201,6 +228,9 @@ impl Router {
                 // An account that was forgotten and read again meanwhile has none: its query came
                 // after this batch, and the store answers in that order.
                 account.unsettled.set(account.unsettled.get().saturating_sub(1));
+                if settles == Settles::Decision {
+                    account.undecided = account.undecided.saturating_sub(1);
+                }
             }
             for after in then {
                 match after {

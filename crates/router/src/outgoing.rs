@@ -192,8 +192,14 @@ impl Router {
             Work::Letter(text) => self.read_letter(&text, turn, |stanza, from, to, turn| {
                 self.route(now, stanza, from, to, turn);
             }),
+            Work::Refusal(text) => self.read_letter(&text, turn, |stanza, from, to, turn| {
+                let believes = |account: &mut Account| account.roster.state(from.bare_str()).subscription.to();
+                if self.with(to.bare_str(), believes) == Some(true) {
+                    self.route(now, stanza, from, to, turn);
+                }
+            }),
             Work::Fanout { presence, left, to } => self.fan_out(&presence, left.as_deref(), &to, turn),
-            Work::Probes { from, session, to, waited } => self.probe_for_session(&from, session, &to, waited, turn),
+            Work::Probes { from, session, to } => self.probe_for_session(&from, session, &to, turn),
         }
     }
 

@@ -49,11 +49,7 @@ impl Router {
         match method {
             // What waits for its commit may still be taken back, and a version that was told and did
             // not come to be would later stand for something else.
-            Method::Get if account.unsettled.get() > 0 => {
-                if !self.say_later(account, After::Work(Work::Letter(letter(stanza, from, to)))) {
-                    self.bounce(stanza, from, to, &store_failed(), turn);
-                }
-            }
+            Method::Get if account.undecided > 0 => self.ask_again(Work::Letter(letter(stanza, from, to))),
             Method::Get => {
                 let mut roster = Vec::new();
                 let known = payload.attr("ver");

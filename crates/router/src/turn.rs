@@ -16,6 +16,9 @@ use crate::Outbox;
 pub(crate) enum Work {
     /// A complete stanza with `from` and `to`.
     Letter(Box<str>),
+    /// A letter that refuses a probe. It ends a subscription that only the asker believes in; a
+    /// request that he has made since must not take it for its denial.
+    Refusal(Box<str>),
     /// One presence for many contacts: bare JIDs. `left`: the full JID that it is of, where it says
     /// that the resource has gone.
     Fanout {
@@ -24,13 +27,7 @@ pub(crate) enum Work {
         to: Vec<Box<str>>,
     },
     /// Presence of the contacts `to` (bare) for a session, which has become available as `from`.
-    Probes {
-        from: Jid,
-        session: u64,
-        to: Vec<Box<str>>,
-        /// Put behind the decisions of a contact already.
-        waited: bool,
-    },
+    Probes { from: Jid, session: u64, to: Vec<Box<str>> },
 }
 
 /// Places in the lists of a turn that are kept for the next.

@@ -21,8 +21,8 @@ section! {
         pub stanza_depth: usize = 64,
         /// How many attributes one element may have.
         pub attributes: usize = 64,
-        /// How many namespaces one element may declare.
-        pub namespaces: usize = 32,
+        /// How many namespace declarations one stanza may have, all its elements together.
+        pub namespaces: usize = 256,
         /// The longest name of an element or attribute, in bytes.
         pub name_bytes: usize = 256,
 

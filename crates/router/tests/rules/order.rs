@@ -37,6 +37,7 @@ fn presence_and_messages_follow_the_approval() {
             "available juliet/balcony>romeo away",
             "chat juliet/balcony>romeo hello",
             "available juliet/balcony>romeo/orchard chat",
+            "unavailable juliet/balcony>romeo/orchard",
             "unavailable juliet/balcony>romeo",
         ],
     );

@@ -85,7 +85,9 @@ fn what_was_said_in_the_clear_is_forgotten() {
     peer.send(OPEN);
     assert!(peer.said().starts_with(&header(3, "")), "no address is left");
     // Well-formed, so that an attempt that had survived would fail otherwise: c=biws,r=x,p=AAAA
-    peer.send(format!("<response xmlns='{NS_SASL}'>Yz1iaXdzLHI9eCxwPUFBQUE=</response>"));
+    peer.send(format!(
+        "<response xmlns='{NS_SASL}'>Yz1iaXdzLHI9eCxwPUFBQUE=</response>"
+    ));
     assert_eq!(peer.said(), failure("malformed-request"));
     peer.send(plain("", "juliet", "secret"));
     peer.send(OPEN);
