@@ -96,15 +96,24 @@ fn with<T>(config: &Config, run: impl FnOnce(&dyn Backend) -> Result<T, Failure>
     if let Some(client) = Client::connect(&config.admin_socket())? {
         return run(&client);
     }
-    let options = Options { readers: 1, ..Options::default() };
+    let options = Options {
+        readers: 1,
+        ..Options::default()
+    };
     // No server, so no sessions to end; but contacts are told of a removed account all the same.
-    let Stopped { store, router, accounts } = Stopped::open(config, options)?;
+    let Stopped {
+        store,
+        router,
+        accounts,
+    } = Stopped::open(config, options)?;
     let done = run(&accounts);
     let settled = wait_until(SETTLING, || router.is_settled());
     store.close();
     match settled {
         true => done,
-        false => Err(Failure::unavailable("the database is too slow: contacts may not know of the change yet")),
+        false => Err(Failure::unavailable(
+            "the database is too slow: contacts may not know of the change yet",
+        )),
     }
 }
 
@@ -324,7 +333,10 @@ fn derive_all(page: Vec<Wanted>, iterations: u32) -> Vec<(usize, Result<NewAccou
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::accounts::Accounts;
 
     /// The whole way of a command to a running server: over its socket to a store and back.
     #[test]

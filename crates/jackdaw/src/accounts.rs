@@ -155,7 +155,10 @@ impl Accounts {
     }
 
     fn rows(&self, after: Option<&Jid>, limit: usize) -> Result<Vec<(Box<str>, store::Row)>, Failure> {
-        let found = self.store.read_wait(::accounts::page(after, limit)).and_then(Found::owners);
+        let found = self
+            .store
+            .read_wait(::accounts::page(after, limit))
+            .and_then(Found::owners);
         found.map_err(|error| unavailable(&error))
     }
 

@@ -99,15 +99,18 @@ fn database_and_router(
 }
 
 /// `service`: where there are connections.
-fn accounts(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    router: &Arc<Router>,
-    service: Option<&Arc<Service>>,
-) -> Accounts {
+fn accounts(config: &Config, store: &Arc<dyn Store>, router: &Arc<Router>, service: Option<&Arc<Service>>) -> Accounts {
     let (router, service) = (Arc::clone(router), service.cloned());
-    let domains = config.domain.iter().map(|domain| domain.name.as_str().to_owned()).collect();
-    Accounts::new(Arc::clone(store), domains, Box::new(move |jid, change| changed(&router, service.as_deref(), jid, change)))
+    let domains = config
+        .domain
+        .iter()
+        .map(|domain| domain.name.as_str().to_owned())
+        .collect();
+    Accounts::new(
+        Arc::clone(store),
+        domains,
+        Box::new(move |jid, change| changed(&router, service.as_deref(), jid, change)),
+    )
 }
 
 /// The server without its listeners, for account commands while it is stopped.
@@ -121,7 +124,11 @@ impl Stopped {
     pub fn open(config: &Config, options: store_sqlite::Options) -> Result<Stopped, Failure> {
         let (store, router) = database_and_router(config, options)?;
         let accounts = accounts(config, &store, &router, None);
-        Ok(Stopped { store, router, accounts })
+        Ok(Stopped {
+            store,
+            router,
+            accounts,
+        })
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Session {
     /// Asked for the roster, so it gets roster pushes (RFC 6121 section 2.1.6).
     pub(crate) interested: bool,
     /// Who got directed presence from it and is to hear when it goes (RFC 6121 section 4.6.3).
+    #[allow(clippy::box_collection)] // rare: 8 bytes of every session instead of 24
+    #[allow(clippy::box_collection)] // nearly always absent, and every session has the field
     pub(crate) directed: Option<Box<BTreeSet<Box<str>>>>,
 }
 
@@ -66,6 +68,8 @@ pub(crate) struct Account {
     pub(crate) undecided: u32,
     /// A change could not be written, so that what is known here is ahead of the store, and is
     /// being read anew: inputs wait in order.
+    #[allow(clippy::box_collection)] // rare, as above
+    #[allow(clippy::box_collection)] // nearly always absent, and every account has the field
     pub(crate) stale: Option<Box<Vec<Held>>>,
     pub(crate) last: Option<Box<LastActivity>>,
     /// Unix second of the last input; an account without sessions is forgotten after a while.

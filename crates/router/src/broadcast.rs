@@ -209,7 +209,8 @@ impl Router {
                 continue;
             }
             self.with(from.bare_str(), |account| {
-                if let Some(session) = account.session(session) {
+                // It may have gone away while the answer waited.
+                if let Some(session) = account.session(session).filter(|session| session.is_available()) {
                     for presence in &found {
                         self.push(account, session, turn, |out| presence.write(Some(from.as_str()), out));
                     }
@@ -355,7 +356,7 @@ impl Router {
 fn mirrored_id(stanza: &Stanza<'_>) -> String {
     stanza
         .id()
-        .map(|id| format!(" id='{}'", escaped(&id)))
+        .map(|id| format!(" id='{}'", escaped(id)))
         .unwrap_or_default()
 }
 

@@ -190,7 +190,9 @@ impl Router {
                         }
                     }
                 }
-                if kind == PresenceType::Unavailable {
+                // Section 4.6.1. Not where it is for the bare JID: then it may be no more than the end
+                // of a subscription, and who sent it still wants to hear.
+                if kind == PresenceType::Unavailable && to.resource().is_some() {
                     account.forget_directed(from.as_str(), to.resource());
                 }
             }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::ffi::{
-    SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_IOERR, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE, SQLITE_NOTADB,
-    SQLITE_READONLY,
+    SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_IOERR, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE,
+    SQLITE_NOTADB, SQLITE_READONLY,
 };
 use rusqlite::{Connection, Error, OpenFlags};
 use store::{Catalog, Table};
@@ -159,7 +159,10 @@ impl OpenError {
 
     pub(crate) fn sqlite(path: &Path, error: &Error) -> OpenError {
         let path = path.into();
-        if matches!(error.sqlite_error().map(|error| error.extended_code), Some(SQLITE_IOERR_SHMSIZE | SQLITE_IOERR_WRITE)) {
+        if matches!(
+            error.sqlite_error().map(|error| error.extended_code),
+            Some(SQLITE_IOERR_SHMSIZE | SQLITE_IOERR_WRITE)
+        ) {
             // The shared memory of the log and the first pages need room too.
             return OpenError::Full { path };
         }

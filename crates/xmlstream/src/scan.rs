@@ -3,9 +3,7 @@
 //! It asks for "more" exactly when the bytes at hand are the beginning of something it may still accept, and reports
 //! an error at the byte that makes it one. So it gives the same answer however the input was cut up.
 
-use crate::class::{
-    NAME, NAME_START, SPACE, has_noncharacter, is, is_ncname, is_xml_char, name_run, utf8_ok,
-};
+use crate::class::{NAME, NAME_START, SPACE, has_noncharacter, is, is_ncname, is_xml_char, name_run, utf8_ok};
 use crate::index::{AttrRec, Binding, Index, KNOWN_NONE, KNOWN_XML, Name, Node, NsRef, Open, Outer, XML_NS, XMLNS_NS};
 use crate::limits::{Limits, MAX_DEPTH, XmlError};
 use crate::text::unescape_attr;
