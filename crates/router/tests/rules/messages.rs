@@ -2,11 +2,11 @@
 
 use crate::support::World;
 
-/// Table 1 of section 8.5.4, as it stands there; then what Jackdaw chooses where it leaves a choice.
-/// Rows: normal, chat, groupchat, headline.
-/// A condition, an address, and for each type of message what the table says and what we chose.
+/// A condition, an address, and for each type of message what the table says and what we choose.
 type Row = (Condition, &'static str, [(&'static str, char); 4]);
 
+/// Table 1 of section 8.5.4, as it stands there; then what Jackdaw chooses where it leaves a choice.
+/// Types: normal, chat, groupchat, headline.
 const TABLE_1: &[Row] = &[
     (
         Condition::NoAccount,
