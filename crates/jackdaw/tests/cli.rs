@@ -287,7 +287,7 @@ fn the_configuration_can_be_shown_and_checked() {
     )
     .expect("written");
     let err = world.check(&["--config", "files.toml", "config", "check"], "", 3, "");
-    assert!(err.contains("the files of `a.org`: a: "), "{err}");
+    assert!(err.contains("TLS of a.org: cannot read a: "), "{err}");
     assert!(
         !world.path("data").exists(),
         "to look at the configuration makes nothing"

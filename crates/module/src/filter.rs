@@ -10,8 +10,6 @@ use crate::{Host, Now};
 /// Where on its way a stanza is looked at; always under the lock of the account's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// At the sender's owner, before it is routed.
-    Outgoing,
     /// At the recipient's owner, before the rules of delivery (RFC 6121 section 8.5).
     Incoming,
 }

@@ -64,7 +64,6 @@ pub struct Registry {
     features: BTreeMap<Target, BTreeSet<&'static str>>,
     identities: BTreeMap<Target, BTreeSet<Identity>>,
     forms: Vec<(Target, MakeForm)>,
-    outgoing: Vec<Filter>,
     incoming: Vec<Filter>,
     stream_features: Vec<StreamFeature>,
     tables: Vec<&'static Table>,
@@ -79,7 +78,6 @@ impl Registry {
             features: BTreeMap::new(),
             identities: BTreeMap::new(),
             forms: Vec::new(),
-            outgoing: Vec::new(),
             incoming: Vec::new(),
             stream_features: Vec::new(),
             tables: Vec::new(),
@@ -122,9 +120,7 @@ impl Registry {
                 .extend(module.xeps.into_iter().map(|xep| (xep, module.name)));
         }
         registry.xeps.sort_by_key(|(xep, name)| (xep.number, *name));
-        let (outgoing, incoming) = filters.into_iter().partition(|filter| filter.stage == Stage::Outgoing);
-        registry.outgoing = in_order(outgoing)?;
-        registry.incoming = in_order(incoming)?;
+        registry.incoming = in_order(filters)?;
         Ok(registry)
     }
 
@@ -173,7 +169,6 @@ impl Registry {
     /// Filters of a stage, each after those it names.
     pub fn filters(&self, stage: Stage) -> &[Filter] {
         match stage {
-            Stage::Outgoing => &self.outgoing,
             Stage::Incoming => &self.incoming,
         }
     }

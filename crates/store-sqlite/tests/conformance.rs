@@ -319,7 +319,7 @@ fn refused_with_a_reason() {
             make(path);
             overwrite(path, 4_096);
         },
-        &["damaged", ".recover"],
+        &["damaged", ".dump"],
     );
     check_refused(
         &TABLES,

@@ -175,3 +175,60 @@ fn a_roster_get_waits_for_the_decisions() {
     world.send("romeo/orchard", &set("s2", "tybalt@d"));
     world.expect("romeo/new", &["push tybalt none"]);
 }
+
+/// Several who ask meanwhile do not wait for each other.
+#[test]
+fn those_who_wait_for_decisions_do_not_wait_for_each_other() {
+    let mut world = requested();
+    for name in ["juliet/a", "juliet/b"] {
+        world.connect(name);
+    }
+    world.send("juliet/balcony", "<presence type='subscribed' to='romeo@d'/>");
+    for name in ["juliet/a", "juliet/b"] {
+        world.send(name, "<iq type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>");
+    }
+    for _ in 0..3 {
+        world.send("romeo/orchard", "<presence type='probe' to='juliet@d'/>");
+        world.send(
+            "romeo/orchard",
+            "<message type='chat' to='juliet@d'><body>x</body></message>",
+        );
+    }
+    for _ in 0..100 {
+        world.store.step();
+    }
+    assert_eq!(world.store.pending(), 0, "it comes to rest");
+    world.expect("juliet/a", &["result g [romeo from]"]);
+    world.expect("juliet/b", &["result g [romeo from]"]);
+}
+
+/// A refusal of a probe does not overtake what the contact is about to say.
+#[test]
+fn a_probe_is_answered_after_the_decision() {
+    let mut world = requested();
+    world.send("juliet/balcony", "<presence type='subscribed' to='romeo@d'/>");
+    world.forget();
+    world.send("juliet/balcony", "<presence type='unsubscribed' to='romeo@d'/>");
+    world.send("romeo/orchard", "<presence type='probe' to='juliet@d'/>");
+    world.expect(
+        "romeo/orchard",
+        &[
+            "unavailable juliet/balcony>romeo",
+            "unsubscribed juliet>romeo",
+            "push juliet none",
+        ],
+    );
+    // Nor is it taken for the denial of a request.
+    world.send("romeo/orchard", "<presence type='subscribe' to='juliet@d'/>");
+    world.send("romeo/orchard", "<presence type='probe' to='juliet@d'/>");
+    world.expect("romeo/orchard", &["push juliet none +ask"]);
+    world.send("juliet/balcony", "<presence type='subscribed' to='romeo@d'/>");
+    world.expect(
+        "romeo/orchard",
+        &[
+            "subscribed juliet>romeo",
+            "push juliet to",
+            "available juliet/balcony>romeo",
+        ],
+    );
+}
