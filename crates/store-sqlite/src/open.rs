@@ -102,7 +102,7 @@ impl std::fmt::Display for OpenError {
             }
             OpenError::Corrupt { path, detail } => write!(
                 f,
-                "{}: the database is damaged ({detail}); restore a backup, or salvage what can be read with: sqlite3 '{}' .dump | sqlite3 salvaged.sqlite",
+                "{}: the database is damaged ({detail}); restore a backup, or salvage what can be read with: sqlite3 '{}' .dump (the manual has the steps, \"When the database is damaged\")",
                 path.display(),
                 path.display()
             ),
