@@ -21,13 +21,13 @@ use std::time::Duration;
 use router::{Bound, Event, Outbox};
 use session::{Next, StreamCore};
 use stanza::StreamError;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use crate::listener::PortShared;
+use crate::entry::Shared;
 use crate::rate::Allowance;
 use crate::service::{Service, now};
 use crate::shell::ConnectionShell;
+use crate::socket::Socket;
 use crate::transport::{Read, Transport};
 use crate::unsent::Unsent;
 use crate::worker::{self, Worker};
@@ -57,10 +57,11 @@ enum Phase {
     Over,
 }
 
-pub(crate) struct Connection {
+/// A client connection, from its first byte to its last. Spawn it.
+pub struct Connection<S: Socket> {
     service: Arc<Service>,
-    port: Arc<PortShared>,
-    transport: Transport,
+    port: Arc<Shared>,
+    transport: Transport<S>,
     core: StreamCore,
     outbox: Arc<Outbox>,
     /// Plaintext that came and is not used up: an unfinished stanza, or what follows a question.
@@ -83,8 +84,8 @@ pub(crate) struct Connection {
     left: Option<Box<Bound>>,
 }
 
-impl Connection {
-    pub(crate) fn new(service: Arc<Service>, port: Arc<PortShared>, socket: TcpStream, address: IpAddr) -> Connection {
+impl<S: Socket> Connection<S> {
+    pub(crate) fn new(service: Arc<Service>, port: Arc<Shared>, socket: S, address: IpAddr) -> Connection<S> {
         let outbox = Outbox::new(service.limits.outbox_bytes);
         let number = service.opened(&outbox);
         let now = Instant::now();
@@ -286,7 +287,7 @@ impl Connection {
     ) -> R {
         let mut shell = ConnectionShell {
             service: &self.service,
-            transport: &self.transport,
+            tls: self.transport.tls(),
             outbox: &self.outbox,
             address: self.address,
             number: self.number,
@@ -517,7 +518,7 @@ impl Connection {
     }
 }
 
-impl Future for Connection {
+impl<S: Socket> Future for Connection<S> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -526,7 +527,7 @@ impl Future for Connection {
     }
 }
 
-impl Drop for Connection {
+impl<S: Socket> Drop for Connection<S> {
     fn drop(&mut self) {
         if self.core.bound().is_some() {
             worker::with(|worker| {

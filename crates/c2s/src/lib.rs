@@ -2,18 +2,24 @@
 //!
 //! A connection is one task: a hand-written future ([`connection`]) over the synchronous
 //! `StreamCore`. It owns no buffer while it is idle; what a poll needs is borrowed from its
-//! thread ([`worker`]). [`service`] is what all connections share, [`listener`] accepts them.
+//! thread ([`worker`]). [`service`] is what all connections share, [`entry`]
+//! lets them in, [`listener`] accepts them.
 
 mod connection;
+mod entry;
 mod listener;
 mod rate;
 mod service;
 mod shell;
+mod socket;
 mod throttle;
 pub mod tls;
 mod transport;
 mod unsent;
 mod worker;
 
-pub use listener::{Listen, Listener, Port};
+pub use connection::Connection;
+pub use entry::{Entry, Port};
+pub use listener::{Listen, Listener};
 pub use service::{Limits, Parts, Service};
+pub use socket::Socket;

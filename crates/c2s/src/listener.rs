@@ -10,22 +10,13 @@ use session::StreamConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::connection::Connection;
-use crate::service::{Service, now};
+use crate::entry::{Entry, Port};
+use crate::service::Service;
 
 /// Connections the kernel may hold before they are accepted.
 const BACKLOG: i32 = 1024;
 /// How long to wait after an accept failed for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How TLS begins on a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Port {
-    /// In the clear, then STARTTLS (RFC 6120 section 5), usually 5222.
-    Starttls,
-    /// With the first byte (XEP-0368), usually 5223.
-    Direct,
-}
 
 /// One port to listen on.
 pub struct Listen {
@@ -36,16 +27,10 @@ pub struct Listen {
     pub tls: Option<Arc<ServerConfig>>,
 }
 
-pub(crate) struct PortShared {
-    pub(crate) direct: bool,
-    pub(crate) stream: Arc<StreamConfig>,
-    pub(crate) tls: Option<Arc<ServerConfig>>,
-}
-
 /// A bound port that does not accept yet.
 pub struct Listener {
     socket: TcpListener,
-    shared: Arc<PortShared>,
+    entry: Entry,
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -74,14 +59,9 @@ impl Listener {
             }
             other => other,
         }?;
-        let direct = listen.port == Port::Direct;
         Ok(Listener {
             socket,
-            shared: Arc::new(PortShared {
-                direct,
-                stream: listen.stream,
-                tls: listen.tls,
-            }),
+            entry: Entry::new(listen.port, listen.stream, listen.tls),
         })
     }
 
@@ -106,22 +86,11 @@ impl Listener {
     }
 
     fn accepted(&self, service: &Arc<Service>, socket: TcpStream, address: IpAddr) {
-        if service.is_stopping() || service.connections() >= service.limits.connections {
-            tracing::warn!(%address, "a connection was refused: limits.connections is reached");
-            return;
-        }
-        if !service.throttle.admit(address, now().seconds()) {
-            tracing::debug!(%address, "a connection was refused: too many from this address");
-            return;
-        }
         // Without these a connection works too, only worse.
         let _ = socket.set_nodelay(true);
         let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(service.limits.unacknowledged));
-        tokio::spawn(Connection::new(
-            Arc::clone(service),
-            Arc::clone(&self.shared),
-            socket,
-            address,
-        ));
+        if let Some(connection) = self.entry.admit(service, socket, address) {
+            tokio::spawn(connection);
+        }
     }
 }

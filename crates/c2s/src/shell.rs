@@ -9,11 +9,11 @@ use session::Shell;
 use stanza::Jid;
 
 use crate::service::{Service, now};
-use crate::transport::Transport;
+use crate::tls::Tls;
 
 pub(crate) struct ConnectionShell<'a> {
     pub(crate) service: &'a Service,
-    pub(crate) transport: &'a Transport,
+    pub(crate) tls: Option<&'a Tls>,
     pub(crate) outbox: &'a Arc<Outbox>,
     pub(crate) address: IpAddr,
     /// What the service knows the connection by.
@@ -33,7 +33,7 @@ impl Shell for ConnectionShell<'_> {
     }
 
     fn binding(&self) -> Binding {
-        self.transport.tls().map(crate::tls::Tls::binding).unwrap_or_default()
+        self.tls.map(Tls::binding).unwrap_or_default()
     }
 
     fn look_up(&mut self, account: &Jid) {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 
+use crate::socket::Socket;
 use crate::tls::{Tls, TlsError};
 
 /// What a read brought.
@@ -23,8 +23,8 @@ pub(crate) enum Read {
     Broken(TlsError),
 }
 
-pub(crate) struct Transport {
-    socket: TcpStream,
+pub(crate) struct Transport<S> {
+    socket: S,
     tls: Option<Tls>,
     /// Part of a TLS record whose rest has not come yet.
     partial: Vec<u8>,
@@ -34,8 +34,8 @@ pub(crate) struct Transport {
     gone: usize,
 }
 
-impl Transport {
-    pub(crate) fn new(socket: TcpStream) -> Transport {
+impl<S: Socket> Transport<S> {
+    pub(crate) fn new(socket: S) -> Transport<S> {
         Transport {
             socket,
             tls: None,
@@ -187,7 +187,6 @@ impl Transport {
 
     /// Sends FIN, so that the peer reads everything before the end.
     pub(crate) fn shut_down(&self) {
-        // The peer may be gone already; then there is nothing to tell.
-        let _ = socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write);
+        self.socket.shut_down();
     }
 }

@@ -12,6 +12,7 @@ use sasl::common::scram::Sha1;
 use socket2::SockRef;
 use store::{Query, Store as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::service::Limits;
@@ -36,7 +37,7 @@ async fn patiently<T>(what: impl Future<Output = T>) -> T {
 }
 
 /// Runs a connection while something else is done, and gives it back.
-async fn beside<T>(connection: Connection, what: impl Future<Output = T>) -> (Connection, T) {
+async fn beside<T>(connection: Connection<TcpStream>, what: impl Future<Output = T>) -> (Connection<TcpStream>, T) {
     let mut connection = Box::pin(connection);
     let result = tokio::select! {
         biased;
@@ -47,7 +48,7 @@ async fn beside<T>(connection: Connection, what: impl Future<Output = T>) -> (Co
 }
 
 /// Runs a connection until it has so much that is not used up.
-async fn until_carried(mut connection: Connection, least: usize) -> Connection {
+async fn until_carried(mut connection: Connection<TcpStream>, least: usize) -> Connection<TcpStream> {
     while connection.carried.len() < least {
         (connection, ()) = beside(connection, tokio::time::sleep(Duration::from_millis(1))).await;
     }
@@ -56,7 +57,7 @@ async fn until_carried(mut connection: Connection, least: usize) -> Connection {
 
 #[test]
 fn a_connection_is_small() {
-    let size = size_of::<Connection>();
+    let size = size_of::<Connection<TcpStream>>();
     assert!(size <= 640, "{size} bytes");
 }
 

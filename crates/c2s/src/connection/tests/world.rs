@@ -14,14 +14,15 @@ use sasl::client::Mechanism as _;
 use sasl::client::mechanisms::Scram;
 use sasl::common::scram::Sha1;
 use session::{StreamConfig, TlsPolicy};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Type};
 use stanza::Jid;
 use store::{Memory, Store as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle as Task;
 
 use super::*;
+use crate::entry::Shared;
 use crate::service::{Limits, Parts};
 use crate::tls::{Certificates, HostFiles, Kind, server_config};
 
@@ -154,7 +155,7 @@ impl World {
             },
             clock: Box::new(now),
         });
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_send_buffer_size(KERNEL).expect("set");
         socket
             .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
@@ -170,13 +171,13 @@ impl World {
         }
     }
 
-    pub(crate) fn port(&self, tls: Option<Arc<rustls::ServerConfig>>) -> Arc<PortShared> {
+    pub(crate) fn port(&self, tls: Option<Arc<rustls::ServerConfig>>) -> Arc<Shared> {
         let small = xmlstream::Limits {
             bytes: 8192,
             elements: 32,
             ..xmlstream::Limits::default()
         };
-        Arc::new(PortShared {
+        Arc::new(Shared {
             direct: tls.is_some(),
             stream: Arc::new(StreamConfig {
                 tls: TlsPolicy::Off,
@@ -192,8 +193,8 @@ impl World {
     }
 
     /// A client, and the connection that is for it.
-    pub(crate) async fn pair(&self, tls: Option<Arc<rustls::ServerConfig>>) -> (Client, Connection) {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    pub(crate) async fn pair(&self, tls: Option<Arc<rustls::ServerConfig>>) -> (Client, Connection<TcpStream>) {
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(KERNEL).expect("set");
         socket.connect(&self.address.into()).expect("reached");
         socket.set_nonblocking(true).expect("set");

@@ -1,0 +1,59 @@
+//! How a connection comes in: what one port offers, and whether there is room.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use session::StreamConfig;
+
+use crate::connection::Connection;
+use crate::service::{Service, now};
+use crate::socket::Socket;
+
+/// How TLS begins on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// In the clear, then STARTTLS (RFC 6120 section 5), usually 5222.
+    Starttls,
+    /// With the first byte (XEP-0368), usually 5223.
+    Direct,
+}
+
+pub(crate) struct Shared {
+    pub(crate) direct: bool,
+    pub(crate) stream: Arc<StreamConfig>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
+/// What the connections of one port have in common.
+pub struct Entry(pub(crate) Arc<Shared>);
+
+impl Entry {
+    /// `tls` is needed for [`Port::Direct`] and wherever STARTTLS is offered.
+    pub fn new(port: Port, stream: Arc<StreamConfig>, tls: Option<Arc<ServerConfig>>) -> Entry {
+        Entry(Arc::new(Shared {
+            direct: port == Port::Direct,
+            stream,
+            tls,
+        }))
+    }
+
+    /// The connection over a socket that was just opened. None where a limit is reached; the
+    /// socket is closed then, since nothing can be said that costs less than the connection.
+    pub fn admit<S: Socket>(&self, service: &Arc<Service>, socket: S, address: IpAddr) -> Option<Connection<S>> {
+        if service.is_stopping() || service.connections() >= service.limits.connections {
+            tracing::warn!(%address, "a connection was refused: limits.connections is reached");
+            return None;
+        }
+        if !service.throttle.admit(address, now().seconds()) {
+            tracing::debug!(%address, "a connection was refused: too many from this address");
+            return None;
+        }
+        Some(Connection::new(
+            Arc::clone(service),
+            Arc::clone(&self.0),
+            socket,
+            address,
+        ))
+    }
+}
