@@ -4,7 +4,8 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -35,6 +36,10 @@ const LOGIN_LIMIT: Duration = Duration::from_secs(60);
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// What is read at once.
 const READ_BYTES: usize = 65_536;
+/// Source addresses of a crowd.
+const SOURCES: u8 = 4;
+/// Receive buffer of who is not going to read; the kernel doubles it.
+const NARROW_BYTES: u32 = 4_096;
 /// Logins at the same time.
 const AT_ONCE: usize = 32;
 
@@ -56,18 +61,56 @@ pub(crate) struct Access {
     pub address: SocketAddr,
     /// By STARTTLS, as most clients do; otherwise plain TCP.
     pub tls: bool,
+    /// Connections come from so many addresses in turn; 0: from whichever the kernel takes.
+    sources: u8,
+    /// Of the sockets, in bytes, if not what the kernel gives.
+    receive_buffer: Option<u32>,
     connector: TlsConnector,
     memory: Memory,
 }
 
 impl Access {
-    pub(crate) fn new(address: SocketAddr, tls: bool) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(address: SocketAddr, tls: bool) -> Self {
+        Self {
             address,
             tls,
+            sources: 0,
+            receive_buffer: None,
             connector: TlsConnector::from(tls::client()),
             memory: Memory::default(),
-        })
+        }
+    }
+
+    /// The same from several source addresses: from one alone the kernel searches long for a free port when there are
+    /// many connections, and it has only 28,000.
+    pub(crate) fn many_sources(self) -> Self {
+        Self {
+            sources: SOURCES,
+            ..self
+        }
+    }
+
+    /// The same with sockets that take as little as the kernel allows while nobody reads.
+    pub(crate) fn narrow(self) -> Self {
+        Self {
+            receive_buffer: Some(NARROW_BYTES),
+            ..self
+        }
+    }
+
+    async fn connect(&self, number: usize) -> io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if self.sources > 0 {
+            // The remainder is less than a u8.
+            let last = 1 + (number % usize::from(self.sources)) as u8;
+            socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 31, last)), 0))?;
+        }
+        let stream = socket.connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
 }
 
@@ -96,12 +139,10 @@ impl Client {
     }
 
     async fn login_slowly(access: &Access, number: usize, presence: bool) -> Outcome<Self> {
-        let stream = TcpStream::connect(access.address)
+        let stream = access
+            .connect(number)
             .await
             .map_err(|error| format!("connect: {error}"))?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| format!("TCP_NODELAY: {error}"))?;
         let mut client = Self {
             transport: Transport::Plain(stream),
             scanner: Scanner::new(),

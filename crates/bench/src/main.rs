@@ -3,6 +3,7 @@
 //! - `work/` says what is measured, `target/` which servers.
 //! - `client.rs` is one connection, `scan.rs` and `scram.rs` what it needs; `measure.rs` reads /proc.
 //! - `report.rs` knows the goals and writes the table.
+//! - `scale/` measures the server's code in this process, over memory.
 //!
 //! One thread, one shared read buffer, no parsing: on a machine of two cores the server must have one to itself.
 //! Traffic goes to loopback addresses of the program's own and to nothing else; every server that is started ends with
@@ -11,6 +12,7 @@
 mod client;
 mod measure;
 mod report;
+mod scale;
 mod scan;
 mod scram;
 mod target;
@@ -30,7 +32,7 @@ use work::{Amounts, Work};
 /// What can go wrong, as one line or a few for the person who ran it.
 pub(crate) type Outcome<T> = Result<T, String>;
 
-/// Open files that a run of 2,000 sessions does well with; more sessions need more.
+/// Open files that the generator and a server need besides those of the sessions.
 const FILES_BESIDE_SESSIONS: u64 = 100;
 
 /// Measures Jackdaw: CPU and memory per unit of work, beside the goals.
@@ -61,8 +63,12 @@ struct Options {
     #[arg(long, default_value_t = 2_000)]
     sessions: usize,
 
+    /// Sessions of crowd; generator and server each need an open file for each
+    #[arg(long, default_value_t = 19_500)]
+    crowd: usize,
+
     /// Pairs of msg
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 8)]
     pairs: usize,
 
     /// Messages a second of open
@@ -78,12 +84,23 @@ enum Command {
     /// Be the floor
     #[command(hide = true)]
     Floor { address: SocketAddr },
+    /// Sessions over memory, up to a million: how memory and CPU grow with them
+    Scale {
+        /// Sizes of the curve, ascending
+        #[arg(long, value_delimiter = ',', value_name = "COUNT", default_values_t = scale::SIZES)]
+        sessions: Vec<usize>,
+
+        /// Write docs/performance-scale.md
+        #[arg(long)]
+        save: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let done = match &options.command {
         Some(Command::Floor { address }) => floor(*address),
+        Some(Command::Scale { sessions, save }) => scale::run(sessions, *save),
         None => measure(&options),
     };
     match done {
@@ -104,14 +121,9 @@ fn floor(address: SocketAddr) -> Outcome<bool> {
 
 fn measure(options: &Options) -> Outcome<bool> {
     let files = rlimit::increase_nofile_limit(u64::MAX).map_err(|error| format!("limit of open files: {error}"))?;
-    if files < options.sessions as u64 + FILES_BESIDE_SESSIONS {
-        return Err(format!(
-            "{} sessions need more open files than {files} (ulimit -Hn)",
-            options.sessions
-        ));
-    }
     let amounts = Amounts {
         sessions: options.sessions,
+        crowd: options.crowd,
         pairs: options.pairs.max(1),
         rate: options.rate.max(1),
     };
@@ -129,6 +141,12 @@ fn measure(options: &Options) -> Outcome<bool> {
         });
     }
     let accounts = works.iter().map(|work| work.accounts(&amounts)).max().unwrap_or(0);
+    // No account has more than one session.
+    if files < accounts as u64 + FILES_BESIDE_SESSIONS {
+        return Err(format!(
+            "{accounts} sessions need more open files than {files} (ulimit -Hn, or --crowd and --sessions)"
+        ));
+    }
     for target in &mut targets {
         target
             .prepare(accounts)
@@ -151,19 +169,13 @@ fn measure(options: &Options) -> Outcome<bool> {
             }
         }
     }
-    println!("\n{}", report.table());
+    println!("\n{}{}{}", report.table(), report.spread(), report.floors());
     if report.disturbed() {
         println!("* other programs used the machine's cores meanwhile");
     }
     if options.save {
         let page = root().join("docs/performance.md");
-        let text = report.page(
-            &command(),
-            options.rounds.max(1),
-            amounts.sessions,
-            amounts.pairs,
-            amounts.rate,
-        );
+        let text = report.page(&command(), options.rounds.max(1), &amounts);
         std::fs::write(&page, text).map_err(|error| format!("{}: {error}", page.display()))?;
         println!("written: docs/performance.md");
     }

@@ -6,7 +6,7 @@
 //! stanzas take their way, and wakes everyone who got something at its end.
 //!
 //! Whatever returns [`Poll::Pending`] has a waker with the socket (for reading, or for writing
-//! while something waits to be written), with the timer, or with the outbox, which is always
+//! while something waits to be written), with the timer where there is one, or with the outbox, which is always
 //! listened to.
 
 use std::future::Future;
@@ -39,7 +39,7 @@ const READS_PER_POLL: usize = 8;
 /// error that was just written.
 const LINGER: Duration = Duration::from_secs(2);
 /// What a peer may still send while the connection closes.
-const LINGER_BYTES: usize = 256 * 1024;
+const LINGER_BYTES: u32 = 256 * 1024;
 /// Unused room that a connection may keep behind an unfinished stanza, in bytes.
 const SPARE_ROOM: usize = 1024;
 
@@ -52,7 +52,7 @@ enum Phase {
     Parting,
     /// All was sent; the peer's end is awaited.
     Lingering {
-        left: usize,
+        left: u32,
     },
     Over,
 }
@@ -67,10 +67,10 @@ pub struct Connection<S: Socket> {
     /// Plaintext that came and is not used up: an unfinished stanza, or what follows a question.
     carried: Vec<u8>,
     unsent: Unsent,
-    timer: Pin<Box<Sleep>>,
+    /// None while nothing is waited for but the client: a session that is idle has no timer.
+    timer: Option<Pin<Box<Sleep>>>,
     /// Until a resource is bound: when that must have happened.
     deadline: Instant,
-    last_read: Instant,
     allowance: Allowance,
     address: IpAddr,
     number: u64,
@@ -104,9 +104,8 @@ impl<S: Socket> Connection<S> {
             outbox,
             carried: Vec::new(),
             unsent: Unsent::default(),
-            timer: Box::pin(tokio::time::sleep_until(deadline)),
+            timer: Some(Box::pin(tokio::time::sleep_until(deadline))),
             deadline,
-            last_read: now,
             allowance: Allowance::new(now, service.limits.read_burst_bytes),
             address,
             number,
@@ -140,7 +139,7 @@ impl<S: Socket> Connection<S> {
 
     /// Ready when the phase has changed.
     fn open(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<io::Result<()>> {
-        if self.timer.as_mut().poll(cx).is_ready() {
+        if self.is_due(cx) {
             self.on_timer(cx, worker)?;
         }
         if self.phase == Phase::Open {
@@ -190,13 +189,15 @@ impl<S: Socket> Connection<S> {
         let read = read?;
         if let Read::Bytes(count) = read {
             let limits = &self.service.limits;
-            self.last_read = Instant::now();
             self.allowance.spend(
-                self.last_read,
+                Instant::now(),
                 count,
                 limits.read_bytes_per_second,
                 limits.read_burst_bytes,
             );
+            if self.is_bound {
+                self.outbox.heard(now());
+            }
             if self.upgrading && !self.transport.is_handshaking() {
                 self.upgrading = false;
                 self.core.secured();
@@ -220,7 +221,7 @@ impl<S: Socket> Connection<S> {
                 // can no longer be encrypted.
                 self.leave(worker);
                 worker.turn.finish();
-                self.timer.as_mut().reset(Instant::now() + LINGER);
+                self.start_timer(Instant::now() + LINGER);
                 self.phase = Phase::Parting;
             }
         }
@@ -339,6 +340,10 @@ impl<S: Socket> Connection<S> {
         let mut bytes = taken.bytes;
         let answered = !taken.events.is_empty();
         for event in taken.events {
+            if matches!(event, Event::Silent) {
+                self.knock(cx, worker)?;
+                continue;
+            }
             if matches!(event, Event::End(_)) {
                 if self.transport.is_handshaking() {
                     // Nothing can be said to a peer in the middle of a handshake.
@@ -354,7 +359,7 @@ impl<S: Socket> Connection<S> {
                 Next::Read | Next::StartTls => self.waiting = false,
             }
             if !self.is_bound && self.core.bound().is_some() {
-                self.became_bound(cx);
+                self.became_bound();
             }
             self.write_out(cx, worker)?;
         }
@@ -369,14 +374,15 @@ impl<S: Socket> Connection<S> {
         Ok(())
     }
 
-    fn became_bound(&mut self, cx: &mut Context<'_>) {
+    fn became_bound(&mut self) {
         self.is_bound = true;
         self.service.bound(self.number);
         self.service.throttle.settled(self.address);
         if let Some(tls) = self.transport.tls_mut() {
             tls.forget_binding();
         }
-        self.set_timer(cx, self.last_read + self.service.limits.keepalive);
+        self.outbox.heard(now());
+        self.timer = None;
     }
 
     /// If everything was written and the router wants to know.
@@ -397,47 +403,56 @@ impl<S: Socket> Connection<S> {
         true
     }
 
-    /// Lets the timer fire no later than `at`; earlier does no harm.
-    fn timer_at_latest(&mut self, cx: &mut Context<'_>, at: Instant) {
-        if at < self.timer.deadline() {
-            self.set_timer(cx, at);
+    fn start_timer(&mut self, at: Instant) {
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().reset(at),
+            None => self.timer = Some(Box::pin(tokio::time::sleep_until(at))),
         }
     }
 
-    fn set_timer(&mut self, cx: &mut Context<'_>, at: Instant) {
-        self.timer.as_mut().reset(at);
-        if self.timer.as_mut().poll(cx).is_ready() {
+    /// Whether the timer has fired; else the task is woken when it does.
+    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
+        self.timer
+            .as_mut()
+            .is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
+    }
+
+    /// Lets the timer fire no later than `at`; earlier does no harm.
+    fn timer_at_latest(&mut self, cx: &mut Context<'_>, at: Instant) {
+        if self.timer.as_ref().is_none_or(|timer| at < timer.deadline()) {
+            self.start_timer(at);
+        }
+        if self.is_due(cx) {
             cx.waker().wake_by_ref();
         }
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
-        let now = Instant::now();
-        if !self.is_bound {
-            if now < self.deadline {
-                self.set_timer(cx, self.deadline);
-                return Ok(());
-            }
-            if self.transport.is_handshaking() {
-                self.phase = Phase::Over;
-                return Ok(());
-            }
-            let error = StreamError::connection_timeout();
-            self.with_core(worker, |core, context| core.fail(error, context));
-            return self.finish(cx, worker);
+        // It may have been for more than one thing; whoever still waits for it starts it again.
+        self.timer = None;
+        if self.is_bound {
+            return Ok(());
         }
-        let keepalive = self.service.limits.keepalive;
-        let mut due = self.last_read + keepalive;
-        if now >= due {
-            due = now + keepalive;
-            // RFC 6120 section 4.6.1. If the peer is gone the kernel finds out now (TCP user
-            // timeout). Where something waits already, that is what it finds out with.
-            if self.unsent.is_empty() {
-                self.unsent.append_copy(b" ");
-                let _ = self.flush(cx, worker)?;
-            }
+        if Instant::now() < self.deadline {
+            self.timer_at_latest(cx, self.deadline);
+            return Ok(());
         }
-        self.set_timer(cx, due);
+        if self.transport.is_handshaking() {
+            self.phase = Phase::Over;
+            return Ok(());
+        }
+        let error = StreamError::connection_timeout();
+        self.with_core(worker, |core, context| core.fail(error, context));
+        self.finish(cx, worker)
+    }
+
+    /// RFC 6120 section 4.6.1: white space, so that the kernel finds out whether the peer is gone
+    /// (TCP user timeout). Where something waits already, that is what it finds out with.
+    fn knock(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
+        if self.unsent.is_empty() {
+            self.unsent.append_copy(b" ");
+            let _ = self.flush(cx, worker)?;
+        }
         Ok(())
     }
 
@@ -445,7 +460,7 @@ impl<S: Socket> Connection<S> {
     /// as far as the socket takes it in time.
     fn finish(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
         self.phase = Phase::Closing;
-        self.timer.as_mut().reset(Instant::now() + LINGER);
+        self.start_timer(Instant::now() + LINGER);
         self.leave(worker);
         worker.turn.finish();
         self.write_out(cx, worker)
@@ -465,7 +480,7 @@ impl<S: Socket> Connection<S> {
 
     /// Ready when the phase has changed.
     fn closing(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> Poll<io::Result<()>> {
-        if self.timer.as_mut().poll(cx).is_ready() {
+        if self.is_due(cx) {
             self.phase = Phase::Over;
             return Poll::Ready(Ok(()));
         }
@@ -481,10 +496,12 @@ impl<S: Socket> Connection<S> {
                 Phase::Lingering { left: LINGER_BYTES }
             }
             Phase::Lingering { left } => match ready!(self.transport.poll_discard(cx, &mut worker.read))? {
-                Some(count) if count.get() < left => Phase::Lingering {
-                    left: left - count.get(),
+                // A read is no longer than the buffer for it.
+                Some(count) => match left.checked_sub(count.get() as u32) {
+                    Some(left) => Phase::Lingering { left },
+                    None => Phase::Over,
                 },
-                _ => Phase::Over,
+                None => Phase::Over,
             },
             Phase::Open | Phase::Over => Phase::Over,
         };

@@ -23,8 +23,6 @@ pub struct Limits {
     pub login_failures_per_account: u32,
     /// From the first byte to the bound resource.
     pub negotiation: Duration,
-    /// Silence after which a whitespace is sent.
-    pub keepalive: Duration,
     /// TCP user timeout: a peer that acknowledges nothing for so long is gone.
     pub unacknowledged: Duration,
     /// What one connection may send on average, and at once.

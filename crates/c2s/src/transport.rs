@@ -26,6 +26,13 @@ pub(crate) enum Read {
 pub(crate) struct Transport<S> {
     socket: S,
     tls: Option<Tls>,
+    /// None while nothing is halfway, as in an idle connection.
+    halfway: Option<Box<Halfway>>,
+}
+
+/// What has come or gone in part.
+#[derive(Default)]
+struct Halfway {
     /// Part of a TLS record whose rest has not come yet.
     partial: Vec<u8>,
     /// Wire bytes that the socket refused; they go first, never encrypted again.
@@ -39,9 +46,7 @@ impl<S: Socket> Transport<S> {
         Transport {
             socket,
             tls: None,
-            partial: Vec::new(),
-            refused: Vec::new(),
-            gone: 0,
+            halfway: None,
         }
     }
 
@@ -74,9 +79,10 @@ impl<S: Socket> Transport<S> {
         plain: &mut Vec<u8>,
         wire: &mut Vec<u8>,
     ) -> Poll<io::Result<Read>> {
-        let kept = self.partial.len();
+        let partial = self.halfway.as_ref().map_or(&[][..], |halfway| &halfway.partial);
+        let kept = partial.len();
         debug_assert!(kept < scratch.len(), "a partial record is shorter than the buffer");
-        scratch[..kept].copy_from_slice(&self.partial);
+        scratch[..kept].copy_from_slice(partial);
         let mut buffer = ReadBuf::new(&mut scratch[kept..]);
         ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
         let count = buffer.filled().len();
@@ -97,12 +103,28 @@ impl<S: Socket> Transport<S> {
             Ok(used) => used,
             Err(error) => return Poll::Ready(Ok(Read::Broken(error))),
         };
-        // A new one each time, just as large as needed.
-        self.partial = filled[used..].to_vec();
+        self.keep_partial(&scratch[used..kept + count]);
         if self.tls.as_ref().is_some_and(Tls::peer_closed) {
             return Poll::Ready(Ok(Read::End));
         }
         Poll::Ready(Ok(Read::Bytes(count)))
+    }
+
+    fn keep_partial(&mut self, rest: &[u8]) {
+        if !rest.is_empty() {
+            // A new one each time, just as large as needed.
+            self.halfway.get_or_insert_default().partial = rest.to_vec();
+        } else if let Some(halfway) = &mut self.halfway {
+            halfway.partial = Vec::new();
+            self.forget_halfway();
+        }
+    }
+
+    fn forget_halfway(&mut self) {
+        self.halfway = self
+            .halfway
+            .take()
+            .filter(|halfway| !halfway.partial.is_empty() || !halfway.refused.is_empty());
     }
 
     /// Reads once what nobody wants any more; None at the end.
@@ -119,7 +141,11 @@ impl<S: Socket> Transport<S> {
     /// Of the last `count` bytes of plaintext that were written, how many the socket has not got.
     /// A record that is not whole is nothing to the peer.
     pub(crate) fn held(&self, count: usize) -> usize {
-        match (self.refused.len() - self.gone, &self.tls) {
+        let held = self
+            .halfway
+            .as_ref()
+            .map_or(0, |halfway| halfway.refused.len() - halfway.gone);
+        match (held, &self.tls) {
             (0, _) => 0,
             (_, Some(_)) => count,
             (held, None) => held.min(count),
@@ -139,7 +165,8 @@ impl<S: Socket> Transport<S> {
     }
 
     fn send(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
-        if self.refused.is_empty() {
+        let is_free = self.halfway.as_ref().is_none_or(|halfway| halfway.refused.is_empty());
+        if is_free {
             while !bytes.is_empty() {
                 match self.socket.try_write(bytes) {
                     Ok(count) => bytes = &bytes[count..],
@@ -152,15 +179,21 @@ impl<S: Socket> Transport<S> {
                 }
             }
         }
-        self.refused.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            let halfway = self.halfway.get_or_insert_default();
+            halfway.refused.extend_from_slice(bytes);
+        }
         Ok(())
     }
 
     /// Sends what the socket refused before. Ready when nothing is left.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.gone < self.refused.len() {
-            match self.socket.try_write(&self.refused[self.gone..]) {
-                Ok(count) => self.gone += count,
+        let Some(halfway) = &mut self.halfway else {
+            return Poll::Ready(Ok(()));
+        };
+        while halfway.gone < halfway.refused.len() {
+            match self.socket.try_write(&halfway.refused[halfway.gone..]) {
+                Ok(count) => halfway.gone += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(self.socket.poll_write_ready(cx))?;
                 }
@@ -168,9 +201,10 @@ impl<S: Socket> Transport<S> {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        if !self.refused.is_empty() {
-            self.refused = Vec::new();
-            self.gone = 0;
+        if !halfway.refused.is_empty() {
+            halfway.refused = Vec::new();
+            halfway.gone = 0;
+            self.forget_halfway();
         }
         Poll::Ready(Ok(()))
     }

@@ -25,6 +25,8 @@ use crate::{database, first_run};
 
 /// How often accounts that nobody uses are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// A silent client is found out after `limits.keepalive_seconds`, and this part of it at most.
+const LOOKS_PER_SILENCE: u32 = 8;
 /// An account without sessions is forgotten by the memory after this many seconds: long enough
 /// for a client that reconnects, short enough that a crowd that has left costs nothing.
 const IDLE_ACCOUNT_SECONDS: i64 = 10;
@@ -160,7 +162,7 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     print!("{}", first_run::welcome(&loaded, &made, first.as_ref()));
     drop(first);
 
-    until_told_to_stop(&certificates, &router).await?;
+    until_told_to_stop(&certificates, &router, config.limits.keepalive()).await?;
 
     tracing::info!("stopping");
     for task in accepting.iter().chain([&admin]) {
@@ -181,13 +183,19 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
 }
 
 /// Waits for SIGTERM or Ctrl-C, and does what is due meanwhile.
-async fn until_told_to_stop(certificates: &Arc<Certificates>, router: &Router) -> Result<(), Failure> {
+async fn until_told_to_stop(
+    certificates: &Arc<Certificates>,
+    router: &Router,
+    keepalive: Duration,
+) -> Result<(), Failure> {
+    let seconds = u32::try_from(keepalive.as_secs()).unwrap_or(u32::MAX);
     let no_signals = |error| Failure::unavailable(format!("no signals can be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
     let mut look = tokio::time::interval(c2s::tls::CHECK_EVERY);
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let mut silence = tokio::time::interval(keepalive / LOOKS_PER_SILENCE);
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
@@ -195,6 +203,7 @@ async fn until_told_to_stop(certificates: &Arc<Certificates>, router: &Router) -
             _ = hangup.recv() => reload(certificates, true).await,
             _ = look.tick() => reload(certificates, false).await,
             _ = sweep.tick() => router.sweep(Service::clock()),
+            _ = silence.tick() => router.look_for_silence(Service::clock(), seconds),
         }
     }
 }
@@ -322,7 +331,6 @@ fn connection_limits(config: &Config) -> c2s::Limits {
         login_failures_per_address: limits.login_failures_per_minute_per_address,
         login_failures_per_account: limits.login_failures_per_minute_per_account,
         negotiation: limits.negotiation(),
-        keepalive: limits.keepalive(),
         unacknowledged: limits.unacknowledged(),
         read_bytes_per_second: limits.read_bytes_per_second,
         read_burst_bytes: limits.read_burst_bytes,

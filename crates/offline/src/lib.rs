@@ -88,19 +88,19 @@ struct Replay {
     /// Id of the last row that was sent.
     sent: i64,
     sent_rows: u64,
+    /// Rows that came since it began: tells whether a page is the last.
+    appended: u64,
     phase: Phase,
 }
 
-/// The backlog of one account, as its owner knows it.
+/// The backlog of one account, as its owner knows it. Small, as every account has one, and in
+/// nearly all of them nothing waits.
 #[derive(Debug, Clone, Default)]
 pub struct Backlog {
-    /// Rows in the store.
-    waiting: u64,
-    /// Rows ever appended while this was in memory: tells whether a page is the last.
-    appended: u64,
-    /// Pages asked for.
-    reads: u32,
-    pings: u32,
+    /// Rows in the store; more than fit are taken for as many.
+    waiting: u32,
+    /// The number of the last page that was asked for, or of the last ping.
+    last: u32,
     replay: Option<Box<Replay>>,
 }
 
@@ -134,13 +134,13 @@ impl Backlog {
     /// `waiting`: rows in the store.
     pub fn new(waiting: u64) -> Backlog {
         Backlog {
-            waiting,
+            waiting: rows(waiting),
             ..Backlog::default()
         }
     }
 
     pub fn waiting(&self) -> u64 {
-        self.waiting
+        self.waiting.into()
     }
 
     /// True while live messages for the bare JID must queue behind the replay.
@@ -155,8 +155,10 @@ impl Backlog {
 
     /// Keeps a message: the operation to put into the batch.
     pub fn append(&mut self, owner: &str, received: i64, stanza: String) -> Op {
-        self.waiting += 1;
-        self.appended += 1;
+        self.waiting = self.waiting.saturating_add(1);
+        if let Some(replay) = &mut self.replay {
+            replay.appended += 1;
+        }
         let row: Row = vec![Value::Int(received), Value::Text(stanza.into_boxed_str())];
         Op::Append {
             table: &OFFLINE,
@@ -179,6 +181,7 @@ impl Backlog {
             session,
             sent: 0,
             sent_rows: 0,
+            appended: 0,
             phase: Phase::Sending,
         }));
         self.read()
@@ -194,7 +197,6 @@ impl Backlog {
     /// What was asked has come: so many rows were found, and of these so many, up to this id, were
     /// sent to the session; the rest is read again once the client has taken them.
     pub fn page(&mut self, found: usize, sent: usize, last: Option<i64>) -> Step {
-        let appended = self.appended;
         let Some(replay) = self.replay.as_mut() else {
             return Step::Nothing;
         };
@@ -207,7 +209,7 @@ impl Backlog {
             replay.phase = Phase::Sending;
             return Step::AwaitDrained;
         }
-        if seen != appended {
+        if seen != replay.appended {
             return self.read();
         }
         if replay.sent_rows == 0 {
@@ -215,9 +217,9 @@ impl Backlog {
             self.replay = None;
             return Step::Nothing;
         }
-        self.pings = self.pings.wrapping_add(1);
-        replay.phase = Phase::Asking { ping: self.pings };
-        Step::Ping(format!("{PING_PREFIX}{}", self.pings))
+        self.last = self.last.wrapping_add(1);
+        replay.phase = Phase::Asking { ping: self.last };
+        Step::Ping(format!("{PING_PREFIX}{}", self.last))
     }
 
     /// The client has taken what was sent.
@@ -232,14 +234,14 @@ impl Backlog {
         let Some(replay) = &mut self.replay else {
             return Step::Nothing;
         };
-        self.reads = self.reads.wrapping_add(1);
+        self.last = self.last.wrapping_add(1);
         replay.phase = Phase::Reading {
-            appended: self.appended,
-            number: self.reads,
+            appended: replay.appended,
+            number: self.last,
         };
         Step::Read(Read {
             after: replay.sent,
-            number: self.reads,
+            number: self.last,
         })
     }
 
@@ -273,7 +275,7 @@ impl Backlog {
 
     fn forget_sent(&mut self, owner: &str) -> Option<Trim> {
         let replay = self.replay.take()?;
-        self.waiting = self.waiting.saturating_sub(replay.sent_rows);
+        self.waiting = self.waiting.saturating_sub(rows(replay.sent_rows));
         Some(Trim {
             op: Op::Trim {
                 table: &OFFLINE,
@@ -286,8 +288,13 @@ impl Backlog {
 
     /// A trim of so many rows could not be written: they are still there.
     pub fn trim_failed(&mut self, rows: u64) {
-        self.waiting += rows;
+        self.waiting = self.waiting.saturating_add(self::rows(rows));
     }
+}
+
+/// More rows than are counted are taken for as many as are.
+fn rows(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The query for the next page.

@@ -1,11 +1,13 @@
 //! One account's contacts in memory, and what changes to them bring about.
 //!
 //! Most accounts hold a few dozen contacts, a few hold thousands, and all online accounts are in memory together:
-//! a sorted vector costs nothing when empty, one allocation otherwise, and a look-up is a binary search. Adding to
+//! a sorted slice costs nothing when empty, one allocation otherwise, and a look-up is a binary search. Adding to
 //! the largest roster moves some hundred kilobytes, which is rare and still far below the cost of storing the change.
 //!
 //! A method changes the roster and returns [`Effects`]. If storing these fails, the roster in memory is ahead of the
 //! store: load it anew and answer the client with an error.
+
+use std::mem;
 
 use stanza::{ErrorType, StanzaError};
 use store::{Op, Row};
@@ -18,8 +20,8 @@ use crate::{BadRow, Change, Item, Presence, RosterLimits, State, Update, inbound
 /// methods take it as `owner` (bare, prepared), contacts as `contact` (bare, prepared).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Roster {
-    /// In the order of their JIDs.
-    items: Vec<Item>,
+    /// In the order of their JIDs. Without spare places: rosters grow seldom and stay in memory long.
+    items: Box<[Item]>,
     /// Counts changes a client can see; unseen ones do not make a version (§2.6.3, definition).
     version: u64,
 }
@@ -48,11 +50,8 @@ pub struct Effects {
 
 impl Roster {
     /// An empty roster: nothing allocated.
-    pub const fn new() -> Roster {
-        Roster {
-            items: Vec::new(),
-            version: 0,
-        }
+    pub fn new() -> Roster {
+        Roster::default()
     }
 
     /// The roster out of the rows of [`ROSTER`](crate::ROSTER) (key, row) in any order and the row of
@@ -66,9 +65,8 @@ impl Roster {
             .map(|(jid, row)| Item::from_row(jid.as_ref(), row))
             .collect::<Result<Vec<Item>, BadRow>>()?;
         items.sort_unstable_by(|a, b| a.jid.cmp(&b.jid));
-        items.shrink_to_fit();
         Ok(Roster {
-            items,
+            items: items.into_boxed_slice(),
             version: version(version_row)?,
         })
     }
@@ -165,7 +163,7 @@ impl Roster {
                 return Err(error.text("No such contact in the roster"));
             }
         };
-        let item = self.items.remove(at);
+        let item = self.remove(at);
         self.version += 1;
         let state = item.state;
         // §2.5.2 speaks of subscriptions. Requests end with them: an approval of a forgotten request would leave the
@@ -269,6 +267,13 @@ impl Roster {
         effects
     }
 
+    fn remove(&mut self, at: usize) -> Item {
+        let mut items = mem::take(&mut self.items).into_vec();
+        let item = items.remove(at);
+        self.items = items.into_boxed_slice();
+        item
+    }
+
     fn find(&self, jid: &str) -> Result<usize, usize> {
         self.items.binary_search_by(|item| (*item.jid).cmp(jid))
     }
@@ -298,18 +303,17 @@ impl Roster {
         if item.is_void() {
             effects.ops.push(delete(owner, &item.jid));
             if let Ok(at) = place {
-                self.items.remove(at);
+                self.remove(at);
             }
         } else {
             effects.ops.push(item.put(owner));
             match place {
                 Ok(at) => self.items[at] = item,
                 Err(at) => {
-                    if self.items.len() == self.items.capacity() {
-                        // An eighth more, not twice as much: rosters grow seldom and stay in memory long.
-                        self.items.reserve_exact(1 + self.items.len() / 8);
-                    }
-                    self.items.insert(at, item);
+                    let mut items = mem::take(&mut self.items).into_vec();
+                    items.reserve_exact(1);
+                    items.insert(at, item);
+                    self.items = items.into_boxed_slice();
                 }
             }
         }

@@ -22,13 +22,12 @@ pub(crate) struct Session {
     pub(crate) resource: Box<str>,
     pub(crate) outbox: Arc<Outbox>,
     /// The last presence it broadcast; None while it is not available.
-    pub(crate) presence: Option<Arc<Rendered>>,
+    pub(crate) presence: Option<Rendered>,
     pub(crate) priority: i8,
     /// Asked for the roster, so it gets roster pushes (RFC 6121 section 2.1.6).
     pub(crate) interested: bool,
     /// Who got directed presence from it and is to hear when it goes (RFC 6121 section 4.6.3).
-    #[allow(clippy::box_collection)] // rare: 8 bytes of every session instead of 24
-    #[allow(clippy::box_collection)] // nearly always absent, and every session has the field
+    #[allow(clippy::box_collection)] // nearly always absent: 8 bytes of every session instead of 24
     pub(crate) directed: Option<Box<BTreeSet<Box<str>>>>,
 }
 
@@ -56,8 +55,9 @@ pub(crate) struct Account {
     pub(crate) roster: Roster,
     /// In the order in which they were bound.
     pub(crate) sessions: Vec<Session>,
-    /// The current minute, and the subscription requests sent in it by all resources together.
-    pub(crate) requests: (i64, u32),
+    /// The current minute of Unix time, and the subscription requests sent in it by all resources
+    /// together.
+    pub(crate) requests: (u32, u32),
     pub(crate) backlog: Backlog,
     /// Changes whose words wait for their commit, and what waits behind these. While there is
     /// anything, everything else that is delivered to this account waits too, so that nothing
@@ -68,12 +68,22 @@ pub(crate) struct Account {
     pub(crate) undecided: u32,
     /// A change could not be written, so that what is known here is ahead of the store, and is
     /// being read anew: inputs wait in order.
-    #[allow(clippy::box_collection)] // rare, as above
-    #[allow(clippy::box_collection)] // nearly always absent, and every account has the field
+    #[allow(clippy::box_collection)] // nearly always absent: 8 bytes of every account instead of 24
     pub(crate) stale: Option<Box<Vec<Held>>>,
     pub(crate) last: Option<Box<LastActivity>>,
-    /// Unix second of the last input; an account without sessions is forgotten after a while.
-    pub(crate) touched: i64,
+    /// When the last input came; an account without sessions is forgotten after a while.
+    pub(crate) touched: Moment,
+}
+
+/// A second of Unix time in half the room: every account keeps one. Good until 2106, and then
+/// accounts stay in memory.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(pub(crate) u32);
+
+impl Moment {
+    pub(crate) fn of(seconds: i64) -> Moment {
+        Moment(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX))
+    }
 }
 
 impl Account {

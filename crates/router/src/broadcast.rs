@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use module::{LastActivity, Now, Relation};
 use presence::{Presence, write_request};
-use stanza::{Edits, Jid, JidRef, PresenceType, Rendered, Stanza, StanzaError, StreamError};
+use stanza::{Edits, Jid, JidRef, PresenceType, Rendered, Sent, Stanza, StanzaError, StreamError};
 use store::Batch;
 
 use crate::account::Account;
@@ -12,7 +12,7 @@ use crate::durable::After;
 use crate::load::{LAST_ACTIVITY, last_activity_row};
 use crate::outgoing::letter;
 use crate::sessions::escaped;
-use crate::turn::Work;
+use crate::turn::{Contacts, Work};
 use crate::{Bound, Event, Outbox, Router, Turn};
 
 /// Bytes of the status that is kept as "last activity".
@@ -21,37 +21,43 @@ const LAST_STATUS_BYTES: usize = 1024;
 impl Router {
     /// Sections 4.2 and 4.4.
     pub(crate) fn broadcast_available(&self, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
-        let own = bound.jid.to_bare();
+        let own = bound.jid.as_ref().bare();
         let Some(priority) = priority(stanza) else {
             // RFC 6121 section 4.7.2.3: an integer between -128 and +127.
             let error = StanzaError::bad_request().text("a priority is a number from -128 to 127");
-            return self.bounce(stanza, bound.jid.as_ref(), own.as_ref(), &error, turn);
+            return self.bounce(stanza, bound.jid.as_ref(), own, &error, turn);
         };
-        let presence = Arc::new(Rendered::of(stanza, bound.jid.as_str(), &Edits::default()));
+        let mut presence = Rendered::of(stanza, &Edits::default());
+        if presence == self.plain_presence {
+            presence = self.plain_presence.clone();
+        }
+        let sent = presence.sent_by(bound.jid.as_str());
         self.with(own.as_str(), |account| {
             let Some(session) = account.session_mut(bound.id) else {
                 return;
             };
-            let initial = session.presence.is_none();
-            session.presence = Some(Arc::clone(&presence));
+            let initial = session.presence.replace(presence).is_none();
             session.priority = priority;
             // What the account's other resources are to see, and see.
             for other in account.sessions.iter().filter(|session| session.is_available()) {
-                let to = account.full(other);
-                self.push(account, other, turn, |out| presence.write(Some(&to), out));
+                if other.id == bound.id {
+                    self.push(account, other, turn, |out| sent.write(bound.jid.as_str(), out));
+                    continue;
+                }
+                let full = account.full(other);
+                self.push(account, other, turn, |out| sent.write(&full, out));
                 if initial
-                    && other.id != bound.id
                     && let Some(theirs) = &other.presence
                     && let Some(session) = account.session(bound.id)
                 {
                     self.push(account, session, turn, |out| {
-                        theirs.write(Some(bound.jid.as_str()), out);
+                        theirs.write(&full, Some(bound.jid.as_str()), out);
                     });
                 }
             }
-            self.tell_subscribers(account, &bound.outbox, &presence, None, turn);
+            self.tell_subscribers(account, &bound.outbox, sent, None, turn);
             if initial {
-                let to: Vec<Box<str>> = account.roster.subscriptions().map(|item| item.jid.clone()).collect();
+                let to = Contacts::of(account.roster.subscriptions().map(|item| &*item.jid));
                 if !to.is_empty() {
                     let (from, session) = (bound.jid.clone(), bound.id);
                     turn.queue.push_back(Work::Probes { from, session, to });
@@ -75,7 +81,7 @@ impl Router {
 
     /// Section 4.5, where the client says so itself.
     pub(crate) fn broadcast_unavailable(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
-        let presence = Arc::new(Rendered::of(stanza, bound.jid.as_str(), &Edits::default()));
+        let presence = Rendered::of(stanza, &Edits::default());
         let status = stanza
             .children()
             .find(|child| child.name() == "status")
@@ -84,7 +90,7 @@ impl Router {
             if let Some(session) = account.session(bound.id) {
                 // "as well as to the resource that generated it" (section 4.5.2).
                 self.push(account, session, turn, |out| {
-                    presence.write(Some(bound.jid.as_str()), out);
+                    presence.write(bound.jid.as_str(), Some(bound.jid.as_str()), out);
                 });
             }
             self.become_unavailable(now, account, bound.id, &presence, status.unwrap_or_default(), turn);
@@ -94,12 +100,7 @@ impl Router {
 
     /// The stream is gone: the session ends, and everyone who saw it hears so.
     pub(crate) fn leave(&self, now: Now, account: &mut Account, id: u64, clean: bool, turn: &mut Turn) {
-        let Some(session) = account.session(id) else { return };
-        let from = escaped(&account.full(session));
-        let presence = Arc::new(Rendered::from_text(format!(
-            "<presence from='{from}' type='unavailable'/>"
-        )));
-        self.become_unavailable(now, account, id, &presence, String::new(), turn);
+        self.become_unavailable(now, account, id, &self.gone, String::new(), turn);
         account.sessions.retain(|session| session.id != id);
         if account.sessions.is_empty() {
             account.sessions = Vec::new();
@@ -112,7 +113,7 @@ impl Router {
         now: Now,
         account: &mut Account,
         id: u64,
-        presence: &Arc<Rendered>,
+        presence: &Rendered,
         status: String,
         turn: &mut Turn,
     ) {
@@ -120,9 +121,9 @@ impl Router {
         let was_available = session.presence.take().is_some();
         let directed = session.directed.take();
         let outbox = Arc::clone(&session.outbox);
-        let full = account
-            .session(id)
-            .map(|session| account.full(session).into_boxed_str());
+        let Some(full) = account.session(id).map(|session| account.full(session)) else {
+            return;
+        };
         // Section 4.6.3, rule 2: also those who only got directed presence. A resource of a
         // subscriber is one of them: the broadcast does not reach it unless it is available.
         if let Some(directed) = directed {
@@ -130,17 +131,18 @@ impl Router {
                 let is_told = ***jid == *account.jid.as_str() || account.roster.state(jid).subscription.from();
                 !(was_available && is_told)
             });
-            let letters = strangers.map(|to| Work::Letter(presence.text_with(Some(to)).into_boxed_str()));
-            self.pass_on(account, &outbox, letters.collect(), turn);
+            let letters = strangers.map(|to| Work::Letter(presence.text_with(&full, Some(to)).into_boxed_str()));
+            self.pass_on(account, &outbox, letters, turn);
         }
         if !was_available {
             return;
         }
+        let sent = presence.sent_by(&full);
         for other in account.sessions.iter().filter(|session| session.is_available()) {
             let to = account.full(other);
-            self.push(account, other, turn, |out| presence.write(Some(&to), out));
+            self.push(account, other, turn, |out| sent.write(&to, out));
         }
-        self.tell_subscribers(account, &outbox, presence, full, turn);
+        self.tell_subscribers(account, &outbox, sent, Some(full.into_boxed_str()), turn);
         if !account.sessions.iter().any(|session| session.is_available()) {
             let mut status = status;
             if status.len() > LAST_STATUS_BYTES {
@@ -162,27 +164,26 @@ impl Router {
         &self,
         account: &Account,
         outbox: &Arc<Outbox>,
-        presence: &Arc<Rendered>,
+        presence: Sent,
         left: Option<Box<str>>,
         turn: &mut Turn,
     ) {
-        let to: Vec<Box<str>> = account.roster.subscribers().map(|item| item.jid.clone()).collect();
+        let to = Contacts::of(account.roster.subscribers().map(|item| &*item.jid));
         if !to.is_empty() {
-            let presence = Arc::clone(presence);
-            self.pass_on(account, outbox, vec![Work::Fanout { presence, left, to }], turn);
+            self.pass_on(account, outbox, [Work::Fanout { presence, left, to }], turn);
         }
     }
 
     /// One presence for many contacts: a start tag each over one payload. Contacts who are not in
     /// memory have no available resource, so nobody has to be loaded for it.
-    pub(crate) fn fan_out(&self, presence: &Rendered, left: Option<&str>, to: &[Box<str>], turn: &mut Turn) {
-        for contact in to {
+    pub(crate) fn fan_out(&self, presence: &Sent, left: Option<&str>, to: &Contacts, turn: &mut Turn) {
+        for contact in to.iter() {
             self.with(contact, |account| {
                 if let Some(left) = left {
                     account.forget_directed(left, None);
                 }
                 for session in account.sessions.iter().filter(|session| session.is_available()) {
-                    self.push(account, session, turn, |out| presence.write(Some(contact), out));
+                    self.push(account, session, turn, |out| presence.write(contact, out));
                 }
             });
         }
@@ -191,19 +192,23 @@ impl Router {
     /// A resource has become available and learns of its contacts on this server. Section 4.3.1: no
     /// probe needs to be sent for it. A contact who is offline is not read from the store for
     /// this (section 4.3.2, rule 3: not mandatory).
-    pub(crate) fn probe_for_session(&self, from: &Jid, session: u64, contacts: &[Box<str>], turn: &mut Turn) {
-        let mut found: Vec<Arc<Rendered>> = Vec::new();
-        for contact in contacts {
+    pub(crate) fn probe_for_session(&self, from: &Jid, session: u64, contacts: &Contacts, turn: &mut Turn) {
+        let mut found: Vec<(String, Rendered)> = Vec::new();
+        for contact in contacts.iter() {
             self.with(contact, |account| {
                 if account.relation(from.as_ref()) != Relation::Subscriber {
                     return;
                 }
                 if account.undecided > 0 {
                     // It may be about this: asked again afterwards.
-                    let (from, to) = (from.clone(), vec![contact.clone()]);
+                    let (from, to) = (from.clone(), Contacts::of(std::iter::once(contact)));
                     return self.ask_again(Work::Probes { from, session, to });
                 }
-                found.extend(account.sessions.iter().filter_map(|session| session.presence.clone()));
+                let available = account.sessions.iter().filter_map(|session| {
+                    let presence = session.presence.clone()?;
+                    Some((account.full(session), presence))
+                });
+                found.extend(available);
             });
             if found.is_empty() {
                 continue;
@@ -211,8 +216,10 @@ impl Router {
             self.with(from.bare_str(), |account| {
                 // It may have gone away while the answer waited.
                 if let Some(session) = account.session(session).filter(|session| session.is_available()) {
-                    for presence in &found {
-                        self.push(account, session, turn, |out| presence.write(Some(from.as_str()), out));
+                    for (contact, presence) in &found {
+                        self.push(account, session, turn, |out| {
+                            presence.write(contact, Some(from.as_str()), out);
+                        });
                     }
                 }
             });
@@ -240,7 +247,7 @@ impl Router {
             if let Some(session) = shown.filter(|session| session.has_directed_presence_to(from)) {
                 let (me, to) = (escaped(&account.full(session)), escaped(from.as_str()));
                 let text = format!("<presence from='{me}' to='{to}'/>");
-                return self.pass_on(account, &session.outbox, vec![Work::Letter(text.into())], turn);
+                return self.pass_on(account, &session.outbox, [Work::Letter(text.into())], turn);
             }
             return self.refuse_probe(stanza, from, to, turn);
         }
@@ -249,7 +256,7 @@ impl Router {
             let Some(presence) = &session.presence else { continue };
             is_online = true;
             let text = match to.resource() {
-                None => presence.text_with(Some(from.as_str())),
+                None => presence.text_with(&account.full(session), Some(from.as_str())),
                 Some(resource) if *resource == *session.resource => {
                     // Only that it is there, no details.
                     let (me, to) = (escaped(&account.full(session)), escaped(from.as_str()));
@@ -257,7 +264,7 @@ impl Router {
                 }
                 Some(_) => continue,
             };
-            self.pass_on(account, &session.outbox, vec![Work::Letter(text.into())], turn);
+            self.pass_on(account, &session.outbox, [Work::Letter(text.into())], turn);
             answered = true;
         }
         if !answered {
@@ -323,8 +330,10 @@ impl Router {
         match what {
             Presence::Nothing => Vec::new(),
             Presence::Available => available
-                .filter_map(|session| session.presence.as_ref())
-                .map(|presence| After::letter(presence.text_with(Some(contact))))
+                .filter_map(|session| {
+                    let presence = session.presence.as_ref()?;
+                    Some(After::letter(presence.text_with(&account.full(session), Some(contact))))
+                })
                 .collect(),
             Presence::Unavailable => available
                 .map(|session| {
@@ -341,7 +350,7 @@ impl Router {
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for slot in shard.iter() {
-                if let crate::shard::State::Ready(account) = &slot.state {
+                if let crate::shard::Slot::Ready(account) = slot {
                     for session in &account.sessions {
                         session.outbox.tell(&mut turn, Event::End(error.clone()));
                     }

@@ -7,7 +7,7 @@ use offline::{is_kept, kept};
 use stanza::{Condition, Edits, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice};
 use store::Batch;
 
-use crate::account::{Account, Session};
+use crate::account::{Account, Moment, Session};
 use crate::durable::{After, require_account};
 use crate::{Outbox, Router, Turn};
 
@@ -22,7 +22,7 @@ impl Router {
         to: JidRef<'_>,
         turn: &mut Turn,
     ) {
-        account.touched = now.seconds();
+        account.touched = Moment::of(now.seconds());
         let Some(edits) = self.filter(now, Stage::Incoming, account, stanza, from, to, turn) else {
             return;
         };

@@ -18,7 +18,7 @@ use stanza::{ErrorType, StanzaError};
 use store::{Batch, Op, StoreError};
 
 use crate::account::Account;
-use crate::shard::{Slot, State};
+use crate::shard::Slot;
 use crate::turn::Work;
 use crate::{Outbox, Router, Turn};
 
@@ -160,11 +160,17 @@ impl Router {
 
     /// Gives what the resource of `outbox` sends to other owners: at once, or behind the decisions
     /// that wait for their commit.
-    pub(crate) fn pass_on(&self, account: &Account, outbox: &Arc<Outbox>, work: Vec<Work>, turn: &mut Turn) {
+    pub(crate) fn pass_on(
+        &self,
+        account: &Account,
+        outbox: &Arc<Outbox>,
+        work: impl IntoIterator<Item = Work>,
+        turn: &mut Turn,
+    ) {
         if account.unsettled.get() == 0 && !outbox.is_behind() {
             turn.queue.extend(work);
         } else {
-            self.follow(outbox, work);
+            self.follow(outbox, work.into_iter().collect());
         }
     }
 
@@ -217,13 +223,8 @@ impl Router {
             // Under the owner's lock, as every delivery: the order in an outbox is the owner's.
             let hash = self.hash(owner);
             let mut shard = self.lock(hash);
-            if let (
-                Settles::Waiting | Settles::Decision,
-                Some(Slot {
-                    state: State::Ready(account),
-                    ..
-                }),
-            ) = (settles, shard.get_mut(hash, owner))
+            if let (Settles::Waiting | Settles::Decision, Some(Slot::Ready(account))) =
+                (settles, shard.get_mut(hash, owner))
             {
                 // An account that was forgotten and read again meanwhile has none: its query came
                 // after this batch, and the store answers in that order.

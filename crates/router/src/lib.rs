@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex, Weak};
 use foldhash::quality::RandomState;
 use module::{Host, Now, Registry};
 pub use presence::RosterLimits;
-use stanza::Jid;
+use stanza::{Jid, Rendered};
 use store::{Store, Table};
 
 pub use load::LAST_ACTIVITY;
@@ -120,6 +120,10 @@ pub struct Router {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     next_session: AtomicU64,
+    /// What most sessions say of themselves; shared by all of them.
+    plain_presence: Rendered,
+    /// Said on behalf of who has gone.
+    gone: Rendered,
     me: Weak<Router>,
 }
 
@@ -139,6 +143,8 @@ impl Router {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect(),
             hasher: RandomState::default(),
             next_session: AtomicU64::new(1),
+            plain_presence: Rendered::from_text("<presence/>"),
+            gone: Rendered::from_text("<presence type='unavailable'/>"),
             me: me.clone(),
         })
     }

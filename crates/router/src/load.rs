@@ -7,9 +7,9 @@ use presence::{Change, ROSTER, ROSTER_VERSION, Roster};
 use stanza::{Jid, JidRef, Stanza, StanzaError, StreamError};
 use store::{Column, ColumnKind, Found, Query, Row, Shape, StoreError, Table, Value};
 
-use crate::account::Account;
+use crate::account::{Account, Moment};
 use crate::sessions::{BindRequest, escaped};
-use crate::shard::{Slot, State};
+use crate::shard::{Loading, Slot};
 use crate::turn::Work;
 use crate::{Event, Router, Turn};
 
@@ -51,25 +51,23 @@ impl Router {
     ) -> Result<(), StanzaError> {
         let hash = self.hash(bare.as_str());
         let mut shard = self.lock(hash);
-        let waiting = match shard.get_mut(hash, bare.as_str()).map(|slot| &mut slot.state) {
-            Some(State::Ready(account)) => match &mut account.stale {
+        let waiting = match shard.get_mut(hash, bare.as_str()) {
+            Some(Slot::Ready(account)) => match &mut account.stale {
                 Some(waiting) => &mut **waiting,
                 None => {
                     act(account, turn);
                     return Ok(());
                 }
             },
-            Some(State::Loading { waiting, .. }) => waiting,
+            Some(Slot::Loading(loading)) => &mut loading.waiting,
             None => {
                 let jid = bare.to_owned();
-                let slot = Slot {
+                let slot = Slot::Loading(Loading {
                     jid: jid.clone(),
-                    state: State::Loading {
-                        waiting: vec![held()],
-                        again: false,
-                    },
-                };
-                shard.insert(hash, slot, |slot| self.hash(slot.jid.as_str()));
+                    waiting: vec![held()],
+                    again: false,
+                });
+                shard.insert(hash, slot, |slot| self.hash(slot.jid()));
                 drop(shard);
                 self.load(jid);
                 return Ok(());
@@ -111,19 +109,17 @@ impl Router {
         let Some(slot) = shard.get_mut(hash, jid.as_str()) else {
             return;
         };
-        let State::Loading { waiting, again } = &mut slot.state else {
-            return;
-        };
-        if std::mem::take(again) {
+        let Slot::Loading(loading) = slot else { return };
+        if std::mem::take(&mut loading.again) {
             drop(shard);
             return self.load(jid.clone());
         }
-        let waiting = std::mem::take(waiting);
+        let waiting = std::mem::take(&mut loading.waiting);
         match account {
             Ok(Some(mut account)) => {
-                account.touched = now.seconds();
-                slot.state = State::Ready(Box::new(account));
-                let State::Ready(account) = &mut slot.state else { return };
+                account.touched = Moment::of(now.seconds());
+                *slot = Slot::Ready(account);
+                let Slot::Ready(account) = slot else { return };
                 self.let_in(now, account, waiting, &mut turn);
                 drop(shard);
             }
@@ -257,8 +253,8 @@ impl Router {
         }
         let hash = self.hash(bare);
         let mut shard = self.lock(hash);
-        match shard.get_mut(hash, bare).map(|slot| &mut slot.state) {
-            Some(State::Ready(account)) => {
+        match shard.get_mut(hash, bare) {
+            Some(Slot::Ready(account)) => {
                 for held in account.stale.take().map_or_else(Vec::new, |waiting| *waiting) {
                     match held {
                         Held::Letter(text) => turn.queue.push_back(Work::Letter(text)),
@@ -267,7 +263,7 @@ impl Router {
                 }
                 shard.remove(hash, bare);
             }
-            Some(State::Loading { again, .. }) => *again = true,
+            Some(Slot::Loading(loading)) => loading.again = true,
             None => {}
         }
         drop(shard);
@@ -317,16 +313,35 @@ impl Router {
 
     /// Forgets accounts that nobody has used for a while; call now and then.
     pub fn sweep(&self, now: Now) {
-        let horizon = now.seconds() - self.limits.idle_account_seconds;
-        let keep = |slot: &mut Slot| match &slot.state {
-            State::Ready(account) => {
+        let horizon = Moment::of(now.seconds() - self.limits.idle_account_seconds);
+        let keep = |slot: &Slot| match slot {
+            Slot::Ready(account) => {
                 !account.sessions.is_empty() || account.stale.is_some() || account.touched > horizon
             }
-            State::Loading { .. } => true,
+            Slot::Loading(_) => true,
         };
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            shard.retain(keep, |slot| self.hash(slot.jid.as_str()));
+            shard.retain(keep, |slot| self.hash(slot.jid()));
+        }
+    }
+
+    /// Lets the connections look after clients that were not heard for so many seconds
+    /// ([`Event::Silent`]); call several times in that period. One walk over all sessions now and
+    /// then costs less, and much less memory, than a timer in each of them.
+    pub fn look_for_silence(&self, now: Now, seconds: u32) {
+        let mut turn = Turn::default();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for slot in shard.iter() {
+                if let Slot::Ready(account) = slot {
+                    for session in &account.sessions {
+                        session.outbox.tell_if_silent(now, seconds, &mut turn);
+                    }
+                }
+            }
+            drop(shard);
+            turn.finish();
         }
     }
 }
@@ -382,6 +397,6 @@ fn read_account(jid: &Jid, found: Found) -> Result<Option<Account>, StoreError> 
         undecided: 0,
         stale: None,
         last,
-        touched: 0,
+        touched: Moment::default(),
     }))
 }

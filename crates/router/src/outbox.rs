@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use module::Now;
 use stanza::{StanzaError, StreamError};
 
+use crate::account::Moment;
 use crate::{Bound, Turn};
 
 /// Buffers kept per thread for the next outbox that needs one.
@@ -51,16 +53,20 @@ pub enum Event {
     Checked(bool),
     /// The answer to a request to bind a resource.
     Bound(Result<Bound, StanzaError>),
+    /// Nothing came from the client for so long that it has to be found out whether it is there.
+    Silent,
     /// Write what waits, then this error, then close.
     End(StreamError),
 }
 
+/// Small, as every session has one: what is rare is behind a pointer.
 #[derive(Default)]
 struct Inner {
     bytes: Vec<u8>,
     waker: Option<Waker>,
-    events: Vec<Event>,
-    limit: usize,
+    #[allow(clippy::box_collection)] // nearly always absent: 8 bytes of every session instead of 24
+    events: Option<Box<Vec<Event>>>,
+    limit: u32,
     /// In the list of connections to wake at the end of a turn.
     dirty: bool,
     /// Nothing more is taken: the limit was reached, or the connection is gone.
@@ -75,6 +81,8 @@ pub struct Outbox {
     /// Decisions of this client that others will hear of, and what it sent behind them, that wait
     /// for a commit. Here, because it is asked for with each message, and the account is not.
     behind: AtomicU32,
+    /// When the client was heard last, a [`Moment`]. Here, so that a silent session needs no timer.
+    heard: AtomicU32,
 }
 
 /// What the connection's task takes at each poll.
@@ -86,15 +94,32 @@ pub struct Taken {
 
 impl Outbox {
     /// `limit`: bytes that may wait for a reader before its connection is ended
-    /// (configuration: `limits.outbox_bytes`).
+    /// (configuration: `limits.outbox_bytes`); more than 4 GiB are taken for 4 GiB.
     pub fn new(limit: usize) -> Arc<Outbox> {
         Arc::new(Outbox {
             inner: Mutex::new(Inner {
-                limit,
+                limit: u32::try_from(limit).unwrap_or(u32::MAX),
                 ..Inner::default()
             }),
             behind: AtomicU32::new(0),
+            heard: AtomicU32::new(0),
         })
+    }
+
+    /// Something came from the client.
+    pub fn heard(&self, now: Now) {
+        self.heard.store(Moment::of(now.seconds()).0, Ordering::Relaxed);
+    }
+
+    /// Tells the connection's task with [`Event::Silent`] if the client was not heard for so many
+    /// seconds; not again until as many have passed.
+    pub(crate) fn tell_if_silent(self: &Arc<Self>, now: Now, seconds: u32, turn: &mut Turn) {
+        let (now, heard) = (Moment::of(now.seconds()).0, self.heard.load(Ordering::Relaxed));
+        // A clock that was put back would otherwise let a dead connection live until it has caught up.
+        if now < heard || now - heard >= seconds {
+            self.heard.store(now, Ordering::Relaxed);
+            self.tell(turn, Event::Silent);
+        }
     }
 
     /// Whether what this client sends on must wait, so that it does not overtake what it sent before.
@@ -115,7 +140,7 @@ impl Outbox {
     /// anything.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         let inner = self.lock();
-        inner.bytes.is_empty() || inner.bytes.len() + bytes <= inner.limit / 2
+        inner.bytes.is_empty() || inner.bytes.len() + bytes <= inner.limit as usize / 2
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -134,14 +159,14 @@ impl Outbox {
         }
         let before = inner.bytes.len();
         write(&mut inner.bytes);
-        let accepted = inner.bytes.len() <= inner.limit || before == 0;
+        let accepted = inner.bytes.len() <= inner.limit as usize || before == 0;
         if !accepted {
             // A reader that does not read costs only itself: what it has not taken goes back to
             // the delivery rules when its task ends the connection.
             inner.bytes.truncate(before);
             inner.shut = true;
             let error = StreamError::resource_constraint().text("the client does not read what it is sent");
-            inner.events.push(Event::End(error));
+            inner.events.get_or_insert_default().push(Event::End(error));
         }
         if !inner.dirty {
             inner.dirty = true;
@@ -160,7 +185,7 @@ impl Outbox {
             }
             inner.shut = true;
         }
-        inner.events.push(event);
+        inner.events.get_or_insert_default().push(event);
         if !inner.dirty {
             inner.dirty = true;
             turn.wake(self);
@@ -179,7 +204,7 @@ impl Outbox {
         let bytes = if bytes { mem::take(&mut inner.bytes) } else { Vec::new() };
         Taken {
             bytes,
-            events: mem::take(&mut inner.events),
+            events: inner.events.take().map_or_else(Vec::new, |events| *events),
         }
     }
 
@@ -205,7 +230,7 @@ impl Outbox {
         let mut inner = self.lock();
         inner.shut = true;
         inner.waker = None;
-        inner.events = Vec::new();
+        inner.events = None;
         mem::take(&mut inner.bytes)
     }
 

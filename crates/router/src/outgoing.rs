@@ -148,7 +148,6 @@ impl Router {
     }
 
     /// Runs the filters of a stage. None: the stanza ends here (and was answered if it is due).
-    #[allow(clippy::too_many_arguments)] // what a filter is given
     #[allow(clippy::too_many_arguments)] // the parts of one delivery; a struct would only rename them
     pub(crate) fn filter(
         &self,

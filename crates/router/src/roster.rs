@@ -128,10 +128,10 @@ impl Router {
                 Err(error) => Some(error),
                 Ok(effects) => {
                     // Section 3.1.2: from the bare JID, to the bare JID.
-                    let rendered = Rendered::of(stanza, own.as_str(), &Edits::default());
+                    let rendered = Rendered::of(stanza, &Edits::default());
                     let passed = Passed {
                         contact,
-                        text: rendered.text_with(Some(contact)),
+                        text: rendered.text_with(own.as_str(), Some(contact)),
                     };
                     let back = Return::of(stanza, bound.jid.clone(), to.to_owned());
                     let failed = Box::new(move |error: &StanzaError| back.error(error));
@@ -147,7 +147,8 @@ impl Router {
     }
 
     fn may_request(&self, now: Now, account: &mut Account) -> bool {
-        let window = now.seconds() / REQUEST_WINDOW;
+        // Only ever compared for being the same.
+        let window = (now.seconds() / REQUEST_WINDOW) as u32;
         if account.requests.0 != window {
             account.requests = (window, 0);
         }
@@ -167,7 +168,7 @@ impl Router {
         let Some(change) = change(stanza) else { return };
         let owner = account.jid.as_str().to_owned();
         let contact = from.bare_str();
-        let text = Rendered::of(stanza, contact, &Edits::default()).text_with(Some(&owner));
+        let text = Rendered::of(stanza, &Edits::default()).text_with(contact, Some(&owner));
         let effects = account
             .roster
             .inbound(&owner, contact, change, &text, &self.limits.roster);

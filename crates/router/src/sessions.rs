@@ -9,7 +9,7 @@ use stanza::{ErrorType, Jid, MessageType, Stanza, StanzaError, StreamError};
 use store::StoreError;
 use xmlstream::Framer;
 
-use crate::account::{Account, Session};
+use crate::account::{Account, Moment, Session};
 use crate::load::Held;
 use crate::{Bound, Event, Outbox, Router, Turn};
 
@@ -88,7 +88,7 @@ impl Router {
             interested: false,
             directed: None,
         });
-        account.touched = now.seconds();
+        account.touched = Moment::of(now.seconds());
         let bound = Bound {
             jid,
             id,
@@ -106,7 +106,7 @@ impl Router {
 
     pub(crate) fn close(&self, now: Now, bare: &str, id: u64, clean: bool, turn: &mut Turn) {
         self.with(bare, |account| {
-            account.touched = now.seconds();
+            account.touched = Moment::of(now.seconds());
             self.leave(now, account, id, clean, turn);
         });
     }

@@ -10,52 +10,62 @@ use crate::account::Account;
 use crate::load::Held;
 use crate::{Router, SHARDS};
 
-pub(crate) enum State {
-    /// Being read from the store; inputs wait in order. `again`: it was changed meanwhile, so what
-    /// comes is not the truth any more.
-    Loading {
-        waiting: Vec<Held>,
-        again: bool,
-    },
-    Ready(Box<Account>),
+/// An account in memory.
+#[allow(clippy::large_enum_variant)] // all but a few are ready, and none stays in the other state for long
+pub(crate) enum Slot {
+    Loading(Loading),
+    Ready(Account),
 }
 
-pub(crate) struct Slot {
+/// Being read from the store; inputs wait in order.
+pub(crate) struct Loading {
     pub(crate) jid: Jid,
-    pub(crate) state: State,
+    pub(crate) waiting: Vec<Held>,
+    /// It was changed meanwhile, so what comes is not the truth any more.
+    pub(crate) again: bool,
 }
 
+impl Slot {
+    pub(crate) fn jid(&self) -> &str {
+        match self {
+            Slot::Loading(loading) => loading.jid.as_str(),
+            Slot::Ready(account) => account.jid.as_str(),
+        }
+    }
+}
+
+/// Places of the table that are free, as many as are taken and more, cost 8 bytes each: the
+/// accounts are boxed, and their names are in there only.
 #[derive(Default)]
 pub(crate) struct Shard {
-    slots: HashTable<Slot>,
+    slots: HashTable<Box<Slot>>,
 }
 
 impl Shard {
     pub(crate) fn get_mut(&mut self, hash: u64, bare: &str) -> Option<&mut Slot> {
-        self.slots.find_mut(hash, |slot| slot.jid.as_str() == bare)
+        self.slots.find_mut(hash, |slot| slot.jid() == bare).map(Box::as_mut)
     }
 
     pub(crate) fn insert(&mut self, hash: u64, slot: Slot, rehash: impl Fn(&Slot) -> u64) {
-        self.slots.insert_unique(hash, slot, rehash);
+        self.slots.insert_unique(hash, Box::new(slot), |slot| rehash(slot));
     }
 
-    pub(crate) fn remove(&mut self, hash: u64, bare: &str) -> Option<Slot> {
-        match self.slots.find_entry(hash, |slot| slot.jid.as_str() == bare) {
-            Ok(entry) => Some(entry.remove().0),
-            Err(_) => None,
+    pub(crate) fn remove(&mut self, hash: u64, bare: &str) {
+        if let Ok(entry) = self.slots.find_entry(hash, |slot| slot.jid() == bare) {
+            entry.remove();
         }
     }
 
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&mut Slot) -> bool, rehash: impl Fn(&Slot) -> u64) {
-        self.slots.retain(keep);
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Slot) -> bool, rehash: impl Fn(&Slot) -> u64) {
+        self.slots.retain(|slot| keep(slot));
         // A table that a crowd has left gives its memory back.
         if self.slots.capacity() > 4 * self.slots.len() + 16 {
-            self.slots.shrink_to_fit(rehash);
+            self.slots.shrink_to_fit(|slot| rehash(slot));
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter()
+        self.slots.iter().map(Box::as_ref)
     }
 }
 
@@ -76,19 +86,16 @@ impl Router {
         let hash = self.hash(bare);
         let mut shard = self.lock(hash);
         match shard.get_mut(hash, bare) {
-            Some(Slot {
-                state: State::Ready(account),
-                ..
-            }) => Some(act(account)),
+            Some(Slot::Ready(account)) => Some(act(account)),
             _ => None,
         }
     }
 
     /// Whether nothing is under way: no account is being read, no decision waits for its commit.
     pub fn is_settled(&self) -> bool {
-        let settled = |slot: &Slot| match &slot.state {
-            State::Ready(account) => account.unsettled.get() == 0,
-            State::Loading { .. } => false,
+        let settled = |slot: &Slot| match slot {
+            Slot::Ready(account) => account.unsettled.get() == 0,
+            Slot::Loading(_) => false,
         };
         self.shards
             .iter()
@@ -97,9 +104,9 @@ impl Router {
 
     /// Bound resources of all accounts in memory, for the log and the metrics.
     pub fn count_sessions(&self) -> usize {
-        let count = |slot: &Slot| match &slot.state {
-            State::Ready(account) => account.sessions.len(),
-            State::Loading { .. } => 0,
+        let count = |slot: &Slot| match slot {
+            Slot::Ready(account) => account.sessions.len(),
+            Slot::Loading(_) => 0,
         };
         self.shards
             .iter()
@@ -112,5 +119,21 @@ impl Router {
                     .sum::<usize>()
             })
             .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Session;
+
+    /// What is multiplied by every session: allocators round up to 64, 80, 96, 112, 128 and then 160.
+    #[test]
+    fn an_idle_session_is_small() {
+        assert!(size_of::<Slot>() <= 128, "an account: {}", size_of::<Slot>());
+        assert!(size_of::<Session>() <= 64, "a session: {}", size_of::<Session>());
+        // Two counters of the `Arc` come to it.
+        let outbox = size_of::<crate::Outbox>();
+        assert!(outbox + 16 <= 96, "an outbox: {outbox}");
     }
 }

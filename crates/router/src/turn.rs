@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use stanza::{Jid, Rendered};
+use stanza::{Jid, Sent};
 use xmlstream::Scratch;
 
 use crate::Outbox;
@@ -19,15 +19,51 @@ pub(crate) enum Work {
     /// A letter that refuses a probe. It ends a subscription that only the asker believes in; a
     /// request that he has made since must not take it for its denial.
     Refusal(Box<str>),
-    /// One presence for many contacts: bare JIDs. `left`: the full JID that it is of, where it says
-    /// that the resource has gone.
+    /// One presence for many contacts. `left`: the full JID that it is of, where it says that the
+    /// resource has gone.
     Fanout {
-        presence: Arc<Rendered>,
+        presence: Sent,
         left: Option<Box<str>>,
-        to: Vec<Box<str>>,
+        to: Contacts,
     },
-    /// Presence of the contacts `to` (bare) for a session, which has become available as `from`.
-    Probes { from: Jid, session: u64, to: Vec<Box<str>> },
+    /// Presence of the contacts for a session, which has become available as `from`.
+    Probes { from: Jid, session: u64, to: Contacts },
+}
+
+/// Bare JIDs, one behind the other in one text: a list of a thousand is two blocks of memory.
+pub(crate) struct Contacts {
+    text: String,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+impl Contacts {
+    pub(crate) fn of<'a>(jids: impl Iterator<Item = &'a str> + Clone) -> Contacts {
+        let (mut count, mut bytes) = (0, 0);
+        for jid in jids.clone() {
+            count += 1;
+            bytes += jid.len();
+        }
+        let (mut text, mut ends) = (String::with_capacity(bytes), Vec::with_capacity(count));
+        for jid in jids {
+            text.push_str(jid);
+            ends.push(text.len());
+        }
+        Contacts { text, ends }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let jid = &self.text[start..*end];
+            start = *end;
+            jid
+        })
+    }
 }
 
 /// Places in the lists of a turn that are kept for the next.

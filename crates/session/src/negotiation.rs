@@ -325,8 +325,8 @@ impl Negotiation {
                 let outcome = self.login.checked(good, &self.config, cx);
                 self.after_login_step(outcome)
             }
-            // The core handles these before it gets here.
-            Event::Bound(Ok(_)) | Event::End(_) => Ok(Next::Read),
+            // The core or the connection handles these before they get here.
+            Event::Bound(Ok(_)) | Event::End(_) | Event::Silent => Ok(Next::Read),
         }
     }
 

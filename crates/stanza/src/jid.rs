@@ -17,6 +17,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
+use prepare::plain;
 pub use prepare::{prepare_domain, prepare_local, prepare_resource};
 
 /// Bytes of one prepared part (RFC 7622 section 3.1). Three parts and two separators fit a `u16` offset.
@@ -248,7 +249,16 @@ impl<'a> JidRef<'a> {
 impl<'a> JidCow<'a> {
     /// Splits before preparing, because preparation may make separators out of other characters
     /// (RFC 7622 section 3.1, last note), and at the first `/` before the first `@` (section 3.2).
+    #[inline]
     pub fn parse(text: &'a str) -> Result<JidCow<'a>, JidError> {
+        match plain(text.as_bytes()) {
+            Some(offsets) => Ok(JidRef { text, offsets }.into()),
+            None => JidCow::prepare(text),
+        }
+    }
+
+    /// What `parse` does, whatever the text is.
+    fn prepare(text: &'a str) -> Result<JidCow<'a>, JidError> {
         let (bare, resource) = match text.split_once('/') {
             Some((bare, resource)) => (bare, Some(resource)),
             None => (text, None),

@@ -14,4 +14,4 @@ pub use error::{Condition, ErrorType, StanzaError, StreamCondition, StreamError}
 pub use jid::{Jid, JidCow, JidError, JidRef, prepare_domain, prepare_local, prepare_resource};
 pub use kind::{IqType, Kind, MessageType, PresenceType};
 pub use stanza::{Fault, FaultKind, Stanza};
-pub use write::{Edits, Rendered, error_reply, iq_result, splice, write_error};
+pub use write::{Edits, Rendered, Sent, error_reply, iq_result, splice, write_error};

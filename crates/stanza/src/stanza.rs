@@ -83,14 +83,19 @@ impl<'a> Stanza<'a> {
             return Ok(None);
         }
         let (mut type_, mut to, mut from, mut id) = (None, None, None, None);
-        for attr in element.attrs().filter(|attr| attr.prefix().is_none()) {
-            match attr.local() {
-                "type" => type_ = Some(attr.value()),
-                "to" => to = Some(attr.value()),
-                "from" => from = Some(attr.value()),
-                "id" => id = Some(attr.value()),
-                _ => {}
-            }
+        for attr in element.attrs() {
+            let place = if attr.is("to") {
+                &mut to
+            } else if attr.is("type") {
+                &mut type_
+            } else if attr.is("id") {
+                &mut id
+            } else if attr.is("from") {
+                &mut from
+            } else {
+                continue;
+            };
+            *place = Some(attr.value());
         }
         let type_ = type_.as_deref();
         // An IQ or presence whose type is not known is a request as far as answering goes.

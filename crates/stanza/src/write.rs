@@ -2,10 +2,12 @@
 //! put together here too. Nothing builds a tree, and nothing but [`Edits`] and [`Rendered`] allocates.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use xmlstream::Child;
 
 use crate::error::StanzaError;
+use crate::kind::Kind;
 use crate::stanza::Stanza;
 
 /// Changes to the children of a stanza on its way: forged elements go, the server's own come last.
@@ -42,71 +44,95 @@ impl Edits {
 /// `jabber:client` or `jabber:server`.
 pub fn splice(stanza: &Stanza<'_>, from: &str, to: Option<&str>, edits: &Edits, out: &mut Vec<u8>) {
     out.reserve(spliced_len(stanza, from, to, edits));
-    open(stanza, from, out);
+    open(stanza, Some(from), out);
     if let Some(to) = to {
-        put_attribute(out, "to", to);
+        put_attribute(out, TO, to);
     }
     close(stanza, edits, out);
 }
 
-/// A stanza for many recipients: everything is written but `to`, which goes in at delivery.
+/// A stanza for many recipients: everything is written but the addresses, which go in at delivery. Without the sender
+/// too, because it is kept as long as the sender is available, and those who say no more than `<presence/>` can share
+/// one text. A clone is the same text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
-    text: Box<str>,
-    /// Where in the start tag ` to='…'` goes.
-    gap: usize,
+    text: Arc<str>,
 }
 
 impl Rendered {
-    /// As [`splice`] would write it.
-    pub fn of(stanza: &Stanza<'_>, from: &str, edits: &Edits) -> Rendered {
-        let mut out = Vec::with_capacity(spliced_len(stanza, from, None, edits));
-        open(stanza, from, &mut out);
-        let gap = out.len();
+    /// As [`splice`] would write it, but for the order of the attributes.
+    pub fn of(stanza: &Stanza<'_>, edits: &Edits) -> Rendered {
+        let mut out = Vec::with_capacity(spliced_len(stanza, "", None, edits));
+        open(stanza, None, &mut out);
         close(stanza, edits, &mut out);
         // All of it was copied from `str`s, cut at ASCII characters.
         let text = String::from_utf8(out).expect("pieces of UTF-8 text");
-        Rendered {
-            text: text.into_boxed_str(),
-            gap,
-        }
+        Rendered { text: text.into() }
     }
 
-    /// A complete element that the server made, without `to`.
-    pub fn from_text(text: String) -> Rendered {
+    /// A complete element that the server made, without addresses.
+    pub fn from_text(text: &str) -> Rendered {
         debug_assert!(text.starts_with('<') && text.ends_with('>'), "not an element");
-        let gap = text.find([' ', '/', '>']).unwrap_or(text.len());
-        Rendered {
-            text: text.into_boxed_str(),
-            gap,
-        }
+        Rendered { text: text.into() }
     }
 
-    pub fn write(&self, to: Option<&str>, out: &mut Vec<u8>) {
-        out.reserve(self.text.len() + to.map_or(0, attribute_len));
-        let (head, tail) = self.text.split_at(self.gap);
-        out.extend_from_slice(head.as_bytes());
+    /// With the sender, for many recipients.
+    pub fn sent_by(&self, from: &str) -> Sent {
+        let gap = self.gap();
+        let mut head = Vec::with_capacity(gap + attribute_len(from));
+        head.extend_from_slice(&self.text.as_bytes()[..gap]);
+        put_attribute(&mut head, FROM, from);
+        let rendered = self.clone();
+        Sent { head, rendered, gap }
+    }
+
+    pub fn write(&self, from: &str, to: Option<&str>, out: &mut Vec<u8>) {
+        out.reserve(self.text.len() + attribute_len(from) + to.map_or(0, attribute_len));
+        let (name, tail) = self.text.split_at(self.gap());
+        out.extend_from_slice(name.as_bytes());
+        put_attribute(out, FROM, from);
         if let Some(to) = to {
-            put_attribute(out, "to", to);
+            put_attribute(out, TO, to);
         }
         out.extend_from_slice(tail.as_bytes());
     }
 
     /// For a store, or to read it again.
-    pub fn text_with(&self, to: Option<&str>) -> String {
+    pub fn text_with(&self, from: &str, to: Option<&str>) -> String {
         let mut out = Vec::new();
-        self.write(to, &mut out);
+        self.write(from, to, &mut out);
         String::from_utf8(out).expect("pieces of UTF-8 text")
     }
 
-    /// Bytes without `to`; an upper bound of nothing else, but what quotas count.
-    pub fn len(&self) -> usize {
-        self.text.len()
+    /// The element without addresses.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
-    /// Never true: an element has bytes. Here because a `len` asks for it.
-    pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
+    /// Where the addresses go: behind the name, which is short.
+    fn gap(&self) -> usize {
+        let ends = |b| matches!(b, b' ' | b'/' | b'>');
+        self.text.bytes().position(ends).unwrap_or(self.text.len())
+    }
+}
+
+/// A stanza for many recipients with its sender; see [`Rendered::sent_by`].
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The start tag up to the place for `to`.
+    head: Vec<u8>,
+    rendered: Rendered,
+    /// Where the rest of it begins.
+    gap: usize,
+}
+
+impl Sent {
+    pub fn write(&self, to: &str, out: &mut Vec<u8>) {
+        let tail = &self.rendered.text.as_bytes()[self.gap..];
+        out.reserve(self.head.len() + tail.len() + attribute_len(to));
+        out.extend_from_slice(&self.head);
+        put_attribute(out, TO, to);
+        out.extend_from_slice(tail);
     }
 }
 
@@ -156,13 +182,12 @@ pub fn iq_result(id: &str, from: Option<&str>, to: Option<&str>, payload: &str, 
     }
 }
 
-/// The start tag up to the place for `to`. Attributes are copied as they stand, quotes included, and in runs: what
+/// The start tag up to the place for `to`; without `from` where it is none. Attributes are copied as they stand, quotes included, and in runs: what
 /// has to be left out or looked at is rare, and one long copy is cheaper than many short ones.
-fn open(stanza: &Stanza<'_>, from: &str, out: &mut Vec<u8>) {
+fn open(stanza: &Stanza<'_>, from: Option<&str>, out: &mut Vec<u8>) {
     let element = stanza.element();
     let source = element.source();
-    out.push(b'<');
-    out.extend_from_slice(stanza.kind().element_name().as_bytes());
+    out.extend_from_slice(tags(stanza.kind()).0.as_bytes());
     let mut run = element.name_end();
     let mut at = run;
     for attr in element.attrs() {
@@ -187,11 +212,16 @@ fn open(stanza: &Stanza<'_>, from: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&source.as_bytes()[run..at]);
     let closing = if element.is_empty_tag() { "/>" } else { ">" };
-    put_declarations(&source[at..element.inner_span().start - closing.len()], out);
-    if let Some(lang) = stanza.implied_lang() {
-        put_attribute(out, "xml:lang", lang);
+    let last = at..element.inner_span().start - closing.len();
+    if !last.is_empty() {
+        put_declarations(&source[last], out);
     }
-    put_attribute(out, "from", from);
+    if let Some(lang) = stanza.implied_lang() {
+        put_attribute(out, LANG, lang);
+    }
+    if let Some(from) = from {
+        put_attribute(out, FROM, from);
+    }
 }
 
 /// What stands between two attributes: white space, nearly always, and namespace declarations. Those of prefixes are
@@ -232,13 +262,22 @@ fn close(stanza: &Stanza<'_>, edits: &Edits, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&inner.as_bytes()[kept..]);
     out.extend_from_slice(edits.appended.as_bytes());
-    end(stanza.kind().element_name(), out);
+    out.extend_from_slice(tags(stanza.kind()).1.as_bytes());
+}
+
+/// The beginning of the start tag, and the end tag: in one piece each, as every delivery writes them.
+fn tags(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::Message(_) => ("<message", "</message>"),
+        Kind::Presence(_) => ("<presence", "</presence>"),
+        Kind::Iq(_) => ("<iq", "</iq>"),
+    }
 }
 
 fn start(name: &str, type_: &str, id: Option<&str>, from: Option<&str>, to: Option<&str>, out: &mut Vec<u8>) {
     out.push(b'<');
     out.extend_from_slice(name.as_bytes());
-    for (name, value) in [("type", Some(type_)), ("id", id), ("from", from), ("to", to)] {
+    for (name, value) in [(TYPE, Some(type_)), (ID, id), (FROM, from), (TO, to)] {
         if let Some(value) = value {
             put_attribute(out, name, value);
         }
@@ -251,13 +290,20 @@ fn end(name: &str, out: &mut Vec<u8>) {
     out.push(b'>');
 }
 
+/// What stands before the value of an attribute, in one piece: one copy instead of three.
+struct Lead(&'static str);
+
+const TYPE: Lead = Lead(" type='");
+const ID: Lead = Lead(" id='");
+const FROM: Lead = Lead(" from='");
+const TO: Lead = Lead(" to='");
+const LANG: Lead = Lead(" xml:lang='");
+
 /// ` name='value'`, escaped.
-fn put_attribute(out: &mut Vec<u8>, name: &str, value: &str) {
-    out.push(b' ');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"='");
-    // Looking first, over all bytes and without a way out, is a few vector instructions; nearly every value is plain.
-    if value.bytes().fold(false, |special, b| special | is_special(b)) {
+fn put_attribute(out: &mut Vec<u8>, lead: Lead, value: &str) {
+    out.extend_from_slice(lead.0.as_bytes());
+    // Looking first is cheaper than copying byte by byte; nearly every value is plain.
+    if has_special(value.as_bytes()) {
         xmlstream::escape_attr(out, value);
     } else {
         out.extend_from_slice(value.as_bytes());
@@ -265,10 +311,34 @@ fn put_attribute(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(b'\'');
 }
 
+/// Bytes that are looked up without asking after each whether there is another.
+const UNROLLED: usize = 8;
+
+/// Whether something may need escaping. A table, as the values are short: addresses and ids. Comparing many bytes at
+/// once pays from some fifty on.
+fn has_special(value: &[u8]) -> bool {
+    let look_up = |special: bool, b: &u8| special | SPECIAL[usize::from(*b)];
+    let (chunks, rest) = value.as_chunks::<UNROLLED>();
+    let special = chunks
+        .iter()
+        .fold(false, |special, chunk| chunk.iter().fold(special, look_up));
+    rest.iter().fold(special, look_up)
+}
+
 /// What may need escaping, and more: 0xEF leads U+FFFE, which XML cannot carry, and many that it can.
-fn is_special(b: u8) -> bool {
+const fn is_special(b: u8) -> bool {
     b < b' ' || matches!(b, b'"' | b'&' | b'\'' | b'<' | b'>' | 0xef)
 }
+
+static SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < table.len() {
+        table[b] = is_special(b as u8);
+        b += 1;
+    }
+    table
+};
 
 /// Character data, escaped.
 pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {

@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::process::Process;
 use super::{Running, Target, address, fresh};
+use crate::report::FLOOR;
 use crate::scan::{Scanner, text_of};
 use crate::work::Work;
 use crate::{Outcome, tls};
@@ -41,11 +42,11 @@ impl Floor {
 
 impl Target for Floor {
     fn name(&self) -> &'static str {
-        "floor"
+        FLOOR
     }
 
     fn does(&self, work: Work) -> bool {
-        !matches!(work, Work::Presence | Work::Offline)
+        !matches!(work, Work::Presence | Work::Offline | Work::Roster)
     }
 
     fn prepare(&mut self, _: usize) -> Outcome<()> {

@@ -57,8 +57,10 @@ impl Target for Prosody {
         "Prosody"
     }
 
-    fn does(&self, _: Work) -> bool {
-        true
+    fn does(&self, work: Work) -> bool {
+        // A crowd is more than this configuration is made for. A roster of thousands is written anew as one file at
+        // each change: filling it would take longer than all else together.
+        !matches!(work, Work::Crowd | Work::Roster)
     }
 
     fn prepare(&mut self, _: usize) -> Outcome<()> {

@@ -1,10 +1,15 @@
 //! The works: what is measured. Each logs in what it needs, warms up, and measures with the server calm before.
 
+mod crowd;
 mod idle;
 mod message;
 mod offline;
+mod open;
 mod presence;
+mod roster;
+mod slow;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Outcome;
@@ -25,6 +30,8 @@ pub(crate) enum Work {
     Idle,
     /// The same without TLS.
     IdlePlain,
+    /// As many TLS sessions as a process may have files: what each costs, and how soon the memory is back.
+    Crowd,
     /// CPU of a login with TLS and SCRAM.
     Login,
     /// Messages as fast as they go: pairs with a window of 32.
@@ -33,8 +40,12 @@ pub(crate) enum Work {
     MsgSingle,
     /// Messages at a fixed rate: latency.
     Open,
+    /// The same beside readers who do not read.
+    Slow,
     /// Everybody tells all contacts.
     Presence,
+    /// Messages and presence with rosters of 10 and of 5,000.
+    Roster,
     /// Messages to absent users, and the way back.
     Offline,
 }
@@ -44,6 +55,8 @@ pub(crate) enum Work {
 pub(crate) struct Amounts {
     /// Sessions of `idle`, `idle-plain` and `login`.
     pub sessions: usize,
+    /// Sessions of `crowd`.
+    pub crowd: usize,
     /// Pairs of `msg`.
     pub pairs: usize,
     /// Messages a second of `open`.
@@ -83,11 +96,14 @@ impl Work {
         match self {
             Work::Idle => "idle",
             Work::IdlePlain => "idle-plain",
+            Work::Crowd => "crowd",
             Work::Login => "login",
             Work::Msg => "msg",
             Work::MsgSingle => "msg-single",
             Work::Open => "open",
+            Work::Slow => "slow",
             Work::Presence => "presence",
+            Work::Roster => "roster",
             Work::Offline => "offline",
         }
     }
@@ -96,26 +112,33 @@ impl Work {
     pub(crate) fn accounts(self, amounts: &Amounts) -> usize {
         match self {
             Work::Idle | Work::IdlePlain | Work::Login => amounts.sessions,
+            Work::Crowd => amounts.crowd,
             Work::Msg => 2 * amounts.pairs,
             Work::MsgSingle => 2 * message::SINGLE_PAIRS,
-            Work::Open => 2 * message::OPEN_PAIRS,
+            Work::Open => 2 * open::PAIRS,
+            Work::Slow => slow::ACCOUNTS,
             Work::Presence => presence::USERS,
+            Work::Roster => roster::ACCOUNTS,
             Work::Offline => offline::USERS + 1,
         }
     }
 
     pub(crate) async fn run(self, server: &Running, amounts: &Amounts) -> Outcome<Result> {
-        let (tls, plain) = (Access::new(server.address, true), Access::new(server.address, false));
+        let access = |tls| Access::new(server.address, tls);
+        let (tls, plain) = (Arc::new(access(true)), Arc::new(access(false)));
         let pid = server.pid();
         let run = async {
             match self {
                 Work::Idle => idle::memory_of(&tls, pid, amounts.sessions, ("idle.memory", "idle.kept")).await,
                 Work::IdlePlain => idle::memory_of(&plain, pid, amounts.sessions, ("plain.memory", "plain.kept")).await,
+                Work::Crowd => crowd::run(&Arc::new(access(true).many_sources()), pid, amounts.crowd).await,
                 Work::Login => idle::login(&tls, pid, amounts.sessions).await,
                 Work::Msg => message::busy(&tls, pid, amounts.pairs).await,
                 Work::MsgSingle => message::single(&tls, pid).await,
-                Work::Open => message::open(&tls, pid, amounts.rate).await,
+                Work::Open => open::run(&tls, pid, amounts.rate).await,
+                Work::Slow => slow::run(&tls, &Arc::new(access(true).narrow()), pid, amounts.rate).await,
                 Work::Presence => presence::run(&tls, pid).await,
+                Work::Roster => roster::run(&tls, pid).await,
                 Work::Offline => offline::run(&tls, pid).await,
             }
         };

@@ -15,6 +15,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
+use module::Now;
+
 use crate::service::Limits;
 
 use world::*;
@@ -58,7 +60,7 @@ async fn until_carried(mut connection: Connection<TcpStream>, least: usize) -> C
 #[test]
 fn a_connection_is_small() {
     let size = size_of::<Connection<TcpStream>>();
-    assert!(size <= 640, "{size} bytes");
+    assert!(size <= 392, "{size} bytes");
 }
 
 #[tokio::test]
@@ -223,21 +225,23 @@ async fn pass(seconds: u64) {
 async fn silence_is_answered_with_a_space() {
     let world = World::new(limits());
     let (mut client, _task) = patiently(world.log_in("juliet")).await;
-    stop_the_clock();
-    for _ in 0..3 {
-        pass(298).await;
-        assert_eq!(client.has_come(), "", "not earlier");
-        pass(3).await;
-        assert_eq!(client.has_come(), " ", "and once");
+    let begun = now();
+    let at = |seconds: i64| Now(begun.0 + seconds * 1000);
+    let router = &world.service.router;
+    for _ in 0..2 {
+        router.look_for_silence(at(290), 300);
+        assert_eq!(client.spaces().await, 0, "not earlier");
+        // The client was heard just now, as `spaces` sends something.
+        router.look_for_silence(at(310), 300);
+        assert_eq!(client.spaces().await, 1);
     }
-    // Who sends something is not silent.
-    pass(200).await;
-    client.send(" ").await;
-    pass(0).await;
-    pass(200).await;
-    assert_eq!(client.has_come(), "");
-    pass(101).await;
-    assert_eq!(client.has_come(), " ");
+    router.look_for_silence(at(310), 300);
+    router.look_for_silence(at(600), 300);
+    assert_eq!(client.spaces().await, 1, "once in the period");
+    router.look_for_silence(at(310), 300);
+    router.look_for_silence(at(10), 300);
+    router.look_for_silence(at(300), 300);
+    assert_eq!(client.spaces().await, 2, "also when the clock was put back");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use stringprep::tables;
 use unicode_normalization::UnicodeNormalization;
 
-use super::{JidError, MAX_PART, Part};
+use super::{JidError, MAX_PART, Offsets, Part};
 
 /// Bytes of a part before preparation. Preparation can shorten (three conjoining jamo become one syllable, soft
 /// hyphens vanish), so this is more than [`MAX_PART`]; it bounds the work that one address can cause.
@@ -29,13 +29,13 @@ const DENIED_IN_DOMAIN: AsciiDenyList = AsciiDenyList::new(true, "!\"#$%&'()*+,/
 /// Nodeprep (RFC 6122 appendix A) without the excluded characters of RFC 7622 section 3.3.1: letters are folded,
 /// compatibility characters replaced, spaces and `"&'/:<>@` refused.
 pub fn prepare_local(text: &str) -> Result<Cow<'_, str>, JidError> {
-    if text.bytes().fold(true, |plain, b| plain & is_plain_in_local(b)) {
+    if text.bytes().all(|b| is(b, LOCAL)) {
         return bounded(Cow::Borrowed(text), Part::Local);
     }
     raw_bounded(text, Part::Local)?;
     if text.is_ascii() {
         let lower = text.to_ascii_lowercase();
-        return match lower.bytes().all(is_plain_in_local) {
+        return match lower.bytes().all(|b| is(b, LOCAL)) {
             true => bounded(Cow::Owned(lower), Part::Local),
             false => Err(JidError::Invalid(Part::Local)),
         };
@@ -56,7 +56,7 @@ pub fn prepare_local(text: &str) -> Result<Cow<'_, str>, JidError> {
 /// A zone identifier (RFC 6874) is refused: it means something on one host only.
 pub fn prepare_domain(text: &str) -> Result<Cow<'_, str>, JidError> {
     let text = text.strip_suffix('.').unwrap_or(text);
-    if is_plain_domain(text.as_bytes()) {
+    if plain_domain(text.as_bytes()) == text.len() && !text.is_empty() {
         return Ok(Cow::Borrowed(text));
     }
     if text.is_empty() {
@@ -87,7 +87,7 @@ pub fn prepare_domain(text: &str) -> Result<Cow<'_, str>, JidError> {
 
 /// Resourceprep (RFC 6122 appendix B), but unassigned code points are allowed.
 pub fn prepare_resource(text: &str) -> Result<Cow<'_, str>, JidError> {
-    if text.bytes().fold(true, |plain, b| plain & matches!(b, b' '..=b'~')) {
+    if text.bytes().all(|b| is(b, RESOURCE)) {
         return bounded(Cow::Borrowed(text), Part::Resource);
     }
     raw_bounded(text, Part::Resource)?;
@@ -102,28 +102,89 @@ pub fn prepare_resource(text: &str) -> Result<Cow<'_, str>, JidError> {
     bounded(keep(text, prepared), Part::Resource)
 }
 
-fn is_plain_in_local(b: u8) -> bool {
-    matches!(b, b'!'..=b'~') && !matches!(b, b'"' | b'&' | b'\'' | b'/' | b':' | b'<' | b'>' | b'@' | b'A'..=b'Z')
+/// A letter, a digit or an underscore: what a label of a domain begins and ends with.
+const LETTER: u8 = 1;
+/// What stands between two of those: a dot or a hyphen.
+const SEPARATOR: u8 = 2;
+/// May stand in a localpart as it is.
+const LOCAL: u8 = 4;
+/// May stand in a resourcepart as it is.
+const RESOURCE: u8 = 8;
+
+/// What preparation leaves alone, of ASCII; nothing else is in a class.
+static CLASS: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut b = b' ';
+    while b <= b'~' {
+        let domain = match b {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => LETTER,
+            b'.' | b'-' => SEPARATOR,
+            _ => 0,
+        };
+        let local = match b {
+            b' ' | b'"' | b'&' | b'\'' | b'/' | b':' | b'<' | b'>' | b'@' | b'A'..=b'Z' => 0,
+            _ => LOCAL,
+        };
+        table[b as usize] = domain | local | RESOURCE;
+        b += 1;
+    }
+    table
 }
 
-/// Whether the name is lower-case letters, digits, hyphens and dots in the right places, so that IDNA would not
-/// change it. Two hyphens in a row may be the mark of an encoded label (`xn--`): that is for IDNA to say.
-fn is_plain_domain(name: &[u8]) -> bool {
-    let mut label = 0;
-    let mut before = b'.';
-    for &b in name {
-        match b {
-            b'a'..=b'z' | b'0'..=b'9' | b'_' => label += 1,
-            b'-' if label > 0 && before != b'-' => label += 1,
-            b'.' if label > 0 && before != b'-' => label = 0,
-            _ => return false,
+fn is(b: u8, class: u8) -> bool {
+    CLASS[b as usize] & class != 0
+}
+
+/// Where the parts of an address end, if preparation would change nothing in it, as with nearly all; one pass.
+pub(super) fn plain(text: &[u8]) -> Option<Offsets> {
+    // A localpart ends at the `@`; without one this is the beginning of the domain.
+    let local = text.iter().take_while(|&&b| is(b, LOCAL)).count();
+    let (local, from) = match text.get(local) {
+        Some(b'@') => (local, local + 1),
+        _ => (0, 0),
+    };
+    let domain = plain_domain(&text[from..]);
+    let bare = from + domain;
+    let resource = match &text[bare..] {
+        [] => 1,
+        [b'/', resource @ ..] if resource.iter().all(|&b| is(b, RESOURCE)) => resource.len(),
+        _ => return None,
+    };
+    let complete = domain > 0 && (local > 0 || from == 0) && resource > 0;
+    (complete && local <= MAX_PART && resource <= MAX_PART).then_some(Offsets {
+        local: local as u16,
+        bare: bare as u16,
+    })
+}
+
+/// Length of the domain that `text` begins with, up to a slash or the end; 0 if IDNA might change or refuse it.
+///
+/// Letters with single separators between them are as they should be. Two hyphens in a row may be the mark of an
+/// encoded label (`xn--`): that is for IDNA to say.
+fn plain_domain(text: &[u8]) -> usize {
+    let mut allowed = LETTER;
+    let mut length = 0;
+    for &b in text {
+        if !is(b, allowed) {
+            break;
         }
-        if label > MAX_LABEL {
-            return false;
-        }
-        before = b;
+        allowed = if is(b, LETTER) { LETTER | SEPARATOR } else { LETTER };
+        length += 1;
     }
-    label > 0 && before != b'-' && name.len() <= MAX_DNS_NAME
+    let behind_letter = allowed != LETTER;
+    let ends = matches!(text.get(length), None | Some(b'/')) && behind_letter && length <= MAX_DNS_NAME;
+    let labels_fit = || {
+        text[..length]
+            .split(|&b| b == b'.')
+            .all(|label| label.len() <= MAX_LABEL)
+    };
+    if ends && (length <= MAX_LABEL || labels_fit()) {
+        length
+    } else {
+        0
+    }
 }
 
 /// RFC 6122 appendix B.5: the tables C.1.2, C.2.1, C.2.2 and C.3 to C.9 of RFC 3454.

@@ -371,3 +371,77 @@ proptest! {
         }
     }
 }
+
+/// The pass over plain addresses is a shortcut: preparation says the same of all that it lets through.
+fn the_shortcut_agrees(text: &str) {
+    let (short, long) = (JidCow::parse(text), JidCow::prepare(text));
+    let parts = |jid: JidRef<'_>| {
+        (
+            jid.local().map(str::len),
+            jid.domain().len(),
+            jid.resource().map(str::len),
+        )
+    };
+    match (&short, &long) {
+        (Ok(short), Ok(long)) => {
+            assert_eq!(short.as_ref(), long.as_ref(), "{text:?}");
+            assert_eq!(short.is_borrowed(), long.is_borrowed(), "{text:?}");
+            assert_eq!(parts(short.as_ref()), parts(long.as_ref()), "{text:?}");
+        }
+        _ => assert_eq!(short.err(), long.err(), "{text:?}"),
+    }
+}
+
+#[test]
+fn the_shortcut_ends_where_it_should() {
+    // Every byte in every part; every order of what a domain is made of.
+    for b in 0..=0x7f_u8 {
+        let c = char::from(b);
+        for text in [
+            format!("{c}"),
+            format!("a{c}b"),
+            format!("{c}@b.c"),
+            format!("a{c}@b.c"),
+            format!("a@{c}"),
+            format!("a@b{c}"),
+            format!("a@b{c}c/d"),
+            format!("a@b/{c}"),
+            format!("b/d{c}e"),
+        ] {
+            the_shortcut_agrees(&text);
+        }
+    }
+    for n in 0..4_usize.pow(5) {
+        let domain: String = (0..5).map(|i| ['a', '.', '-', '0'][n / 4_usize.pow(i) % 4]).collect();
+        the_shortcut_agrees(&domain);
+        the_shortcut_agrees(&format!("a@{domain}/r"));
+    }
+    // The limits of each part, of a label and of a name.
+    for length in [0, 1, 62, 63, 64, 65, 252, 253, 254, 1022, 1023, 1024, 4092, 4093] {
+        let long = "a".repeat(length);
+        let labels = "a.".repeat(length / 2) + "a";
+        for text in [
+            long.clone(),
+            format!("b.{long}.c"),
+            format!("{long}.b"),
+            format!("b.{long}"),
+            labels.clone(),
+            format!("{long}@b"),
+            format!("{long}@"),
+            format!("a@{long}/{long}"),
+            format!("b/{long}"),
+            format!("{long}@{labels}/{long}"),
+        ] {
+            the_shortcut_agrees(&text);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_shortcut_agrees_with_preparation(text in "[a-cA_0@/ .&\\-\u{e9}]{0,12}") {
+        the_shortcut_agrees(&text);
+    }
+}

@@ -32,13 +32,18 @@ fn spliced(xml: &str, from: &str, to: Option<&str>, edit: impl FnOnce(&Stanza<'_
         let mut edits = Edits::default();
         edit(&stanza, &mut edits);
         let direct = text(|out| splice(&stanza, from, to, &edits, out));
-        let rendered = Rendered::of(&stanza, from, &edits);
-        assert_eq!(rendered.text_with(to), direct);
+        let rendered = Rendered::of(&stanza, &edits);
+        assert_eq!(dom(&rendered.text_with(from, to)), dom(&direct));
         assert_eq!(
-            rendered.text_with(None),
-            text(|out| splice(&stanza, from, None, &edits, out))
+            dom(&rendered.text_with(from, None)),
+            dom(&text(|out| splice(&stanza, from, None, &edits, out)))
         );
-        assert_eq!(rendered.len(), rendered.text_with(None).len());
+        if let Some(to) = to {
+            assert_eq!(
+                text(|out| rendered.sent_by(from).write(to, out)),
+                rendered.text_with(from, Some(to))
+            );
+        }
         with(&direct, |again| {
             assert_eq!(again.kind(), stanza.kind());
             assert_eq!(again.id(), stanza.id());
@@ -176,20 +181,34 @@ fn the_content_is_the_same_tree() {
 #[test]
 fn made_by_the_server() {
     let check = |element: &str, to: Option<&str>, expected: &str| {
-        let rendered = Rendered::from_text(element.to_owned());
-        assert_eq!(rendered.text_with(to), expected);
-        assert_eq!(text(|out| rendered.write(to, out)), expected);
-        assert_eq!(rendered.len(), element.len());
-        assert!(!rendered.is_empty());
+        let rendered = Rendered::from_text(element);
+        assert_eq!(rendered.text_with("x@y/z", to), expected);
+        assert_eq!(text(|out| rendered.write("x@y/z", to, out)), expected);
+        assert_eq!(rendered.as_str(), element);
     };
-    check("<presence/>", Some("a@b"), "<presence to='a@b'/>");
-    check("<presence/>", None, "<presence/>");
+    check("<presence/>", Some("a@b"), "<presence from='x@y/z' to='a@b'/>");
+    check("<presence/>", None, "<presence from='x@y/z'/>");
     check(
         "<presence><a/></presence>",
         Some("a@b/'"),
-        "<presence to='a@b/&apos;'><a/></presence>",
+        "<presence from='x@y/z' to='a@b/&apos;'><a/></presence>",
     );
-    check("<iq from='x' id='1'/>", Some("a@b"), "<iq to='a@b' from='x' id='1'/>");
+    check("<iq id='1'/>", Some("a@b"), "<iq from='x@y/z' to='a@b' id='1'/>");
+}
+
+#[test]
+fn special_characters_are_escaped_wherever_they_stand() {
+    for special in ["'", "\"", "&", "<", ">"] {
+        for before in 0..40 {
+            let value = format!("{}{special}{}", "a".repeat(before), "b".repeat(before % 7));
+            let out = text(|out| put_attribute(out, TO, &value));
+            let mut expected = Vec::new();
+            xmlstream::escape_attr(&mut expected, &value);
+            let expected = String::from_utf8(expected).expect("text");
+            assert!(expected.len() > value.len());
+            assert_eq!(out, format!(" to='{expected}'"));
+        }
+    }
 }
 
 #[test]

@@ -105,7 +105,6 @@ pub(crate) fn limits() -> Limits {
         login_failures_per_address: 100,
         login_failures_per_account: 100,
         negotiation: Duration::from_secs(30),
-        keepalive: Duration::from_secs(300),
         unacknowledged: Duration::from_secs(90),
         read_bytes_per_second: 1 << 30,
         read_burst_bytes: 1 << 30,
@@ -300,6 +299,14 @@ impl Client {
 }
 
 impl Client {
+    /// Asks for something, and counts the spaces that came before the answer.
+    pub(crate) async fn spaces(&mut self) -> usize {
+        self.send("<iq type='get' id='p' to='example.org'><ping xmlns='urn:xmpp:ping'/></iq>")
+            .await;
+        let seen = self.until("</iq>").await;
+        seen.len() - seen.trim_start_matches(' ').len()
+    }
+
     /// What has come and was not looked at.
     pub(crate) fn has_come(&mut self) -> String {
         let mut buffer = [0; 65536];
