@@ -33,18 +33,23 @@ pub(crate) fn is(c: u8, class: u8) -> bool {
 }
 
 /// How many bytes of `bytes` may stand in a name from its beginning, and whether any of them is not ASCII.
-#[inline]
+#[inline(always)]
 pub(crate) fn name_run(bytes: &[u8]) -> (usize, bool) {
     let mut seen = 0;
-    let mut length = 0;
-    for &c in bytes {
+    let mut in_name = |&c: &u8| {
         let class = CLASS[c as usize];
-        if class & NAME == 0 {
-            break;
-        }
         seen |= class;
-        length += 1;
+        class & NAME != 0
+    };
+    // In pieces of a constant length: most names end within the first, which is then read without a loop.
+    let mut rest = bytes;
+    while let Some((chunk, more)) = rest.split_first_chunk::<8>() {
+        match chunk.iter().position(|c| !in_name(c)) {
+            Some(place) => return (bytes.len() - rest.len() + place, seen & HIGH != 0),
+            None => rest = more,
+        }
     }
+    let length = bytes.len() - rest.len() + rest.iter().take_while(|c| in_name(c)).count();
     (length, seen & HIGH != 0)
 }
 
@@ -87,4 +92,68 @@ pub(crate) fn utf8_ok(bytes: &[u8]) -> bool {
 /// U+FFFE and U+FFFF are EF BF BE and EF BF BF.
 pub(crate) fn has_noncharacter(bytes: &[u8]) -> bool {
     memchr::memchr_iter(0xef, bytes).any(|i| matches!(bytes[i..], [0xef, 0xbf, 0xbe | 0xbf, ..]))
+}
+
+/// How many bytes `bytes` begins with that are not below `low` and none of `stops`; `low` is at most 0x80.
+///
+/// Eight at a time: `(x - 1) & !x` has the top bit of a byte set if that byte of x is 0. A borrow can only make later
+/// bytes look so, which the first one does not mind. Same for "below `low`".
+#[inline(always)]
+pub(crate) fn run<const N: usize>(bytes: &[u8], low: u8, stops: [u8; N]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let hits = |word: [u8; 8]| {
+        let word = u64::from_le_bytes(word);
+        let mut hits = word.wrapping_sub(ONES * u64::from(low)) & !word;
+        for stop in stops {
+            let x = word ^ (ONES * u64::from(stop));
+            hits |= x.wrapping_sub(ONES) & !x;
+        }
+        hits & (ONES << 7)
+    };
+    let first = |word| hits(word).trailing_zeros() as usize / 8;
+    let mut rest = bytes;
+    while let Some((&word, more)) = rest.split_first_chunk() {
+        if hits(word) != 0 {
+            return bytes.len() - rest.len() + first(word);
+        }
+        rest = more;
+    }
+    match bytes.last_chunk() {
+        // Once more some bytes that are no stops, with those left over behind them.
+        Some(&word) => bytes.len() - 8 + first(word),
+        None => {
+            // Zero is below any `low`: behind the last byte the run ends.
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            first(word)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every byte at every place of a word and of what is left behind the last one.
+    #[test]
+    fn a_run_ends_at_its_first_stop() {
+        for length in 0..=17 {
+            for place in 0..length {
+                for byte in 0..=255 {
+                    for (low, stops) in [(b' ', *b"<&]"), (b'(', *b"<<<"), (1, [0x80, 0xef, 0xff])] {
+                        for filler in [b'a', 0x7f] {
+                            let mut bytes = vec![filler; length];
+                            bytes[place] = byte;
+                            let slow = bytes.iter().position(|&c| c < low || stops.contains(&c));
+                            assert_eq!(
+                                run(&bytes, low, stops),
+                                slow.unwrap_or(length),
+                                "{bytes:x?} {low} {stops:x?}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -5,29 +5,16 @@ use std::ops::Range;
 
 use crate::canonical::canonical_node;
 use crate::dom::build;
-use crate::index::{AttrRec, Index, KNOWN_NONE, KNOWN_XML, Name, Node, NsRef};
+use crate::index::{AttrRec, Index, KNOWN_XML, Node, NsRef};
 use crate::text::{push_cdata, push_unescaped, unescape_attr, unescape_text};
 use crate::walk::{Content, TagAttrs, Token};
-
-const NO_NODE: Node = Node {
-    start: 0,
-    end: 0,
-    name: Name {
-        start: 0,
-        colon: 0,
-        end: 0,
-    },
-    tag_end: 0,
-    inner_end: 0,
-    ns: NsRef::Known(KNOWN_NONE),
-};
 
 /// An attribute as it stands in the source. Namespace declarations are not attributes here.
 #[derive(Clone, Copy)]
 pub struct Attr<'a> {
     source: &'a str,
     index: &'a Index,
-    rec: AttrRec,
+    rec: &'a AttrRec,
 }
 
 impl<'a> Attr<'a> {
@@ -38,16 +25,27 @@ impl<'a> Attr<'a> {
     pub fn local(&self) -> &'a str {
         &self.source[self.rec.name.local()]
     }
+    /// Whether it is the unprefixed attribute of that name.
+    #[inline]
+    pub fn is(&self, local: &str) -> bool {
+        self.rec.name.colon == 0 && self.rec.name.is(local, self.source)
+    }
     /// The namespace of a prefixed attribute; the others have none.
     pub fn ns(&self) -> &'a str {
         self.index.ns_str(self.rec.ns, self.source)
     }
     /// The value still escaped, as it stands between its quotes.
+    #[inline]
     pub fn raw(&self) -> &'a str {
         &self.source[self.rec.value.0 as usize..self.rec.value.1 as usize]
     }
+    #[inline]
     pub fn value(&self) -> Cow<'a, str> {
-        unescape_attr(self.raw())
+        if self.rec.plain {
+            Cow::Borrowed(self.raw())
+        } else {
+            unescape_attr(self.raw())
+        }
     }
     /// Bytes of the source from the first of the name to behind the closing quote.
     pub fn span(&self) -> Range<usize> {
@@ -60,18 +58,16 @@ impl<'a> Attr<'a> {
 }
 
 fn attrs<'a>(source: &'a str, index: &'a Index) -> impl Iterator<Item = Attr<'a>> + Clone {
-    index.attrs.iter().map(move |&rec| Attr { source, index, rec })
+    index.attrs.iter().map(move |rec| Attr { source, index, rec })
 }
 
 fn attr<'a>(source: &'a str, index: &'a Index, local: &str) -> Option<Cow<'a, str>> {
-    attrs(source, index)
-        .find(|a| a.rec.name.colon == 0 && a.local() == local)
-        .map(|a| a.value())
+    attrs(source, index).find(|a| a.is(local)).map(|a| a.value())
 }
 
 fn lang<'a>(source: &'a str, index: &'a Index) -> Option<Cow<'a, str>> {
     attrs(source, index)
-        .find(|a| matches!(a.rec.ns, NsRef::Known(KNOWN_XML)) && a.local() == "lang")
+        .find(|a| matches!(a.rec.ns, NsRef::Known(KNOWN_XML)) && a.rec.name.is("lang", source))
         .map(|a| a.value())
 }
 
@@ -80,7 +76,7 @@ fn lang<'a>(source: &'a str, index: &'a Index) -> Option<Cow<'a, str>> {
 pub struct Header<'a> {
     source: &'a str,
     index: &'a Index,
-    head: Node,
+    head: &'a Node,
 }
 
 impl<'a> Header<'a> {
@@ -88,7 +84,7 @@ impl<'a> Header<'a> {
         Header {
             source,
             index,
-            head: index.head.unwrap_or(NO_NODE),
+            head: &index.head,
         }
     }
     /// The name without its prefix; `stream` in a proper one.
@@ -136,14 +132,14 @@ impl<'a> Element<'a> {
     pub(crate) fn new(source: &'a str, index: &'a Index) -> Element<'a> {
         Element { source, index }
     }
-    fn head(&self) -> Node {
-        self.index.head.unwrap_or(NO_NODE)
+    fn head(&self) -> &'a Node {
+        &self.index.head
     }
     fn as_child(&self) -> Child<'a> {
         Child {
             source: self.source,
             index: self.index,
-            node: self.head(),
+            node: *self.head(),
             base: 0,
         }
     }
@@ -156,7 +152,8 @@ impl<'a> Element<'a> {
         self.index.ns_str(self.head().ns, self.source)
     }
     pub fn is(&self, name: &str, ns: &str) -> bool {
-        self.name() == name && self.ns() == ns
+        self.head().name.is(name, self.source)
+            && self.index.ns_bytes(self.head().ns, self.source.as_bytes()) == ns.as_bytes()
     }
     /// The whole element, checked; what [`Attr::span`] and the other spans count in.
     pub fn source(&self) -> &'a str {
@@ -235,7 +232,8 @@ impl<'a> Child<'a> {
         self.index.ns_str(self.node.ns, self.source)
     }
     pub fn is(&self, name: &str, ns: &str) -> bool {
-        self.name() == name && self.ns() == ns
+        self.node.name.is(name, self.source)
+            && self.index.ns_bytes(self.node.ns, self.source.as_bytes()) == ns.as_bytes()
     }
     /// As it stands in the parent. It may use prefixes and a default namespace declared there: to take it elsewhere
     /// use [`Child::write_canonical`].

@@ -6,7 +6,7 @@ use crate::canonical::canonicalise;
 use crate::class::{SPACE, is};
 use crate::element::{Element, Header};
 use crate::frame::{Frame, Verdict};
-use crate::index::{Index, KNOWN, Outer, STREAM_NS, Scratch, known};
+use crate::index::{Index, KNOWN, KNOWN_NONE, Outer, STREAM_NS, Scratch, known};
 use crate::limits::{Limits, XmlError};
 use crate::prologue::{BOM, declaration, other_encoding};
 use crate::scan::{Kind, Scanned, scan};
@@ -43,7 +43,7 @@ enum Root {
     #[default]
     None,
     /// `<stream:stream xmlns=KNOWN[n] xmlns:stream='http://etherx.jabber.org/streams'>`
-    Usual(u8),
+    Usual(u32),
     Other(Box<OtherRoot>),
 }
 
@@ -71,14 +71,17 @@ impl Root {
         match self {
             Root::None => Outer {
                 default: "",
+                known: Some(KNOWN_NONE),
                 prefixes: &[],
             },
             Root::Usual(k) => Outer {
                 default: KNOWN[*k as usize],
+                known: Some(*k),
                 prefixes: &USUAL_PREFIXES,
             },
             Root::Other(other) => Outer {
                 default: &other.default,
+                known: None,
                 prefixes: &other.prefixes,
             },
         }
@@ -86,8 +89,7 @@ impl Root {
 
     /// What the header just scanned declares.
     fn of(text: &str, index: &Index) -> Result<Root, XmlError> {
-        let Some(head) = index.head else { return Ok(Root::None) };
-        let name = &text[head.name.all()];
+        let name = &text[index.head.name.all()];
         let mut default = "";
         let mut prefixes: Vec<(&str, &str)> = Vec::new();
         for b in &index.bindings {
@@ -238,8 +240,10 @@ impl Framer {
                     self.root = Root::of(text, &scratch.index)?;
                     self.phase = Phase::Open;
                     Event::Header(Header::new(text, &scratch.index))
+                } else if rewrite {
+                    Event::Element(rewritten(text, self.root.outer(), scratch, limits)?)
                 } else {
-                    Event::Element(finish(text, rewrite, self.root.outer(), scratch, limits)?)
+                    Event::Element(Element::new(text, &scratch.index))
                 };
                 Ok(Step { consumed, event })
             }
@@ -267,22 +271,16 @@ fn close_tag(rest: &[u8], name: &str, limits: &Limits) -> Result<Option<usize>, 
     }
 }
 
-/// Hands out an element that was scanned, rewritten first if it does not stand on its own.
-fn finish<'a>(
-    text: &'a str,
-    rewrite: bool,
+/// Hands out an element that was scanned but does not stand on its own.
+#[cold]
+fn rewritten<'a>(
+    text: &str,
     outer: Outer<'_>,
     scratch: &'a mut Scratch,
     limits: &Limits,
 ) -> Result<Element<'a>, XmlError> {
-    if !rewrite {
-        return Ok(Element::new(text, &scratch.index));
-    }
     canonicalise(text, outer, limits.bytes, &mut scratch.canonical)?;
-    let alone = Outer {
-        default: outer.default,
-        prefixes: &[],
-    };
+    let alone = Outer { prefixes: &[], ..outer };
     // What the rewriting adds are declarations, as attributes, which the sender is not to be charged with.
     let name = limits.name.saturating_add("xmlns:".len());
     let limits = Limits {
@@ -319,12 +317,14 @@ pub fn parse_element<'a>(
     }
     let outer = Outer {
         default: default_ns,
+        known: None,
         prefixes: &[],
     };
     match scan(text.as_bytes(), Kind::Element, outer, &mut scratch.index, limits)? {
-        Scanned::Done { text: read, rewrite } if read.len() == text.len() => {
-            finish(text, rewrite, outer, scratch, limits)
-        }
+        Scanned::Done { text: read, rewrite } if read.len() == text.len() => match rewrite {
+            true => rewritten(text, outer, scratch, limits),
+            false => Ok(Element::new(text, &scratch.index)),
+        },
         _ => Err(XmlError::NotWellFormed),
     }
 }

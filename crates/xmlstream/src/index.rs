@@ -17,22 +17,37 @@ pub(crate) static KNOWN: [&str; 6] = [
     STREAM_NS,
     "jabber:component:accept",
 ];
-pub(crate) const KNOWN_NONE: u8 = 0;
-pub(crate) const KNOWN_XML: u8 = 1;
+pub(crate) const KNOWN_NONE: u32 = 0;
+pub(crate) const KNOWN_XML: u32 = 1;
 
-pub(crate) fn known(ns: &str) -> Option<u8> {
-    KNOWN.iter().position(|k| *k == ns).map(|i| i as u8)
+/// Index into [`KNOWN`]. Written out, so that lengths are compared before anything else.
+pub(crate) fn known(ns: &str) -> Option<u32> {
+    Some(match ns {
+        "" => KNOWN_NONE,
+        XML_NS => KNOWN_XML,
+        "jabber:client" => 2,
+        "jabber:server" => 3,
+        STREAM_NS => 4,
+        "jabber:component:accept" => 5,
+        _ => return None,
+    })
 }
 
 /// Where the text of a namespace name is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NsRef {
     /// Index into [`KNOWN`].
-    Known(u8),
+    Known(u32),
     /// Bytes of the source, which contain no reference.
     Source(u32, u32),
     /// Bytes of [`Index::strings`].
     Owned(u32, u32),
+}
+
+impl Default for NsRef {
+    fn default() -> NsRef {
+        NsRef::Known(KNOWN_NONE)
+    }
 }
 
 /// A qualified name; `colon` is 0 where there is none.
@@ -61,6 +76,11 @@ impl Name {
             self.colon as usize + 1
         })..self.end as usize
     }
+    /// Whether the name without its prefix is `local`. Compares bytes: cutting a `str` costs more than that.
+    #[inline]
+    pub(crate) fn is(self, local: &str, source: &str) -> bool {
+        source.as_bytes()[self.local()] == *local.as_bytes()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,12 +88,14 @@ pub(crate) struct AttrRec {
     pub name: Name,
     /// Between the quotes.
     pub value: (u32, u32),
+    /// No reference in the value, and no white space but spaces.
+    pub plain: bool,
     /// Only of prefixed attributes; the others are in no namespace (Namespaces §6.2).
     pub ns: NsRef,
 }
 
 /// An element: the top-level one or a child of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Node {
     pub start: u32,
     pub end: u32,
@@ -106,7 +128,8 @@ pub(crate) struct Open {
 
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    pub head: Option<Node>,
+    /// The top-level element.
+    pub head: Node,
     /// Those of the top-level element; those of an inner start tag only while it is being read.
     pub attrs: Vec<AttrRec>,
     pub children: Vec<Node>,
@@ -117,13 +140,13 @@ pub(crate) struct Index {
     pub open: Vec<Open>,
     pub strings: String,
     /// The default namespace around the element.
-    pub outer: Option<NsRef>,
+    pub outer: NsRef,
 }
 
 impl Index {
     pub(crate) fn clear(&mut self) {
-        self.head = None;
-        self.outer = None;
+        self.head = Node::default();
+        self.outer = NsRef::default();
         self.attrs.clear();
         self.children.clear();
         self.bindings.clear();
@@ -149,6 +172,7 @@ impl Index {
         }
     }
 
+    #[inline]
     pub(crate) fn ns_str<'x>(&'x self, ns: NsRef, source: &'x str) -> &'x str {
         match ns {
             NsRef::Known(k) => KNOWN[k as usize],
@@ -167,15 +191,13 @@ impl Index {
             .iter()
             .rev()
             .find(|b| b.from <= at && at < b.to && source[b.prefix.0 as usize..b.prefix.1 as usize] == *prefix)
-            .map(|b| b.ns)
-            .or(self.outer)
-            .unwrap_or(NsRef::Known(KNOWN_NONE))
+            .map_or(self.outer, |b| b.ns)
     }
 
     /// Declarations made outside the node that begins at `at`, outermost first: (prefix, namespace).
     pub(crate) fn in_scope<'x>(&'x self, source: &'x str, at: u32) -> impl Iterator<Item = (&'x str, &'x str)> {
-        let outer = self.outer.map(|ns| ("", self.ns_str(ns, source)));
-        outer.into_iter().chain(
+        let outer = ("", self.ns_str(self.outer, source));
+        std::iter::once(outer).chain(
             self.bindings
                 .iter()
                 .filter(move |b| b.from < at && at < b.to)
@@ -201,5 +223,20 @@ pub struct Scratch {
 #[derive(Clone, Copy)]
 pub(crate) struct Outer<'c> {
     pub default: &'c str,
+    /// Its index into [`KNOWN`], where that need not be looked up.
+    pub known: Option<u32>,
     pub prefixes: &'c [(Cow<'static, str>, Cow<'static, str>)],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_names_are_known() {
+        for (i, ns) in KNOWN.iter().enumerate() {
+            assert_eq!(known(ns), Some(i as u32), "{ns}");
+        }
+        assert_eq!(known("jabber:clienT"), None);
+    }
 }

@@ -3,7 +3,7 @@
 //! It asks for "more" exactly when the bytes at hand are the beginning of something it may still accept, and reports
 //! an error at the byte that makes it one. So it gives the same answer however the input was cut up.
 
-use crate::class::{NAME, NAME_START, SPACE, has_noncharacter, is, is_ncname, is_xml_char, name_run, utf8_ok};
+use crate::class::{NAME, NAME_START, SPACE, has_noncharacter, is, is_ncname, is_xml_char, name_run, run, utf8_ok};
 use crate::index::{AttrRec, Binding, Index, KNOWN_NONE, KNOWN_XML, Name, Node, NsRef, Open, Outer, XML_NS, XMLNS_NS};
 use crate::limits::{Limits, MAX_DEPTH, XmlError};
 use crate::text::unescape_attr;
@@ -51,8 +51,10 @@ pub(crate) fn scan<'i>(
     let longest = limits.bytes.min(u32::MAX as usize - 1);
     let bytes = &input[..input.len().min(longest)];
     index.clear();
-    let default = index.own(outer.default);
-    index.outer = Some(default);
+    index.outer = match outer.known {
+        Some(k) => NsRef::Known(k),
+        None => index.own(outer.default),
+    };
     let mut scan = Scan {
         bytes,
         at: 0,
@@ -64,14 +66,14 @@ pub(crate) fn scan<'i>(
         limits,
     };
     let result = if kind == Kind::Header {
-        scan.start_tag(default).map(drop)
+        scan.start_tag()
     } else {
-        scan.element(default)
+        scan.element()
     };
     let (at, rewrite) = (scan.at, scan.rewrite);
     match result {
         Ok(()) => match std::str::from_utf8(&bytes[..at]) {
-            Ok(text) if text.is_ascii() || !has_noncharacter(text.as_bytes()) => Ok(Scanned::Done { text, rewrite }),
+            Ok(text) if !has_noncharacter(text.as_bytes()) => Ok(Scanned::Done { text, rewrite }),
             _ => Err(XmlError::NotWellFormed),
         },
         Err(Stop::More) if !utf8_ok(bytes) => Err(XmlError::NotWellFormed),
@@ -83,19 +85,19 @@ pub(crate) fn scan<'i>(
     }
 }
 
-/// Index of the first byte of `word` (little-endian) that is below 0x20 or one of `stops`; 8 if there is none.
-///
-/// `(x - 1) & !x` has the top bit of a byte set if that byte of x is 0. A borrow can only make later bytes look so,
-/// which the first one does not mind. Same for "below 0x20".
-#[inline(always)]
-fn first_of(word: u64, stops: [u8; 3]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let mut hits = word.wrapping_sub(ONES * 0x20) & !word;
-    for stop in stops {
-        let x = word ^ (ONES * u64::from(stop));
-        hits |= x.wrapping_sub(ONES) & !x;
-    }
-    ((hits & (ONES << 7)).trailing_zeros() / 8) as usize
+/// What is known of a start tag while its attributes are read.
+struct Tag {
+    start: u32,
+    /// The default namespace: that around it until it declares its own.
+    default: NsRef,
+    /// Length of [`Index::bindings`] before it.
+    first_binding: usize,
+    /// Attributes, declarations included.
+    attributes: usize,
+    /// One bit for each attribute's name. Different names seldom share one, so there is seldom anything to compare.
+    names: u64,
+    /// Two attributes share a bit, or one has a prefix: they have to be compared.
+    compare: bool,
 }
 
 struct Scan<'s> {
@@ -120,43 +122,15 @@ impl Scan<'_> {
         self.bytes.get(self.at + ahead).copied().ok_or(Stop::More)
     }
 
-    /// To the next byte that is one of `stops` or a control character other than tab, line feed and `also`.
     #[inline(always)]
-    fn skip_until(&mut self, stops: [u8; 3], also: u8) {
-        let bytes = self.bytes;
-        let mut at = self.at;
-        loop {
-            let Some(word) = bytes[at..].first_chunk::<8>() else {
-                let tail = &bytes[at..];
-                at += tail
-                    .iter()
-                    .position(|c| *c < 0x20 || stops.contains(c))
-                    .unwrap_or(tail.len());
-                match bytes.get(at) {
-                    Some(&c) if matches!(c, b'\t' | b'\n') || c == also => {
-                        at += 1;
-                        continue;
-                    }
-                    _ => break,
-                }
-            };
-            match first_of(u64::from_le_bytes(*word), stops) {
-                8 => at += 8,
-                // The white space among the control characters is not what was asked for.
-                n if matches!(word[n], b'\t' | b'\n') || word[n] == also => at += n + 1,
-                n => {
-                    at += n;
-                    break;
-                }
-            }
-        }
-        self.at = at;
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.at..]
     }
 
     /// Passes over the blocks of character data that are plain throughout; it may be long.
-    #[inline]
+    #[inline(always)]
     fn skip_plain_text(&mut self) {
-        while let Some(block) = self.bytes[self.at..].first_chunk::<BLOCK>() {
+        while let Some(block) = self.rest().first_chunk::<BLOCK>() {
             let stop = |c: u8| u8::from(c < 0x20) | u8::from(c == b'<') | u8::from(c == b'&') | u8::from(c == b']');
             if block.iter().fold(0, |any, &c| any | stop(c)) != 0 {
                 break;
@@ -174,28 +148,29 @@ impl Scan<'_> {
         self.at > from
     }
 
-    fn element(&mut self, default: NsRef) -> Pass<()> {
-        self.start_tag(default)?;
-        while let Some(&open) = self.index.open.last() {
-            self.text()?;
+    fn element(&mut self) -> Pass<()> {
+        self.start_tag()?;
+        while !self.index.open.is_empty() {
+            if self.peek()? != b'<' {
+                self.text()?;
+            }
             match self.peek_at(1)? {
-                b'/' => self.end_tag(open)?,
+                b'/' => self.end_tag()?,
                 b'!' => self.cdata()?,
                 b'?' => {
                     self.at += 1;
                     return Err(Stop::Bad(XmlError::RestrictedXml));
                 }
-                _ => self.start_tag(open.default)?,
+                _ => self.start_tag()?,
             }
         }
         Ok(())
     }
 
     /// Up to the next `<`.
+    #[inline(never)] // its constants would take the registers of the loop over the tags
     fn text(&mut self) -> Pass<()> {
         loop {
-            self.skip_plain_text();
-            self.skip_until(*b"<&]", b'\r');
             match self.peek()? {
                 b'<' => return Ok(()),
                 b'&' => self.reference()?,
@@ -206,7 +181,12 @@ impl Scan<'_> {
                     }
                     self.at += 1;
                 }
-                _ => return Err(BAD),
+                b'\t' | b'\n' | b'\r' => self.at += 1,
+                0..b' ' => return Err(BAD),
+                _ => {
+                    self.skip_plain_text();
+                    self.at += run(self.rest(), b' ', *b"<&]");
+                }
             }
         }
     }
@@ -255,6 +235,7 @@ impl Scan<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn cdata(&mut self) -> Pass<()> {
         const OPENING: &[u8] = b"<![CDATA[";
         for (i, &expected) in OPENING.iter().enumerate() {
@@ -265,20 +246,26 @@ impl Scan<'_> {
         }
         self.at += OPENING.len();
         loop {
-            self.skip_plain_text();
-            self.skip_until([b']'; 3], b'\r');
-            if self.peek()? != b']' {
-                return Err(BAD);
+            match self.peek()? {
+                b']' => {
+                    if self.peek_at(1)? == b']' && self.peek_at(2)? == b'>' {
+                        self.at += 3;
+                        return Ok(());
+                    }
+                    self.at += 1;
+                }
+                b'\t' | b'\n' | b'\r' => self.at += 1,
+                0..b' ' => return Err(BAD),
+                _ => {
+                    self.skip_plain_text();
+                    self.at += run(self.rest(), b' ', *b"]");
+                }
             }
-            if self.peek_at(1)? == b']' && self.peek_at(2)? == b'>' {
-                self.at += 3;
-                return Ok(());
-            }
-            self.at += 1;
         }
     }
 
-    fn end_tag(&mut self, open: Open) -> Pass<()> {
+    fn end_tag(&mut self) -> Pass<()> {
+        let open = self.index.open.pop().ok_or(BAD)?;
         let inner_end = self.at as u32;
         self.at += 2;
         let name = &self.bytes[open.name.all()];
@@ -294,10 +281,9 @@ impl Scan<'_> {
             return Err(BAD);
         }
         self.at += 1;
-        self.index.open.pop();
         self.close(open.active, self.at as u32);
         let node = match self.index.open.len() {
-            0 => self.index.head.as_mut(),
+            0 => Some(&mut self.index.head),
             1 => self.index.children.last_mut(),
             _ => None,
         };
@@ -309,6 +295,7 @@ impl Scan<'_> {
     }
 
     /// Ends the scope of the declarations made since `active` was the number of those in force.
+    #[inline]
     fn close(&mut self, active: u32, end: u32) {
         for &i in &self.index.active[active as usize..] {
             self.index.bindings[i as usize].to = end;
@@ -316,8 +303,8 @@ impl Scan<'_> {
         self.index.active.truncate(active as usize);
     }
 
-    /// A start tag or empty-element tag, from its `<`. `default` is the default namespace around it.
-    fn start_tag(&mut self, mut default: NsRef) -> Pass<()> {
+    /// A start tag or empty-element tag, from its `<`.
+    fn start_tag(&mut self) -> Pass<()> {
         let start = self.at as u32;
         self.at += 1;
         match self.peek()? {
@@ -328,8 +315,15 @@ impl Scan<'_> {
         }
         let name = self.name()?;
         let first_attr = self.index.attrs.len();
-        let active = self.index.active.len();
-        let first_binding = self.index.bindings.len();
+        let active = self.index.active.len() as u32;
+        let mut tag = Tag {
+            start,
+            default: self.index.open.last().map_or(self.index.outer, |open| open.default),
+            first_binding: self.index.bindings.len(),
+            attributes: 0,
+            names: 0,
+            compare: false,
+        };
         let empty = loop {
             let spaced = self.skip_space();
             match self.peek()? {
@@ -339,23 +333,20 @@ impl Scan<'_> {
                     break true;
                 }
                 _ if !spaced => return Err(BAD),
-                _ => {
-                    let count = self.index.attrs.len() - first_attr + self.index.bindings.len() - first_binding;
-                    if count >= self.limits.attributes {
-                        return Err(Stop::Bad(XmlError::TooManyAttributes));
-                    }
-                    self.attribute(&mut default, start, first_binding)?;
-                }
+                _ if tag.attributes >= self.limits.attributes => return Err(Stop::Bad(XmlError::TooManyAttributes)),
+                _ => self.attribute(&mut tag)?,
             }
         };
         let ns = match name.colon {
-            0 => default,
+            0 => tag.default,
             _ => match self.lookup(name) {
                 Err(Stop::Bad(_)) if self.kind == Kind::Header => return Err(Stop::Bad(XmlError::BadNamespacePrefix)),
                 found => found?,
             },
         };
-        self.unique_attributes(first_attr)?;
+        if tag.compare {
+            self.compare_attributes(first_attr)?;
+        }
         self.at += 1;
         if empty && self.kind == Kind::Header {
             return Err(BAD);
@@ -371,7 +362,7 @@ impl Scan<'_> {
         };
         match self.index.open.len() {
             0 => {
-                self.index.head = Some(node);
+                self.index.head = node;
                 self.rewrite |= name.colon != 0 && !matches!(ns, NsRef::Known(KNOWN_XML));
             }
             depth => {
@@ -382,57 +373,39 @@ impl Scan<'_> {
             }
         }
         if empty || self.kind == Kind::Header {
-            self.close(active as u32, tag_end);
+            self.close(active, tag_end);
         } else {
             self.index.open.push(Open {
                 name,
-                default,
-                active: active as u32,
+                default: tag.default,
+                active,
             });
         }
         Ok(())
     }
 
     /// A qualified name: one colon at most, and an NCName on each side of it (Namespaces §4).
+    #[inline(always)]
     fn name(&mut self) -> Pass<Name> {
         let start = self.at;
-        if !is(self.peek()?, NAME_START) {
-            return Err(BAD);
-        }
-        let (length, mut high) = name_run(&self.bytes[start..]);
-        let mut at = start + length;
+        let mut high = self.ncname(start)?;
         let mut colon = 0;
-        let outcome = match self.bytes.get(at) {
-            None => Err(Stop::More),
-            Some(b':') => match self.bytes.get(at + 1) {
-                None => Err(Stop::More),
-                Some(&c) if !is(c, NAME_START) => Err(BAD),
-                Some(_) => {
-                    colon = at;
-                    let (length, more) = name_run(&self.bytes[at + 1..]);
-                    high |= more;
-                    at += 1 + length;
-                    match self.bytes.get(at) {
-                        None => Err(Stop::More),
-                        Some(b':') => Err(BAD),
-                        Some(_) => Ok(()),
-                    }
-                }
-            },
-            Some(_) => Ok(()),
-        };
-        self.at = at;
-        if at - start > self.limits.name {
-            self.at = start + self.limits.name;
-            return Err(Stop::Bad(XmlError::NameTooLong));
+        if self.bytes.get(self.at) == Some(&b':') {
+            colon = self.at;
+            self.at += 1;
+            high |= self.ncname(start)?;
+            if self.peek()? == b':' {
+                return Err(BAD);
+            }
         }
-        outcome?;
         let name = Name {
             start: start as u32,
             colon: colon as u32,
             end: self.at as u32,
         };
         if high {
+            // Whole, so that no character is cut in two.
+            self.peek()?;
             let prefix = &self.bytes[name.prefix()];
             if !is_ncname(&self.bytes[name.local()]) || !prefix.is_empty() && !is_ncname(prefix) {
                 return Err(BAD);
@@ -441,8 +414,58 @@ impl Scan<'_> {
         Ok(name)
     }
 
-    fn attribute(&mut self, default: &mut NsRef, tag: u32, first_binding: usize) -> Pass<()> {
+    /// One side of the name that begins at `start`; whether it has to be looked at again, see [`name_run`].
+    #[inline(always)]
+    fn ncname(&mut self, start: usize) -> Pass<bool> {
+        if !is(self.peek()?, NAME_START) {
+            return Err(BAD);
+        }
+        let (length, high) = name_run(self.rest());
+        self.at += length;
+        if self.at - start > self.limits.name {
+            self.at = start + self.limits.name;
+            return Err(Stop::Bad(XmlError::NameTooLong));
+        }
+        Ok(high)
+    }
+
+    #[inline(always)]
+    fn attribute(&mut self, tag: &mut Tag) -> Pass<()> {
+        tag.attributes += 1;
         let name = self.name()?;
+        let quote = self.opening_quote()?;
+        let from = self.at as u32;
+        let plain = self.value(quote)?;
+        let value = (from, self.at as u32);
+        let declares = if name.colon == 0 {
+            &self.bytes[name.all()]
+        } else {
+            &self.bytes[name.prefix()]
+        };
+        if declares == b"xmlns" {
+            self.declare(name, value, plain, tag)?;
+        } else {
+            let bit = 1 << ((usize::from(declares[0]) ^ declares.len() << 3) % 64);
+            tag.compare |= name.colon != 0 || tag.names & bit != 0;
+            tag.names |= bit;
+            self.index.attrs.push(AttrRec {
+                name,
+                value,
+                plain,
+                ns: NsRef::Known(KNOWN_NONE),
+            });
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// To behind the quote that opens an attribute's value, from behind the name.
+    #[inline(always)]
+    fn opening_quote(&mut self) -> Pass<u8> {
+        if let [b'=', quote @ (b'\'' | b'"'), ..] = *self.rest() {
+            self.at += 2;
+            return Ok(quote);
+        }
         self.skip_space();
         if self.peek()? != b'=' {
             return Err(BAD);
@@ -454,47 +477,48 @@ impl Scan<'_> {
             return Err(BAD);
         }
         self.at += 1;
-        let from = self.at as u32;
+        Ok(quote)
+    }
+
+    /// To the closing quote. Whether the value is what stands there: no reference, no white space but spaces.
+    #[inline(always)]
+    fn value(&mut self, quote: u8) -> Pass<bool> {
+        let mut plain = true;
         loop {
-            self.skip_until([quote, b'<', b'&'], b'\t');
+            // All that matters is `<` or below `(`, and so little else that one comparison is worth a wrong stop.
+            self.at += run(self.rest(), b'(', *b"<");
             match self.peek()? {
-                c if c == quote => break,
-                b'&' => self.reference()?,
+                c if c == quote => return Ok(plain),
+                b'&' => {
+                    self.reference()?;
+                    plain = false;
+                }
+                b'\t' | b'\n' => {
+                    self.at += 1;
+                    plain = false;
+                }
                 // XML allows a carriage return alone, but nobody writes one (it would be read as a space, XML 1.0 §2.11
                 // and §3.3.3), and rxml ends the stream over it: what is forwarded must not do that to its receiver.
-                b'\r' if self.peek_at(1)? == b'\n' => self.at += 2,
+                b'\r' if self.peek_at(1)? == b'\n' => {
+                    self.at += 2;
+                    plain = false;
+                }
+                b' '..b'(' => self.at += 1,
                 _ => return Err(BAD),
             }
         }
-        let value = (from, self.at as u32);
-        let declares = if name.colon == 0 {
-            &self.bytes[name.all()]
-        } else {
-            &self.bytes[name.prefix()]
-        };
-        if declares == b"xmlns" {
-            self.declare(name, value, default, tag, first_binding)?;
-        } else {
-            self.index.attrs.push(AttrRec {
-                name,
-                value,
-                ns: NsRef::Known(KNOWN_NONE),
-            });
-        }
-        self.at += 1;
-        Ok(())
     }
 
     /// A namespace declaration (Namespaces §2.2, §3, §5).
-    fn declare(&mut self, name: Name, value: (u32, u32), default: &mut NsRef, tag: u32, first: usize) -> Pass<()> {
+    fn declare(&mut self, name: Name, value: (u32, u32), plain: bool, tag: &mut Tag) -> Pass<()> {
         let raw = &self.bytes[value.0 as usize..value.1 as usize];
         let ns = if raw.is_empty() {
             NsRef::Known(KNOWN_NONE)
-        } else if raw.iter().any(|c| matches!(c, b'&' | b'\t' | b'\n' | b'\r')) {
+        } else if plain {
+            NsRef::Source(value.0, value.1)
+        } else {
             let text = std::str::from_utf8(raw).map_err(|_| BAD)?;
             self.index.own(&unescape_attr(text))
-        } else {
-            NsRef::Source(value.0, value.1)
         };
         let range = if name.colon == 0 {
             (name.end, name.end)
@@ -511,20 +535,20 @@ impl Scan<'_> {
             return Err(BAD);
         }
         let again = |b: &Binding| self.bytes[b.prefix.0 as usize..b.prefix.1 as usize] == *prefix;
-        if self.index.bindings[first..].iter().any(again) {
+        if self.index.bindings[tag.first_binding..].iter().any(again) {
             return Err(BAD);
         }
         if self.index.bindings.len() >= self.limits.namespaces {
             return Err(Stop::Bad(XmlError::TooManyNamespaces));
         }
         if name.colon == 0 {
-            *default = ns;
+            tag.default = ns;
         }
         self.index.active.push(self.index.bindings.len() as u32);
         self.index.bindings.push(Binding {
             prefix: range,
             ns,
-            from: tag,
+            from: tag.start,
             to: u32::MAX,
         });
         Ok(())
@@ -558,28 +582,7 @@ impl Scan<'_> {
     }
 
     /// No attribute twice, neither by its name nor by namespace and local name (Namespaces §6.3).
-    #[inline]
-    fn unique_attributes(&mut self, first: usize) -> Pass<()> {
-        let attrs = &self.index.attrs[first..];
-        match attrs {
-            [] => return Ok(()),
-            [one] if one.name.colon == 0 => return Ok(()),
-            _ if attrs.iter().all(|attr| attr.name.colon == 0) => {
-                // No prefixes, no namespaces: the names alone decide.
-                for (i, a) in attrs.iter().enumerate() {
-                    let name = &self.bytes[a.name.all()];
-                    if attrs[..i].iter().any(|b| self.bytes[b.name.all()] == *name) {
-                        return Err(BAD);
-                    }
-                }
-                return Ok(());
-            }
-            _ => {}
-        }
-        self.unique_in_namespaces(first)
-    }
-
-    fn unique_in_namespaces(&mut self, first: usize) -> Pass<()> {
+    fn compare_attributes(&mut self, first: usize) -> Pass<()> {
         for i in first..self.index.attrs.len() {
             let a = self.index.attrs[i];
             if a.name.colon != 0 {

@@ -385,3 +385,63 @@ fn headers() {
     bad_stream("<s a='<'>", NotWellFormed);
     bad_stream("<s a='&foo;'>", RestrictedXml);
 }
+
+/// Attribute names are compared only if a small set says that two may be the same: lengths and first letters that fall
+/// together in it, and others.
+#[test]
+fn no_attribute_comes_twice() {
+    let names: Vec<String> = [1, 2, 3, 8, 9, 17]
+        .into_iter()
+        .flat_map(|length| {
+            ["a", "b", "i", "q", "A", "_", "\u{e9}"].map(|first| first.to_owned() + &"x".repeat(length - 1))
+        })
+        .collect();
+    for (i, a) in names.iter().enumerate() {
+        for (j, b) in names.iter().enumerate() {
+            let stanza = format!("<m {a}='1' between='2' {b}='3'/>");
+            if i == j {
+                refused(stanza, NotWellFormed);
+            } else {
+                accepted(stanza, 1);
+            }
+        }
+    }
+    // Many, and one of them again at the end.
+    let many = &names[..12];
+    let written: String = many.iter().map(|name| format!(" {name}='1'")).collect();
+    accepted(format!("<m{written}><c{written}/></m>"), 1);
+    for name in many {
+        refused(format!("<m><c{written} {name}='2'/></m>"), NotWellFormed);
+    }
+    // With prefixes it is the namespace that counts.
+    accepted("<m a='1' xmlns:p='u' p:a='2' xmlns:q='v' q:a='3'/>", 1);
+    refused("<m xmlns:p='u' p:a='2' xmlns:q='u' q:a='3'/>", NotWellFormed);
+    refused("<m xmlns:p='u' p:a='2' xmlns:q='&#x75;' q:a='3'/>", NotWellFormed);
+}
+
+/// Every byte at every place of a value, and white space wherever it may stand around the `=`.
+#[test]
+fn bytes_of_an_attribute() {
+    for quote in ['\'', '"'] {
+        for byte in 0..=0x7f_u8 {
+            for before in 0..=9 {
+                for behind in [0, 1, 7, 8] {
+                    let c = char::from(byte);
+                    let stanza = format!("<m a={quote}{}{c}{}{quote}/>", "x".repeat(before), "y".repeat(behind));
+                    if c != quote && matches!(c, '\t' | '\n' | ' '..) && !matches!(c, '<' | '&') {
+                        accepted(stanza, 1);
+                    } else {
+                        refused(stanza, NotWellFormed);
+                    }
+                }
+            }
+        }
+    }
+    for left in ["", " ", "\t", "\r\n", " \n "] {
+        for right in ["", " ", "\t", "\r\n", " \n "] {
+            accepted(format!("<m a{left}={right}'1' b{left}={right}\"2\"/>"), 1);
+            refused(format!("<m a{left}{right}'1'/>"), NotWellFormed);
+            refused(format!("<m a{left}={right}1/>"), NotWellFormed);
+        }
+    }
+}

@@ -221,3 +221,39 @@ fn escaping() {
     escape_text(&mut out, "x\0y\u{fffe}z\u{1f}");
     assert_eq!(out, "x\u{fffd}y\u{fffd}z\u{fffd}".as_bytes());
 }
+
+/// A value that needs no unescaping is known from the scan: it has to be right about which ones do.
+#[test]
+fn values_and_namespaces_are_unescaped_where_they_must() {
+    for raw in [
+        "",
+        "a",
+        "a b",
+        "a\"b",
+        "a>b",
+        "a\tb",
+        "a\nb",
+        "a\r\nb",
+        "\t",
+        "&amp;",
+        "a&#9;b",
+        "aaaaaaaa\taaaaaaaa",
+        "aaaaaaa&lt;",
+        "\u{1f98a}\n\u{e9}",
+    ] {
+        let value = jackdaw_xmlstream::unescape_attr(raw);
+        let text = format!("<m a='{raw}' p:a='{raw}' xmlns:p='u'><c xmlns='u{raw}' a='{raw}'/></m>");
+        let mut scratch = Scratch::default();
+        let element = parse_element(&text, "jabber:client", &mut scratch, &Limits::default()).expect("a good element");
+        let values: Vec<_> = element.attrs().map(|a| a.value()).collect();
+        assert_eq!(values, [&*value, &*value], "{raw:?}");
+        assert!(
+            element
+                .attrs()
+                .all(|a| a.raw() == raw && a.is("a") == a.prefix().is_none())
+        );
+        let child = element.children().next().expect("a child");
+        assert_eq!(child.ns(), format!("u{value}"));
+        assert!(child.is("c", child.ns()) && !child.is("cc", child.ns()) && !child.is("c", "u:"));
+    }
+}
