@@ -32,8 +32,11 @@ use crate::transport::{Read, Transport};
 use crate::unsent::Unsent;
 use crate::worker::{self, Worker};
 
-/// Reads in one poll before others get their turn.
+/// Reads in one poll before others get their turn,
 const READS_PER_POLL: usize = 8;
+/// and bytes: some two hundred messages. A flood over many connections would otherwise keep
+/// everybody else waiting for a round of long polls.
+const BYTES_PER_POLL: usize = 32 * 1024;
 /// How long a closing connection may take to send the rest and to hear the peer's end. Closing
 /// at once would let the kernel answer what is still coming with a reset, which can overtake the
 /// error that was just written.
@@ -55,6 +58,8 @@ enum Phase {
         left: u32,
     },
     Over,
+    /// What was never written is being delivered anew.
+    Reclaiming,
 }
 
 /// A client connection, from its first byte to its last. Spawn it.
@@ -124,7 +129,7 @@ impl<S: Socket> Connection<S> {
             let step = match self.phase {
                 Phase::Open => self.open(cx, worker),
                 Phase::Closing | Phase::Parting | Phase::Lingering { .. } => self.closing(cx, worker),
-                Phase::Over => return self.over(cx, worker),
+                Phase::Over | Phase::Reclaiming => return self.over(cx, worker),
             };
             match step {
                 Poll::Pending => return Poll::Pending,
@@ -147,6 +152,7 @@ impl<S: Socket> Connection<S> {
             let _ = self.flush(cx, worker)?;
             self.take_outbox(cx, worker)?;
         }
+        let mut budget = BYTES_PER_POLL;
         for _ in 0..READS_PER_POLL {
             if self.phase != Phase::Open {
                 return Poll::Ready(Ok(()));
@@ -156,12 +162,16 @@ impl<S: Socket> Connection<S> {
                 worker.turn.finish();
                 return Poll::Pending;
             }
-            if self.read(cx, worker)?.is_pending() {
+            let Poll::Ready(count) = self.read(cx, worker)? else {
                 self.tell_drained(worker);
                 worker.turn.finish();
                 return Poll::Pending;
-            }
+            };
             self.take_outbox(cx, worker)?;
+            budget = budget.saturating_sub(count);
+            if budget == 0 {
+                break;
+            }
         }
         if self.phase == Phase::Open {
             worker.turn.finish();
@@ -172,8 +182,8 @@ impl<S: Socket> Connection<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once, and lets the stream process what came.
-    fn read(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<Poll<()>> {
+    /// Reads once, and lets the stream process what came. Returns how many bytes it was.
+    fn read(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<Poll<usize>> {
         // An unfinished stanza grows where it is, so that a dribbled one is not copied again with
         // every byte.
         let plain = if self.carried.is_empty() {
@@ -205,8 +215,12 @@ impl<S: Socket> Connection<S> {
         }
         // What came with the end, or before what is broken, is processed too.
         let fed = if has_new { self.feed(cx, worker) } else { Ok(()) };
+        let mut bytes = 0;
         match read {
-            Read::Bytes(_) => fed?,
+            Read::Bytes(count) => {
+                fed?;
+                bytes = count;
+            }
             Read::End if self.phase == Phase::Open => {
                 // RFC 5246 section 7.2.1: close_notify is answered in kind. Nobody may be there to
                 // hear it; whatever else waits is not tried but delivered anew.
@@ -225,7 +239,7 @@ impl<S: Socket> Connection<S> {
                 self.phase = Phase::Parting;
             }
         }
-        Ok(Poll::Ready(()))
+        Ok(Poll::Ready(bytes))
     }
 
     /// Lets the stream process what came, and keeps what it leaves.
@@ -503,7 +517,7 @@ impl<S: Socket> Connection<S> {
                 },
                 None => Phase::Over,
             },
-            Phase::Open | Phase::Over => Phase::Over,
+            other => other,
         };
         Poll::Ready(Ok(()))
     }
@@ -520,18 +534,35 @@ impl<S: Socket> Connection<S> {
                 return Poll::Pending;
             }
         }
-        self.leave(worker);
-        if let Some(bound) = self.left.take() {
-            let held = self.transport.held(self.unsent.last());
-            let undelivered = self.unsent.undelivered(held, &mut worker.scratch);
-            if !undelivered.is_empty() {
-                self.service
-                    .router
-                    .reclaim(now(), &bound, undelivered, &mut worker.turn);
+        if self.phase == Phase::Over {
+            self.leave(worker);
+            if self.left.is_some() {
+                let held = self.transport.held(self.unsent.last());
+                self.unsent.keep_undelivered(held, &mut worker.scratch);
             }
+            self.phase = Phase::Reclaiming;
         }
+        let more = self.reclaim(worker);
         worker.turn.finish();
+        if more {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Poll::Ready(())
+    }
+
+    /// Delivers some of what was left anew. True while there is more: megabytes may have waited for
+    /// a reader that did not read, and others get their turn in between.
+    fn reclaim(&mut self, worker: &mut Worker) -> bool {
+        let Some(bound) = &self.left else { return false };
+        let router = &self.service.router;
+        let used = router.reclaim(now(), bound, self.unsent.rest(), &mut worker.turn);
+        self.unsent.given(used);
+        if used > 0 {
+            return true;
+        }
+        self.left = None;
+        false
     }
 }
 
@@ -546,9 +577,11 @@ impl<S: Socket> Future for Connection<S> {
 
 impl<S: Socket> Drop for Connection<S> {
     fn drop(&mut self) {
-        if self.core.bound().is_some() {
+        if self.core.bound().is_some() || self.left.is_some() {
+            // Dropped before its end, with the runtime: as much as can be done.
             worker::with(|worker| {
                 self.leave(worker);
+                while self.reclaim(worker) {}
                 worker.turn.finish();
             });
         }

@@ -12,6 +12,12 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::throttle::{PerAddress, Throttle};
 
+/// Sessions that end at the same time in a shutdown. What each of them has to keep (when it was
+/// online last) waits for the disk, and there is room for twice as much.
+const ENDED_AT_ONCE: usize = 32_768;
+/// How often it is looked whether the next may end.
+const ENDING_PAUSE: Duration = Duration::from_millis(5);
+
 /// Limits of a connection, each a key of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -177,13 +183,21 @@ impl Service {
             .values()
             .filter_map(|unbound| unbound.outbox.upgrade())
             .collect();
-        self.router.end_all(&error);
         let mut turn = Turn::default();
         for outbox in unbound {
             outbox.tell(&mut turn, Event::End(error.clone()));
         }
         turn.finish();
-        let all_closed = async {
+        let ended = async {
+            let at_first = self.connections();
+            let parts = at_first.div_ceil(ENDED_AT_ONCE).clamp(1, router::SHARDS);
+            for part in 0..parts {
+                self.router.end_part(part, parts, &error);
+                let left = at_first - at_first * (part + 1) / parts;
+                while part + 1 < parts && self.connections() > left + ENDED_AT_ONCE / 8 {
+                    tokio::time::sleep(ENDING_PAUSE).await;
+                }
+            }
             loop {
                 let closed = self.none_open.notified();
                 if self.connections() == 0 {
@@ -193,7 +207,7 @@ impl Service {
             }
         };
         // A connection that ends in this moment was counted either way.
-        let _ = tokio::time::timeout(limit, all_closed).await;
+        let _ = tokio::time::timeout(limit, ended).await;
         self.connections()
     }
 }

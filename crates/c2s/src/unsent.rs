@@ -85,24 +85,27 @@ impl Unsent {
         }
     }
 
-    /// The stanzas that the client has not got whole. `held`: bytes that the transport was given
-    /// and the socket was not.
-    pub(crate) fn undelivered(&self, held: usize, scratch: &mut Scratch) -> &[u8] {
+    /// Leaves the stanzas that the client has not got whole. `held`: bytes that the transport was
+    /// given and the socket was not.
+    pub(crate) fn keep_undelivered(&mut self, held: usize, scratch: &mut Scratch) {
         let gone = self.sent.saturating_sub(held);
+        self.sent = self.first_after(gone, scratch).unwrap_or(self.bytes.len());
+    }
+
+    /// Where the first stanza begins that does not end within so many bytes.
+    fn first_after(&self, gone: usize, scratch: &mut Scratch) -> Option<usize> {
         let mut framer = Framer::new();
-        if framer.next(HEADER, scratch, &OWN_LIMITS).is_err() {
-            return &[];
-        }
+        framer.next(HEADER, scratch, &OWN_LIMITS).ok()?;
         let mut start = 0;
-        while let Ok(step) = framer.next(&self.bytes[start..], scratch, &OWN_LIMITS) {
+        loop {
+            let step = framer.next(&self.bytes[start..], scratch, &OWN_LIMITS).ok()?;
             let end = start + step.consumed;
             match step.event {
                 Event::Element(_) if end <= gone => start = end,
-                Event::Element(_) => return &self.bytes[start..],
-                _ => break,
+                Event::Element(_) => return Some(start),
+                _ => return None,
             }
         }
-        &[]
     }
 }
 
@@ -127,8 +130,8 @@ mod tests {
                         expected.push_str(stanza);
                     }
                 }
-                let rest = unsent.undelivered(held, &mut Scratch::default());
-                assert_eq!(rest, expected.as_bytes(), "{sent} sent, {held} held");
+                unsent.keep_undelivered(held, &mut Scratch::default());
+                assert_eq!(unsent.rest(), expected.as_bytes(), "{sent} sent, {held} held");
             }
         }
     }
@@ -138,14 +141,11 @@ mod tests {
         let mut unsent = Unsent::default();
         unsent.append(b"<message/>".to_vec());
         unsent.append_copy(b" <stream:error><reset/></stream:error></stream:stream>");
-        let rest = unsent.undelivered(0, &mut Scratch::default());
-        assert!(rest.starts_with(b"<message/>"));
+        unsent.keep_undelivered(0, &mut Scratch::default());
+        assert!(unsent.rest().starts_with(b"<message/>"));
         unsent.given(10);
-        assert!(
-            unsent
-                .undelivered(0, &mut Scratch::default())
-                .starts_with(b" <stream:error>")
-        );
+        unsent.keep_undelivered(0, &mut Scratch::default());
+        assert!(unsent.rest().starts_with(b" <stream:error>"));
     }
 
     #[test]

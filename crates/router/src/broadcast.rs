@@ -344,10 +344,11 @@ impl Router {
         }
     }
 
-    /// Ends every stream of the process (shutdown); the connections do the rest.
-    pub fn end_all(&self, error: &StreamError) {
+    /// Ends the streams of some of the accounts: part `part` of `parts` (shutdown); the connections
+    /// do the rest.
+    pub fn end_part(&self, part: usize, parts: usize, error: &StreamError) {
         let mut turn = Turn::default();
-        for shard in &self.shards {
+        for shard in self.shards.iter().skip(part).step_by(parts) {
             let shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for slot in shard.iter() {
                 if let crate::shard::Slot::Ready(account) = slot {

@@ -47,7 +47,7 @@ pub use turn::Turn;
 use shard::Shard;
 
 /// Shards of accounts; a power of two. More than cores, so that two busy accounts rarely meet.
-const SHARDS: usize = 256;
+pub const SHARDS: usize = 256;
 
 /// Largest stanza that the server itself wrote and reads again, in bytes. Only a guard: what
 /// comes from outside was limited when it came in.

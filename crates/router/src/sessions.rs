@@ -17,6 +17,9 @@ use crate::{Bound, Event, Outbox, Router, Turn};
 const HEADER: &str =
     "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
 
+/// Stanzas that [`Router::reclaim`] deals with before others get their turn.
+const RECLAIMED_AT_ONCE: usize = 128;
+
 /// A client wants a resource. The answer comes as [`Event::Bound`].
 pub struct BindRequest {
     /// Bare JID of the authenticated account.
@@ -112,8 +115,9 @@ impl Router {
     }
 
     /// Messages that a connection had not written when it ended are delivered anew, by the rules
-    /// for their address (guarantee G5). `unsent` is what [`Outbox::shut`] returned.
-    pub fn reclaim(&self, now: Now, bound: &Bound, unsent: &[u8], turn: &mut Turn) {
+    /// for their address (guarantee G5). `unsent` is what [`Outbox::shut`] returned, or the rest of
+    /// it. Returns how many bytes were dealt with: call it with what is behind them until it is 0.
+    pub fn reclaim(&self, now: Now, bound: &Bound, unsent: &[u8], turn: &mut Turn) -> usize {
         let mut scratch = std::mem::take(&mut turn.scratch);
         let mut letters = Vec::new();
         let mut framer = Framer::new();
@@ -123,7 +127,10 @@ impl Router {
             Ok(_) => rest = unsent,
             Err(error) => tracing::error!(?error, "our own header is not read; this is a defect"),
         }
-        while let Ok(step) = framer.next(rest, &mut scratch, &crate::OWN_LIMITS) {
+        for _ in 0..RECLAIMED_AT_ONCE {
+            let Ok(step) = framer.next(rest, &mut scratch, &crate::OWN_LIMITS) else {
+                break;
+            };
             let xmlstream::Event::Element(element) = step.event else {
                 break;
             };
@@ -146,6 +153,7 @@ impl Router {
             turn.letter(text);
         }
         self.settle(now, turn);
+        unsent.len() - rest.len()
     }
 
     /// Everything that was pushed to a connection has been written.

@@ -227,6 +227,28 @@ impl Client {
         poll_fn(|cx| conn.poll_flush(cx)).await
     }
 
+    /// Sends without reading as long as `until` takes, and tells how many of the bytes the connection has taken, and
+    /// what `until` came to. The rest is for [`Client::send`].
+    pub async fn send_while<T>(&mut self, bytes: &[u8], until: impl Future<Output = T>) -> (usize, T) {
+        let mut sent = 0;
+        let conn = &mut self.conn;
+        let writing = async {
+            while sent < bytes.len() {
+                match poll_fn(|cx| conn.poll_write(cx, &bytes[sent..])).await {
+                    Ok(count) => sent += count,
+                    // Whoever reads next sees the end.
+                    Err(_) => break,
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        let came = tokio::select! {
+            came = until => came,
+            () = writing => unreachable!("it is pending at its end"),
+        };
+        (sent, came)
+    }
+
     fn is_closed(&self) -> bool {
         self.ended
             || self
@@ -265,6 +287,10 @@ impl Client {
     }
 
     async fn read_some(&mut self) {
+        if self.ended {
+            // Nothing comes any more; the end itself has been told.
+            return std::future::pending().await;
+        }
         let (conn, mut space) = (&mut self.conn, vec![0; READ_BYTES]);
         let read = poll_fn(|cx| {
             let mut buffer = ReadBuf::new(&mut space);
@@ -297,9 +323,6 @@ impl Client {
         let _ = timeout(time, async {
             loop {
                 self.read_some().await;
-                if self.ended {
-                    std::future::pending::<()>().await;
-                }
             }
         })
         .await;

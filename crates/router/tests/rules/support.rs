@@ -289,7 +289,13 @@ impl World {
         let now = self.now();
         self.router.unbind(now, &client.bound, clean, &mut self.turn);
         if !unsent.is_empty() {
-            self.router.reclaim(now, &client.bound, &unsent, &mut self.turn);
+            let mut rest = &unsent[..];
+            loop {
+                match self.router.reclaim(now, &client.bound, rest, &mut self.turn) {
+                    0 => break,
+                    used => rest = &rest[used..],
+                }
+            }
         }
         self.turn.finish();
         stanzas(&unsent)
