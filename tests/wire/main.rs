@@ -3,6 +3,7 @@
 //! One program, so that it is linked once; one server per test function. Numbers of rows are those of the lists of
 //! faults and attacks that the project was designed against.
 
+mod crowd;
 mod support;
 
 mod amplification;
@@ -10,8 +11,10 @@ mod attacks;
 mod binding;
 mod durability;
 mod faults;
+mod floods;
 mod iq;
 mod limits;
+mod load;
 mod login;
 mod message_table;
 mod messages;
@@ -19,6 +22,7 @@ mod offline;
 mod presence;
 mod roster;
 mod shutdown;
+mod slow_among_others;
 mod slow_reader;
 mod streams;
 mod subscriptions;

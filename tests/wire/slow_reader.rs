@@ -8,15 +8,16 @@ use testkit::{Client, ConnectOptions, Item, Server, Stanza, Transport};
 
 use crate::support::see;
 
-const BODY: usize = 16_000;
+pub(crate) const BODY: usize = 16_000;
 const COUNT: usize = 800;
-const MEBIBYTE: u64 = 1024 * 1024;
+pub(crate) const MEBIBYTE: u64 = 1024 * 1024;
 
-fn number(stanza: &Stanza) -> Option<usize> {
+pub(crate) fn number(stanza: &Stanza) -> Option<usize> {
     (stanza.name() == "message").then(|| stanza.get("id").parse().expect("a number"))
 }
 
-async fn deaf(server: &Server, transport: Transport, jid: &str) -> Client {
+/// A resource that is there and will be sent more than it reads: the kernel holds little for it.
+pub(crate) async fn deaf(server: &Server, transport: Transport, jid: &str) -> Client {
     let options = ConnectOptions {
         receive_buffer: Some(4_096),
         ..ConnectOptions::default()
@@ -28,7 +29,7 @@ async fn deaf(server: &Server, transport: Transport, jid: &str) -> Client {
 }
 
 /// All that comes up to the end.
-async fn read_all(client: &mut Client, got: &mut Vec<usize>) -> Option<String> {
+pub(crate) async fn read_all(client: &mut Client, got: &mut Vec<usize>) -> Option<String> {
     let mut error = None;
     loop {
         match client.item().await {
@@ -71,9 +72,9 @@ async fn read_stored(server: &Server, transport: Transport, jid: &str, last: usi
 const ATTEMPTS: usize = 20;
 const QUIET: Duration = Duration::from_millis(300);
 
-fn small_outbox() -> Server {
+pub(crate) fn small_outbox(users: usize) -> Server {
     Server::builder()
-        .users(8)
+        .users(users)
         .limit("stanza_bytes", 20_000)
         .limit("outbox_bytes", 100_000)
         .limit("read_bytes_per_second", 16_000_000)
@@ -83,7 +84,7 @@ fn small_outbox() -> Server {
 /// Too much waits for it: it is closed. Headlines, which nobody stores: the memory is that of the outbox.
 #[tokio::test]
 async fn the_outbox_is_bounded() {
-    let server = small_outbox();
+    let server = small_outbox(8);
     for transport in Transport::BOTH {
         let jid = server.user();
         let mut sender = Client::online(&server, transport, &server.user()).await;
@@ -123,7 +124,7 @@ async fn the_outbox_is_bounded() {
 /// What the closed one had not been sent is stored, and it finds all of it.
 #[tokio::test]
 async fn what_it_has_not_read_is_kept() {
-    let server = small_outbox();
+    let server = small_outbox(8);
     for transport in Transport::BOTH {
         let jid = server.user();
         let mut sender = Client::online(&server, transport, &server.user()).await;

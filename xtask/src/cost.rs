@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::{cargo, process, root, setup};
 
 /// Instructions a message may take. 9,100 when this was written: raise it only with a reason.
-const BUDGET: u64 = 14_000;
+const BUDGET: u64 = 10_000;
 /// Messages of the two runs.
 const FEW: u64 = 3_200;
 const MANY: u64 = 6_400;

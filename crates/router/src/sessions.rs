@@ -17,8 +17,11 @@ use crate::{Bound, Event, Outbox, Router, Turn};
 const HEADER: &str =
     "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
 
-/// Stanzas that [`Router::reclaim`] deals with before others get their turn.
+/// Stanzas that [`Router::reclaim`] deals with before others get their turn,
 const RECLAIMED_AT_ONCE: usize = 128;
+/// and bytes, but for the last stanza: another resource, which may be given them, must not find its
+/// outbox full at once.
+const RECLAIMED_BYTES: usize = 64 * 1024;
 
 /// A client wants a resource. The answer comes as [`Event::Bound`].
 pub struct BindRequest {
@@ -122,12 +125,14 @@ impl Router {
         let mut letters = Vec::new();
         let mut framer = Framer::new();
         // The framer reads streams, so what was for the client is read as one.
-        let mut rest = HEADER.as_bytes();
-        match framer.next(rest, &mut scratch, &crate::OWN_LIMITS) {
-            Ok(_) => rest = unsent,
-            Err(error) => tracing::error!(?error, "our own header is not read; this is a defect"),
+        if let Err(error) = framer.next(HEADER.as_bytes(), &mut scratch, &crate::OWN_LIMITS) {
+            tracing::error!(?error, "our own header is not read; this is a defect");
         }
+        let mut rest = unsent;
         for _ in 0..RECLAIMED_AT_ONCE {
+            if unsent.len() - rest.len() >= RECLAIMED_BYTES {
+                break;
+            }
             let Ok(step) = framer.next(rest, &mut scratch, &crate::OWN_LIMITS) else {
                 break;
             };
@@ -136,13 +141,7 @@ impl Router {
             };
             let consumed = step.consumed;
             if let Ok(Some(stanza)) = Stanza::read(element)
-                // A headline went to every resource, and an error is nobody's but the client's.
-                && let stanza::Kind::Message(kind) = stanza.kind()
-                && !matches!(kind, MessageType::Headline | MessageType::Error)
-                // What was waiting offline is still in the store.
-                && !offline::was_kept(&stanza, bound.jid.domain())
-                && stanza.from().is_some()
-                && stanza.to().is_some()
+                && is_reclaimed(&stanza, bound)
             {
                 letters.push(element.source().to_owned());
             }
@@ -257,4 +256,28 @@ pub(crate) fn escaped(text: &str) -> String {
     xmlstream::escape_attr(&mut out, text);
     // Escaping text yields text.
     String::from_utf8(out).unwrap_or_default()
+}
+
+/// Whether a stanza that was not written to a client is somebody's loss, so that it has to go its
+/// way again.
+fn is_reclaimed(stanza: &Stanza<'_>, bound: &Bound) -> bool {
+    let (Some(from), Some(_)) = (stanza.from(), stanza.to()) else {
+        return false;
+    };
+    match stanza.kind() {
+        // What was waiting offline is still in the store. A headline went to every resource, and
+        // an error is nobody's but the client's.
+        stanza::Kind::Message(kind) => {
+            !matches!(kind, MessageType::Headline | MessageType::Error)
+                && !offline::was_kept(stanza, bound.jid.domain())
+        }
+        // Whoever asked is told that nobody is there (RFC 6121 section 8.5.3.2.3); what the server
+        // or the account asked needs no answer.
+        stanza::Kind::Iq(kind) => {
+            matches!(kind, stanza::IqType::Get | stanza::IqType::Set)
+                && from.as_str() != bound.jid.domain()
+                && from.bare_str() != bound.jid.bare_str()
+        }
+        stanza::Kind::Presence(_) => false,
+    }
 }
