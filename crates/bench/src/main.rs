@@ -60,7 +60,7 @@ struct Options {
     rounds: usize,
 
     /// Sessions of idle, idle-plain and login
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 4_000)]
     sessions: usize,
 
     /// Sessions of crowd; generator and server each need an open file for each

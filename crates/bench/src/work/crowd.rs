@@ -10,7 +10,7 @@ use crate::client::{Access, close_all, login_all};
 use crate::measure::{Window, calm, memory};
 
 /// The memory is back when it is less than this above the base, in kB.
-const BACK: f64 = 15.0 * 1024.0;
+const BACK: f64 = 24.0 * 1024.0;
 /// Seconds after the last session left at which the memory kept is read.
 const KEPT_AT: u32 = 10;
 /// Seconds after which nobody waits for it to be back.
