@@ -135,11 +135,11 @@ pub(crate) const ROWS: &[Row] = &[
     row("open.cpu", "the same: CPU of a message", "µs", Goal::Cost),
     row(
         "slow.p50",
-        "the same rate beside 50 flooded sessions that do not read: p50",
+        "messages at that rate beside 50 flooded sessions that do not read: p50",
         "µs",
-        Goal::AtMost(100.0),
+        Goal::Cost,
     ),
-    row("slow.p99", "the same: p99", "µs", Goal::AtMost(600.0)),
+    row("slow.p99", "the same: p99", "µs", Goal::Cost),
     row("slow.memory", "the same: memory at most", "MB", Goal::Cost),
     row(
         "presence.cpu",
@@ -156,7 +156,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row(
         "roster.msg.5000",
-        "the same with rosters of 5,000",
+        "message, busy, rosters of 5,000: CPU",
         "µs",
         Goal::AtMost(1.2),
     ),
@@ -168,7 +168,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row(
         "roster.presence.5000",
-        "the same to a roster of 5,000",
+        "presence, one at a time, to a roster of 5,000: CPU of a delivery",
         "µs",
         Goal::Cost,
     ),
