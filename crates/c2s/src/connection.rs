@@ -534,14 +534,7 @@ impl<S: Socket> Connection<S> {
                 return Poll::Pending;
             }
         }
-        if self.phase == Phase::Over {
-            self.leave(worker);
-            if self.left.is_some() {
-                let held = self.transport.held(self.unsent.last());
-                self.unsent.keep_undelivered(held, &mut worker.scratch);
-            }
-            self.phase = Phase::Reclaiming;
-        }
+        self.start_reclaiming(worker);
         let more = self.reclaim(worker);
         worker.turn.finish();
         if more {
@@ -549,6 +542,19 @@ impl<S: Socket> Connection<S> {
             return Poll::Pending;
         }
         Poll::Ready(())
+    }
+
+    /// Leaves, once, what the client has not got whole.
+    fn start_reclaiming(&mut self, worker: &mut Worker) {
+        if self.phase == Phase::Reclaiming {
+            return;
+        }
+        self.leave(worker);
+        if self.left.is_some() {
+            let held = self.transport.held(self.unsent.last());
+            self.unsent.keep_undelivered(held, &mut worker.scratch);
+        }
+        self.phase = Phase::Reclaiming;
     }
 
     /// Delivers some of what was left anew. True while there is more: megabytes may have waited for
@@ -580,7 +586,7 @@ impl<S: Socket> Drop for Connection<S> {
         if self.core.bound().is_some() || self.left.is_some() {
             // Dropped before its end, with the runtime: as much as can be done.
             worker::with(|worker| {
-                self.leave(worker);
+                self.start_reclaiming(worker);
                 while self.reclaim(worker) {}
                 worker.turn.finish();
             });
