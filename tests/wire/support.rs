@@ -1,8 +1,13 @@
 //! What several of the tests do on their way.
 
-use testkit::{Client, Server, Stanza, Transport};
+use std::time::Duration;
+
+use testkit::{Client, Loss, Server, Session, Stanza, TIMEOUT, Transport};
 
 pub(crate) const NS_ROSTER: &str = "jabber:iq:roster";
+
+/// How often to look whether the server has seen something.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Type and condition of a stanza error, as `"cancel/service-unavailable"`; empty where it is none.
 pub(crate) fn error_of(stanza: &Stanza) -> String {
@@ -84,4 +89,147 @@ pub(crate) fn items(query: &minidom::Element) -> Vec<String> {
         .collect();
     items.sort();
     items
+}
+
+/// A server that keeps lost streams for so many seconds.
+pub(crate) fn resumable_for(users: usize, seconds: u64) -> Server {
+    Server::builder()
+        .users(users)
+        .limit("resume_seconds", seconds)
+        .start()
+}
+
+/// A client of stream management that is available; [`Client::received`] is 1, for the echo of its presence.
+pub(crate) async fn managed(server: &Server, transport: Transport, jid: &str) -> Client {
+    let mut client = Client::login(server, transport, jid).await;
+    client.enable().await;
+    client.presence("<presence/>").await;
+    client
+}
+
+/// Loses the connection of a client, and waits until the server has seen it.
+pub(crate) async fn lose(server: &Server, client: Client, how: Loss) -> Session {
+    let before = server.sockets();
+    let session = client.lose(how);
+    let seen = async {
+        while server.sockets() >= before {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let seen = tokio::time::timeout(TIMEOUT, seen).await;
+    assert!(
+        seen.is_ok(),
+        "the server keeps the socket of a lost connection: {session:?}"
+    );
+    session
+}
+
+/// A message that is archived and may wait.
+pub(crate) fn chat(to: &str, text: &str) -> String {
+    format!("<message to='{to}' type='chat' id='{text}'><body>{text}</body></message>")
+}
+
+/// Sends messages to `to` that are `texts`, and waits until they have been dealt with.
+pub(crate) async fn send_all(sender: &mut Client, to: &str, texts: &[&str]) {
+    for text in texts {
+        sender.send(chat(to, text)).await;
+    }
+    settle(sender, to).await;
+}
+
+/// The bodies of the messages among what came.
+pub(crate) fn bodies(came: &[Stanza]) -> Vec<String> {
+    came.iter()
+        .filter(|stanza| stanza.name() == "message")
+        .map(Stanza::body)
+        .collect()
+}
+
+/// What has come to `receiver` up to a message that `sender` sends it now, which is neither stored nor copied. Since
+/// what one sends to another arrives in order, nothing that `sender` has caused before is still to come.
+pub(crate) async fn up_to_mark(sender: &mut Client, receiver: &mut Client) -> Vec<Stanza> {
+    sender
+        .send(format!(
+            "<message to='{}' id='mark'><body>mark</body><no-store xmlns='urn:xmpp:hints'/>\
+             <no-copy xmlns='urn:xmpp:hints'/><private xmlns='urn:xmpp:carbons:2'/></message>",
+            receiver.jid
+        ))
+        .await;
+    let mut came = Vec::new();
+    loop {
+        let stanza = receiver.stanza().await;
+        if stanza.name() == "message" && stanza.get("id") == "mark" {
+            return came;
+        }
+        came.push(stanza);
+    }
+}
+
+/// The messages that come: as many as are expected, waited for, and those that come beyond.
+pub(crate) async fn messages(client: &mut Client, expected: usize) -> Vec<Stanza> {
+    let mut all = Vec::new();
+    while all.len() < expected {
+        all.push(client.wait_keeping(|stanza| stanza.name() == "message").await);
+    }
+    let rest = client.drain().await;
+    all.extend(rest.into_iter().filter(|stanza| stanza.name() == "message"));
+    all
+}
+
+/// Presence, and the messages that have waited for it. A client without stream management is asked by the server
+/// whether they have arrived, and answers.
+pub(crate) async fn waiting(client: &mut Client, expected: usize) -> Vec<Stanza> {
+    client.presence("<presence/>").await;
+    if expected == 0 {
+        // What the store has still to say has been said when it has taken a change.
+        let set = format!("<query xmlns='{NS_ROSTER}'><item jid='barrier@example.org'/></query>");
+        assert_eq!(client.iq("set", "", &set).await.get("type"), "result");
+    }
+    let mut all = messages_up_to(client, expected).await;
+    let rest = client.drain().await;
+    all.extend(rest.into_iter().filter(|stanza| stanza.name() == "message"));
+    all
+}
+
+/// So many messages, and the server's question behind them where it asks.
+async fn messages_up_to(client: &mut Client, expected: usize) -> Vec<Stanza> {
+    let mut all = Vec::new();
+    let is_asked = expected > 0 && !client.is_managed();
+    loop {
+        if all.len() >= expected && !is_asked {
+            return all;
+        }
+        let stanza = client
+            .wait_keeping(|stanza| stanza.name() == "message" || stanza.has_child("ping", "urn:xmpp:ping"))
+            .await;
+        if stanza.name() == "message" {
+            all.push(stanza);
+            continue;
+        }
+        let (id, from) = (stanza.get("id"), stanza.get("from"));
+        client.send(format!("<iq type='result' id='{id}' to='{from}'/>")).await;
+        return all;
+    }
+}
+
+/// The features that an address has in service discovery (XEP-0030).
+pub(crate) async fn features(client: &mut Client, address: &str) -> Vec<String> {
+    let answer = client
+        .iq("get", address, "<query xmlns='http://jabber.org/protocol/disco#info'/>")
+        .await;
+    let Some(query) = answer.get_child("query", "http://jabber.org/protocol/disco#info") else {
+        client.fail(&format!("no features: {answer:?}"));
+    };
+    query
+        .children()
+        .filter(|child| child.name() == "feature")
+        .filter_map(|feature| feature.attr("var"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Switches copies on (XEP-0280 section 4).
+pub(crate) async fn enable_carbons(client: &mut Client) {
+    let answer = client.iq("set", "", "<enable xmlns='urn:xmpp:carbons:2'/>").await;
+    assert_eq!(answer.get("type"), "result", "{answer:?}");
 }

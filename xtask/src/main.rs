@@ -7,6 +7,7 @@ mod docs;
 mod process;
 mod setup;
 mod test;
+mod torture;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -19,6 +20,8 @@ cargo xtask COMMAND
   docs                          writes docs/xeps.md and examples/jackdaw.toml anew, from the code
   fuzz [--seconds N]            random input against the XML checker and its oracle
   bench [ARGS...]               measurements, in a release build
+  torture [ARGS...]             kills the server again and again under load, and proves that it lost nothing:
+                                [--dev] [--kills N] [--power-cuts N] [--seconds N] [--seed S]; --help tells all
 ";
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         "docs" => docs::write(),
         "fuzz" => run_release(&["--package", "jackdaw-xmlstream", "--example", "fuzz"], rest),
         "bench" => run_release(&["--package", "jackdaw-bench"], rest),
+        "torture" => torture::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(true)

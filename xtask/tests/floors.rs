@@ -14,6 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "jackdaw-accounts",
         "jackdaw-presence",
+        "jackdaw-archive",
         "jackdaw-offline",
         "jackdaw-router",
         "jackdaw-session",
@@ -24,7 +25,13 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Beside the house: they may import anything, and only tests may import them.
-const BESIDE: &[&str] = &["jackdaw-testkit", "jackdaw-bench", "jackdaw-tests", "xtask"];
+const BESIDE: &[&str] = &[
+    "jackdaw-testkit",
+    "jackdaw-bench",
+    "jackdaw-tests",
+    "jackdaw-torture",
+    "xtask",
+];
 
 /// The first floor that does I/O.
 const OUTSIDE: usize = 4;

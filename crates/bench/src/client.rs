@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -127,7 +128,14 @@ pub(crate) struct Client {
     pub scanner: Scanner,
     /// What came since it was last emptied, while somebody wants to read it.
     text: Option<Vec<u8>>,
+    /// Of a managed stream: how many stanzas came before it was one.
+    unmanaged: Option<u64>,
+    /// Of the requests for acknowledgement.
+    answered: u64,
 }
+
+/// What asks the server to acknowledge (XEP-0198 section 4).
+pub(crate) const REQUEST: &str = "<r xmlns='urn:xmpp:sm:3'/>";
 
 impl Client {
     /// Logs in as the account with this number: TLS, SASL, resource, and `session` if wanted.
@@ -139,15 +147,25 @@ impl Client {
     }
 
     async fn login_slowly(access: &Access, number: usize, presence: bool) -> Outcome<Self> {
-        let stream = access
-            .connect(number)
-            .await
-            .map_err(|error| format!("connect: {error}"))?;
-        let mut client = Self {
-            transport: Transport::Plain(stream),
-            scanner: Scanner::new(),
-            text: Some(Vec::new()),
-        };
+        let mut client = Self::authenticated(access, number).await?;
+        client.bind().await?;
+        client
+            .ask(
+                "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>",
+                "<iq",
+            )
+            .await?;
+        if presence {
+            client.send(b"<presence/>").await?;
+        }
+        client.ping().await?;
+        client.text = None;
+        Ok(client)
+    }
+
+    /// A connection that may bind a resource, or resume a stream.
+    pub(crate) async fn authenticated(access: &Access, number: usize) -> Outcome<Self> {
+        let mut client = Self::connect(access, number).await?;
         let mut features = client.open().await?;
         if access.tls {
             client
@@ -166,27 +184,81 @@ impl Client {
         }
         client.authenticate(access, number, &features).await?;
         client.open().await?;
-        client
-            .ask(
-                &format!(
-                    "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{RESOURCE}\
-                     </resource></bind></iq>"
-                ),
-                "<jid>",
-            )
-            .await?;
-        client
-            .ask(
-                "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>",
-                "<iq",
-            )
-            .await?;
-        if presence {
-            client.send(b"<presence/>").await?;
-        }
-        client.ping().await?;
-        client.text = None;
         Ok(client)
+    }
+
+    async fn connect(access: &Access, number: usize) -> Outcome<Self> {
+        let stream = access.connect(number).await;
+        Ok(Self {
+            transport: Transport::Plain(stream.map_err(|error| format!("connect: {error}"))?),
+            scanner: Scanner::new(),
+            text: Some(Vec::new()),
+            unmanaged: None,
+            answered: 0,
+        })
+    }
+
+    /// Whether a server is there that answers the header of a stream.
+    pub(crate) async fn is_greeted(access: &Access) -> bool {
+        match Self::connect(access, 0).await {
+            Ok(mut client) => client.open().await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    pub(crate) async fn bind(&mut self) -> Outcome<()> {
+        let bind = format!(
+            "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{RESOURCE}\
+             </resource></bind></iq>"
+        );
+        self.ask(&bind, "<jid>").await.map(drop)
+    }
+
+    /// Has stream management from here on (XEP-0198 section 3), and returns the id to resume by.
+    pub(crate) async fn manage(&mut self) -> Outcome<String> {
+        self.text = Some(Vec::new());
+        let enabled = self
+            .ask("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", "<enabled")
+            .await?;
+        self.text = None;
+        self.unmanaged = Some(self.scanner.stanzas());
+        let id = attribute(&enabled, "id").ok_or("a stream that cannot be resumed")?;
+        Ok(id.to_owned())
+    }
+
+    /// Asks to resume a stream of which so many stanzas came; returns whether it is, and how many of those that were
+    /// sent on it were handled (section 5).
+    pub(crate) async fn resume(&mut self, id: &str, handled: u64) -> Outcome<(bool, u64)> {
+        let resume = format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='{handled}'/>");
+        let answer = self.ask(&resume, "urn:xmpp:sm:3").await?;
+        let h = attribute(&answer, "h").and_then(|h| h.parse().ok());
+        let h = h.ok_or_else(|| format!("no count in {answer}"))?;
+        Ok((answer.contains("<resumed"), h))
+    }
+
+    /// Stanzas that came on a managed stream.
+    pub(crate) fn handled(&self) -> u64 {
+        self.unmanaged.map_or(0, |before| self.scanner.stanzas() - before)
+    }
+
+    /// Answers what `<r/>` came since the last time.
+    pub(crate) async fn acknowledge(&mut self) -> Outcome<()> {
+        if self.scanner.requests == self.answered {
+            return Ok(());
+        }
+        self.answered = self.scanner.requests;
+        let ack = format!("<a xmlns='urn:xmpp:sm:3' h='{}'/>", self.handled());
+        self.send(ack.as_bytes()).await
+    }
+
+    /// Sends a request and returns all that comes up to the next `<iq/>`.
+    pub(crate) async fn hear(&mut self, request: &str) -> Outcome<String> {
+        let before = self.scanner.iqs;
+        self.text = Some(Vec::new());
+        self.send(request.as_bytes()).await?;
+        self.until(|scanner| scanner.iqs > before).await?;
+        let came = self.text.take().unwrap_or_default();
+        Ok(String::from_utf8_lossy(&came).into_owned())
     }
 
     /// Opens a stream and returns its features.
@@ -323,10 +395,30 @@ impl Client {
     }
 }
 
+/// Reads from both, waiting for either.
+pub(crate) async fn read_either(one: &mut Client, other: &mut Client) -> Outcome<()> {
+    poll_fn(|cx| match (one.poll_read(cx), other.poll_read(cx)) {
+        (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+        (Poll::Pending, Poll::Pending) => Poll::Pending,
+        _ => Poll::Ready(Ok(())),
+    })
+    .await
+}
+
+/// Logs in the accounts with these numbers, with stream management; also returns the ids to resume their streams by.
+pub(crate) async fn login_managed(access: &Arc<Access>, numbers: Range<usize>) -> Outcome<(Vec<Client>, Vec<String>)> {
+    let (mut clients, _) = login_all(access, numbers, true).await?;
+    let mut ids = Vec::with_capacity(clients.len());
+    for client in &mut clients {
+        ids.push(client.manage().await?);
+    }
+    Ok((clients, ids))
+}
+
 /// Logs in the accounts with these numbers, some at a time, in their order. Times are in microseconds.
 pub(crate) async fn login_all(
     access: &Arc<Access>,
-    numbers: std::ops::Range<usize>,
+    numbers: Range<usize>,
     presence: bool,
 ) -> Outcome<(Vec<Client>, Vec<u32>)> {
     let next = Arc::new(std::sync::atomic::AtomicUsize::new(numbers.start));

@@ -2,7 +2,7 @@
 //!
 //! - `work/` says what is measured, `target/` which servers.
 //! - `client.rs` is one connection, `scan.rs` and `scram.rs` what it needs; `measure.rs` reads /proc.
-//! - `report.rs` knows the goals and writes the table.
+//! - `rows.rs` knows the goals, `report.rs` writes the table.
 //! - `scale/` measures the server's code in this process, over memory.
 //!
 //! One thread, one shared read buffer, no parsing: on a machine of two cores the server must have one to itself.
@@ -12,6 +12,7 @@
 mod client;
 mod measure;
 mod report;
+mod rows;
 mod scale;
 mod scan;
 mod scram;
@@ -128,7 +129,11 @@ fn measure(options: &Options) -> Outcome<bool> {
         rate: options.rate.max(1),
     };
     let works: Vec<Work> = match options.only.is_empty() {
-        true => Work::value_variants().to_vec(),
+        true => Work::value_variants()
+            .iter()
+            .copied()
+            .filter(|work| work.is_usual())
+            .collect(),
         false => options.only.clone(),
     };
     let mut targets = target::all(&build_folder(), options.peers);
@@ -140,11 +145,11 @@ fn measure(options: &Options) -> Outcome<bool> {
                 .any(|name| name.eq_ignore_ascii_case(target.name()))
         });
     }
-    let accounts = works.iter().map(|work| work.accounts(&amounts)).max().unwrap_or(0);
-    // No account has more than one session.
-    if files < accounts as u64 + FILES_BESIDE_SESSIONS {
+    let most = |of: fn(Work, &Amounts) -> usize| works.iter().map(|work| of(*work, &amounts)).max().unwrap_or(0);
+    let (accounts, sessions) = (most(Work::accounts), most(Work::sessions));
+    if files < sessions as u64 + FILES_BESIDE_SESSIONS {
         return Err(format!(
-            "{accounts} sessions need more open files than {files} (ulimit -Hn, or --crowd and --sessions)"
+            "{sessions} sessions need more open files than {files} (ulimit -Hn, or --crowd and --sessions)"
         ));
     }
     for target in &mut targets {
@@ -184,11 +189,11 @@ fn measure(options: &Options) -> Outcome<bool> {
 
 /// One run on a server of its own.
 fn run(target: &dyn Target, work: Work, amounts: &Amounts) -> Outcome<work::Result> {
-    let server = target.start(work.accounts(amounts))?;
+    let mut server = target.start(&work.setup(amounts))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime
         .map_err(|error| format!("runtime: {error}"))?
-        .block_on(work.run(&server, amounts))
+        .block_on(work.run(&mut server, amounts))
 }
 
 fn show(report: &mut Report, target: &'static str, work: Work, round: usize, result: &work::Result) {

@@ -34,11 +34,17 @@ pub(crate) struct Scanner {
     name: u8,
     /// The last byte before the present one, as `/>` may be cut in two.
     before: u8,
+    /// The start tag of an `<a/>`, without its first two bytes.
+    ack: Vec<u8>,
     pub messages: u64,
     pub presences: u64,
     pub iqs: u64,
     /// Complete elements of any kind below the stream.
     pub elements: u64,
+    /// `<r/>` of stream management (XEP-0198 section 4).
+    pub requests: u64,
+    /// How many stanzas the last `<a h=''/>` acknowledges.
+    pub acked: u64,
     /// `</stream:stream>` came.
     pub closed: bool,
 }
@@ -50,12 +56,20 @@ impl Scanner {
             depth: 0,
             name: 0,
             before: 0,
+            ack: Vec::new(),
             messages: 0,
             presences: 0,
             iqs: 0,
             elements: 0,
+            requests: 0,
+            acked: 0,
             closed: false,
         }
+    }
+
+    /// Complete stanzas, which is what stream management counts.
+    pub(crate) fn stanzas(&self) -> u64 {
+        self.messages + self.presences + self.iqs
     }
 
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
@@ -76,6 +90,7 @@ impl Scanner {
                         _ => {
                             if self.depth == 1 {
                                 self.name = first;
+                                self.ack.clear();
                             }
                             Tag::Open
                         }
@@ -87,16 +102,25 @@ impl Scanner {
                 At::Tag(tag) => match memchr(b'>', bytes) {
                     Some(place) => {
                         let before = if place > 0 { bytes[place - 1] } else { self.before };
+                        self.note(&bytes[..place]);
                         bytes = &bytes[place + 1..];
                         self.at = At::Text;
                         self.end_of(tag, before == b'/');
                     }
                     None => {
                         self.before = bytes[bytes.len() - 1];
+                        self.note(bytes);
                         return;
                     }
                 },
             }
+        }
+    }
+
+    /// A part of a tag.
+    fn note(&mut self, bytes: &[u8]) {
+        if self.depth == 1 && self.name == b'a' {
+            self.ack.extend_from_slice(bytes);
         }
     }
 
@@ -126,6 +150,13 @@ impl Scanner {
             b'm' => self.messages += 1,
             b'p' => self.presences += 1,
             b'i' => self.iqs += 1,
+            b'r' => self.requests += 1,
+            b'a' => {
+                let tag = std::str::from_utf8(&self.ack).unwrap_or_default();
+                if let Some(h) = attribute(tag, "h").and_then(|h| h.parse().ok()) {
+                    self.acked = h;
+                }
+            }
             _ => {}
         }
     }
@@ -169,7 +200,8 @@ mod tests {
     #[test]
     fn counts_whatever_the_cut() {
         let text = b"<?xml version='1.0'?><stream:stream a='b'><message a='b'><body>x &gt; y/</body><a/></message>\
-            <presence/><iq id='1'><q><message><body/></message></q></iq> <message/>\n<r/></stream:stream>";
+            <presence/><iq id='1'><q><message><body/></message></q></iq> <message/>\n<r/><a xmlns='urn:xmpp:sm:3' h='7'/>\
+            <a xmlns='urn:xmpp:sm:3' h=\"1234\"></a></stream:stream>";
         for cut in 1..=text.len() {
             let mut scanner = Scanner::new();
             for piece in text.chunks(cut) {
@@ -180,12 +212,14 @@ mod tests {
                 presences,
                 iqs,
                 elements,
+                requests,
+                acked,
                 closed,
                 ..
             } = scanner;
             assert_eq!(
-                (messages, presences, iqs, elements, closed),
-                (2, 1, 1, 5, true),
+                (messages, presences, iqs, elements, requests, acked, closed),
+                (2, 1, 1, 7, 1, 1234, true),
                 "cut {cut}"
             );
         }

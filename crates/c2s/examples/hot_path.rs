@@ -94,12 +94,14 @@ impl World {
             loading_stanzas: 10,
             directed_presence: 10,
             idle_account_seconds: 60,
+            resume_seconds: 60,
         };
         let router = Router::new(router::Parts {
             hosts: vec![host],
             registry,
             store: Arc::clone(&store) as Arc<dyn Store>,
             limits,
+            archives: true,
             clock: Box::new(|| NOW),
         });
         World {

@@ -62,6 +62,13 @@ enum Phase {
     Reclaiming,
 }
 
+/// A resource whose connection this was.
+struct Left {
+    bound: Bound,
+    /// Its stream was managed (XEP-0198): this is undelivered, whatever was written.
+    managed: Option<Vec<u8>>,
+}
+
 /// A client connection, from its first byte to its last. Spawn it.
 pub struct Connection<S: Socket> {
     service: Arc<Service>,
@@ -86,7 +93,7 @@ pub struct Connection<S: Socket> {
     upgrading: bool,
     is_bound: bool,
     /// The resource that was unbound, as long as something for it may be undelivered.
-    left: Option<Box<Bound>>,
+    left: Option<Box<Left>>,
 }
 
 impl<S: Socket> Connection<S> {
@@ -483,12 +490,13 @@ impl<S: Socket> Connection<S> {
     /// The session ends for everybody else. What is undelivered stays until it is certain.
     fn leave(&mut self, worker: &mut Worker) {
         if !self.core.awaits_resource() {
-            self.unsent.append(self.outbox.shut());
             let (bound, clean) = self.core.take_bound();
             if let Some(bound) = bound {
-                self.service.router.unbind(now(), &bound, clean, &mut worker.turn);
-                self.left = Some(Box::new(bound));
+                let managed = self.service.router.unbind(now(), &bound, clean, &mut worker.turn);
+                self.left = Some(Box::new(Left { bound, managed }));
             }
+            // Behind it: a stream that may be resumed keeps its outbox.
+            self.unsent.append(self.outbox.shut());
         }
     }
 
@@ -550,9 +558,18 @@ impl<S: Socket> Connection<S> {
             return;
         }
         self.leave(worker);
-        if self.left.is_some() {
-            let held = self.transport.held(self.unsent.last());
-            self.unsent.keep_undelivered(held, &mut worker.scratch);
+        match &mut self.left {
+            None => {}
+            Some(left) => match left.managed.take() {
+                Some(copies) => {
+                    self.unsent = Unsent::default();
+                    self.unsent.append(copies);
+                }
+                None => {
+                    let held = self.transport.held(self.unsent.last());
+                    self.unsent.keep_undelivered(held, &mut worker.scratch);
+                }
+            },
         }
         self.phase = Phase::Reclaiming;
     }
@@ -560,9 +577,9 @@ impl<S: Socket> Connection<S> {
     /// Delivers some of what was left anew. True while there is more: megabytes may have waited for
     /// a reader that did not read, and others get their turn in between.
     fn reclaim(&mut self, worker: &mut Worker) -> bool {
-        let Some(bound) = &self.left else { return false };
+        let Some(left) = &self.left else { return false };
         let router = &self.service.router;
-        let used = router.reclaim(now(), bound, self.unsent.rest(), &mut worker.turn);
+        let used = router.reclaim(now(), &left.bound, self.unsent.rest(), &mut worker.turn);
         self.unsent.given(used);
         if used > 0 {
             return true;

@@ -64,7 +64,7 @@ impl Accounts {
         };
         let jid = &account.jid;
         match self.store.write_wait(::accounts::add(&account)) {
-            Ok(()) => (self.on_changed)(jid, Change::Added),
+            Ok(_) => (self.on_changed)(jid, Change::Added),
             Err(StoreError::Exists) => {
                 return Err(Failure::failed(format!(
                     "{jid} exists already; `jackdaw account password {jid}` changes its password"
@@ -96,7 +96,7 @@ impl Accounts {
         let (mut added, mut existing) = (0, 0);
         for (jid, result) in receiver {
             match result {
-                Ok(()) => {
+                Ok(_) => {
                     added += 1;
                     (self.on_changed)(&jid, Change::Added);
                 }
@@ -148,7 +148,7 @@ impl Accounts {
     }
 
     fn written(&self, jid: &Jid, batch: store::Batch) -> Result<(), Failure> {
-        self.store.write_wait(batch).map_err(|error| match error {
+        self.store.write_wait(batch).map(drop).map_err(|error| match error {
             StoreError::Missing => missing(jid),
             error => unavailable(&error),
         })

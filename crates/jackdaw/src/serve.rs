@@ -26,6 +26,12 @@ use crate::{database, first_run};
 /// How often accounts that nobody uses are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// A silent client is found out after `limits.keepalive_seconds`, and this part of it at most.
+/// How often it is looked after sessions that nobody has resumed, and written how far messages are delivered.
+const TEND_EVERY: Duration = Duration::from_secs(5);
+/// How often old messages are deleted from the archive, and how many then: up to 250 a second.
+const EXPIRE_EVERY: Duration = Duration::from_secs(4);
+const EXPIRED_AT_ONCE: usize = 1_000;
+const MILLISECONDS_PER_DAY: i64 = 24 * 3_600_000;
 const LOOKS_PER_SILENCE: u32 = 8;
 /// An account without sessions is forgotten by the memory after this many seconds: long enough
 /// for a client that reconnects, short enough that a crowd that has left costs nothing.
@@ -95,6 +101,7 @@ fn database_and_router(
         registry,
         store: Arc::clone(&store),
         limits: router_limits(config),
+        archives: config.archive.enabled,
         clock: Box::new(Service::clock),
     });
     Ok((store, router))
@@ -149,6 +156,7 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     let socket = config.admin_socket();
     let admin_listener = admin::bind(&socket)?;
     let listeners = bind(config, &certificates, secret)?;
+    restore_sessions(&router).await?;
 
     let accounts = accounts(config, &store, &router, Some(&service));
     // Only now: a password must not be made before it is certain to be shown.
@@ -162,7 +170,7 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     print!("{}", first_run::welcome(&loaded, &made, first.as_ref()));
     drop(first);
 
-    until_told_to_stop(&certificates, &router, config.limits.keepalive()).await?;
+    until_told_to_stop(&certificates, &router, config).await?;
 
     tracing::info!("stopping");
     for task in accepting.iter().chain([&admin]) {
@@ -176,18 +184,43 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     }
     // A socket that stays behind is replaced at the next start.
     let _ = std::fs::remove_file(&socket);
-    let closing = spawn_blocking(move || store.close());
+    let closing = spawn_blocking(move || {
+        // Behind what is on its way: only then it is certain what was handled.
+        let flushed = store.write_wait(store::Batch::new());
+        if flushed.is_ok() {
+            let saved = router.save_sessions();
+            tracing::info!("{saved} sessions are saved, to be resumed");
+        }
+        router.save_cursors();
+        store.close();
+    });
     closing
         .await
         .map_err(|error| Failure::failed(format!("the database was not closed in order: {error}")))
+}
+
+/// Sessions of the last process, before anybody is let in.
+async fn restore_sessions(router: &Arc<Router>) -> Result<(), Failure> {
+    let router = Arc::clone(router);
+    let restored = spawn_blocking(move || router.restore_sessions(Service::clock())).await;
+    match restored {
+        Ok(Ok(0)) => Ok(()),
+        Ok(Ok(count)) => {
+            tracing::info!("{count} sessions of before the restart may be resumed");
+            Ok(())
+        }
+        Ok(Err(error)) => Err(Failure::unavailable(format!("the saved sessions cannot be read: {error}"))),
+        Err(error) => Err(Failure::failed(format!("the saved sessions were not read: {error}"))),
+    }
 }
 
 /// Waits for SIGTERM or Ctrl-C, and does what is due meanwhile.
 async fn until_told_to_stop(
     certificates: &Arc<Certificates>,
     router: &Router,
-    keepalive: Duration,
+    config: &Config,
 ) -> Result<(), Failure> {
+    let keepalive = config.limits.keepalive();
     let seconds = u32::try_from(keepalive.as_secs()).unwrap_or(u32::MAX);
     let no_signals = |error| Failure::unavailable(format!("no signals can be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
@@ -195,6 +228,8 @@ async fn until_told_to_stop(
     let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
     let mut look = tokio::time::interval(c2s::tls::CHECK_EVERY);
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let mut tend = tokio::time::interval(TEND_EVERY.min(Duration::from_secs(config.limits.resume_seconds)));
+    let mut expire = tokio::time::interval(EXPIRE_EVERY);
     let mut silence = tokio::time::interval(keepalive / LOOKS_PER_SILENCE);
     loop {
         tokio::select! {
@@ -203,9 +238,33 @@ async fn until_told_to_stop(
             _ = hangup.recv() => reload(certificates, true).await,
             _ = look.tick() => reload(certificates, false).await,
             _ = sweep.tick() => router.sweep(Service::clock()),
+            _ = tend.tick() => router.tend(Service::clock()),
+            _ = expire.tick() => expire_archive(router, config.archive.keep_days),
             _ = silence.tick() => router.look_for_silence(Service::clock(), seconds),
         }
     }
+}
+
+/// Deletes what has been archived for long enough, a few messages at a time so that nobody waits for it.
+fn expire_archive(router: &Router, keep_days: u32) {
+    if keep_days == 0 {
+        return;
+    }
+    let before = Service::clock().0 - i64::from(keep_days) * MILLISECONDS_PER_DAY;
+    let most = EXPIRED_AT_ONCE;
+    let batch = store::Batch {
+        ops: vec![store::Op::Expire { before, most }],
+    };
+    router.store().write(
+        batch,
+        Box::new(|result| {
+            if let Err(error) = result
+                && error != store::StoreError::Closed
+            {
+                tracing::warn!(%error, "old messages could not be deleted; it will be tried again");
+            }
+        }),
+    );
 }
 
 /// Reads the certificates again: because somebody said so, or because a file has changed.
@@ -355,6 +414,8 @@ fn router_limits(config: &Config) -> router::Limits {
         loading_stanzas: LOADING_STANZAS,
         directed_presence: limits.directed_presences_per_session,
         idle_account_seconds: IDLE_ACCOUNT_SECONDS,
+        // Checked to be no more than a day.
+        resume_seconds: limits.resume_seconds as u32,
     }
 }
 

@@ -1,10 +1,12 @@
 //! An IQ request as a feature sees it, and what it may answer.
 
+use std::cell::Cell;
+
 use stanza::{JidRef, StanzaError};
-use store::Batch;
+use store::{Batch, Found, Query, StoreError};
 use xmlstream::Child;
 
-use crate::{Host, Now, Registry};
+use crate::{ArchiveIds, ArchivePrefs, Host, Now, Registry};
 
 /// What the asking entity is to the account that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +39,7 @@ pub trait AccountView {
     fn devices(&self) -> Vec<Device>;
     /// None where the account was never online.
     fn last_activity(&self) -> Option<LastActivity>;
+    fn archive_prefs(&self) -> ArchivePrefs;
 }
 
 /// One IQ request of type get or set. The dispatcher has checked its form and the right to ask.
@@ -51,6 +54,9 @@ pub struct Ask<'a> {
     pub relation: Relation,
     /// Present where an account is asked; absent where the server is.
     pub account: Option<&'a dyn AccountView>,
+    /// Of the asking resource, if it is one of the account that is asked; what is set there holds.
+    pub switches: Option<&'a Cell<Switches>>,
+    pub ids: &'a ArchiveIds,
 }
 
 /// What a handler answers.
@@ -60,4 +66,48 @@ pub enum Answer {
     Error(StanzaError),
     /// The result is sent once the batch is on disk; an error if it cannot be.
     Stored(Batch, String),
+    /// The store is asked first. What the function makes of its answer is said to who asked.
+    Asked(Query, MakeSaid),
+    /// As `Stored`, for the account's archive preferences, which hold from that moment.
+    Preferences(ArchivePrefs, Batch, String),
+}
+
+/// Makes what is said out of the store's answer.
+pub type MakeSaid = Box<dyn FnOnce(Result<Found, StoreError>) -> Said + Send>;
+
+/// What a session has switched on for itself; kept with the session, also while it waits to be resumed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches(u8);
+
+impl Switches {
+    /// Wants copies of messages of the account's other sessions (XEP-0280).
+    pub const CARBONS: Switches = Switches(1);
+    /// Has read the archive itself, so what waited is known to it (XEP-0313).
+    pub const ARCHIVE: Switches = Switches(2);
+
+    /// To be kept, and read again with [`Switches::from_bits`].
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub const fn from_bits(bits: u8) -> Switches {
+        Switches(bits)
+    }
+
+    pub const fn has(self, other: Switches) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    #[must_use]
+    pub const fn with(self, other: Switches, on: bool) -> Switches {
+        Switches(if on { self.0 | other.0 } else { self.0 & !other.0 })
+    }
+}
+
+/// What is said once the store has answered: messages to the asking resource, and behind them the answer.
+pub struct Said {
+    /// Content of `<message/>` stanzas from the account that was asked.
+    pub messages: Vec<String>,
+    /// Payload of the result.
+    pub answer: Result<String, StanzaError>,
 }

@@ -9,13 +9,15 @@
 //!
 //! Everything here is plain data and plain functions: `now` is an argument, nothing waits.
 
+mod archive;
 mod ask;
 mod filter;
 mod form;
 mod host;
 mod registry;
 
-pub use ask::{AccountView, Answer, Ask, Device, LastActivity, Relation};
+pub use archive::{ArchiveIds, ArchivePrefs, ArchiveRule};
+pub use ask::{AccountView, Answer, Ask, Device, LastActivity, MakeSaid, Relation, Said, Switches};
 pub use filter::{Filter, Passing, Stage, Verdict};
 pub use form::{Field, Form};
 pub use host::{Contacts, Host, Software};

@@ -1,81 +1,59 @@
-//! What waits for someone who is away (XEP-0160), and how it is handed over.
+//! What waits for someone who is away (XEP-0160): a cursor over the archive, and its replay.
 //!
-//! A waiting message is a row in the store, appended before the sender's turn is over, and stays
-//! there until its recipient has shown to have it. It is handed over page by page as the client
-//! reads, so neither memory nor the outbox grows with the number of messages; and it goes before
-//! everything that arrives meanwhile: what comes during the replay is appended behind it.
+//! A message that may wait stands in the archive before anybody is given it (`store::Places::WAITING`). So what waits
+//! is not a copy but a place: everything up to the *cursor* has been delivered, and behind it the few messages are
+//! noted that are in somebody's hands. A message is delivered when a session has acknowledged it (XEP-0198), or, where
+//! the client does not do that, when its connection took it. A session that ends gives back what it had in its hands:
+//! what no other session has is replayed to the next, read from the archive, in order.
 //!
-//! "Shown to have it" without stream management: after the last page the server sends a ping
-//! (XEP-0199); its answer, whatever it is, came after all that was sent before, and so did a
-//! clean end of the stream. A connection that broke instead gets the same messages again, which
-//! is better than a lost one.
+//! It is replayed page by page as the client reads, so neither memory nor the outbox grows with the number of
+//! messages; and it goes before everything that arrives meanwhile.
+//!
+//! Without stream management the server sends a ping (XEP-0199) behind the last page: its answer, whatever it is, came
+//! after all that was sent before, and so did a clean end of the stream.
+//!
+//! The cursor is written now and then ([`Backlog::to_save`]). One that is lost in a crash only brings messages again,
+//! with the ids that they had.
 //!
 //! This crate is the state machine alone; the router executes what it says.
 
-use stanza::{Edits, Jid, JidRef, MessageType, Stanza, splice};
-use store::{Column, ColumnKind, Op, Query, Row, Shape, Table, Value};
+use std::collections::VecDeque;
+
+use store::{Batch, Column, Query, Range, Row, Shape, Table, Value, View};
 
 /// Messages read from the store at once, and sent before the next are read.
 pub const PAGE: usize = 100;
 
+/// Bytes of messages read at once.
+const PAGE_BYTES: usize = 256 * 1024;
+
 /// The id of the ping that follows the last page; a number is appended.
 pub const PING_PREFIX: &str = "offline-";
 
-/// Waiting messages: when each came, and the stanza as it will be delivered.
-pub static OFFLINE: Table = Table {
-    name: "offline",
-    shape: Shape::Archive,
-    columns: &[
-        Column {
-            name: "received",
-            kind: ColumnKind::Int,
-        },
-        Column {
-            name: "stanza",
-            kind: ColumnKind::Text,
-        },
-    ],
+/// Messages that a connection took without acknowledging them are remembered while so few came after them: it may
+/// break, and then it matters whether another session has them.
+const REMEMBERED: usize = 256;
+
+/// Messages behind the cursor that are noted. With more, the first ones that were delivered are forgotten, and may be
+/// delivered again after a restart: only an account whose first waiting message nobody wants gets so far.
+const NOTED: usize = 65_536;
+
+/// Up to which id everything is delivered.
+pub static CURSOR: Table = Table {
+    name: "delivered",
+    shape: Shape::KeyVal,
+    columns: &[Column::int("up_to")],
 };
 
-const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
-const DELAY: &str = "urn:xmpp:delay";
-
-/// Whether a message is worth keeping (XEP-0160 section 3): "normal" and "chat", unless it
-/// carries nothing but a chat state.
-pub fn is_kept(kind: MessageType, stanza: &Stanza<'_>) -> bool {
-    matches!(kind, MessageType::Chat | MessageType::Normal)
-        && stanza
-            .children()
-            .any(|child| child.ns() != CHAT_STATES && child.name() != "thread")
-}
-
-/// The stanza as it is kept: addressed, and stamped with the time it came (XEP-0203).
-pub fn kept(
-    stanza: &Stanza<'_>,
-    from: JidRef<'_>,
-    to: JidRef<'_>,
-    mut edits: Edits,
-    domain: &str,
-    stamp: &str,
-) -> String {
-    edits.append(&format!("<delay xmlns='{DELAY}' from='{domain}' stamp='{stamp}'/>"));
-    let mut text = Vec::with_capacity(stanza.element().source().len() + 128);
-    splice(stanza, from.as_str(), Some(to.as_str()), &edits, &mut text);
-    // `splice` writes text that was checked to be UTF-8 together with escaped text.
-    String::from_utf8(text).unwrap_or_default()
-}
-
-/// Whether a stanza came from here once already: then it is still stored.
-pub fn was_kept(stanza: &Stanza<'_>, domain: &str) -> bool {
-    stanza
-        .children()
-        .any(|child| child.ns() == DELAY && child.attr("from").as_deref() == Some(domain))
+/// The cursor in a row of [`CURSOR`]; 0 where there is none.
+pub fn cursor_of(row: Option<&Row>) -> i64 {
+    row.and_then(|row| row.first()).and_then(Value::as_int).unwrap_or(0)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// A page was asked of the store when this many messages had been appended.
-    Reading { appended: u64, number: u32 },
+    /// A page was asked of the store when this many messages had been added.
+    Reading { added: u64, number: u32 },
     /// A page was sent; the next is read when the client has taken it.
     Sending,
     /// All was sent; the ping with this number has not been answered.
@@ -85,24 +63,60 @@ enum Phase {
 #[derive(Debug, Clone)]
 struct Replay {
     session: u64,
-    /// Id of the last row that was sent.
+    /// The client acknowledges what it gets.
+    acknowledges: bool,
+    /// Id of the last row that was looked at.
     sent: i64,
-    sent_rows: u64,
-    /// Rows that came since it began: tells whether a page is the last.
-    appended: u64,
+    /// What was sent, where the client does not acknowledge.
+    given: Vec<i64>,
+    /// What others were given meanwhile and this session is to get behind what waits.
+    behind: VecDeque<i64>,
+    /// Messages that came since it began: tells whether a page is the last.
+    added: u64,
     phase: Phase,
 }
 
-/// The backlog of one account, as its owner knows it. Small, as every account has one, and in
-/// nearly all of them nothing waits.
+/// A message that somebody was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Note {
+    id: i64,
+    /// Sessions that have it and have not acknowledged it.
+    held: u16,
+    /// Sessions whose connection took it and that never acknowledge.
+    taken: u16,
+    /// One has acknowledged it.
+    sure: bool,
+}
+
+impl Note {
+    fn is_delivered(&self) -> bool {
+        self.sure || self.taken > 0
+    }
+
+    fn waits(&self) -> bool {
+        !self.is_delivered() && self.held == 0
+    }
+}
+
 #[derive(Debug, Clone, Default)]
-pub struct Backlog {
-    /// Rows in the store; more than fit are taken for as many.
-    waiting: u32,
+struct Books {
+    /// Every message up to this one is delivered, unless it is noted otherwise.
+    known: i64,
+    /// The cursor as the store has it.
+    saved: i64,
+    /// Messages behind `known` that nobody was given.
+    untouched: u32,
+    /// By id, ascending.
+    notes: VecDeque<Note>,
     /// The number of the last page that was asked for, or of the last ping.
     last: u32,
-    replay: Option<Box<Replay>>,
+    replay: Option<Replay>,
 }
+
+/// The backlog of one account, as its owner knows it. Small, as every account has one, and in nearly all of them
+/// nothing waits.
+#[derive(Debug, Clone, Default)]
+pub struct Backlog(Option<Box<Books>>);
 
 /// What the owner has to do next.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,7 +129,7 @@ pub enum Step {
     Ping(String),
 }
 
-/// A question to the store: the rows after this id.
+/// A question to the store: the messages after this id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Read {
     pub after: i64,
@@ -123,111 +137,394 @@ pub struct Read {
     pub number: u32,
 }
 
-/// What was delivered for certain and may go.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Trim {
-    pub op: Op,
-    pub rows: u64,
+/// How a session takes what it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taking {
+    /// It will acknowledge it, or give it back.
+    Acknowledges,
+    /// Its connection takes it, and that is all that will be known.
+    Trusted,
 }
 
 impl Backlog {
-    /// `waiting`: rows in the store.
-    pub fn new(waiting: u64) -> Backlog {
-        Backlog {
-            waiting: rows(waiting),
-            ..Backlog::default()
+    /// As the store has it: the cursor, and how many messages wait behind it.
+    pub fn new(cursor: i64, waiting: u64) -> Backlog {
+        if waiting == 0 {
+            return Backlog(None);
         }
+        Backlog(Some(Box::new(Books {
+            known: cursor,
+            saved: cursor,
+            untouched: u32::try_from(waiting).unwrap_or(u32::MAX),
+            ..Books::default()
+        })))
     }
 
+    /// Messages that nobody has.
     pub fn waiting(&self) -> u64 {
-        self.waiting.into()
+        self.0.as_ref().map_or(0, |books| books.waiting())
     }
 
-    /// True while live messages for the bare JID must queue behind the replay.
+    /// Whether what arrives for the bare JID has to go behind what is being handed over.
     pub fn is_replaying(&self) -> bool {
-        matches!(&self.replay, Some(replay) if !matches!(replay.phase, Phase::Asking { .. }))
+        matches!(self.replay(), Some(replay) if !matches!(replay.phase, Phase::Asking { .. }))
     }
 
-    /// The session that is being given what waits.
+    /// Who is being given what waits.
     pub fn session(&self) -> Option<u64> {
-        self.replay.as_ref().map(|replay| replay.session)
+        self.replay().map(|replay| replay.session)
     }
 
-    /// Keeps a message: the operation to put into the batch.
-    pub fn append(&mut self, owner: &str, received: i64, stanza: String) -> Op {
-        self.waiting = self.waiting.saturating_add(1);
-        if let Some(replay) = &mut self.replay {
-            replay.appended += 1;
+    fn replay(&self) -> Option<&Replay> {
+        self.0.as_ref().and_then(|books| books.replay.as_ref())
+    }
+
+    /// The books, opened for a message with this id.
+    fn open(&mut self, id: i64) -> &mut Books {
+        self.0.get_or_insert_with(|| {
+            Box::new(Books {
+                known: id - 1,
+                saved: id - 1,
+                ..Books::default()
+            })
+        })
+    }
+
+    /// A message was put into the archive and nobody was given it.
+    pub fn add(&mut self, id: i64) {
+        let books = self.open(id);
+        books.untouched = books.untouched.saturating_add(1);
+        if let Some(replay) = &mut books.replay {
+            replay.added += 1;
         }
-        let row: Row = vec![Value::Int(received), Value::Text(stanza.into_boxed_str())];
-        Op::Append {
-            table: &OFFLINE,
-            owner: owner.into(),
-            row,
+    }
+
+    /// A message was put into the archive and these sessions were given it; `alone`: the account has no others.
+    pub fn give(&mut self, id: i64, takers: impl IntoIterator<Item = Taking>, alone: bool) {
+        let books = self.open(id);
+        let note = books.note(id);
+        for taker in takers {
+            match taker {
+                Taking::Acknowledges => note.held = note.held.saturating_add(1),
+                Taking::Trusted => note.taken = note.taken.saturating_add(1),
+            }
+        }
+        books.settle(alone);
+    }
+
+    /// As [`Backlog::give`], for the session that is being given what waits: it gets the message behind that.
+    pub fn give_behind(&mut self, id: i64) {
+        let books = self.open(id);
+        if let Some(replay) = &mut books.replay {
+            replay.behind.push_back(id);
+            replay.added += 1;
         }
     }
 
-    /// The append could not be written.
-    pub fn append_failed(&mut self) {
-        self.waiting = self.waiting.saturating_sub(1);
+    /// A session has acknowledged these.
+    pub fn acknowledge(&mut self, ids: impl IntoIterator<Item = i64>) {
+        let Some(books) = &mut self.0 else { return };
+        for id in ids {
+            if let Ok(at) = books.find(id) {
+                let note = &mut books.notes[at];
+                note.sure = true;
+                note.held = note.held.saturating_sub(1);
+            }
+        }
+        books.settle(false);
     }
 
-    /// A resource with a non-negative priority became available.
-    pub fn start(&mut self, session: u64) -> Step {
-        if self.replay.is_some() || self.waiting == 0 {
+    /// A session has ended that had these in its hands. What nobody else has waits.
+    pub fn give_back(&mut self, ids: impl IntoIterator<Item = i64>) {
+        let Some(books) = &mut self.0 else { return };
+        for id in ids {
+            if let Ok(at) = books.find(id) {
+                let note = &mut books.notes[at];
+                note.held = note.held.saturating_sub(1);
+            }
+        }
+        books.settle(false);
+    }
+
+    /// A connection has broken that was trusted to take this, and did not.
+    pub fn take_back(&mut self, id: i64) {
+        let books = self.open(id);
+        match books.find(id) {
+            Ok(at) => {
+                let note = &mut books.notes[at];
+                note.taken = note.taken.saturating_sub(1);
+            }
+            // Delivered, as it seemed, and forgotten: nobody else had it.
+            Err(_) if id <= books.known => {
+                books.note(id);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// A session may be given what waits.
+    pub fn start(&mut self, session: u64, acknowledges: bool) -> Step {
+        let Some(books) = &mut self.0 else { return Step::Nothing };
+        if books.replay.is_some() || books.waiting() == 0 {
             return Step::Nothing;
         }
-        self.replay = Some(Box::new(Replay {
+        books.replay = Some(Replay {
             session,
-            sent: 0,
-            sent_rows: 0,
-            appended: 0,
+            acknowledges,
+            sent: books.cursor(),
+            given: Vec::new(),
+            behind: VecDeque::new(),
+            added: 0,
             phase: Phase::Sending,
-        }));
-        self.read()
+        });
+        books.read()
     }
 
     /// Whether the answer to this question is still wanted.
     pub fn expects(&self, session: u64, read: Read) -> bool {
-        self.replay.as_ref().is_some_and(|replay| {
+        self.replay().is_some_and(|replay| {
             replay.session == session && matches!(replay.phase, Phase::Reading { number, .. } if number == read.number)
         })
     }
 
-    /// What was asked has come: so many rows were found, and of these so many, up to this id, were
-    /// sent to the session; the rest is read again once the client has taken them.
-    pub fn page(&mut self, found: usize, sent: usize, last: Option<i64>) -> Step {
-        let Some(replay) = self.replay.as_mut() else {
-            return Step::Nothing;
-        };
-        let Phase::Reading { appended: seen, .. } = replay.phase else {
+    /// Whether the session that is being given what waits is to get this message of a page.
+    pub fn wants(&self, id: i64) -> bool {
+        let Some(books) = &self.0 else { return false };
+        let Some(replay) = &books.replay else { return false };
+        if replay.behind.contains(&id) {
+            return true;
+        }
+        match books.find(id) {
+            Ok(at) => books.notes[at].waits(),
+            Err(_) => id > books.known,
+        }
+    }
+
+    /// What was asked has come: so many messages were found, these were sent, and `last` is the last one that was
+    /// looked at; what the client has no room for is read again once it has taken the rest.
+    pub fn page(&mut self, found: usize, sent: &[i64], last: Option<i64>) -> Step {
+        let Some(books) = &mut self.0 else { return Step::Nothing };
+        for id in sent {
+            books.hand_over(*id);
+        }
+        let Some(replay) = &mut books.replay else { return Step::Nothing };
+        let Phase::Reading { added: seen, .. } = replay.phase else {
             return Step::Nothing;
         };
         if found > 0 {
             replay.sent = last.unwrap_or(replay.sent);
-            replay.sent_rows += sent as u64;
             replay.phase = Phase::Sending;
             return Step::AwaitDrained;
         }
-        if seen != replay.appended {
-            return self.read();
+        if seen != replay.added {
+            return books.read();
         }
-        if replay.sent_rows == 0 {
-            self.waiting = 0;
-            self.replay = None;
+        // There is no more, whatever was counted.
+        books.untouched = 0;
+        let asks = !replay.acknowledges && !replay.given.is_empty();
+        if !asks {
+            books.replay = None;
+            books.settle(false);
             return Step::Nothing;
         }
-        self.last = self.last.wrapping_add(1);
-        replay.phase = Phase::Asking { ping: self.last };
-        Step::Ping(format!("{PING_PREFIX}{}", self.last))
+        books.last = books.last.wrapping_add(1);
+        replay.phase = Phase::Asking { ping: books.last };
+        Step::Ping(format!("{PING_PREFIX}{}", books.last))
     }
 
     /// The client has taken what was sent.
     pub fn drained(&mut self, session: u64) -> Step {
-        match &self.replay {
-            Some(replay) if replay.session == session && replay.phase == Phase::Sending => self.read(),
+        match &mut self.0 {
+            Some(books)
+                if books
+                    .replay
+                    .as_ref()
+                    .is_some_and(|replay| replay.session == session && replay.phase == Phase::Sending) =>
+            {
+                books.read()
+            }
             _ => Step::Nothing,
         }
+    }
+
+    /// The answer to a ping: all that was sent before has arrived.
+    pub fn answered(&mut self, session: u64, id: &str) {
+        let asked = self.replay().filter(|replay| replay.session == session).map(|replay| replay.phase);
+        let Some(Phase::Asking { ping }) = asked else { return };
+        if id.strip_prefix(PING_PREFIX).and_then(|number| number.parse().ok()) == Some(ping) {
+            self.finish(true);
+        }
+    }
+
+    /// The session gets no more of what waits. `clean`: the client ended its stream in good order, so it read all that
+    /// had been sent.
+    pub fn ended(&mut self, session: u64, clean: bool) {
+        let replay = self.replay().filter(|replay| replay.session == session);
+        let Some(phase) = replay.map(|replay| replay.phase) else {
+            return;
+        };
+        self.finish(clean && matches!(phase, Phase::Asking { .. }));
+    }
+
+    /// The session reads the archive itself: what waits for it up to there is no news to it.
+    pub fn skip(&mut self, session: u64, up_to: i64) {
+        if self.session() == Some(session) {
+            self.finish(false);
+        }
+        let Some(books) = &mut self.0 else { return };
+        if up_to > books.known && books.untouched > 0 {
+            return books.skip_untouched(up_to);
+        }
+        for note in books.notes.iter_mut().filter(|note| note.id <= up_to && note.waits()) {
+            note.sure = true;
+        }
+        books.settle(false);
+    }
+
+    /// The store could not read a page that was wanted: the messages stay for the next time.
+    pub fn failed(&mut self) {
+        self.finish(false);
+    }
+
+    fn finish(&mut self, arrived: bool) {
+        let Some(books) = &mut self.0 else { return };
+        let Some(replay) = books.replay.take() else { return };
+        for id in replay.given {
+            if let Ok(at) = books.find(id) {
+                let note = &mut books.notes[at];
+                note.held = note.held.saturating_sub(1);
+                note.sure |= arrived;
+            }
+        }
+        books.settle(false);
+    }
+
+    /// Messages behind the cursor that are delivered, to be noted for another process.
+    pub fn delivered(&self) -> impl Iterator<Item = i64> {
+        let notes = self.0.iter().flat_map(|books| &books.notes);
+        notes.filter(|note| note.is_delivered()).map(|note| note.id)
+    }
+
+    /// As noted by an earlier process: it is delivered.
+    pub fn was_delivered(&mut self, id: i64) {
+        if let Some(books) = &mut self.0 {
+            books.recall(id).sure = true;
+            books.settle(false);
+        }
+    }
+
+    /// As noted by an earlier process: a session has it and has not acknowledged it.
+    pub fn was_given(&mut self, id: i64) {
+        if let Some(books) = &mut self.0 {
+            let note = books.recall(id);
+            note.held = note.held.saturating_add(1);
+        }
+    }
+
+    /// The cursor, if the store has an older one; it is taken for written.
+    pub fn to_save(&mut self) -> Option<i64> {
+        let books = self.0.as_mut()?;
+        let cursor = books.cursor();
+        let changed = cursor != books.saved;
+        books.saved = cursor;
+        if books.notes.is_empty() && books.untouched == 0 && books.replay.is_none() {
+            self.0 = None;
+        }
+        changed.then_some(cursor)
+    }
+}
+
+impl Books {
+    fn waiting(&self) -> u64 {
+        u64::from(self.untouched) + self.notes.iter().filter(|note| note.waits()).count() as u64
+    }
+
+    fn find(&self, id: i64) -> Result<usize, usize> {
+        // Nearly always the last, or behind it.
+        match self.notes.back() {
+            None => Err(0),
+            Some(last) if last.id < id => Err(self.notes.len()),
+            Some(_) => self.notes.binary_search_by_key(&id, |note| note.id),
+        }
+    }
+
+    fn note(&mut self, id: i64) -> &mut Note {
+        let at = match self.find(id) {
+            Ok(at) => at,
+            Err(at) => {
+                let note = Note {
+                    id,
+                    held: 0,
+                    taken: 0,
+                    sure: false,
+                };
+                self.notes.insert(at, note);
+                at
+            }
+        };
+        &mut self.notes[at]
+    }
+
+    /// The note of a message that was counted among those that nobody was given.
+    fn recall(&mut self, id: i64) -> &mut Note {
+        if self.find(id).is_err() && id > self.known {
+            self.untouched = self.untouched.saturating_sub(1);
+        }
+        self.note(id)
+    }
+
+    /// A message of a page goes to the session that is being given what waits.
+    fn hand_over(&mut self, id: i64) {
+        let Some(replay) = &mut self.replay else { return };
+        if let Some(at) = replay.behind.iter().position(|behind| *behind == id) {
+            replay.behind.remove(at);
+        }
+        if !replay.acknowledges {
+            replay.given.push(id);
+        }
+        let note = self.recall(id);
+        note.held = note.held.saturating_add(1);
+    }
+
+    /// Moves on over what is delivered.
+    fn settle(&mut self, alone: bool) {
+        let remembered = if alone { 0 } else { REMEMBERED };
+        while let Some(first) = self.notes.front() {
+            let forgotten = if self.untouched > 0 && first.id > self.known {
+                // Something that nobody has may lie before it.
+                first.is_delivered() && self.notes.len() > NOTED
+            } else {
+                first.sure || (first.taken > 0 && self.notes.len() > remembered)
+            };
+            if !forgotten {
+                break;
+            }
+            if self.untouched == 0 {
+                self.known = self.known.max(first.id);
+            }
+            self.notes.pop_front();
+        }
+    }
+
+    /// Up to which id everything is delivered.
+    fn cursor(&self) -> i64 {
+        let mut cursor = self.known;
+        for note in &self.notes {
+            if !note.is_delivered() {
+                return cursor.min(note.id - 1);
+            }
+            if self.untouched == 0 {
+                cursor = cursor.max(note.id);
+            }
+        }
+        cursor
+    }
+
+    fn skip_untouched(&mut self, up_to: i64) {
+        self.untouched = 0;
+        self.known = up_to;
+        self.notes.retain(|note| note.id > up_to || note.held > 0);
+        self.settle(false);
     }
 
     fn read(&mut self) -> Step {
@@ -236,7 +533,7 @@ impl Backlog {
         };
         self.last = self.last.wrapping_add(1);
         replay.phase = Phase::Reading {
-            appended: replay.appended,
+            added: replay.added,
             number: self.last,
         };
         Step::Read(Read {
@@ -244,186 +541,17 @@ impl Backlog {
             number: self.last,
         })
     }
-
-    /// The answer to a ping: what is delivered for certain may go.
-    pub fn answered(&mut self, owner: &str, session: u64, id: &str) -> Option<Trim> {
-        let replay = self.replay.as_ref().filter(|replay| replay.session == session)?;
-        let Phase::Asking { ping } = replay.phase else {
-            return None;
-        };
-        if id.strip_prefix(PING_PREFIX)?.parse() != Ok(ping) {
-            return None;
-        }
-        self.forget_sent(owner)
-    }
-
-    /// The session is gone. `clean`: the client ended its stream in good order, so it read all
-    /// that had been sent.
-    pub fn ended(&mut self, owner: &str, session: u64, clean: bool) -> Option<Trim> {
-        let replay = self.replay.as_ref().filter(|replay| replay.session == session)?;
-        if clean && matches!(replay.phase, Phase::Asking { .. }) {
-            return self.forget_sent(owner);
-        }
-        self.replay = None;
-        None
-    }
-
-    /// The store could not read a page that was wanted: the messages stay for the next time.
-    pub fn failed(&mut self) {
-        self.replay = None;
-    }
-
-    fn forget_sent(&mut self, owner: &str) -> Option<Trim> {
-        let replay = self.replay.take()?;
-        self.waiting = self.waiting.saturating_sub(rows(replay.sent_rows));
-        Some(Trim {
-            op: Op::Trim {
-                table: &OFFLINE,
-                owner: owner.into(),
-                up_to: replay.sent,
-            },
-            rows: replay.sent_rows,
-        })
-    }
-
-    /// A trim of so many rows could not be written: they are still there.
-    pub fn trim_failed(&mut self, rows: u64) {
-        self.waiting = self.waiting.saturating_add(self::rows(rows));
-    }
-}
-
-/// More rows than are counted are taken for as many as are.
-fn rows(count: u64) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The query for the next page.
-pub fn page(owner: &Jid, read: Read) -> Query {
-    Query::Page {
-        table: &OFFLINE,
-        owner: owner.as_str().into(),
-        after: read.after,
-        limit: PAGE,
-    }
+pub fn page(owner: &str, read: Read) -> Query {
+    let mut range = Range::of(owner, View::Waiting, PAGE);
+    range.after = Some(read.after);
+    range.bytes = PAGE_BYTES;
+    Query::Archive(Box::new(range))
 }
 
-/// The stanza of a row.
-pub fn stanza_of(row: &Row) -> Option<&str> {
-    match row.get(1) {
-        Some(Value::Text(text)) => Some(text),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OWNER: &str = "juliet@example.org";
-
-    fn three_waiting() -> Backlog {
-        Backlog::new(3)
-    }
-
-    fn trimmed(trim: Option<Trim>) -> Option<i64> {
-        match trim?.op {
-            Op::Trim { up_to, .. } => Some(up_to),
-            op => panic!("not a trim: {op:?}"),
-        }
-    }
-
-    /// The question that a step asks, and what it asks for.
-    fn read(step: Step, after: i64) -> Read {
-        let Step::Read(read) = step else {
-            panic!("expected a read, not {step:?}")
-        };
-        assert_eq!(read.after, after);
-        read
-    }
-
-    #[test]
-    fn all_is_handed_over_and_goes_when_the_client_has_answered() {
-        let mut backlog = three_waiting();
-        read(backlog.start(1), 0);
-        assert!(backlog.is_replaying());
-        assert_eq!(backlog.page(3, 3, Some(9)), Step::AwaitDrained);
-        read(backlog.drained(1), 9);
-        let Step::Ping(id) = backlog.page(0, 0, None) else {
-            panic!("expected a ping")
-        };
-        assert!(!backlog.is_replaying(), "live messages may follow the ping");
-        assert_eq!(trimmed(backlog.answered(OWNER, 1, "offline-77")), None);
-        assert_eq!(trimmed(backlog.answered(OWNER, 2, &id)), None);
-        assert_eq!(trimmed(backlog.answered(OWNER, 1, &id)), Some(9));
-        assert_eq!(backlog.waiting(), 0);
-        assert_eq!(backlog.start(1), Step::Nothing);
-        backlog.trim_failed(3);
-        assert_eq!(backlog.waiting(), 3);
-        read(backlog.start(1), 0);
-    }
-
-    #[test]
-    fn what_comes_meanwhile_is_read_before_the_end() {
-        let mut backlog = three_waiting();
-        backlog.start(1);
-        backlog.page(3, 3, Some(9));
-        read(backlog.drained(1), 9);
-        backlog.append(OWNER, 0, "<message/>".into());
-        // The read began before the append.
-        read(backlog.page(0, 0, None), 9);
-        assert_eq!(backlog.page(1, 1, Some(10)), Step::AwaitDrained);
-        assert_eq!(backlog.waiting(), 4);
-    }
-
-    #[test]
-    fn what_the_client_has_no_room_for_is_read_again() {
-        let mut backlog = three_waiting();
-        backlog.start(1);
-        assert_eq!(backlog.page(3, 1, Some(7)), Step::AwaitDrained);
-        read(backlog.drained(1), 7);
-        assert_eq!(backlog.page(2, 0, None), Step::AwaitDrained);
-        read(backlog.drained(1), 7);
-        assert_eq!(backlog.page(2, 2, Some(9)), Step::AwaitDrained);
-        read(backlog.drained(1), 9);
-        backlog.page(0, 0, None);
-        assert_eq!(trimmed(backlog.ended(OWNER, 1, true)), Some(9));
-        assert_eq!(backlog.waiting(), 0);
-    }
-
-    #[test]
-    fn a_broken_connection_keeps_everything_and_a_clean_end_does_not() {
-        for (clean, up_to, waiting) in [(false, None, 3), (true, Some(9), 0)] {
-            let mut backlog = three_waiting();
-            backlog.start(1);
-            backlog.page(3, 3, Some(9));
-            backlog.drained(1);
-            backlog.page(0, 0, None);
-            assert_eq!(trimmed(backlog.ended(OWNER, 1, clean)), up_to);
-            assert_eq!(backlog.waiting(), waiting);
-        }
-    }
-
-    #[test]
-    fn a_clean_end_in_the_middle_keeps_what_may_not_have_been_read() {
-        let mut backlog = three_waiting();
-        backlog.start(1);
-        backlog.page(3, 3, Some(9));
-        assert_eq!(trimmed(backlog.ended(OWNER, 1, true)), None);
-        read(backlog.start(2), 0);
-    }
-
-    #[test]
-    fn one_replay_at_a_time_and_no_answer_to_an_earlier_one() {
-        let mut backlog = three_waiting();
-        let first = read(backlog.start(1), 0);
-        assert_eq!(backlog.start(2), Step::Nothing);
-        assert!(backlog.expects(1, first) && !backlog.expects(2, first));
-        assert_eq!(trimmed(backlog.ended(OWNER, 2, true)), None);
-        assert!(backlog.is_replaying());
-        // The same resource goes away and comes back before the answer is there.
-        assert_eq!(trimmed(backlog.ended(OWNER, 1, false)), None);
-        assert!(!backlog.expects(1, first));
-        let second = read(backlog.start(1), 0);
-        assert!(!backlog.expects(1, first) && backlog.expects(1, second));
-    }
+/// Writes the cursor.
+pub fn save(owner: &str, cursor: i64) -> Batch {
+    Batch::new().put(&CURSOR, owner, None, vec![Value::Int(cursor)])
 }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use module::{AccountView, Device, LastActivity, Relation};
+use module::{AccountView, ArchivePrefs, Device, LastActivity, Relation, Switches};
 use offline::Backlog;
 use presence::Roster;
 use stanza::{Jid, JidRef, Rendered};
@@ -26,6 +26,9 @@ pub(crate) struct Session {
     pub(crate) priority: i8,
     /// Asked for the roster, so it gets roster pushes (RFC 6121 section 2.1.6).
     pub(crate) interested: bool,
+    pub(crate) switches: Switches,
+    /// When its connection went, while it waits to be resumed (XEP-0198); the beginning of time while it has one.
+    pub(crate) detached: Moment,
     /// Who got directed presence from it and is to hear when it goes (RFC 6121 section 4.6.3).
     #[allow(clippy::box_collection)] // nearly always absent: 8 bytes of every session instead of 24
     pub(crate) directed: Option<Box<BTreeSet<Box<str>>>>,
@@ -39,6 +42,11 @@ impl Session {
     /// May be given messages for the bare JID (RFC 6121 section 8.5.2.1.1).
     pub(crate) fn takes_messages(&self) -> bool {
         self.is_available() && self.priority >= 0
+    }
+
+    /// Whether somebody is there to read what it is sent.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.detached == Moment::default()
     }
 
     pub(crate) fn has_directed_presence_to(&self, jid: JidRef<'_>) -> bool {
@@ -59,6 +67,8 @@ pub(crate) struct Account {
     /// together.
     pub(crate) requests: (u32, u32),
     pub(crate) backlog: Backlog,
+    /// Of the archive (XEP-0441); None: everything is archived.
+    pub(crate) prefs: Option<Box<ArchivePrefs>>,
     /// Changes whose words wait for their commit, and what waits behind these. While there is
     /// anything, everything else that is delivered to this account waits too, so that nothing
     /// overtakes a decision. A `Cell`, because delivery goes over the sessions meanwhile.
@@ -128,6 +138,13 @@ impl Account {
         }
     }
 
+    /// Whether messages with this entity go into its archive.
+    pub(crate) fn archives(&self, other: JidRef<'_>) -> bool {
+        self.prefs
+            .as_ref()
+            .is_none_or(|prefs| archive::wants(prefs, other, self.roster.get(other.bare_str()).is_some()))
+    }
+
     /// The full JID of one of its sessions, as text.
     pub(crate) fn full(&self, session: &Session) -> String {
         format!("{}/{}", self.jid.as_str(), session.resource)
@@ -147,5 +164,9 @@ impl AccountView for Account {
 
     fn last_activity(&self) -> Option<LastActivity> {
         self.last.as_deref().cloned()
+    }
+
+    fn archive_prefs(&self) -> ArchivePrefs {
+        self.prefs.as_deref().cloned().unwrap_or_default()
     }
 }

@@ -10,8 +10,9 @@ use store::Batch;
 use crate::account::Account;
 use crate::durable::After;
 use crate::load::{LAST_ACTIVITY, last_activity_row};
+use crate::outbox::Item;
 use crate::outgoing::letter;
-use crate::sessions::escaped;
+use crate::sessions::{Ending, escaped};
 use crate::turn::{Contacts, Work};
 use crate::{Bound, Event, Outbox, Router, Turn};
 
@@ -41,21 +42,23 @@ impl Router {
             // What the account's other resources are to see, and see.
             for other in account.sessions.iter().filter(|session| session.is_available()) {
                 if other.id == bound.id {
-                    self.push(account, other, turn, |out| sent.write(bound.jid.as_str(), out));
+                    self.push(account, other, Item::Other, turn, |out| sent.write(bound.jid.as_str(), out));
                     continue;
                 }
                 let full = account.full(other);
-                self.push(account, other, turn, |out| sent.write(&full, out));
+                self.push(account, other, Item::Presence(bound.jid.as_str()), turn, |out| {
+                    sent.write(&full, out);
+                });
                 if initial
                     && let Some(theirs) = &other.presence
                     && let Some(session) = account.session(bound.id)
                 {
-                    self.push(account, session, turn, |out| {
+                    self.push(account, session, Item::Presence(&full), turn, |out| {
                         theirs.write(&full, Some(bound.jid.as_str()), out);
                     });
                 }
             }
-            self.tell_subscribers(account, &bound.outbox, sent, None, turn);
+            self.tell_subscribers(account, &bound.outbox, sent, bound.jid.as_str().into(), false, turn);
             if initial {
                 let to = Contacts::of(account.roster.subscriptions().map(|item| &*item.jid));
                 if !to.is_empty() {
@@ -65,13 +68,12 @@ impl Router {
                 if let Some(session) = account.session(bound.id) {
                     // Section 3.1.3, rule 4: requests are delivered again until they are answered.
                     for item in account.roster.requests() {
-                        self.push(account, session, turn, |out| write_request(item, own.as_str(), out));
+                        self.push(account, session, Item::Other, turn, |out| write_request(item, own.as_str(), out));
                     }
                 }
             }
             if priority >= 0 {
-                let step = account.backlog.start(bound.id);
-                self.replay(account, step, turn);
+                self.start_replay(account, bound.id, turn);
             } else {
                 // Section 8.5.2.1.1: nothing for the bare JID goes to it any more.
                 self.end_replay(account, bound.id, false, turn);
@@ -89,7 +91,7 @@ impl Router {
         self.with(bound.jid.bare_str(), |account| {
             if let Some(session) = account.session(bound.id) {
                 // "as well as to the resource that generated it" (section 4.5.2).
-                self.push(account, session, turn, |out| {
+                self.push(account, session, Item::Other, turn, |out| {
                     presence.write(bound.jid.as_str(), Some(bound.jid.as_str()), out);
                 });
             }
@@ -99,13 +101,35 @@ impl Router {
     }
 
     /// The stream is gone: the session ends, and everyone who saw it hears so.
-    pub(crate) fn leave(&self, now: Now, account: &mut Account, id: u64, clean: bool, turn: &mut Turn) {
+    pub(crate) fn leave(
+        &self,
+        now: Now,
+        account: &mut Account,
+        id: u64,
+        ending: Ending,
+        turn: &mut Turn,
+    ) -> Option<Vec<u8>> {
         self.become_unavailable(now, account, id, &self.gone, String::new(), turn);
+        let outbox = account.session(id).map(|session| Arc::clone(&session.outbox));
         account.sessions.retain(|session| session.id != id);
         if account.sessions.is_empty() {
             account.sessions = Vec::new();
         }
-        self.end_replay(account, id, clean, turn);
+        account.backlog.ended(id, ending == Ending::Clean);
+        let mut rest = None;
+        if let Some(outbox) = outbox {
+            let resumable = outbox.resumable();
+            if let Some((ids, copies)) = outbox.end_managed() {
+                account.backlog.give_back(ids);
+                rest = Some(copies);
+            }
+            // After an end that the client did not wish for it may still ask how far it came.
+            if let Some(resumable) = resumable.filter(|_| ending == Ending::Clean) {
+                self.forget_stream(account.jid.as_str(), &resumable);
+            }
+        }
+        self.replay_to_anybody(account, turn);
+        rest
     }
 
     fn become_unavailable(
@@ -140,9 +164,9 @@ impl Router {
         let sent = presence.sent_by(&full);
         for other in account.sessions.iter().filter(|session| session.is_available()) {
             let to = account.full(other);
-            self.push(account, other, turn, |out| sent.write(&to, out));
+            self.push(account, other, Item::Presence(&full), turn, |out| sent.write(&to, out));
         }
-        self.tell_subscribers(account, &outbox, sent, Some(full.into_boxed_str()), turn);
+        self.tell_subscribers(account, &outbox, sent, full.into_boxed_str(), true, turn);
         if !account.sessions.iter().any(|session| session.is_available()) {
             let mut status = status;
             if status.len() > LAST_STATUS_BYTES {
@@ -155,7 +179,7 @@ impl Router {
             };
             let batch = Batch::new().put(&LAST_ACTIVITY, account.jid.as_str(), None, last_activity_row(&last));
             account.last = Some(Box::new(last));
-            self.write(account.jid.as_str(), batch, Vec::new(), Box::new(|_| Vec::new()));
+            self.write(account.jid.as_str(), batch, Vec::new(), Box::new(|_| Vec::new()), None);
         }
     }
 
@@ -165,25 +189,26 @@ impl Router {
         account: &Account,
         outbox: &Arc<Outbox>,
         presence: Sent,
-        left: Option<Box<str>>,
+        from: Box<str>,
+        left: bool,
         turn: &mut Turn,
     ) {
         let to = Contacts::of(account.roster.subscribers().map(|item| &*item.jid));
         if !to.is_empty() {
-            self.pass_on(account, outbox, [Work::Fanout { presence, left, to }], turn);
+            self.pass_on(account, outbox, [Work::Fanout { presence, from, left, to }], turn);
         }
     }
 
     /// One presence for many contacts: a start tag each over one payload. Contacts who are not in
     /// memory have no available resource, so nobody has to be loaded for it.
-    pub(crate) fn fan_out(&self, presence: &Sent, left: Option<&str>, to: &Contacts, turn: &mut Turn) {
+    pub(crate) fn fan_out(&self, presence: &Sent, from: &str, left: bool, to: &Contacts, turn: &mut Turn) {
         for contact in to.iter() {
             self.with(contact, |account| {
-                if let Some(left) = left {
-                    account.forget_directed(left, None);
+                if left {
+                    account.forget_directed(from, None);
                 }
                 for session in account.sessions.iter().filter(|session| session.is_available()) {
-                    self.push(account, session, turn, |out| presence.write(contact, out));
+                    self.push(account, session, Item::Presence(from), turn, |out| presence.write(contact, out));
                 }
             });
         }
@@ -217,7 +242,7 @@ impl Router {
                 // It may have gone away while the answer waited.
                 if let Some(session) = account.session(session).filter(|session| session.is_available()) {
                     for (contact, presence) in &found {
-                        self.push(account, session, turn, |out| {
+                        self.push(account, session, Item::Presence(contact), turn, |out| {
                             presence.write(contact, Some(from.as_str()), out);
                         });
                     }

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use module::{Now, Relation, Stage};
-use offline::{is_kept, kept};
-use stanza::{Condition, Edits, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice};
-use store::Batch;
+use stanza::{Edits, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice};
 
 use crate::account::{Account, Moment, Session};
-use crate::durable::{After, require_account};
+use crate::durable::After;
+use crate::outbox::Item;
 use crate::{Outbox, Router, Turn};
 
 impl Router {
@@ -63,103 +62,29 @@ impl Router {
         edits: Edits,
         turn: &mut Turn,
     ) {
-        if let Some(resource) = to.resource() {
-            let behind_replay = account.backlog.is_replaying();
-            if let Some(session) = account.resource(resource) {
-                let waits = behind_replay && account.backlog.session() == Some(session.id);
-                if !(waits && is_kept(kind, stanza)) && self.deliver(account, session, stanza, from, to, &edits, turn) {
-                    return;
-                }
-                if kind == MessageType::Headline {
-                    return;
-                }
-            } else {
-                match kind {
-                    MessageType::Chat => {}
-                    MessageType::Headline | MessageType::Error => return,
-                    MessageType::Normal | MessageType::Groupchat => {
-                        return self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
-                    }
+        let keeping = archive::keeping(kind, stanza);
+        if to.resource().is_some_and(|resource| account.resource(resource).is_none()) {
+            match kind {
+                MessageType::Chat => {}
+                MessageType::Headline | MessageType::Error => return,
+                MessageType::Normal | MessageType::Groupchat => {
+                    return self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
                 }
             }
-        }
-        match kind {
-            MessageType::Groupchat => {
-                return self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
-            }
-            MessageType::Error => return,
-            MessageType::Headline => {
-                for session in account.sessions.iter().filter(|session| session.takes_messages()) {
-                    self.deliver(account, session, stanza, from, to, &edits, turn);
+        } else if to.resource().is_none() {
+            match kind {
+                MessageType::Groupchat => {
+                    return self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
                 }
-                return;
-            }
-            MessageType::Chat | MessageType::Normal => {}
-        }
-        if !(account.backlog.is_replaying() && is_kept(kind, stanza)) {
-            let highest = account
-                .sessions
-                .iter()
-                .filter(|s| s.takes_messages())
-                .map(|s| s.priority)
-                .max();
-            if let Some(highest) = highest {
-                let best = account
-                    .sessions
-                    .iter()
-                    .filter(|s| s.takes_messages() && s.priority == highest);
-                if self.deliver_to(account, best, stanza, from, to, &edits, turn) {
-                    return;
-                }
+                MessageType::Error => return,
+                MessageType::Headline | MessageType::Chat | MessageType::Normal => {}
             }
         }
-        self.keep(now, account, kind, stanza, from, to, edits, turn);
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn keep(
-        &self,
-        now: Now,
-        account: &mut Account,
-        kind: MessageType,
-        stanza: &Stanza<'_>,
-        from: JidRef<'_>,
-        to: JidRef<'_>,
-        edits: Edits,
-        turn: &mut Turn,
-    ) {
-        if !is_kept(kind, stanza) {
-            return;
+        if keeping.archive || keeping.wait {
+            self.keep(now, account, kind, keeping, stanza, from, to, &edits, turn);
+        } else {
+            self.pass(account, kind, keeping, stanza, from, to, &edits, turn);
         }
-        if account.backlog.waiting() >= self.limits.offline_messages {
-            // XEP-0160 section 2 and RFC 6121 section 8.5.2.2.1.
-            return self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
-        }
-        let owner = account.jid.as_str().to_owned();
-        let stamp = now.stamp();
-        let text = kept(stanza, from, to, edits, account.jid.domain(), &stamp);
-        let op = account.backlog.append(&owner, now.0, text);
-        let (sender, recipient) = (from.to_owned(), to.to_owned());
-        let reply = crate::iq::Return::of(stanza, sender, recipient);
-        let me = self.me.clone();
-        let failed_owner = owner.clone();
-        let mut batch = Batch { ops: vec![op] };
-        require_account(account, &mut batch);
-        self.write(
-            &owner,
-            batch,
-            Vec::new(),
-            Box::new(move |error| {
-                if let Some(router) = me.upgrade() {
-                    router.with(&failed_owner, |account| account.backlog.append_failed());
-                }
-                if error.condition == Condition::ItemNotFound {
-                    // Removed meanwhile: as to an account that never was.
-                    return reply.error(&StanzaError::service_unavailable());
-                }
-                reply.error(error)
-            }),
-        );
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -176,17 +101,18 @@ impl Router {
     ) {
         match kind {
             PresenceType::Available | PresenceType::Unavailable => {
+                let item = Item::Presence(from.as_str());
                 match to.resource() {
                     // Sections 8.5.3.1 and 8.5.3.2.2.
                     Some(resource) => {
                         if let Some(session) = account.resource(resource) {
-                            self.deliver(account, session, stanza, from, to, edits, turn);
+                            self.deliver(account, session, item, stanza, from, to, edits, turn);
                         }
                     }
                     // Section 8.5.2.1.2.
                     None => {
                         for session in account.sessions.iter().filter(|session| session.is_available()) {
-                            self.deliver(account, session, stanza, from, to, edits, turn);
+                            self.deliver(account, session, item, stanza, from, to, edits, turn);
                         }
                     }
                 }
@@ -201,8 +127,9 @@ impl Router {
                     Some(resource) => &*session.resource == resource,
                     None => session.is_available(),
                 };
+                let item = Item::Other;
                 for session in account.sessions.iter().filter(addressed) {
-                    self.deliver(account, session, stanza, from, to, edits, turn);
+                    self.deliver(account, session, item, stanza, from, to, edits, turn);
                 }
             }
             PresenceType::Probe => self.probe(account, stanza, from, to, turn),
@@ -246,7 +173,8 @@ impl Router {
                 || relation >= Relation::Subscriber
                 || session.has_directed_presence_to(from)
         });
-        let delivered = session.is_some_and(|session| self.deliver(account, session, stanza, from, to, edits, turn));
+        let item = Item::Other;
+        let delivered = session.is_some_and(|session| self.deliver(account, session, item, stanza, from, to, edits, turn));
         if !delivered {
             self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
         }
@@ -258,21 +186,23 @@ impl Router {
         &self,
         account: &Account,
         session: &Session,
+        item: Item<'_>,
         stanza: &Stanza<'_>,
         from: JidRef<'_>,
         to: JidRef<'_>,
         edits: &Edits,
         turn: &mut Turn,
     ) -> bool {
-        self.deliver_to(account, std::iter::once(session), stanza, from, to, edits, turn)
+        self.deliver_to(account, std::iter::once(session), item, stanza, from, to, edits, turn)
     }
 
     /// The same for several. False if not one of them takes anything.
     #[allow(clippy::too_many_arguments)]
-    fn deliver_to<'a>(
+    pub(crate) fn deliver_to<'a>(
         &self,
         account: &Account,
         sessions: impl Iterator<Item = &'a Session>,
+        item: Item<'_>,
         stanza: &Stanza<'_>,
         from: JidRef<'_>,
         to: JidRef<'_>,
@@ -283,7 +213,7 @@ impl Router {
         if account.unsettled.get() == 0 {
             let mut delivered = false;
             for session in sessions {
-                delivered |= session.outbox.push(turn, write);
+                delivered |= session.outbox.push(turn, item, write).is_some();
             }
             return delivered;
         }
@@ -304,11 +234,12 @@ impl Router {
         &self,
         account: &Account,
         session: &Session,
+        item: Item<'_>,
         turn: &mut Turn,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         if account.unsettled.get() == 0 {
-            return session.outbox.push(turn, write);
+            return session.outbox.push(turn, item, write).is_some();
         }
         let after = After::Push(Arc::clone(&session.outbox), written(write));
         self.say_later(account, after)

@@ -18,8 +18,10 @@ use stanza::{ErrorType, StanzaError};
 use store::{Batch, Op, StoreError};
 
 use crate::account::Account;
+use crate::outbox::{DECISION, Item, Receipt};
 use crate::shard::Slot;
 use crate::turn::Work;
+use crate::wake::gather;
 use crate::{Outbox, Router, Turn};
 
 /// Something to say once a batch is durable, or has failed.
@@ -70,15 +72,25 @@ pub(crate) fn told(error: &StoreError) -> StanzaError {
 impl Router {
     /// Writes `batch` for `owner`; then says `then`, or what `failed` makes of the error. For what
     /// nobody at the owner's own connections hears of; else [`Router::decide`].
-    pub(crate) fn write(&self, owner: &str, batch: Batch, then: Vec<After>, failed: OnFailure) {
+    pub(crate) fn write(
+        &self,
+        owner: &str,
+        mut batch: Batch,
+        then: Vec<After>,
+        failed: OnFailure,
+        receipt: Option<Receipt>,
+    ) {
+        mark(receipt.as_ref(), &mut batch);
         let owner: Box<str> = owner.into();
         let me = self.me.clone();
         self.store.write(
             batch,
             Box::new(move |result| {
                 let Some(router) = me.upgrade() else { return };
+                gather();
+                let taken = result.is_ok();
                 match result {
-                    Ok(()) => router.say(&owner, then, Settles::Nothing),
+                    Ok(_) => router.say(&owner, then, Settles::Nothing),
                     // The process ends, and so have the streams.
                     Err(StoreError::Closed) => {}
                     Err(error) => {
@@ -86,6 +98,7 @@ impl Router {
                         router.say(&owner, failed(&told(&error)), Settles::Nothing);
                     }
                 }
+                close(receipt, taken);
             }),
         );
     }
@@ -99,12 +112,14 @@ impl Router {
         then: Vec<After>,
         failed: OnFailure,
         client: Option<Arc<Outbox>>,
+        receipt: Option<Receipt>,
     ) {
         require_account(account, &mut batch);
+        mark(receipt.as_ref(), &mut batch);
         settle_later(account);
         account.undecided += 1;
         if let Some(client) = &client {
-            client.fall_behind();
+            client.fall_behind(DECISION);
         }
         let owner: Box<str> = account.jid.as_str().into();
         let me = self.me.clone();
@@ -112,8 +127,10 @@ impl Router {
             batch,
             Box::new(move |result| {
                 let Some(router) = me.upgrade() else { return };
+                gather();
+                let taken = result.is_ok();
                 match result {
-                    Ok(()) => router.say(&owner, then, Settles::Decision),
+                    Ok(_) => router.say(&owner, then, Settles::Decision),
                     Err(StoreError::Closed) => {}
                     Err(error) => {
                         tracing::error!(account = %owner, %error, "a change could not be written and was taken back");
@@ -131,8 +148,9 @@ impl Router {
                     }
                 }
                 if let Some(client) = client {
-                    client.catch_up();
+                    client.catch_up(DECISION);
                 }
+                close(receipt, taken);
             }),
         );
     }
@@ -179,7 +197,7 @@ impl Router {
         if work.is_empty() {
             return;
         }
-        outbox.fall_behind();
+        outbox.fall_behind(DECISION);
         let outbox = Arc::clone(outbox);
         let me = self.me.clone();
         self.store.write(
@@ -188,7 +206,7 @@ impl Router {
                 if let (Some(router), false) = (me.upgrade(), matches!(result, Err(StoreError::Closed))) {
                     router.work_off(work);
                 }
-                outbox.catch_up();
+                outbox.catch_up(DECISION);
             }),
         );
     }
@@ -236,12 +254,14 @@ impl Router {
             for after in then {
                 match after {
                     After::Push(outbox, text) => {
-                        outbox.push(&mut turn, |out| out.extend_from_slice(text.as_bytes()));
+                        outbox.push(&mut turn, Item::Other, |out| out.extend_from_slice(text.as_bytes()));
                     }
                     After::Deliver(outboxes, text) => {
                         let mut delivered = false;
                         for outbox in outboxes {
-                            delivered |= outbox.push(&mut turn, |out| out.extend_from_slice(text.as_bytes()));
+                            delivered |= outbox
+                                .push(&mut turn, Item::Other, |out| out.extend_from_slice(text.as_bytes()))
+                                .is_some();
                         }
                         if !delivered {
                             turn.queue.push_back(Work::Letter(text));
@@ -253,6 +273,20 @@ impl Router {
         }
         self.settle(now, &mut turn);
         turn.finish();
+    }
+}
+
+/// What a stanza has changed and how far its stream has come are on disk together (guarantee G1).
+pub(crate) fn mark(receipt: Option<&Receipt>, batch: &mut Batch) {
+    if let Some(receipt) = receipt.filter(|_| !batch.is_empty()) {
+        receipt.mark(batch);
+    }
+}
+
+/// The stanza's effect is on disk, or it has been said that it is not.
+pub(crate) fn close(receipt: Option<Receipt>, taken: bool) {
+    if let Some(receipt) = receipt {
+        receipt.written(taken);
     }
 }
 

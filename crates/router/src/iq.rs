@@ -4,12 +4,17 @@
 //! only the roster is answered here, since it is the owner's own data. Every request is answered
 //! at once: clients wait for each (`clients.md`).
 
-use module::{Answer, Ask, Host, Method, Now, Relation, Target};
+use std::cell::Cell;
+
+use module::{Answer, Ask, Host, MakeSaid, Method, Now, Relation, Target};
 use stanza::{IqType, Jid, JidRef, Kind, Stanza, StanzaError, iq_result, write_error};
+use store::{Query, StoreError};
 use xmlstream::Child;
 
 use crate::account::Account;
 use crate::durable::After;
+use crate::outbox::Item;
+use crate::sessions::escaped;
 use crate::{Router, Turn};
 
 /// Where an answer goes, for answers that are made later: the addresses and the id of a stanza.
@@ -32,6 +37,10 @@ impl Return {
     }
 
     pub(crate) fn error(&self, error: &StanzaError) -> Vec<After> {
+        vec![After::letter(self.error_text(error))]
+    }
+
+    fn error_text(&self, error: &StanzaError) -> String {
         let mut out = Vec::new();
         write_error(
             self.kind,
@@ -41,7 +50,7 @@ impl Return {
             error,
             &mut out,
         );
-        vec![After::letter(String::from_utf8(out).unwrap_or_default())]
+        String::from_utf8(out).unwrap_or_default()
     }
 
     pub(crate) fn result(&self, payload: &str) -> String {
@@ -91,6 +100,8 @@ impl Router {
                     payload,
                     relation,
                     account: None,
+                    switches: None,
+                    ids: self.archive_ids(),
                 })
             }
         };
@@ -115,6 +126,10 @@ impl Router {
             return self.ask_roster(account, relation, method, payload, stanza, from, to, turn);
         }
         let answer = self.handle_for_account(now, account, relation, method, payload, from, to);
+        if let Answer::Preferences(prefs, ..) = &answer {
+            // At once, as every change of memory: the next message is handled accordingly, and its commit comes later.
+            account.prefs = Some(Box::new(prefs.clone()));
+        }
         self.answer(account.jid.as_str(), answer, stanza, from, to, turn);
     }
 
@@ -122,7 +137,7 @@ impl Router {
     fn handle_for_account(
         &self,
         now: Now,
-        account: &Account,
+        account: &mut Account,
         relation: Relation,
         method: Method,
         payload: Child<'_>,
@@ -141,7 +156,10 @@ impl Router {
         let Some(host) = self.host(account.jid.domain()) else {
             return Answer::Error(StanzaError::service_unavailable());
         };
-        handle(&mut Ask {
+        let own = from.resource().filter(|_| relation == Relation::Owner);
+        let asking = own.and_then(|resource| account.resource(resource));
+        let switches = asking.map(|session| Cell::new(session.switches));
+        let answer = handle(&mut Ask {
             now,
             host,
             registry,
@@ -150,7 +168,14 @@ impl Router {
             payload,
             relation,
             account: Some(account),
-        })
+            switches: switches.as_ref(),
+            ids: self.archive_ids(),
+        });
+        let session = own.and_then(|own| account.sessions.iter_mut().find(|session| *session.resource == *own));
+        if let (Some(session), Some(switches)) = (session, switches) {
+            session.switches = switches.get();
+        }
+        answer
     }
 
     fn answer(
@@ -171,11 +196,71 @@ impl Router {
                 turn.letter(String::from_utf8(out).unwrap_or_default());
             }
             Answer::Error(error) => self.bounce(stanza, from, to, &error, turn),
-            Answer::Stored(batch, payload) => {
+            Answer::Asked(query, make) => self.ask_store(owner, query, make, stanza, from, to),
+            Answer::Stored(batch, payload) | Answer::Preferences(_, batch, payload) => {
                 let back = Return::of(stanza, from.to_owned(), to.to_owned());
                 let then = vec![After::letter(back.result(&payload))];
-                self.write(owner, batch, then, Box::new(move |error| back.error(error)));
+                let receipt = turn.receipt();
+                self.write(owner, batch, then, Box::new(move |error| back.error(error)), receipt);
             }
         }
+    }
+
+    /// A question that the store has to answer first. Who asked gets everything in one go and in order.
+    fn ask_store(
+        &self,
+        owner: &str,
+        query: Query,
+        make: MakeSaid,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+    ) {
+        let back = Return::of(stanza, from.to_owned(), to.to_owned());
+        let owner: Box<str> = owner.into();
+        let me = self.me.clone();
+        self.store.read(
+            query,
+            Box::new(move |found| {
+                let Some(router) = me.upgrade() else { return };
+                if matches!(found, Err(StoreError::Closed)) {
+                    return;
+                }
+                if let Err(error) = &found {
+                    tracing::error!(account = %owner, %error, "a question could not be answered");
+                }
+                let said = make(found);
+                let (from, to) = (escaped(back.to.as_str()), escaped(back.from.as_str()));
+                let mut texts: Vec<String> = said
+                    .messages
+                    .into_iter()
+                    .map(|content| format!("<message from='{from}' to='{to}'>{content}</message>"))
+                    .collect();
+                texts.push(match said.answer {
+                    Ok(payload) => back.result(&payload),
+                    Err(error) => back.error_text(&error),
+                });
+                let mut turn = Turn::default();
+                let own = back.from.bare_str() == &*owner;
+                let delivered = own
+                    && router.with(&owner, |account| {
+                        let resource = back.from.as_ref().resource();
+                        let session = resource.and_then(|resource| account.resource(resource));
+                        let Some(session) = session else { return };
+                        for text in &texts {
+                            router.push(account, session, Item::Other, &mut turn, |out| {
+                                out.extend_from_slice(text.as_bytes());
+                            });
+                        }
+                    }) == Some(());
+                if !delivered {
+                    for text in texts {
+                        turn.letter(text);
+                    }
+                    router.settle((router.clock)(), &mut turn);
+                }
+                turn.finish();
+            }),
+        );
     }
 }

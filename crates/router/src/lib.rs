@@ -18,29 +18,34 @@
 
 mod account;
 mod broadcast;
+mod deposit;
 mod delivery;
 mod durable;
 mod iq;
 mod load;
 mod outbox;
 mod outgoing;
+mod resume;
 mod roster;
+mod saved;
 mod sessions;
 mod shard;
 mod turn;
+mod wake;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, Weak};
 
 use foldhash::quality::RandomState;
-use module::{Host, Now, Registry};
+use module::{ArchiveIds, Host, Now, Registry};
 pub use presence::RosterLimits;
 use stanza::{Jid, Rendered};
 use store::{Store, Table};
 
 pub use load::LAST_ACTIVITY;
-pub use outbox::{Event, Outbox, Taken, give_buffer};
+pub use outbox::{Event, NotResumed, Outbox, Resumed, Taken, TooHigh, give_buffer};
+pub use resume::{EnableRequest, ResumeRequest, STREAM_ID_BYTES, failed};
 pub use sessions::BindRequest;
 pub use turn::Turn;
 
@@ -63,11 +68,14 @@ pub(crate) const OWN_LIMITS: xmlstream::Limits = xmlstream::Limits {
 };
 
 /// The tables of the account itself; those of features come from their declarations.
-pub static TABLES: [&Table; 5] = [
+pub static TABLES: [&Table; 8] = [
     &accounts::ACCOUNTS,
     &presence::ROSTER,
     &presence::ROSTER_VERSION,
-    &offline::OFFLINE,
+    &offline::CURSOR,
+    &archive::PREFS,
+    &resume::STREAMS,
+    &saved::SAVED,
     &LAST_ACTIVITY,
 ];
 
@@ -77,7 +85,7 @@ pub struct Limits {
     /// Resources bound at the same time.
     pub sessions: usize,
     pub roster: RosterLimits,
-    /// Messages that wait for one account.
+    /// Messages that wait for one account while nobody is there to take them.
     pub offline_messages: u64,
     /// Subscription requests that one account may send in a minute.
     pub subscription_requests: u32,
@@ -87,6 +95,8 @@ pub struct Limits {
     pub directed_presence: usize,
     /// Seconds after which an account that nobody uses is forgotten.
     pub idle_account_seconds: i64,
+    /// Seconds for which a stream whose connection broke can be resumed (XEP-0198); 0: not at all.
+    pub resume_seconds: u32,
 }
 
 /// A bound resource, as its connection knows it.
@@ -105,6 +115,8 @@ pub struct Parts {
     pub registry: Registry,
     pub store: Arc<dyn Store>,
     pub limits: Limits,
+    /// Whether messages are archived at all (XEP-0313); what an account prefers comes on top.
+    pub archives: bool,
     /// The clock for what follows from a commit; everything else is given the time.
     pub clock: Box<dyn Fn() -> Now + Send + Sync>,
 }
@@ -116,6 +128,10 @@ pub struct Router {
     registry: Registry,
     store: Arc<dyn Store>,
     limits: Limits,
+    archives: bool,
+    /// Of the store: for hashes that outlive the process.
+    secret: [u8; 32],
+    ids: ArchiveIds,
     clock: Box<dyn Fn() -> Now + Send + Sync>,
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
@@ -134,7 +150,12 @@ impl Router {
             .into_iter()
             .map(|host| (host.domain.clone(), Arc::new(host)))
             .collect();
+        let secret = parts.store.secret();
+        parts.store.after_commits(Box::new(wake::wake_gathered));
         Arc::new_cyclic(|me| Router {
+            archives: parts.archives,
+            ids: ArchiveIds::new(&secret),
+            secret,
             hosts,
             registry: parts.registry,
             store: parts.store,
@@ -156,6 +177,11 @@ impl Router {
 
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// How ids of the archive are shown.
+    pub fn archive_ids(&self) -> &ArchiveIds {
+        &self.ids
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {

@@ -2,13 +2,16 @@
 
 use accounts::ACCOUNTS;
 use module::{LastActivity, Now};
-use offline::{Backlog, OFFLINE};
+use offline::{Backlog, CURSOR};
 use presence::{Change, ROSTER, ROSTER_VERSION, Roster};
 use stanza::{Jid, JidRef, Stanza, StanzaError, StreamError};
 use store::{Column, ColumnKind, Found, Query, Row, Shape, StoreError, Table, Value};
 
 use crate::account::{Account, Moment};
-use crate::sessions::{BindRequest, escaped};
+use crate::deposit::Origin;
+use crate::resume::ResumeRequest;
+use crate::saved::SavedSessions;
+use crate::sessions::{BindRequest, Ending, escaped};
 use crate::shard::{Loading, Slot};
 use crate::turn::Work;
 use crate::{Event, Router, Turn};
@@ -35,8 +38,10 @@ pub(crate) fn last_activity_row(last: &LastActivity) -> Row {
 
 /// An input that waits for its account.
 pub(crate) enum Held {
-    Letter(Box<str>),
+    Letter(Box<str>, Option<Origin>),
     Bind(BindRequest),
+    Resume(ResumeRequest),
+    Restore(SavedSessions),
 }
 
 impl Router {
@@ -47,7 +52,7 @@ impl Router {
         turn: &mut Turn,
         bare: JidRef<'_>,
         act: impl FnOnce(&mut Account, &mut Turn),
-        held: impl FnOnce() -> Held,
+        held: impl FnOnce(&mut Turn) -> Held,
     ) -> Result<(), StanzaError> {
         let hash = self.hash(bare.as_str());
         let mut shard = self.lock(hash);
@@ -64,7 +69,7 @@ impl Router {
                 let jid = bare.to_owned();
                 let slot = Slot::Loading(Loading {
                     jid: jid.clone(),
-                    waiting: vec![held()],
+                    waiting: vec![held(turn)],
                     again: false,
                 });
                 shard.insert(hash, slot, |slot| self.hash(slot.jid()));
@@ -76,7 +81,7 @@ impl Router {
         if waiting.len() >= self.limits.loading_stanzas {
             return Err(StanzaError::resource_constraint());
         }
-        waiting.push(held());
+        waiting.push(held(turn));
         Ok(())
     }
 
@@ -87,23 +92,46 @@ impl Router {
             Query::all(&ROSTER, owner),
             Query::get(&ROSTER_VERSION, owner, None),
             Query::get(&LAST_ACTIVITY, owner, None),
-            Query::count(&OFFLINE, owner),
+            Query::get(&CURSOR, owner, None),
+            Query::get(&archive::PREFS, owner, None),
         ]);
         let me = self.me.clone();
         self.store.read(
             query,
             Box::new(move |found| {
-                if let Some(router) = me.upgrade() {
-                    router.loaded(&jid, found);
+                let Some(router) = me.upgrade() else { return };
+                match found.and_then(|found| read_account(&jid, found)) {
+                    Ok(Some((account, cursor))) => router.count_waiting(jid, account, cursor),
+                    other => router.loaded(&jid, other.map(|_| None)),
                 }
             }),
         );
     }
 
-    fn loaded(&self, jid: &Jid, found: Result<Found, StoreError>) {
+    /// The last that is read of an account: how many messages wait behind the cursor.
+    fn count_waiting(&self, jid: Jid, mut account: Account, cursor: i64) {
+        let query = Query::Waiting {
+            owner: jid.as_str().into(),
+            after: cursor,
+            most: usize::try_from(self.limits.offline_messages).unwrap_or(usize::MAX),
+        };
+        let me = self.me.clone();
+        self.store.read(
+            query,
+            Box::new(move |found| {
+                let Some(router) = me.upgrade() else { return };
+                let account = found.and_then(Found::count).map(|waiting| {
+                    account.backlog = Backlog::new(cursor, waiting);
+                    Some(account)
+                });
+                router.loaded(&jid, account);
+            }),
+        );
+    }
+
+    fn loaded(&self, jid: &Jid, account: Result<Option<Account>, StoreError>) {
         let now = (self.clock)();
         let mut turn = Turn::default();
-        let account = found.and_then(|found| read_account(jid, found));
         let hash = self.hash(jid.as_str());
         let mut shard = self.lock(hash);
         let Some(slot) = shard.get_mut(hash, jid.as_str()) else {
@@ -128,11 +156,13 @@ impl Router {
                 drop(shard);
                 for held in waiting {
                     match held {
-                        Held::Letter(text) => self.read_letter(&text, &mut turn, |stanza, from, to, turn| {
+                        Held::Letter(text, _origin) => self.read_letter(&text, &mut turn, |stanza, from, to, turn| {
                             self.no_such_user(stanza, from, to, turn);
                         }),
                         // Removed between the login and the binding.
                         Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
+                        Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
+                        Held::Restore(_) => {}
                     }
                 }
             }
@@ -151,10 +181,16 @@ impl Router {
     fn let_in(&self, now: Now, account: &mut Account, waiting: Vec<Held>, turn: &mut Turn) {
         for held in waiting {
             match held {
-                Held::Letter(text) => self.read_letter(&text, turn, |stanza, from, to, turn| {
-                    self.incoming(now, account, stanza, from, to, turn);
-                }),
+                Held::Letter(text, origin) => {
+                    turn.origin = origin;
+                    self.read_letter(&text, turn, |stanza, from, to, turn| {
+                        self.incoming(now, account, stanza, from, to, turn);
+                    });
+                    turn.origin = None;
+                }
                 Held::Bind(request) => self.bind_now(now, account, request, turn),
+                Held::Resume(request) => self.resume_now(now, account, request, turn),
+                Held::Restore(saved) => account.put_back(now, saved),
             }
         }
     }
@@ -163,10 +199,12 @@ impl Router {
     fn turn_away(&self, waiting: Vec<Held>, turn: &mut Turn) {
         for held in waiting {
             match held {
-                Held::Letter(text) => self.read_letter(&text, turn, |stanza, from, to, turn| {
+                Held::Letter(text, _origin) => self.read_letter(&text, turn, |stanza, from, to, turn| {
                     self.bounce(stanza, from, to, &store_failed(), turn);
                 }),
                 Held::Bind(request) => request.refuse(turn, store_failed()),
+                Held::Resume(request) => request.refuse(turn, store_failed()),
+                Held::Restore(_) => {}
             }
         }
     }
@@ -249,16 +287,22 @@ impl Router {
             })
             .unwrap_or_default();
         for id in ids {
-            self.close(now, bare, id, false, &mut turn);
+            self.close(now, bare, id, Ending::Final, &mut turn);
         }
         let hash = self.hash(bare);
         let mut shard = self.lock(hash);
         match shard.get_mut(hash, bare) {
             Some(Slot::Ready(account)) => {
+                if let Some(cursor) = account.backlog.to_save() {
+                    self.write_cursors(vec![(account.jid.clone(), cursor)]);
+                }
                 for held in account.stale.take().map_or_else(Vec::new, |waiting| *waiting) {
                     match held {
-                        Held::Letter(text) => turn.queue.push_back(Work::Letter(text)),
+                        Held::Letter(text, None) => turn.queue.push_back(Work::Letter(text)),
+                        Held::Letter(text, Some(origin)) => turn.queue.push_back(Work::Sent(text, origin)),
                         Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
+                        Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
+                        Held::Restore(_) => {}
                     }
                 }
                 shard.remove(hash, bare);
@@ -359,7 +403,8 @@ fn read_roster(found: Found) -> Result<Roster, StoreError> {
     Roster::load(rows.rows()?, version.row()?.as_ref()).map_err(|error| StoreError::Misuse(error.to_string()))
 }
 
-fn read_account(jid: &Jid, found: Found) -> Result<Option<Account>, StoreError> {
+/// The account, and the cursor of what waits for it.
+fn read_account(jid: &Jid, found: Found) -> Result<Option<(Account, i64)>, StoreError> {
     let mut parts = found.many()?.into_iter();
     let mut next = || {
         parts
@@ -372,7 +417,8 @@ fn read_account(jid: &Jid, found: Found) -> Result<Option<Account>, StoreError> 
     let rows = next()?.rows()?;
     let version = next()?.row()?;
     let last = next()?.row()?;
-    let waiting = next()?.count()?;
+    let cursor = offline::cursor_of(next()?.row()?.as_ref());
+    let prefs = next()?.row()?.map(|row| Box::new(archive::prefs_of(&row)));
     let roster = Roster::load(rows, version.as_ref()).map_err(|error| StoreError::Misuse(error.to_string()))?;
     let last = last.map(|row| {
         let mut values = row.into_iter();
@@ -386,17 +432,19 @@ fn read_account(jid: &Jid, found: Found) -> Result<Option<Account>, StoreError> 
         };
         Box::new(LastActivity { at, status })
     });
-    Ok(Some(Account {
+    let account = Account {
         jid: jid.clone(),
         disabled: record.disabled,
         roster,
         sessions: Vec::new(),
         requests: (0, 0),
-        backlog: Backlog::new(waiting),
+        backlog: Backlog::default(),
+        prefs,
         unsettled: Default::default(),
         undecided: 0,
         stale: None,
         last,
         touched: Moment::default(),
-    }))
+    };
+    Ok(Some((account, cursor)))
 }

@@ -1,10 +1,10 @@
 //! What a client sends: the sender's rules, then the way to the recipient.
 
 use module::{Host, Now, Passing, Stage, Verdict};
-use offline::Trim;
 use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply, splice};
 
 use crate::account::Account;
+use crate::deposit::Origin;
 use crate::load::Held;
 use crate::turn::Work;
 use crate::{Bound, Router, Turn};
@@ -13,29 +13,49 @@ impl Router {
     /// Handles a stanza of a bound resource. The connection has checked its form and that `from`
     /// is the sender's own (RFC 6120 section 8.1.2.1).
     pub fn from_client(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
+        let origin = Origin::of(bound);
+        let is_managed = origin.receipt.is_some();
+        turn.origin = Some(origin);
         let from = bound.jid.as_ref();
         match stanza.kind() {
             Kind::Presence(kind) => self.presence_from_client(now, bound, kind, stanza, turn),
-            Kind::Message(_) => {
+            Kind::Message(kind) => {
                 // RFC 6120 section 10.3.1: without an address it is for the sender's own account.
                 let to = stanza.to().unwrap_or(from.bare());
-                self.send_on(now, bound, stanza, from, to, turn);
+                if let Some(origin) = &mut turn.origin {
+                    origin.archives = self.with(from.bare_str(), |account| account.archives(to)) != Some(false);
+                }
+                let outbox = &bound.outbox;
+                // What goes into the archive keeps its order there.
+                if !outbox.is_behind() || (!outbox.is_behind_decisions() && archive::keeping(kind, stanza).wait) {
+                    self.route(now, stanza, from, to, turn);
+                } else {
+                    self.send_on(now, bound, stanza, from, to, turn);
+                }
             }
             Kind::Iq(kind) => {
                 // RFC 6120 section 10.3.3: without an address the server answers for the account.
                 let to = stanza.to().unwrap_or(from.bare());
                 if matches!(kind, IqType::Result | IqType::Error) && to.as_str() == from.domain() {
-                    return self.answer_to_server(bound, stanza);
-                }
-                if to.as_str() == from.bare_str() {
-                    // A decision of one's own account waits for no other: all are made in order.
+                    self.answer_to_server(bound, stanza);
+                } else if to.as_str() == from.bare_str() && !is_managed {
+                    // A decision of one's own account waits for no other: all are made in order. Where stanzas are
+                    // counted, none is written before those that came before it.
                     self.route(now, stanza, from, to, turn);
                 } else {
                     self.send_on(now, bound, stanza, from, to, turn);
                 }
             }
         }
+        // Here, so that nothing that follows from it is taken for the client's own.
+        let origin = turn.origin.take();
         self.settle(now, turn);
+        drop(origin);
+    }
+
+    /// A stanza that came and cannot be handled counts as one that was (XEP-0198 section 4).
+    pub fn count(&self, bound: &Bound) {
+        drop(bound.outbox.receive());
     }
 
     /// What a client sends to others; behind what it has decided, if that waits for its commit:
@@ -44,7 +64,12 @@ impl Router {
         if !bound.outbox.is_behind() {
             return self.route(now, stanza, from, to, turn);
         }
-        self.follow(&bound.outbox, vec![Work::Letter(letter(stanza, from, to))]);
+        let text = letter(stanza, from, to);
+        let work = match turn.origin.take() {
+            Some(origin) => Work::Sent(text, origin),
+            None => Work::Letter(text),
+        };
+        self.follow(&bound.outbox, vec![work]);
     }
 
     /// An answer to something that the server asked: only the ping after offline messages is.
@@ -55,28 +80,8 @@ impl Router {
         }
         let owner = bound.jid.bare_str();
         self.with(owner, |account| {
-            if let Some(trim) = account.backlog.answered(owner, bound.id, id) {
-                self.trim(owner, trim);
-            }
+            account.backlog.answered(bound.id, id);
         });
-    }
-
-    /// Forgets messages that were delivered for certain.
-    pub(crate) fn trim(&self, owner: &str, trim: Trim) {
-        let batch = store::Batch { ops: vec![trim.op] };
-        let (me, rows) = (self.me.clone(), trim.rows);
-        let account: Box<str> = owner.into();
-        self.write(
-            owner,
-            batch,
-            Vec::new(),
-            Box::new(move |_| {
-                if let Some(router) = me.upgrade() {
-                    router.with(&account, |account| account.backlog.trim_failed(rows));
-                }
-                Vec::new()
-            }),
-        );
     }
 
     /// Sends a stanza on: to the server, to a local account, or back as an error.
@@ -101,7 +106,7 @@ impl Router {
             turn,
             to.bare(),
             |account, turn| self.incoming(now, account, stanza, from, to, turn),
-            || Held::Letter(letter(stanza, from, to)),
+            |turn| Held::Letter(letter(stanza, from, to), turn.origin.take()),
         );
         if let Err(error) = result {
             self.bounce(stanza, from, to, &error, turn);
@@ -199,7 +204,20 @@ impl Router {
                     self.route(now, stanza, from, to, turn);
                 }
             }),
-            Work::Fanout { presence, left, to } => self.fan_out(&presence, left.as_deref(), &to, turn),
+            Work::Sent(text, origin) => {
+                turn.origin = Some(origin);
+                self.read_letter(&text, turn, |stanza, from, to, turn| {
+                    self.route(now, stanza, from, to, turn);
+                });
+                turn.origin = None;
+            }
+            Work::Copies(copied) => self.copy_to_sender(&copied, turn),
+            Work::Fanout {
+                presence,
+                from,
+                left,
+                to,
+            } => self.fan_out(&presence, &from, left, &to, turn),
             Work::Probes { from, session, to } => self.probe_for_session(&from, session, &to, turn),
         }
     }

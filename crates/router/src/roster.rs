@@ -15,6 +15,7 @@ use crate::load::store_failed;
 use crate::outgoing::letter;
 use crate::sessions::escaped;
 use crate::turn::Work;
+use crate::outbox::{Item, Receipt};
 use crate::{Bound, Outbox, Router, Turn};
 
 /// Seconds of the window in which subscription requests are counted.
@@ -67,7 +68,7 @@ impl Router {
                 // Into the outbox here, under the lock: a push that follows must come after it.
                 session
                     .outbox
-                    .push(turn, |out| out.extend_from_slice(result.as_bytes()));
+                    .push(turn, Item::Other, |out| out.extend_from_slice(result.as_bytes()));
             }
             Method::Set => {
                 let owner = account.jid.as_str().to_owned();
@@ -95,7 +96,7 @@ impl Router {
                         let result = client.as_ref().map(|client| After::push(client, back.result("")));
                         let failed = Box::new(move |error: &StanzaError| back.error(error));
                         // Pushes first, as section 2.1.6 and the examples of 2.3.2 have it.
-                        self.carry_out(account, effects, &passed, None, result, failed, client);
+                        self.carry_out(account, effects, &passed, None, result, failed, client, turn.receipt());
                     }
                 }
             }
@@ -136,7 +137,7 @@ impl Router {
                     let back = Return::of(stanza, bound.jid.clone(), to.to_owned());
                     let failed = Box::new(move |error: &StanzaError| back.error(error));
                     let client = Some(Arc::clone(&bound.outbox));
-                    self.carry_out(account, effects, &passed, None, None, failed, client);
+                    self.carry_out(account, effects, &passed, None, None, failed, client, turn.receipt());
                     None
                 }
             }
@@ -184,7 +185,7 @@ impl Router {
             // Section 3.1.2: the sender is told that it did not arrive.
             _ => back.error(error),
         });
-        self.carry_out(account, effects, &passed, Some(change), None, failed, None);
+        self.carry_out(account, effects, &passed, Some(change), None, failed, None, None);
     }
 
     /// Executes what `presence` decided, in the order of the fields of [`Effects`]; at once where
@@ -199,6 +200,7 @@ impl Router {
         result: Option<After>,
         failed: crate::durable::OnFailure,
         client: Option<Arc<Outbox>>,
+        receipt: Option<Receipt>,
     ) {
         let mut then = Vec::new();
         let contact = passed.contact;
@@ -245,7 +247,7 @@ impl Router {
         }
         let client = client.filter(|_| then.iter().any(|after| matches!(after, After::Work(_))));
         // An empty batch is a barrier: what it says still comes after everything written before.
-        self.decide(account, Batch { ops: effects.ops }, then, failed, client);
+        self.decide(account, Batch { ops: effects.ops }, then, failed, client, receipt);
     }
 }
 

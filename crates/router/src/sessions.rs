@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use module::Now;
-use offline::Step;
-use stanza::{ErrorType, Jid, MessageType, Stanza, StanzaError, StreamError};
-use store::StoreError;
+use module::{Now, Switches};
+use offline::{Read, Step};
+use stanza::{ErrorType, Jid, MessageType, Stanza, StanzaError, StreamError, ns};
+use store::{Archived, Found, StoreError};
 use xmlstream::Framer;
 
 use crate::account::{Account, Moment, Session};
 use crate::load::Held;
+use crate::outbox::{How, Item};
 use crate::{Bound, Event, Outbox, Router, Turn};
 
 /// Stands before what is read back from an outbox.
@@ -54,7 +55,7 @@ impl Router {
                     self.bind_now(now, account, request, turn);
                 }
             },
-            || match request.take() {
+            |_| match request.take() {
                 Some(request) => Held::Bind(request),
                 // `with_or_hold` runs exactly one of the two, once.
                 None => unreachable!("a bind request is used once"),
@@ -78,12 +79,12 @@ impl Router {
         if let Some(old) = account.resource(&request.resource) {
             let id = old.id;
             old.outbox.tell(turn, Event::End(StreamError::conflict()));
-            self.leave(now, account, id, false, turn);
+            self.leave(now, account, id, Ending::Final, turn);
         } else if account.sessions.len() >= self.limits.sessions {
             let error = StanzaError::resource_constraint().kind(ErrorType::Wait);
             return request.refuse(turn, error.text("too many resources are bound"));
         }
-        let id = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let id = self.next_session();
         account.sessions.reserve_exact(1);
         account.sessions.push(Session {
             id,
@@ -92,6 +93,8 @@ impl Router {
             presence: None,
             priority: 0,
             interested: false,
+            switches: Switches::default(),
+            detached: Moment::default(),
             directed: None,
         });
         account.touched = Moment::of(now.seconds());
@@ -103,18 +106,41 @@ impl Router {
         request.outbox.tell(turn, Event::Bound(Ok(bound)));
     }
 
-    /// The connection of a resource is gone. `clean`: the client closed its stream in good order.
-    /// Call [`Router::reclaim`] with what was never written to it.
-    pub fn unbind(&self, now: Now, bound: &Bound, clean: bool, turn: &mut Turn) {
-        self.close(now, bound.jid.bare_str(), bound.id, clean, turn);
-        self.settle(now, turn);
+    pub(crate) fn next_session(&self) -> u64 {
+        self.next_session.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn close(&self, now: Now, bare: &str, id: u64, clean: bool, turn: &mut Turn) {
+    /// The connection of a resource is gone. `clean`: the client closed its stream in good order. Call
+    /// [`Router::reclaim`] with what was never written to it, or, where this returns some, with that instead: then the
+    /// stream was managed, and knows better.
+    pub fn unbind(&self, now: Now, bound: &Bound, clean: bool, turn: &mut Turn) -> Option<Vec<u8>> {
+        let ending = if clean { Ending::Clean } else { Ending::Broken };
+        let rest = self.close(now, bound.jid.bare_str(), bound.id, ending, turn);
+        self.settle(now, turn);
+        match rest {
+            Some(rest) => rest,
+            // It is not there any more: the stream goes on elsewhere, or was ended with the session.
+            None if bound.outbox.was_managed() => Some(Vec::new()),
+            None => None,
+        }
+    }
+
+    /// Ends a session, or lets it wait to be resumed. Returns copies of stanzas that are undelivered, if its stream was
+    /// managed. None: there is no such session.
+    pub(crate) fn close(&self, now: Now, bare: &str, id: u64, ending: Ending, turn: &mut Turn) -> Option<Option<Vec<u8>>> {
         self.with(bare, |account| {
             account.touched = Moment::of(now.seconds());
-            self.leave(now, account, id, clean, turn);
-        });
+            let session = account.session_mut(id)?;
+            if ending == Ending::Broken && session.outbox.detach() {
+                // Not the beginning of time: that means that it has a connection.
+                session.detached = Moment::of(now.seconds().max(1));
+                account.backlog.ended(id, false);
+                self.replay_to_anybody(account, turn);
+                return Some(Some(Vec::new()));
+            }
+            Some(self.leave(now, account, id, ending, turn))
+        })
+        .flatten()
     }
 
     /// Messages that a connection had not written when it ended are delivered anew, by the rules
@@ -129,6 +155,7 @@ impl Router {
             tracing::error!(?error, "our own header is not read; this is a defect");
         }
         let mut rest = unsent;
+        let mut returned = Vec::new();
         for _ in 0..RECLAIMED_AT_ONCE {
             if unsent.len() - rest.len() >= RECLAIMED_BYTES {
                 break;
@@ -140,14 +167,24 @@ impl Router {
                 break;
             };
             let consumed = step.consumed;
-            if let Ok(Some(stanza)) = Stanza::read(element)
-                && is_reclaimed(&stanza, bound)
-            {
-                letters.push(element.source().to_owned());
+            if let Ok(Some(stanza)) = Stanza::read(element) {
+                if let Some(id) = self.archived_as(&stanza, bound) {
+                    returned.push(id);
+                } else if is_reclaimed(&stanza, bound) {
+                    letters.push(element.source().to_owned());
+                }
             }
             rest = &rest[consumed..];
         }
         turn.scratch = scratch;
+        if !returned.is_empty() {
+            self.with(bound.jid.bare_str(), |account| {
+                for id in returned {
+                    account.backlog.take_back(id);
+                }
+                self.replay_to_anybody(account, turn);
+            });
+        }
         for text in letters {
             turn.letter(text);
         }
@@ -155,16 +192,38 @@ impl Router {
         unsent.len() - rest.len()
     }
 
+    /// The id of a message in the archive of the resource's account, if it stands there.
+    fn archived_as(&self, stanza: &Stanza<'_>, bound: &Bound) -> Option<i64> {
+        let own = bound.jid.bare_str();
+        let mut ids = stanza.children().filter(|child| child.is("stanza-id", ns::STANZA_IDS));
+        let id = ids.find(|child| child.attr("by").as_deref() == Some(own))?;
+        self.ids.read(&id.attr("id")?)
+    }
+
     /// Everything that was pushed to a connection has been written.
     pub fn drained(&self, now: Now, bound: &Bound, turn: &mut Turn) {
         self.with(bound.jid.bare_str(), |account| {
+            if bound.outbox.is_resuming() {
+                return self.pump(account, bound.id, turn);
+            }
             let step = account.backlog.drained(bound.id);
             self.replay(account, step, turn);
         });
         self.settle(now, turn);
     }
 
-    /// Executes a step of the replay of offline messages.
+    /// A resource may be given what waits.
+    pub(crate) fn start_replay(&self, account: &mut Account, id: u64, turn: &mut Turn) {
+        let Some(session) = account.session(id) else { return };
+        if session.outbox.is_resuming() {
+            return;
+        }
+        let acknowledges = session.outbox.acknowledges();
+        let step = account.backlog.start(id, acknowledges);
+        self.replay(account, step, turn);
+    }
+
+    /// Executes a step of the replay of what waits.
     pub(crate) fn replay(&self, account: &mut Account, step: Step, turn: &mut Turn) {
         let Some(id) = account.backlog.session() else { return };
         let Some(session) = account.session(id) else { return };
@@ -178,76 +237,128 @@ impl Router {
                     "<iq type='get' id='{ping}' from='{from}' to='{to}'><ping xmlns='{}'/></iq>",
                     stanza::ns::PING
                 );
-                session.outbox.push(turn, |out| out.extend_from_slice(text.as_bytes()));
+                session.outbox.push(turn, Item::Other, |out| out.extend_from_slice(text.as_bytes()));
             }
-            Step::Read(read) => {
-                let owner = account.jid.clone();
-                let query = offline::page(&owner, read);
-                let me = self.me.clone();
-                self.store.read(
-                    query,
-                    Box::new(move |found| {
-                        let Some(router) = me.upgrade() else { return };
-                        let now = (router.clock)();
-                        let mut turn = Turn::default();
-                        if matches!(found, Err(StoreError::Closed)) {
-                            return;
-                        }
-                        router.with(owner.as_str(), |account| {
-                            // The resource may have gone, or gone and come back, meanwhile.
-                            if !account.backlog.expects(id, read) {
-                                return;
-                            }
-                            match found.and_then(store::Found::page) {
-                                Ok(rows) => router.hand_over(account, id, &rows, &mut turn),
-                                Err(error) => {
-                                    tracing::error!(account = %owner, %error, "waiting messages could not be read");
-                                    account.backlog.failed();
-                                }
-                            }
-                        });
-                        router.settle(now, &mut turn);
-                        turn.finish();
-                    }),
-                );
-            }
+            Step::Read(read) => self.read_page(account, id, read),
         }
     }
 
-    fn hand_over(&self, account: &mut Account, id: u64, rows: &[(i64, store::Row)], turn: &mut Turn) {
+    fn read_page(&self, account: &Account, id: u64, read: Read) {
+        let owner = account.jid.clone();
+        let query = offline::page(owner.as_str(), read);
+        let me = self.me.clone();
+        self.store.read(
+            query,
+            Box::new(move |found| {
+                let Some(router) = me.upgrade() else { return };
+                let now = (router.clock)();
+                let mut turn = Turn::default();
+                if matches!(found, Err(StoreError::Closed)) {
+                    return;
+                }
+                router.with(owner.as_str(), |account| {
+                    // The resource may have gone, or gone and come back, meanwhile.
+                    if !account.backlog.expects(id, read) {
+                        return;
+                    }
+                    match found.and_then(Found::archive) {
+                        Ok(page) => router.hand_over(account, id, &page.messages, &mut turn),
+                        Err(error) => {
+                            tracing::error!(account = %owner, %error, "waiting messages could not be read");
+                            account.backlog.failed();
+                        }
+                    }
+                });
+                router.settle(now, &mut turn);
+                turn.finish();
+            }),
+        );
+    }
+
+    fn hand_over(&self, account: &mut Account, id: u64, messages: &[Archived], turn: &mut Turn) {
         let Some(session) = account.session(id) else {
             account.backlog.failed();
             return;
         };
+        let full = account.full(session);
         // No more than the client has room for: a page of large messages must not end its stream.
-        let mut sent = 0;
-        for (_, row) in rows {
-            if let Some(text) = offline::stanza_of(row) {
-                if !session.outbox.has_room(text.len()) {
+        let (mut sent, mut last) = (Vec::new(), None);
+        for message in messages {
+            if account.backlog.wants(message.id) {
+                if !session.outbox.has_room(message.stanza.len()) {
                     break;
                 }
-                session.outbox.push(turn, |out| out.extend_from_slice(text.as_bytes()));
+                let item = Item::Archived {
+                    id: message.id,
+                    how: How::Late,
+                };
+                let taken = session.outbox.push(turn, item, |out| {
+                    self.write_again(account, &full, message, How::Late, out);
+                });
+                if taken.is_none() {
+                    break;
+                }
+                sent.push(message.id);
             }
-            sent += 1;
+            last = Some(message.id);
         }
-        let last = rows[..sent].last().map(|(id, _)| *id);
-        let step = account.backlog.page(rows.len(), sent, last);
+        let step = account.backlog.page(messages.len(), &sent, last);
         self.replay(account, step, turn);
+        if account.backlog.session() != Some(id) {
+            // It has everything; what waits for others is theirs.
+            self.replay_to_anybody(account, turn);
+        }
     }
 
     /// A resource is given no more of what waits; another that may have it is. `clean`: as in
     /// [`Router::unbind`].
     pub(crate) fn end_replay(&self, account: &mut Account, id: u64, clean: bool, turn: &mut Turn) {
-        let owner = account.jid.clone();
-        if let Some(trim) = account.backlog.ended(owner.as_str(), id, clean) {
-            self.trim(owner.as_str(), trim);
+        account.backlog.ended(id, clean);
+        self.replay_to_anybody(account, turn);
+    }
+
+    pub(crate) fn replay_to_anybody(&self, account: &mut Account, turn: &mut Turn) {
+        if account.backlog.waiting() == 0 {
+            return;
         }
-        let heir = account.sessions.iter().find(|session| session.takes_messages());
-        if let Some(heir) = heir.map(|session| session.id) {
-            let step = account.backlog.start(heir);
-            self.replay(account, step, turn);
+        let mut heirs = account.sessions.iter();
+        if let Some(heir) = heirs.find(|session| session.takes_messages() && session.is_attached()) {
+            let id = heir.id;
+            self.start_replay(account, id, turn);
         }
     }
+
+    /// Writes how far messages are delivered, where that has changed; call before the store is closed.
+    pub fn save_cursors(&self) {
+        let mut cursors = Vec::new();
+        self.each_account(|account| {
+            cursors.extend(account.backlog.to_save().map(|cursor| (account.jid.clone(), cursor)));
+        });
+        self.write_cursors(cursors);
+    }
+
+    pub(crate) fn write_cursors(&self, cursors: Vec<(Jid, i64)>) {
+        let writes = cursors
+            .into_iter()
+            // One that is lost brings messages again, no more: so nobody waits for it.
+            .map(|(owner, cursor)| -> (store::Batch, store::Written) {
+                let mut batch = store::Batch::new().require(&accounts::ACCOUNTS, owner.as_str(), None);
+                batch.ops.extend(offline::save(owner.as_str(), cursor).ops);
+                (batch, Box::new(|_| {}))
+            });
+        self.store.write_many(writes.collect());
+    }
+}
+
+/// How a session ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ending {
+    /// The client closed its stream in good order.
+    Clean,
+    /// The connection broke: the stream may be resumed.
+    Broken,
+    /// The server ended it, for good.
+    Final,
 }
 
 /// Text for an attribute value.
@@ -265,11 +376,10 @@ fn is_reclaimed(stanza: &Stanza<'_>, bound: &Bound) -> bool {
         return false;
     };
     match stanza.kind() {
-        // What was waiting offline is still in the store. A headline went to every resource, and
-        // an error is nobody's but the client's.
+        // A headline went to every resource, an error is nobody's but the client's, and what the account itself sent
+        // are copies and results of its archive.
         stanza::Kind::Message(kind) => {
-            !matches!(kind, MessageType::Headline | MessageType::Error)
-                && !offline::was_kept(stanza, bound.jid.domain())
+            !matches!(kind, MessageType::Headline | MessageType::Error) && from.as_str() != bound.jid.bare_str()
         }
         // Whoever asked is told that nobody is there (RFC 6121 section 8.5.3.2.3); what the server
         // or the account asked needs no answer.

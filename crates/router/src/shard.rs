@@ -91,6 +91,18 @@ impl Router {
         }
     }
 
+    /// Looks at every account in memory, shard by shard.
+    pub(crate) fn each_account(&self, mut act: impl FnMut(&mut Account)) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for slot in shard.slots.iter_mut() {
+                if let Slot::Ready(account) = &mut **slot {
+                    act(account);
+                }
+            }
+        }
+    }
+
     /// Whether nothing is under way: no account is being read, no decision waits for its commit.
     pub fn is_settled(&self) -> bool {
         let settled = |slot: &Slot| match slot {

@@ -11,19 +11,26 @@ use stanza::{Jid, Sent};
 use xmlstream::Scratch;
 
 use crate::Outbox;
+use crate::deposit::{Copied, Origin};
+use crate::outbox::Receipt;
+use crate::wake::wake;
 
 /// Something for another owner.
 pub(crate) enum Work {
     /// A complete stanza with `from` and `to`.
     Letter(Box<str>),
+    /// The same, as a client sent it.
+    Sent(Box<str>, Origin),
+    /// A message for the sender's other devices (XEP-0280).
+    Copies(Copied),
     /// A letter that refuses a probe. It ends a subscription that only the asker believes in; a
     /// request that he has made since must not take it for its denial.
     Refusal(Box<str>),
-    /// One presence for many contacts. `left`: the full JID that it is of, where it says that the
-    /// resource has gone.
+    /// One presence of a full JID for many contacts. `left`: it says that the resource has gone.
     Fanout {
         presence: Sent,
-        left: Option<Box<str>>,
+        from: Box<str>,
+        left: bool,
         to: Contacts,
     },
     /// Presence of the contacts for a session, which has become available as `from`.
@@ -74,12 +81,19 @@ const KEPT_PLACES: usize = 1_024;
 pub struct Turn {
     pub(crate) queue: VecDeque<Work>,
     pub(crate) scratch: Scratch,
+    /// Whose stanza is being handled, if it is a client's.
+    pub(crate) origin: Option<Origin>,
     woken: Vec<Arc<Outbox>>,
 }
 
 impl Turn {
     pub(crate) fn wake(&mut self, outbox: &Arc<Outbox>) {
         self.woken.push(Arc::clone(outbox));
+    }
+
+    /// That the stanza which is being handled has come; for who makes its effect durable.
+    pub(crate) fn receipt(&mut self) -> Option<Receipt> {
+        self.origin.as_mut().and_then(|origin| origin.receipt.take())
     }
 
     pub(crate) fn letter(&mut self, text: String) {
@@ -89,7 +103,7 @@ impl Turn {
     /// Wakes everyone who got something. Call once per batch, not per stanza.
     pub fn finish(&mut self) {
         for outbox in self.woken.drain(..) {
-            outbox.wake();
+            wake(outbox);
         }
         // What a crowd once needed is given back.
         self.woken.shrink_to(KEPT_PLACES);

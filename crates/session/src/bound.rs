@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use router::Bound;
-use stanza::{Fault, Stanza, StreamError, write_error};
+use router::{Bound, EnableRequest, STREAM_ID_BYTES};
+use stanza::{Fault, Stanza, StanzaError, StreamError, ns, write_error};
 use xmlstream::Element;
 
 use crate::config::StreamConfig;
 use crate::core::Context;
+use crate::errors::too_high;
 use crate::negotiation::Negotiation;
 
 /// What a stream keeps once a resource is bound.
@@ -31,9 +32,11 @@ impl Stream {
     pub(crate) fn element(&mut self, element: Element<'_>, cx: &mut Context<'_>) -> Result<(), StreamError> {
         let stanza = match Stanza::read(element) {
             Ok(Some(stanza)) => stanza,
-            Ok(None) => return Err(StreamError::unsupported_stanza_type()),
+            Ok(None) => return self.nonza(&element, cx),
             Err(Fault::InvalidFrom) => return Err(StreamError::invalid_from()),
             Err(fault) => {
+                // It was a stanza all the same, so it is counted (XEP-0198 section 4).
+                cx.router.count(&self.bound);
                 if fault.is_answered() {
                     self.answer_fault(&element, &fault, cx);
                 }
@@ -52,10 +55,55 @@ impl Stream {
         Ok(())
     }
 
+    /// What is for the stream itself: stream management (XEP-0198) and the client's state (XEP-0352).
+    fn nonza(&self, element: &Element<'_>, cx: &mut Context<'_>) -> Result<(), StreamError> {
+        let (bound, turn) = (&self.bound, &mut *cx.turn);
+        match (element.ns(), element.name()) {
+            (ns::SM, "enable") => {
+                let mut request = EnableRequest {
+                    resume: element.attr("resume").is_some_and(|resume| matches!(&*resume, "true" | "1")),
+                    max: element.attr("max").and_then(|max| max.parse().ok()),
+                    random: [0; STREAM_ID_BYTES],
+                };
+                cx.shell.random(&mut request.random);
+                if !cx.router.enable(cx.now, bound, &request, turn) {
+                    // Section 3: "it SHOULD respond with a stream error".
+                    return Err(StreamError::policy_violation().text("stream management was enabled already"));
+                }
+            }
+            (ns::SM, "r") => {
+                if !bound.outbox.requested(turn) {
+                    self.not_managed(cx);
+                }
+            }
+            (ns::SM, "a") => {
+                let Some(h) = element.attr("h").and_then(|h| h.parse().ok()) else {
+                    return Err(StreamError::bad_format());
+                };
+                match cx.router.acknowledged(bound, h, turn) {
+                    None => self.not_managed(cx),
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => return Err(too_high(error)),
+                }
+            }
+            (ns::SM, "resume") => self.not_managed(cx),
+            (ns::CSI, "active") => bound.outbox.set_active(true, turn),
+            (ns::CSI, "inactive") => bound.outbox.set_active(false, turn),
+            _ => return Err(StreamError::unsupported_stanza_type()),
+        }
+        Ok(())
+    }
+
+    /// Out of its order (XEP-0198 section 3 and 6).
+    fn not_managed(&self, cx: &mut Context<'_>) {
+        let text = router::failed(&StanzaError::unexpected_request(), None);
+        self.bound.outbox.say(&text, cx.turn);
+    }
+
     /// Behind everything that waits in the outbox, as any other answer.
     fn answer_fault(&self, element: &Element<'_>, fault: &Fault, cx: &mut Context<'_>) {
         let bound = &self.bound;
-        bound.outbox.push(cx.turn, |out| {
+        bound.outbox.answer(cx.turn, |out| {
             write_error(
                 element.name(),
                 element.attr("id").as_deref(),

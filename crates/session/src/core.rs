@@ -228,9 +228,19 @@ impl StreamCore {
                 self.state = State::Bound(stream);
                 return Next::Read;
             }
+            (State::Negotiating(negotiation), Event::Resumed(Ok(resumed))) => {
+                negotiation.write_resumed(&resumed, cx);
+                let stream = bound::Stream::new(resumed.bound, negotiation);
+                self.state = State::Bound(stream);
+                return Next::Read;
+            }
             (State::Negotiating(negotiation), event) => negotiation.event(event, cx),
             (State::Awaited, Event::Bound(answer)) => {
                 self.state = answer.map_or(State::Closed, State::Late);
+                return Next::Close;
+            }
+            (State::Awaited, Event::Resumed(answer)) => {
+                self.state = answer.map_or(State::Closed, |resumed| State::Late(resumed.bound));
                 return Next::Close;
             }
             // An answer that comes too late to matter.

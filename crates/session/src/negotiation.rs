@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use module::Host;
-use router::{BindRequest, Bound, Event};
+use router::{BindRequest, Bound, Event, NotResumed, ResumeRequest, Resumed};
 use stanza::{Fault, IqType, Jid, Kind, Stanza, StanzaError, StreamError, ns, write_error};
 use xmlstream::{Element, Header, Limits};
 
@@ -177,6 +177,7 @@ impl Negotiation {
             (ns::SASL, _) if self.account.is_none() => self.sasl(element, cx),
             // Section 6.3.4: authenticated once, a stream cannot be authenticated again.
             (ns::SASL, _) => Err(StreamError::policy_violation()),
+            (ns::SM, name) => self.stream_management(name, element, cx),
             (ns::CLIENT, "iq" | "message" | "presence") => match self.account.clone() {
                 // Section 4.9.3.12.
                 None => Err(StreamError::not_authorized()),
@@ -301,6 +302,53 @@ impl Negotiation {
         Ok(Next::Wait)
     }
 
+    /// XEP-0198 before a resource is bound: only `<resume/>` has its place here (sections 3 and 5).
+    fn stream_management(
+        &mut self,
+        name: &str,
+        element: &Element<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Next, StreamError> {
+        let Some(account) = self.account.clone() else {
+            return self.not_resumed(&StanzaError::unexpected_request(), None, cx);
+        };
+        match name {
+            "resume" => {}
+            "enable" | "a" | "r" => return self.not_resumed(&StanzaError::unexpected_request(), None, cx),
+            _ => return Err(StreamError::unsupported_stanza_type()),
+        }
+        let h = element.attr("h").and_then(|h| h.parse().ok());
+        let (Some(previd), Some(h)) = (element.attr("previd"), h) else {
+            return self.not_resumed(&StanzaError::bad_request(), None, cx);
+        };
+        self.phase = Phase::Binding;
+        let request = ResumeRequest {
+            account,
+            previd: (*previd).into(),
+            h,
+            outbox: Arc::clone(cx.outbox),
+        };
+        cx.router.resume(cx.now, request, cx.turn);
+        Ok(Next::Wait)
+    }
+
+    /// The client may bind a resource instead, but not try for ever.
+    fn not_resumed(&mut self, error: &StanzaError, h: Option<u32>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        cx.out.extend_from_slice(router::failed(error, h).as_bytes());
+        self.bind_failures = self.bind_failures.saturating_add(1);
+        if self.bind_failures >= BIND_ATTEMPTS {
+            return Err(StreamError::policy_violation().text("too many failed attempts to resume a stream"));
+        }
+        Ok(Next::Read)
+    }
+
+    pub(crate) fn write_resumed(&self, resumed: &Resumed, cx: &mut Context<'_>) {
+        let (id, h) = (&resumed.id, resumed.h);
+        // The id was written by the server: hexadecimal digits.
+        let text = format!("<resumed xmlns='{}' previd='{id}' h='{h}'/>", ns::SM);
+        cx.out.extend_from_slice(text.as_bytes());
+    }
+
     /// Section 7.7.3: the client may try again, but not for ever.
     fn bind_failed(&mut self, error: &StanzaError, cx: &mut Context<'_>) -> Result<Next, StreamError> {
         write_error("iq", Some(&self.bind_id), None, None, error, cx.out);
@@ -317,6 +365,14 @@ impl Negotiation {
                 self.phase = Phase::Features;
                 self.bind_failed(&error, cx)
             }
+            Event::Resumed(Err(refusal)) => {
+                self.phase = Phase::Features;
+                match refusal {
+                    NotResumed::NotFound { h } => self.not_resumed(&StanzaError::item_not_found(), h, cx),
+                    NotResumed::Failed(error) => self.not_resumed(&error, None, cx),
+                    NotResumed::TooHigh(too_high) => Err(crate::errors::too_high(too_high)),
+                }
+            }
             Event::Account(account) => {
                 let outcome = self.login.supply(account, &self.config, cx);
                 self.after_login_step(outcome)
@@ -326,7 +382,7 @@ impl Negotiation {
                 self.after_login_step(outcome)
             }
             // The core or the connection handles these before they get here.
-            Event::Bound(Ok(_)) | Event::End(_) | Event::Silent => Ok(Next::Read),
+            Event::Bound(Ok(_)) | Event::Resumed(Ok(_)) | Event::End(_) | Event::Silent => Ok(Next::Read),
         }
     }
 

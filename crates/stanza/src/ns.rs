@@ -38,6 +38,8 @@ pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
 pub const PRIVATE: &str = "jabber:iq:private";
 /// XEP-0054 vcard-temp.
 pub const VCARD: &str = "vcard-temp";
+/// XEP-0059 Result Set Management.
+pub const RSM: &str = "http://jabber.org/protocol/rsm";
 /// XEP-0077 In-Band Registration.
 pub const REGISTER: &str = "jabber:iq:register";
 /// Its stream feature `<register/>`.
@@ -48,6 +50,8 @@ pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
 pub const VERSION: &str = "jabber:iq:version";
 /// XEP-0115 Entity Capabilities.
 pub const CAPS: &str = "http://jabber.org/protocol/caps";
+/// XEP-0122 Data Forms Validation.
+pub const FORM_VALIDATION: &str = "http://jabber.org/protocol/xdata-validate";
 /// XEP-0157 Contact Addresses: the FORM_TYPE.
 pub const SERVER_INFO: &str = "http://jabber.org/network/serverinfo";
 /// XEP-0160 Offline Messages: the disco feature.
@@ -64,22 +68,57 @@ pub const PING: &str = "urn:xmpp:ping";
 pub const TIME: &str = "urn:xmpp:time";
 /// XEP-0203 Delayed Delivery.
 pub const DELAY: &str = "urn:xmpp:delay";
+/// XEP-0249 Direct MUC Invitations.
+pub const CONFERENCE: &str = "jabber:x:conference";
 /// XEP-0280 Message Carbons.
 pub const CARBONS: &str = "urn:xmpp:carbons:2";
+/// The rules of its section 6.1, to the letter (section 6.2).
+pub const CARBONS_RULES: &str = "urn:xmpp:carbons:rules:0";
 /// XEP-0297 Stanza Forwarding.
 pub const FORWARD: &str = "urn:xmpp:forward:0";
+/// XEP-0308 Last Message Correction.
+pub const CORRECTION: &str = "urn:xmpp:message-correct:0";
 /// XEP-0313 Message Archive Management.
 pub const MAM: &str = "urn:xmpp:mam:2";
+pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
+/// The field `include-groupchat` is understood.
+pub const MAM_GROUPCHAT_FIELD: &str = "urn:xmpp:mam:2#groupchat-field";
+/// XEP-0333 Displayed Markers.
+pub const MARKERS: &str = "urn:xmpp:chat-markers:0";
 /// XEP-0334 Message Processing Hints.
 pub const HINTS: &str = "urn:xmpp:hints";
 /// XEP-0352 Client State Indication.
 pub const CLIENT_STATE: &str = "urn:xmpp:csi:0";
+/// XEP-0353 Jingle Message Initiation.
+pub const JINGLE_MESSAGE: &str = "urn:xmpp:jingle-message:0";
 /// XEP-0359 Unique and Stable Stanza IDs.
 pub const STANZA_IDS: &str = "urn:xmpp:sid:0";
+/// XEP-0373 OpenPGP for XMPP, and XEP-0027, which came before it.
+pub const OPENPGP: &str = "urn:xmpp:openpgp:0";
+pub const OPENPGP_LEGACY: &str = "jabber:x:encrypted";
+/// XEP-0380 Explicit Message Encryption.
+pub const ENCRYPTION: &str = "urn:xmpp:eme:0";
+/// XEP-0384 OMEMO Encryption, and the version that most clients speak.
+pub const OMEMO: &str = "urn:xmpp:omemo:2";
+pub const OMEMO_LEGACY: &str = "eu.siacs.conversations.axolotl";
+/// XEP-0421 Occupant identifiers.
+pub const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
+/// XEP-0424 Message Retraction.
+pub const RETRACTION: &str = "urn:xmpp:message-retract:1";
 /// XEP-0440 SASL Channel-Binding Type Capability.
 pub const SASL_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
+/// XEP-0444 Message Reactions.
+pub const REACTIONS: &str = "urn:xmpp:reactions:0";
+/// XEP-0447 Stateless file sharing.
+pub const FILE_SHARING: &str = "urn:xmpp:sfs:0";
 /// XEP-0478 Stream Limits Advertisement.
 pub const STREAM_LIMITS: &str = "urn:xmpp:stream-limits:0";
+/// XEP-0482 Call Invites.
+pub const CALL_INVITES: &str = "urn:xmpp:call-invites:0";
 
 /// Application-specific conditions such as `<stanza-too-big/>` (RFC 6120 section 4.9.3.14, XEP-0205).
 pub const ERRORS: &str = "urn:xmpp:errors";
+/// XEP-0198
+pub const SM: &str = "urn:xmpp:sm:3";
+/// XEP-0352
+pub const CSI: &str = "urn:xmpp:csi:0";

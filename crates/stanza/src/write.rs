@@ -76,6 +76,11 @@ impl Rendered {
         Rendered { text: text.into() }
     }
 
+    /// Without addresses.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// With the sender, for many recipients.
     pub fn sent_by(&self, from: &str) -> Sent {
         let gap = self.gap();

@@ -4,13 +4,18 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Error, Params, Row as SqlRow};
 use store::{Found, PAGE_LIMIT, Query, Row, StoreError, Value};
 
+use crate::archive::{self, Index, Moment};
 use crate::error::classify;
 use crate::sql::Plan;
 
+/// How often a reader begins anew, when a commit came between the file and the tail, before it keeps commits away for a
+/// moment. Once is seldom.
+const MISSES: usize = 8;
+
 /// One short transaction: a snapshot, and the log's read lock is taken once and not for every statement.
-pub(crate) fn answer(connection: &Connection, plan: &Plan, query: &Query) -> Result<Found, StoreError> {
-    let found = execute(connection, "BEGIN").and_then(|()| {
-        let found = find(connection, plan, query)?;
+pub(crate) fn answer(connection: &Connection, plan: &Plan, index: &Index, query: &Query) -> Result<Found, StoreError> {
+    let found = begin(connection, index, query).and_then(|mut moment| {
+        let found = find(connection, plan, &mut moment, query)?;
         execute(connection, "COMMIT")?;
         Ok(found)
     });
@@ -21,11 +26,37 @@ pub(crate) fn answer(connection: &Connection, plan: &Plan, query: &Query) -> Res
     found.map_err(|error| classify(&error))
 }
 
+/// Begins the transaction, and takes what the query needs of the archive's tail at that moment.
+fn begin(connection: &Connection, index: &Index, query: &Query) -> Result<Option<Moment>, Error> {
+    if !archive::concerns(query) {
+        return execute(connection, "BEGIN").map(|()| None);
+    }
+    let mut gate = None;
+    let mut misses = 0;
+    loop {
+        execute(connection, "BEGIN")?;
+        if let Some(moment) = archive::prepare(connection, index, query)? {
+            return Ok(Some(moment));
+        }
+        execute(connection, "COMMIT")?;
+        if gate.is_some() {
+            // No commit is under way, and yet they differ: another program has changed the journal.
+            return Err(archive::corrupt("the journal of the archive"));
+        }
+        misses += 1;
+        if misses < MISSES {
+            std::thread::yield_now();
+        } else {
+            gate = Some(index.gate());
+        }
+    }
+}
+
 fn execute(connection: &Connection, sql: &str) -> Result<(), Error> {
     connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
-fn find(connection: &Connection, plan: &Plan, query: &Query) -> Result<Found, Error> {
+fn find(connection: &Connection, plan: &Plan, moment: &mut Option<Moment>, query: &Query) -> Result<Found, Error> {
     Ok(match query {
         Query::Get { table, owner, key } => {
             let width = table.columns.len();
@@ -68,10 +99,15 @@ fn find(connection: &Connection, plan: &Plan, query: &Query) -> Result<Found, Er
                 Some(after) => list(connection, &sql.owners_after, (after, limit), make)?,
             })
         }
+        Query::Archive(_) | Query::Waiting { .. } | Query::Mark { .. } => match moment {
+            Some(moment) => archive::find(connection, moment, query)?,
+            // `begin` makes one where there is such a query.
+            None => return Err(Error::InvalidQuery),
+        },
         Query::Many(queries) => Found::Many(
             queries
                 .iter()
-                .map(|query| find(connection, plan, query))
+                .map(|query| find(connection, plan, moment, query))
                 .collect::<Result<_, _>>()?,
         ),
     })

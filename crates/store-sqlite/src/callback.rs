@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 
-use store::{Answered, Found, StoreError, Written};
+use store::{Answered, Found, StoreError, Written, Wrote};
 
 use crate::queue::Shared;
 
@@ -13,7 +13,7 @@ use crate::queue::Shared;
 pub(crate) enum Finished {
     /// One group, and how many admitted batches and bytes it was.
     Writes {
-        results: Vec<(Written, Result<(), StoreError>)>,
+        results: Vec<(Written, Result<Wrote, StoreError>)>,
         batches: usize,
         bytes: usize,
     },
@@ -33,6 +33,9 @@ pub(crate) fn run(finished: &Receiver<Finished>, shared: &Shared) {
                     guarded(|| done(result));
                 }
                 shared.release(batches, bytes);
+                if let Some(call) = shared.after_commits() {
+                    guarded(|| call());
+                }
             }
             Finished::Read(done, result) => {
                 guarded(|| done(result));

@@ -18,9 +18,12 @@
 //! - **The writer makes the checkpoints**, between commits: one made elsewhere never gets to reset the log under a
 //!   continuous writer, and the log grows without end. See `writer`.
 //!
+//! - **The archive is indexed late**, in memory first: see `archive`.
+//!
 //! One thread calls all callbacks, one after the other. They must be short and must not wait.
 
 mod answer;
+mod archive;
 mod callback;
 mod error;
 mod open;
@@ -48,6 +51,7 @@ use sql::Plan;
 pub struct SqliteStore {
     shared: Arc<Shared>,
     plan: Arc<Plan>,
+    secret: [u8; 32],
     threads: Mutex<Option<Threads>>,
 }
 
@@ -65,6 +69,11 @@ struct Threads {
 pub fn open(path: &Path, tables: &[&'static Table], options: Options) -> Result<SqliteStore, OpenError> {
     let opened = open::open(path, tables, &options)?;
     let plan = Arc::new(opened.plan);
+    let archive::Opened {
+        archiver,
+        index,
+        secret,
+    } = opened.archive;
     let shared = Arc::new(Shared::new(&options));
     let (finished, to_call) = std::sync::mpsc::channel();
     let on_fatal = options.on_fatal;
@@ -77,12 +86,25 @@ pub fn open(path: &Path, tables: &[&'static Table], options: Options) -> Result<
     .map_err(failed)?;
     let mut readers = Vec::new();
     for connection in opened.readers {
-        let (shared, plan, finished) = (Arc::clone(&shared), Arc::clone(&plan), finished.clone());
-        let run = move || reader::run(&connection, &plan, &shared, &finished);
+        let (shared, plan, index, finished) = (
+            Arc::clone(&shared),
+            Arc::clone(&plan),
+            Arc::clone(&index),
+            finished.clone(),
+        );
+        let run = move || reader::run(&connection, &plan, &index, &shared, &finished);
         readers.push(spawn("store-reader", on_fatal, run).map_err(failed)?);
     }
-    let writer = writer::Writer::new(opened.writer, opened.last_id, &plan, &shared, finished, on_fatal)
-        .map_err(|error| OpenError::sqlite(path, &error))?;
+    let writer = writer::Writer::new(
+        opened.writer,
+        opened.last_id,
+        archiver,
+        &plan,
+        &shared,
+        finished,
+        on_fatal,
+    )
+    .map_err(|error| OpenError::sqlite(path, &error))?;
     let writer = spawn("store-writer", on_fatal, move || writer.run()).map_err(failed)?;
 
     let threads = Mutex::new(Some(Threads {
@@ -91,7 +113,12 @@ pub fn open(path: &Path, tables: &[&'static Table], options: Options) -> Result<
         callbacks,
         lock: opened.lock,
     }));
-    Ok(SqliteStore { shared, plan, threads })
+    Ok(SqliteStore {
+        shared,
+        plan,
+        secret,
+        threads,
+    })
 }
 
 /// A thread of the driver. If it panics (a bug), everything that waits for it would wait for ever: better the process
@@ -157,6 +184,14 @@ impl Store for SqliteStore {
             drop(threads.callbacks.join());
         }
         drop(threads.lock);
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        self.secret
+    }
+
+    fn after_commits(&self, call: Box<dyn Fn() + Send + Sync>) {
+        self.shared.set_after_commits(call);
     }
 }
 

@@ -14,6 +14,7 @@ use rusqlite::ffi::{
 use rusqlite::{Connection, Error, OpenFlags};
 use store::{Catalog, Table};
 
+use crate::archive;
 use crate::error::{describe, primary_code};
 use crate::options::{BUSY_WAIT_MS, Options, STATEMENTS};
 use crate::schema::{self, APPLICATION_ID, MIGRATIONS};
@@ -190,6 +191,7 @@ pub(crate) struct Opened {
     pub(crate) writer: Connection,
     pub(crate) readers: Vec<Connection>,
     pub(crate) last_id: i64,
+    pub(crate) archive: archive::Opened,
     pub(crate) lock: File,
 }
 
@@ -216,6 +218,7 @@ pub(crate) fn open(path: &Path, tables: &[&'static Table], options: &Options) ->
             detail,
         })?;
     let last_id = schema::last_id(&writer).map_err(sqlite)?;
+    let archive = archive::open(&mut writer, options.archive_bucket_bits).map_err(sqlite)?;
     let plan = Plan::new(catalog, &schema::table_names(&writer).map_err(sqlite)?);
 
     let mut readers = Vec::new();
@@ -229,6 +232,7 @@ pub(crate) fn open(path: &Path, tables: &[&'static Table], options: &Options) ->
         writer,
         readers,
         last_id,
+        archive,
         lock,
     })
 }

@@ -1,10 +1,12 @@
 //! The limits of the driver, and its figures.
 
+use crate::archive::BUCKET_BITS;
+
 /// Batches in one transaction. More would gain little (2.3 µs a message at 512 against 2.5 at 256) and make each wait
 /// longer.
 pub(crate) const GROUP_LIMIT: usize = 256;
 
-/// Prepared statements that a connection keeps: about eight for each of a dozen tables.
+/// Prepared statements that a connection keeps: about eight for each of a dozen tables, and the archive's.
 pub(crate) const STATEMENTS: usize = 128;
 
 /// How long the writer waits for a lock that another program holds (an administrator's `sqlite3`), in milliseconds.
@@ -29,6 +31,9 @@ pub struct Options {
     /// The most pages of 4 KiB that the database may have; beyond it batches fail with
     /// [`Full`](store::StoreError::Full). `None`: as many as the disk holds.
     pub max_pages: Option<u32>,
+    /// The archive is indexed in pieces of this power of two of messages. Only for a file that is new; it keeps what it
+    /// was made with. 4 to 18. A larger one takes more memory and time to open, a smaller one more for each search.
+    pub archive_bucket_bits: u32,
     /// Called with one line of text when going on would mean to lie: a failed fsync, a commit whose fate is unknown, a
     /// panic in the driver. It must not return, and no callback may be called afterwards. The default writes the line
     /// to the log and aborts the process.
@@ -45,6 +50,7 @@ impl Default for Options {
             writer_cache_kib: 16 << 10,
             reader_cache_kib: 1 << 10,
             max_pages: None,
+            archive_bucket_bits: BUCKET_BITS,
             on_fatal: abort,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use store::{Answered, Batch, Query, StoreError, Written};
@@ -53,6 +53,7 @@ pub(crate) struct Shared {
     waiting_bytes: AtomicUsize,
     waiting_reads: AtomicUsize,
     pub(crate) figures: Figures,
+    after_commits: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 
 #[derive(Default)]
@@ -95,6 +96,7 @@ impl Shared {
             waiting_bytes: AtomicUsize::new(0),
             waiting_reads: AtomicUsize::new(0),
             figures: Figures::default(),
+            after_commits: Mutex::new(None),
         }
     }
 
@@ -248,6 +250,21 @@ impl Shared {
     pub(crate) fn stop_readers(&self) {
         self.lock().readers_stop = true;
         self.wake_readers.notify_all();
+    }
+
+    pub(crate) fn set_after_commits(&self, call: Box<dyn Fn() + Send + Sync>) {
+        let mut place = self.after_commits.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = place.replace(call.into());
+        drop(place);
+        // Outside the lock: its captures may do anything when dropped.
+        drop(old);
+    }
+
+    pub(crate) fn after_commits(&self) -> Option<Arc<dyn Fn() + Send + Sync>> {
+        self.after_commits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn stats(&self) -> Stats {

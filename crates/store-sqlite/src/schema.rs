@@ -12,6 +12,20 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     "CREATE TABLE jackdaw_sequence (last_id INTEGER NOT NULL) STRICT;
      INSERT INTO jackdaw_sequence VALUES (0);
      CREATE TABLE jackdaw_tables (name TEXT NOT NULL PRIMARY KEY, shape TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+    // 2: the archive, see its module. `place` is a bucket with an owner or a part. What is read alone stands last in a row.
+    "CREATE TABLE jackdaw_archive (id INTEGER NOT NULL PRIMARY KEY, at INTEGER NOT NULL, sender INTEGER NOT NULL,
+         recipient INTEGER NOT NULL, places INTEGER NOT NULL, fingerprint BLOB, stanza TEXT NOT NULL) STRICT;
+     CREATE TABLE jackdaw_jids (id INTEGER NOT NULL PRIMARY KEY, jid TEXT NOT NULL UNIQUE,
+         horizon INTEGER NOT NULL DEFAULT 0) STRICT;
+     CREATE TABLE jackdaw_archive_postings (place INTEGER NOT NULL PRIMARY KEY, entries BLOB NOT NULL) STRICT;
+     CREATE TABLE jackdaw_archive_buckets (bucket INTEGER NOT NULL PRIMARY KEY, first_at INTEGER NOT NULL,
+         last_at INTEGER NOT NULL, blocks BLOB NOT NULL) STRICT;
+     CREATE TABLE jackdaw_archive_fingerprints (place INTEGER NOT NULL PRIMARY KEY, hashes BLOB NOT NULL) STRICT;
+     CREATE TABLE jackdaw_archive_expired (before INTEGER NOT NULL, up_to INTEGER NOT NULL) STRICT;
+     CREATE TABLE jackdaw_journal (seq INTEGER NOT NULL PRIMARY KEY, marks BLOB NOT NULL) STRICT;
+     CREATE TABLE jackdaw_marks (key INTEGER NOT NULL PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+     CREATE TABLE jackdaw_state (secret BLOB NOT NULL, sealed INTEGER NOT NULL, bucket_bits INTEGER NOT NULL) STRICT;
+     INSERT INTO jackdaw_state VALUES (randomblob(32), 0, 0);",
 ];
 
 pub(crate) fn version(connection: &Connection) -> Result<i64, Error> {

@@ -3,7 +3,9 @@
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Error, ToSql};
-use store::{Batch, Catalog, Op, Shape, StoreError, Table, Value};
+use store::{Batch, Catalog, Op, Shape, StoreError, Table, Value, Wrote};
+
+use crate::archive::Archiver;
 
 /// What the threads need to know of the tables.
 pub(crate) struct Plan {
@@ -139,7 +141,9 @@ pub(crate) fn apply(
     plan: &Plan,
     batch: &Batch,
     last_id: &mut i64,
-) -> Result<Result<(), StoreError>, Error> {
+    archiver: &mut Archiver,
+) -> Result<Result<Wrote, StoreError>, Error> {
+    let mut wrote = Wrote::default();
     for op in &batch.ops {
         match op {
             Op::Put { table, owner, key, row } => {
@@ -192,10 +196,17 @@ pub(crate) fn apply(
                 for sql in &plan.forget {
                     change(connection, sql, owner, None, &[])?;
                 }
+                archiver.set_horizon(connection, owner, *last_id)?;
             }
+            Op::Deposit(deposit) => wrote.deposited = Some(archiver.deposit(connection, deposit, last_id)?),
+            Op::Replace { owner, id, stanza } => archiver.replace(connection, owner, *id, stanza)?,
+            Op::Horizon { owner, up_to } => archiver.set_horizon(connection, owner, (*up_to).min(*last_id))?,
+            Op::Expire { before, most } => archiver.expire(connection, *before, *most, *last_id)?,
+            Op::Mark { key, value } => archiver.mark(*key, Some(*value)),
+            Op::Unmark { key } => archiver.mark(*key, None),
         }
     }
-    Ok(Ok(()))
+    Ok(Ok(wrote))
 }
 
 /// The second part of a row's key.

@@ -15,8 +15,9 @@ use std::time::Duration;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, Error, MAIN_DB};
-use store::{Batch, StoreError, Written};
+use store::{Batch, StoreError, Written, Wrote};
 
+use crate::archive::Archiver;
 use crate::callback::Finished;
 use crate::error::{classify, describe, is_before_the_commit_record, is_failed_fsync};
 use crate::options::GROUP_LIMIT;
@@ -48,6 +49,7 @@ pub(crate) struct Writer {
 
     /// The last id given out. Only ever grows, also over a rollback.
     last_id: i64,
+    archiver: Archiver,
     /// No id above this one was ever committed; what the disk says.
     reserved_id: i64,
 
@@ -75,6 +77,7 @@ impl Writer {
     pub(crate) fn new(
         mut connection: Connection,
         last_id: i64,
+        archiver: Archiver,
         plan: &Arc<Plan>,
         shared: &Arc<Shared>,
         finished: Sender<Finished>,
@@ -93,6 +96,7 @@ impl Writer {
             finished,
             on_fatal,
             last_id,
+            archiver,
             reserved_id: last_id,
             from_hook,
             log_pages: 0,
@@ -137,7 +141,7 @@ impl Writer {
         debug_assert_eq!(results.len(), count);
 
         let (mut batches, mut bytes, mut failed) = (0, 0, 0);
-        let mut answers: Vec<(Written, Result<(), StoreError>)> = Vec::with_capacity(count);
+        let mut answers: Vec<(Written, Result<Wrote, StoreError>)> = Vec::with_capacity(count);
         for (job, result) in group.into_iter().zip(results) {
             failed += u64::from(result.is_err());
             match job {
@@ -165,7 +169,7 @@ impl Writer {
         self.shared.processed(count);
     }
 
-    fn commit_alone(&mut self, job: &Job) -> Result<(), StoreError> {
+    fn commit_alone(&mut self, job: &Job) -> Result<Wrote, StoreError> {
         match self.commit(std::slice::from_ref(job)) {
             Ok(mut results) => results.pop().expect("one job, one result"),
             Err(Failure::All(error) | Failure::Surprise(error)) => Err(error),
@@ -173,13 +177,13 @@ impl Writer {
     }
 
     /// One transaction. The results are those of the batches by themselves, and hold once this returns.
-    fn commit(&mut self, group: &[Job]) -> Result<Vec<Result<(), StoreError>>, Failure> {
+    fn commit(&mut self, group: &[Job]) -> Result<Vec<Result<Wrote, StoreError>>, Failure> {
         let mut results = Vec::with_capacity(group.len());
         let mut open = false;
         for job in group {
             results.push(match job {
                 Job::Refused { error, .. } => Err(error.clone()),
-                Job::Write { batch, .. } if batch.is_empty() => Ok(()),
+                Job::Write { batch, .. } if batch.is_empty() => Ok(Wrote::default()),
                 Job::Write { batch, .. } => {
                     if !open {
                         self.begin()?;
@@ -200,14 +204,22 @@ impl Writer {
         if reserve != self.reserved_id {
             self.reserve(reserve).map_err(|error| self.broken(&error))?;
         }
-        self.execute("COMMIT").map_err(|error| self.broken_commit(&error))?;
-        // Only now: a rollback would have undone it.
+        self.archiver
+            .before_commit(&self.connection)
+            .map_err(|error| self.broken(&error))?;
+        {
+            let index = Arc::clone(self.archiver.index());
+            let _gate = index.gate();
+            self.execute("COMMIT").map_err(|error| self.broken_commit(&error))?;
+            // Only now: a rollback would have undone it.
+            self.archiver.committed();
+        }
         self.reserved_id = reserve;
         self.shared.figures.commits.fetch_add(1, Ordering::Relaxed);
         Ok(results)
     }
 
-    fn begin(&self) -> Result<(), Failure> {
+    fn begin(&mut self) -> Result<(), Failure> {
         self.execute("BEGIN IMMEDIATE").map_err(|error| {
             self.roll_back(&error);
             tracing::warn!("a transaction cannot be begun: {}", describe(&error));
@@ -218,15 +230,25 @@ impl Writer {
 
     /// Runs a batch inside the transaction. A savepoint costs 0.5 to 1.5 µs, so only where the batch can fail its
     /// conditions after it has changed something.
-    fn apply(&mut self, batch: &Batch) -> Result<Result<(), StoreError>, Error> {
+    fn apply(&mut self, batch: &Batch) -> Result<Result<Wrote, StoreError>, Error> {
         let savepoint = batch.ops.len() > 1 && batch.has_conditions();
-        if savepoint {
+        let point = if savepoint {
             self.execute("SAVEPOINT batch")?;
-        }
-        let result = sql::apply(&self.connection, &self.plan, batch, &mut self.last_id)?;
-        if savepoint {
+            Some(self.archiver.point())
+        } else {
+            None
+        };
+        let result = sql::apply(
+            &self.connection,
+            &self.plan,
+            batch,
+            &mut self.last_id,
+            &mut self.archiver,
+        )?;
+        if let Some(point) = point {
             if result.is_err() {
                 self.execute("ROLLBACK TO batch")?;
+                self.archiver.back_to(point);
             }
             self.execute("RELEASE batch")?;
         }
@@ -247,12 +269,12 @@ impl Writer {
     /// A statement failed. After some errors SQLite has rolled back by itself, and every further statement would be a
     /// transaction of its own: so the group is left at once, and ROLLBACK only runs where there is something to roll
     /// back.
-    fn broken(&self, error: &Error) -> Failure {
+    fn broken(&mut self, error: &Error) -> Failure {
         self.roll_back(error);
         Failure::Surprise(classify(error))
     }
 
-    fn broken_commit(&self, error: &Error) -> Failure {
+    fn broken_commit(&mut self, error: &Error) -> Failure {
         if !is_failed_fsync(error) && !is_before_the_commit_record(error) {
             (self.on_fatal)(&format!(
                 "a commit failed and may be on the disk all the same: {}",
@@ -264,10 +286,11 @@ impl Writer {
         Failure::All(classify(error))
     }
 
-    fn roll_back(&self, error: &Error) {
+    fn roll_back(&mut self, error: &Error) {
         if is_failed_fsync(error) {
             (self.on_fatal)(&format!("the disk failed to flush: {}", describe(error)));
         }
+        self.archiver.rolled_back();
         if self.connection.is_autocommit() {
             return;
         }
@@ -328,10 +351,10 @@ impl Writer {
 }
 
 /// The result of a job whose group failed.
-fn fail(job: &Job, error: &StoreError) -> Result<(), StoreError> {
+fn fail(job: &Job, error: &StoreError) -> Result<Wrote, StoreError> {
     match job {
         Job::Refused { error, .. } => Err(error.clone()),
-        Job::Write { batch, .. } if batch.is_empty() => Ok(()),
+        Job::Write { batch, .. } if batch.is_empty() => Ok(Wrote::default()),
         Job::Write { .. } => Err(error.clone()),
     }
 }

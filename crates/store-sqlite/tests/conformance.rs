@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use jackdaw_store_sqlite as store_sqlite;
 use store::suite::{ACCOUNTS, QUEUE, TABLES};
-use store::{Batch, Column, Query, Shape, Store, StoreError, Table, Written, row};
+use store::{Batch, Column, Deposit, Places, Query, Range, Shape, Store, StoreError, Table, View, Written, Wrote, row};
 use store_sqlite::{OpenError, Options, SqliteStore, open};
 use tempfile::TempDir;
+
+/// What a batch without a deposit is answered with.
+const OK: Result<Wrote, StoreError> = Ok(Wrote { deposited: None });
 
 fn folder() -> (TempDir, PathBuf) {
     let folder = TempDir::new().expect("a folder for the test");
@@ -44,6 +47,49 @@ fn conforms_when_opened_again() {
     store::suite::reopen(&|| Box::new(open_suite(&path, Options::default())));
 }
 
+/// Ops made by chance, against the memory driver, with buckets so small that many are sealed. The store is ended in
+/// every way there is: closed; dropped; and left open, while a copy of its files is opened, which is a crash.
+#[test]
+fn does_what_the_memory_does() {
+    for (seed, archive_bucket_bits) in [(1, 4), (2, 5), (3, 7), (4, 9), (5, 16)] {
+        let (folder, first) = folder();
+        let mut number = 0;
+        let mut path = first;
+        let mut open_next = |store: Option<Box<dyn Store>>| -> Box<dyn Store> {
+            number += 1;
+            match (store, number % 3) {
+                (None, _) => {}
+                (Some(store), 0) => store.close(),
+                (Some(store), 1) => drop(store),
+                (Some(store), _) => {
+                    let copy = folder.path().join(format!("{number}.db"));
+                    copy_open_database(&path, &copy);
+                    path = copy;
+                    drop(store);
+                }
+            }
+            let options = Options {
+                archive_bucket_bits,
+                ..Options::default()
+            };
+            Box::new(open_suite(&path, options))
+        };
+        store::suite::compare_with_memory(&mut open_next, seed, 1_000);
+    }
+}
+
+/// As a crash would leave it, while nothing is under way.
+fn copy_open_database(from: &Path, to: &Path) {
+    for end in ["", "-wal"] {
+        let with_end = |path: &Path| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(end);
+            PathBuf::from(name)
+        };
+        std::fs::copy(with_end(from), with_end(to)).expect("an open database has a log");
+    }
+}
+
 #[test]
 fn what_comes_together_is_committed_together() {
     let (_folder, path) = folder();
@@ -57,7 +103,7 @@ fn what_comes_together_is_committed_together() {
     });
     store.write_many(writes.collect());
     for _ in 0..1_000 {
-        assert_eq!(receiver.recv(), Ok(Ok(())));
+        assert_eq!(receiver.recv(), Ok(OK));
     }
     let after = store.stats();
     assert_eq!(after.commits - before.commits, 4, "256 in a group");
@@ -94,7 +140,7 @@ fn the_queue_has_limits() {
     submit("too many", 10);
     release.send(()).expect("the callback waits for it");
     let flushed = store.write_wait(Batch::new());
-    assert!(matches!(flushed, Ok(()) | Err(StoreError::Overloaded)), "{flushed:?}");
+    assert!(matches!(flushed, Ok(_) | Err(StoreError::Overloaded)), "{flushed:?}");
     while store.stats().waiting_batches > 0 {
         std::thread::yield_now();
     }
@@ -103,11 +149,11 @@ fn the_queue_has_limits() {
     let overloaded = || Err(StoreError::Overloaded);
     let expected = [
         ("too many bytes", overloaded()),
-        ("fits", Ok(())),
+        ("fits", OK),
         ("too many bytes", overloaded()),
-        ("third", Ok(())),
+        ("third", OK),
         ("too many", overloaded()),
-        ("large, but alone", Ok(())),
+        ("large, but alone", OK),
     ];
     assert_eq!(*log.lock().expect("no test panics with it"), expected);
     assert!(store.stats().overloaded >= 3);
@@ -126,7 +172,7 @@ fn full_and_then_room_again() {
     let mut kept = 0;
     let full = loop {
         match store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(10_000))) {
-            Ok(()) => kept += 1,
+            Ok(_) => kept += 1,
             Err(error) => break error,
         }
         assert!(kept < 100, "the limit is not kept");
@@ -159,11 +205,93 @@ fn full_and_then_room_again() {
     });
     store.write_many(writes.collect());
     drop(sender);
-    assert_eq!(
-        receiver.iter().collect::<Vec<_>>(),
-        [Err(StoreError::Full), Ok(()), Ok(())]
-    );
+    assert_eq!(receiver.iter().collect::<Vec<_>>(), [Err(StoreError::Full), OK, OK]);
     assert_eq!(count(), Ok(1));
+}
+
+/// The disk is full at any moment, also when a bucket is sealed or marks are folded: what was told is there, what was
+/// refused is not, and sealing goes on once there is room.
+#[test]
+fn full_while_the_archive_is_sealed() {
+    let (_folder, path) = folder();
+    let options = |max_pages| Options {
+        max_pages,
+        archive_bucket_bits: 6,
+        ..Options::default()
+    };
+    let message = |at: i64| Deposit {
+        at,
+        sender: "juliet".into(),
+        recipient: format!("peer{}", at % 50).into(),
+        places: Places::SENT.and(Places::RECEIVED),
+        fingerprint: Some(at as u128),
+        stanza: "x".repeat(200).into(),
+    };
+    let archived = |store: &SqliteStore| -> Vec<i64> {
+        let mut all = Vec::new();
+        let mut after = 0;
+        loop {
+            let range = Range {
+                after: Some(after),
+                ..Range::of("juliet", View::Archive, usize::MAX)
+            };
+            let page = store
+                .read_wait(Query::archive(range))
+                .and_then(store::Found::archive)
+                .expect("a page");
+            all.extend(page.messages.iter().map(|message| message.at));
+            after = page.messages.last().map_or(after, |message| message.id);
+            if page.complete {
+                return all;
+            }
+        }
+    };
+    let mut told = Vec::new();
+    let mut at = 0;
+    let mut marked = None;
+    // Ever more room, so that another write each time is the one that does not fit.
+    for max_pages in (60..160).step_by(3) {
+        let store = open_suite(&path, options(Some(max_pages)));
+        let mut refused = 0;
+        while refused < 8 {
+            at += 1;
+            match store.write_wait(Batch::new().deposit(message(at)).mark(at % 200, at)) {
+                Ok(_) => {
+                    told.push(at);
+                    marked = Some(at);
+                }
+                Err(error) => {
+                    assert_eq!(error, StoreError::Full);
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!(archived(&store), told, "{max_pages} pages");
+        drop(store);
+    }
+    let store = open_suite(&path, options(None));
+    assert_eq!(archived(&store), told);
+    for _ in 0..600 {
+        at += 1;
+        assert!(store.write_wait(Batch::new().deposit(message(at))).is_ok());
+        told.push(at);
+    }
+    assert_eq!(archived(&store), told);
+    let key = marked.expect("some were told") % 200;
+    assert_eq!(
+        store.read_wait(Query::Mark { key }).and_then(store::Found::mark),
+        Ok(marked)
+    );
+    store.close();
+    let connection = rusqlite::Connection::open(&path).expect("the file is there");
+    let behind: i64 = connection
+        .query_row(
+            "SELECT (SELECT max(id) >> 6 FROM jackdaw_archive) - (SELECT sealed FROM jackdaw_state)",
+            [],
+            |row| row.get(0),
+        )
+        .expect("the SQL is right");
+    assert!(behind <= 2, "{behind} buckets are not sealed");
 }
 
 #[test]
@@ -178,7 +306,7 @@ fn the_log_stays_small() {
         }
         // Reads all the while.
         store.read(Query::count(&QUEUE, "juliet"), Box::new(|found| assert!(found.is_ok())));
-        assert_eq!(store.write_wait(batch), Ok(()));
+        assert_eq!(store.write_wait(batch), OK);
     }
     let log = || std::fs::metadata(path.with_extension("db-wal")).map_or(0, |log| log.len());
     let stats = store.stats();
@@ -195,7 +323,7 @@ fn another_programs_snapshot_only_delays_the_checkpoint() {
     let write = || {
         assert_eq!(
             store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(4_000_000))),
-            Ok(())
+            OK
         )
     };
     write();
@@ -240,10 +368,7 @@ fn another_program_locks_the_database() {
         "they wait for the lock together, not one after the other"
     );
     other.execute_batch("COMMIT").expect("the transaction is open");
-    assert_eq!(
-        store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(1))),
-        Ok(())
-    );
+    assert_eq!(store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(1))), OK);
 }
 
 /// Prepares a file, tries to open it, and looks for the words in the error.
@@ -291,7 +416,7 @@ fn refused_with_a_reason() {
         let store = open_suite(path, Options::default());
         assert_eq!(
             store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(20_000))),
-            Ok(())
+            OK
         );
         store.close();
     };
@@ -376,10 +501,7 @@ fn files_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let (folder, path) = folder();
     let store = open_suite(&path, Options::default());
-    assert_eq!(
-        store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(1))),
-        Ok(())
-    );
+    assert_eq!(store.write_wait(Batch::new().append(&QUEUE, "juliet", stanza(1))), OK);
     let mut names = Vec::new();
     for file in std::fs::read_dir(folder.path()).expect("the folder is there") {
         let file = file.expect("its entries can be read");
@@ -417,10 +539,7 @@ fn tables_grow_columns() {
     };
 
     let store = open(&path, &[&OLD], Options::default()).expect("a new file");
-    assert_eq!(
-        store.write_wait(Batch::new().put(&OLD, "juliet", None, row![1])),
-        Ok(())
-    );
+    assert_eq!(store.write_wait(Batch::new().put(&OLD, "juliet", None, row![1])), OK);
     store.close();
 
     let store = open(&path, &[&NEW, &ONLY_LATER], Options::default()).expect("columns may be added");
@@ -429,21 +548,18 @@ fn tables_grow_columns() {
     let batch = Batch::new()
         .put(&NEW, "juliet", None, full.clone())
         .put(&ONLY_LATER, "juliet", "k", row![1]);
-    assert_eq!(store.write_wait(batch), Ok(()));
+    assert_eq!(store.write_wait(batch), OK);
     store.close();
 
     // An older Jackdaw on the newer tables changes what it knows and keeps the rest.
     let store = open(&path, &[&OLD], Options::default()).expect("more columns than declared are no harm");
-    assert_eq!(
-        store.write_wait(Batch::new().put(&OLD, "juliet", None, row![3])),
-        Ok(())
-    );
+    assert_eq!(store.write_wait(Batch::new().put(&OLD, "juliet", None, row![3])), OK);
     store.close();
     let store = open(&path, &[&NEW], Options::default()).expect("nothing has changed");
     assert_eq!(get(&store, &NEW), Ok(Some(row![3, "text", vec![1u8]])));
 
     // Forgetting reaches the tables of features that are not there any more.
-    assert_eq!(store.write_wait(Batch::new().forget("juliet")), Ok(()));
+    assert_eq!(store.write_wait(Batch::new().forget("juliet")), OK);
     store.close();
     let store = open(&path, &[&ONLY_LATER], Options::default()).expect("nothing has changed");
     assert_eq!(
@@ -454,13 +570,76 @@ fn tables_grow_columns() {
     );
 }
 
+/// As the first release made it, in SQL that is not derived from today's.
+const VERSION_1: &str = "
+    PRAGMA journal_mode = wal;
+    CREATE TABLE jackdaw_sequence (last_id INTEGER NOT NULL) STRICT;
+    INSERT INTO jackdaw_sequence VALUES (70000);
+    CREATE TABLE jackdaw_tables (name TEXT NOT NULL PRIMARY KEY, shape TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO jackdaw_tables VALUES ('suite_accounts', 'keyval'), ('offline', 'archive');
+    CREATE TABLE suite_accounts (owner TEXT NOT NULL PRIMARY KEY, number INTEGER, note TEXT, bytes BLOB) STRICT;
+    INSERT INTO suite_accounts VALUES ('juliet', 7, 'note', x'0102');
+    CREATE TABLE offline (owner TEXT NOT NULL, id INTEGER NOT NULL, received INTEGER, stanza BLOB,
+        PRIMARY KEY (owner, id)) STRICT, WITHOUT ROWID;
+    INSERT INTO offline VALUES ('juliet', 69000, 1, x'3c6d2f3e');
+    PRAGMA application_id = 1248029540;
+    PRAGMA user_version = 1;";
+
+#[test]
+fn version_1_is_brought_up_to_date() {
+    static OFFLINE: Table = Table {
+        name: "offline",
+        shape: Shape::Archive,
+        columns: &[Column::int("received"), Column::blob("stanza")],
+    };
+    let (_folder, path) = folder();
+    sql(&path, VERSION_1);
+    let mut secrets = Vec::new();
+    for round in 0..2 {
+        let store = open(&path, &[&ACCOUNTS, &OFFLINE], Options::default()).unwrap_or_else(|error| panic!("{error}"));
+        let account = store.read_wait(Query::get(&ACCOUNTS, "juliet", None));
+        assert_eq!(
+            account.and_then(store::Found::row),
+            Ok(Some(row![7, "note", vec![1u8, 2]]))
+        );
+        let offline = store.read_wait(Query::page(&OFFLINE, "juliet", 0, 10));
+        assert_eq!(
+            offline.and_then(store::Found::page),
+            Ok(vec![(69_000, row![1, b"<m/>".as_slice()])])
+        );
+        let wrote = store.write_wait(Batch::new().deposit(Deposit {
+            at: round,
+            sender: "juliet".into(),
+            recipient: "romeo".into(),
+            places: Places::RECEIVED,
+            fingerprint: None,
+            stanza: "<message/>".into(),
+        }));
+        let id = wrote.expect("it is right").deposited.expect("it deposits").id;
+        assert!(id > 70_000, "the sequence goes on");
+        let page = store.read_wait(Query::archive(Range::of("romeo", View::Archive, 10)));
+        let page = page.and_then(store::Found::archive).expect("a page");
+        assert_eq!(
+            page.messages.iter().map(|message| message.at).collect::<Vec<_>>(),
+            (0..=round).collect::<Vec<_>>()
+        );
+        secrets.push(store.secret());
+        store.close();
+    }
+    assert_eq!(secrets[0], secrets[1]);
+    assert_ne!(secrets[0], [0; 32]);
+    // A new one has a secret of its own.
+    let (_folder, other) = folder();
+    assert_ne!(open_suite(&other, Options::default()).secret(), secrets[0]);
+}
+
 #[test]
 fn a_callback_that_panics_stops_nobody() {
     let (_folder, path) = folder();
     let store = open_suite(&path, Options::default());
     store.write(Batch::new(), Box::new(|_| panic!("on purpose")));
     store.read(Query::count(&ACCOUNTS, "juliet"), Box::new(|_| panic!("on purpose")));
-    assert_eq!(store.write_wait(Batch::new()), Ok(()));
+    assert_eq!(store.write_wait(Batch::new()), OK);
     store.close();
 }
 
@@ -479,6 +658,6 @@ fn the_last_handle_may_go_in_a_callback() {
     store.write(Batch::new().append(&QUEUE, "juliet", stanza(1)), Box::new(done));
     drop(store);
     go.send(()).expect("the callback waits for it");
-    assert_eq!(receiver.recv(), Ok(Ok(())));
+    assert_eq!(receiver.recv(), Ok(OK));
     open_suite(&path, Options::default()).close();
 }

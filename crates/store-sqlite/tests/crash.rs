@@ -11,9 +11,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jackdaw_store_sqlite as store_sqlite;
 use store::suite::{ACCOUNTS, QUEUE, TABLES};
-use store::{Batch, PAGE_LIMIT, Query, Store, StoreError, Written, row};
+use store::{Batch, Deposit, PAGE_LIMIT, Places, Query, Range, Store, StoreError, View, Written, Wrote, row};
 use store_sqlite::{Options, SqliteStore, open};
 use tempfile::TempDir;
+
+/// What a batch without a deposit is answered with.
+const OK: Result<Wrote, StoreError> = Ok(Wrote { deposited: None });
 
 const ROLE: &str = "JACKDAW_TEST_ROLE";
 const DATABASE: &str = "JACKDAW_TEST_DATABASE";
@@ -26,6 +29,11 @@ const KILLS: u64 = 20;
 /// Batches that the child has under way at once.
 const WINDOW: usize = 64;
 const FATAL_EXIT: i32 = 42;
+/// Of the recipients of the messages.
+const PEERS: i64 = 7;
+/// The key of the mark with the newest number, and how many others there are.
+const NEWEST: i64 = -1;
+const KEYS: i64 = 100;
 const OWNER: &str = "juliet@example.org";
 
 #[track_caller]
@@ -33,12 +41,58 @@ fn open_suite(path: &Path, options: Options) -> SqliteStore {
     open(path, &TABLES, options).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A batch of two rows, to see that they stay together: the number in the archive, and as the newest.
+/// A batch whose parts must stay together: the number in a table of archive shape, as the newest, as a message of the
+/// archive, and as marks.
 fn numbered(number: i64) -> Batch {
     let row = row![number, vec![7u8; 2_000]];
     Batch::new()
         .append(&QUEUE, OWNER, row)
         .put(&ACCOUNTS, OWNER, None, row![number, "newest", vec![0u8]])
+        .deposit(Deposit {
+            at: number,
+            sender: OWNER.into(),
+            recipient: peer(number).into(),
+            places: Places::SENT.and(Places::RECEIVED),
+            fingerprint: Some(number as u128),
+            stanza: "<message/>".into(),
+        })
+        .mark(NEWEST, number)
+        .mark(number % KEYS, number)
+}
+
+fn peer(number: i64) -> String {
+    format!("peer{}@example.org", number % PEERS)
+}
+
+/// So that buckets are sealed all the time.
+fn small_buckets() -> Options {
+    Options {
+        archive_bucket_bits: 7,
+        ..Options::default()
+    }
+}
+
+/// The numbers of the messages behind an id, and the id of the last.
+fn archived(store: &SqliteStore, owner: &str, mut after: i64) -> (Vec<i64>, i64) {
+    let mut numbers = Vec::new();
+    loop {
+        let range = Range {
+            after: Some(after),
+            ..Range::of(owner, View::Archive, PAGE_LIMIT)
+        };
+        let page = store.read_wait(Query::archive(range)).and_then(store::Found::archive);
+        let page = page.expect("the file can be read");
+        numbers.extend(page.messages.iter().map(|message| message.at));
+        after = page.messages.last().map_or(after, |message| message.id);
+        if page.complete {
+            return (numbers, after);
+        }
+    }
+}
+
+fn mark(store: &SqliteStore, key: i64) -> Option<i64> {
+    let mark = store.read_wait(Query::Mark { key }).and_then(store::Found::mark);
+    mark.expect("the file can be read")
 }
 
 fn newest(store: &SqliteStore) -> i64 {
@@ -85,7 +139,7 @@ fn tell_and_exit(text: &str) -> ! {
 }
 
 fn write_for_ever(path: &Path) {
-    let store = open_suite(path, Options::default());
+    let store = open_suite(path, small_buckets());
     let (sender, receiver) = mpsc::channel();
     let mut number = newest(&store);
     for _ in 0..WINDOW {
@@ -98,7 +152,7 @@ fn write_for_ever(path: &Path) {
         store.write(
             numbered(number),
             Box::new(move |result| {
-                assert_eq!(result, Ok(()));
+                assert!(result.is_ok(), "{result:?}");
                 tell(&format!("ack {told}"));
                 sender.send(()).expect("the receiver is here");
             }),
@@ -107,6 +161,15 @@ fn write_for_ever(path: &Path) {
             // A neighbour that fails, and must not show.
             let failing = Batch::new()
                 .append(&QUEUE, OWNER, row![-1, vec![0u8]])
+                .deposit(Deposit {
+                    at: -1,
+                    sender: OWNER.into(),
+                    recipient: format!("new{number}@example.org").into(),
+                    places: Places::SENT,
+                    fingerprint: Some(number as u128 + 1),
+                    stanza: "<message/>".into(),
+                })
+                .mark(NEWEST, -1)
                 .require(&ACCOUNTS, "nobody", None);
             store.write(failing, Box::new(|result| assert_eq!(result, Err(StoreError::Missing))));
         }
@@ -144,6 +207,7 @@ fn killed_at_any_moment() {
     println!("seed {seed}");
     let mut random = u64::from(seed) | 1;
     let (mut last_number, mut last_id, mut acked_in_all) = (0, 0, 0);
+    let (mut last_archived, mut last_archived_id) = (0, 0);
     for round in 0..KILLS {
         let mut child = start("write", &path, &[]);
         let out = child.stdout.take().expect("it was piped");
@@ -184,6 +248,15 @@ fn killed_at_any_moment() {
             }
         }
         assert_eq!(last_number, newest, "round {round}: half of a batch");
+        let (numbers, id) = archived(&store, OWNER, last_archived_id);
+        assert_eq!(
+            numbers,
+            (last_archived + 1..=newest).collect::<Vec<_>>(),
+            "round {round}"
+        );
+        assert!(id > last_archived_id || numbers.is_empty(), "round {round}");
+        (last_archived, last_archived_id) = (newest, id);
+        assert_eq!(mark(&store, NEWEST).unwrap_or(0), newest, "round {round}");
         // An id of a former round must not come again; a trimmed row is the hardest case.
         store
             .write_wait(Batch::new().trim(&QUEUE, OWNER, last_id))
@@ -196,6 +269,57 @@ fn killed_at_any_moment() {
         "only {acked_in_all} batches were told: this proves nothing"
     );
     println!("{acked_in_all} told, {last_number} there");
+
+    let store = open_suite(&path, Options::default());
+    assert_eq!(archived(&store, OWNER, 0).0, (1..=last_number).collect::<Vec<_>>());
+    for which in 0..PEERS {
+        let expected: Vec<_> = (1..=last_number).filter(|number| number % PEERS == which).collect();
+        assert_eq!(archived(&store, &peer(which), 0).0, expected);
+    }
+    for key in 0..KEYS {
+        let expected = (1..=last_number).rev().find(|number| number % KEYS == key);
+        assert_eq!(mark(&store, key), expected);
+    }
+    // Each is known by its fingerprint still, whether its bucket is sealed or not.
+    for number in (1..=last_number).step_by(97) {
+        let wrote = store.write_wait(numbered(number)).expect("the file can be written");
+        let deposited = wrote.deposited.expect("the batch deposits");
+        assert!(!deposited.is_new, "{number} was taken for new");
+    }
+    store.close();
+    check_file(&path);
+}
+
+/// What only SQL shows: that buckets were sealed and marks folded at all, and that nothing is left over.
+fn check_file(path: &Path) {
+    let connection = rusqlite::Connection::open(path).expect("the file is there");
+    let number = |sql: &str| -> i64 {
+        connection
+            .query_row(sql, [], |row| row.get(0))
+            .expect("the SQL is right")
+    };
+    let sealed = number("SELECT sealed FROM jackdaw_state");
+    let last_bucket = number("SELECT max(id) >> 7 FROM jackdaw_archive");
+    assert!(
+        sealed > 2 && last_bucket - sealed <= 4,
+        "{sealed} of {last_bucket} are sealed"
+    );
+    assert_eq!(
+        number("SELECT count(*) FROM jackdaw_archive_buckets"),
+        number(&format!(
+            "SELECT count(DISTINCT id >> 7) FROM jackdaw_archive WHERE id >> 7 < {sealed}"
+        ))
+    );
+    let in_part =
+        number("SELECT count(*) FROM jackdaw_archive_postings WHERE place >> 40 >= (SELECT sealed FROM jackdaw_state)");
+    assert!(in_part < PEERS + 1, "at most one bucket is being sealed");
+    assert_eq!(number("SELECT count(*) FROM jackdaw_marks"), KEYS + 1);
+    let journal = number("SELECT count(*) FROM jackdaw_journal");
+    assert!((1..100).contains(&journal), "{journal} commits are not folded");
+    let check: String = connection
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .expect("the file can be read");
+    assert_eq!(check, "ok");
 }
 
 #[cfg(unix)]
@@ -239,7 +363,7 @@ fn fault(setting: &str) -> PathBuf {
 /// In the child.
 fn full_disk(path: &Path) {
     let store = open_suite(path, Options::default());
-    assert_eq!(store.write_wait(numbered(1)), Ok(()));
+    assert!(store.write_wait(numbered(1)).is_ok());
     std::fs::write(fault(FAULT_WRITE), "").expect("it can be written");
     for _ in 0..3 {
         assert_eq!(store.write_wait(numbered(2)), Err(StoreError::Full));
@@ -259,7 +383,7 @@ fn full_disk(path: &Path) {
     assert_eq!(receiver.iter().collect::<Vec<_>>(), vec![Err(StoreError::Full); 10]);
 
     std::fs::remove_file(fault(FAULT_WRITE)).expect("it is there");
-    assert_eq!(store.write_wait(numbered(2)), Ok(()), "there is room again");
+    assert!(store.write_wait(numbered(2)).is_ok(), "there is room again");
     assert_eq!(newest(&store), 2);
     store.close();
     tell("as it should be");
@@ -284,11 +408,11 @@ fn full_disk_and_then_room() {
 fn failing_fsync(path: &Path, options: Options) {
     let store = open_suite(path, options);
     let write = |number: i64| {
-        let done = move |result: Result<(), StoreError>| tell(&format!("answer {number} {result:?}"));
+        let done = move |result: Result<Wrote, StoreError>| tell(&format!("answer {number} {:?}", result.map(drop)));
         store.write(numbered(number), Box::new(done));
     };
     write(1);
-    assert_eq!(store.write_wait(Batch::new()), Ok(()));
+    assert_eq!(store.write_wait(Batch::new()), OK);
     std::fs::write(fault(FAULT_FSYNC), "").expect("it can be written");
     for number in 2..10 {
         write(number);

@@ -1,6 +1,6 @@
 //! What one step of a feature changes, as one atomic unit.
 
-use crate::{Row, Table};
+use crate::{Deposit, Row, Table};
 
 /// One change. `key` is `None` for [`Shape::KeyVal`](crate::Shape), `Some` for [`Shape::Map`](crate::Shape).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,22 @@ pub enum Op {
         owner: Box<str>,
         key: Option<Box<str>>,
     },
+    /// Adds a message to the archive, at most one in a batch; what became of it is told in [`Wrote`](crate::Wrote).
+    Deposit(Box<Deposit>),
+    /// Puts other text in the place of a message that stands in the owner's archive, for everyone who has it there
+    /// (XEP-0424 tombstones). No such message: nothing happens.
+    Replace { owner: Box<str>, id: i64, stanza: Box<str> },
+    /// The owner has nothing up to this id any more: neither in the archive nor waiting. An id that was not given out
+    /// yet counts as the last one: it takes away nothing that comes later.
+    Horizon { owner: Box<str>, up_to: i64 },
+    /// Deletes the messages that were accepted before this moment, the oldest first, at most so many; see
+    /// [`EXPIRE_LIMIT`](crate::EXPIRE_LIMIT).
+    Expire { before: i64, most: usize },
+    /// Notes a number under a number. The cheapest write there is, for what changes with every stanza: the counter of a
+    /// stream (XEP-0198). The caller chooses the key.
+    Mark { key: i64, value: i64 },
+    /// Forgets the number.
+    Unmark { key: i64 },
 }
 
 impl Op {
@@ -68,7 +84,12 @@ impl Op {
                 }
                 Op::Delete { owner, key, .. } | Op::Require { owner, key, .. } => owner.len() + key_of(key),
                 Op::Append { owner, row, .. } => owner.len() + row_of(row),
-                Op::Trim { owner, .. } | Op::Forget { owner } => owner.len(),
+                Op::Trim { owner, .. } | Op::Forget { owner } | Op::Horizon { owner, .. } => owner.len(),
+                Op::Deposit(deposit) => {
+                    size_of::<Deposit>() + deposit.sender.len() + deposit.recipient.len() + deposit.stanza.len()
+                }
+                Op::Replace { owner, stanza, .. } => owner.len() + stanza.len(),
+                Op::Expire { .. } | Op::Mark { .. } | Op::Unmark { .. } => 0,
             }
     }
 }
@@ -148,6 +169,43 @@ impl Batch {
             owner: owner.into(),
             key: key.into().map(Into::into),
         });
+        self
+    }
+
+    pub fn deposit(mut self, deposit: Deposit) -> Batch {
+        self.ops.push(Op::Deposit(Box::new(deposit)));
+        self
+    }
+
+    pub fn replace(mut self, owner: &str, id: i64, stanza: &str) -> Batch {
+        self.ops.push(Op::Replace {
+            owner: owner.into(),
+            id,
+            stanza: stanza.into(),
+        });
+        self
+    }
+
+    pub fn horizon(mut self, owner: &str, up_to: i64) -> Batch {
+        self.ops.push(Op::Horizon {
+            owner: owner.into(),
+            up_to,
+        });
+        self
+    }
+
+    pub fn expire(mut self, before: i64, most: usize) -> Batch {
+        self.ops.push(Op::Expire { before, most });
+        self
+    }
+
+    pub fn unmark(mut self, key: i64) -> Batch {
+        self.ops.push(Op::Unmark { key });
+        self
+    }
+
+    pub fn mark(mut self, key: i64, value: i64) -> Batch {
+        self.ops.push(Op::Mark { key, value });
         self
     }
 

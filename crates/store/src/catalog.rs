@@ -1,7 +1,7 @@
 //! The tables that a store was opened with, and the check of every batch and query against them. Drivers check on the
 //! caller's thread, before anything is queued, so that a bug in a feature never reaches a transaction with others in it.
 
-use crate::{Batch, Op, Query, Row, Shape, StoreError, Table};
+use crate::{Batch, Deposit, Op, PAGE_LIMIT, Places, Query, Row, Shape, StoreError, Table};
 
 /// Names that the shapes use themselves.
 const RESERVED_COLUMNS: [&str; 3] = ["owner", "key", "id"];
@@ -48,7 +48,15 @@ impl Catalog {
     }
 
     pub fn check_batch(&self, batch: &Batch) -> Result<(), StoreError> {
-        batch.ops.iter().try_for_each(|op| self.check_op(op))
+        let mut deposits = 0;
+        for op in &batch.ops {
+            deposits += usize::from(matches!(op, Op::Deposit(_)));
+            self.check_op(op)?;
+        }
+        if deposits > 1 {
+            return misuse(format!("{deposits} deposits in one batch, whose answer can name one"));
+        }
+        Ok(())
     }
 
     pub fn check_query(&self, query: &Query) -> Result<(), StoreError> {
@@ -58,6 +66,11 @@ impl Catalog {
             Query::Page { table, .. } => self.known(table).and_then(|()| check_shape(table, Shape::Archive)),
             Query::Count { table, .. } => self.known(table),
             Query::Owners { table, .. } => self.known(table).and_then(|()| check_shape(table, Shape::KeyVal)),
+            Query::Archive(range) => match &range.ids {
+                Some(ids) if ids.len() > PAGE_LIMIT => misuse(format!("{} ids in one query", ids.len())),
+                _ => Ok(()),
+            },
+            Query::Waiting { .. } | Query::Mark { .. } => Ok(()),
             Query::Many(queries) => queries.iter().try_for_each(|query| match query {
                 Query::Many(_) => misuse("Many inside Many".into()),
                 query => self.check_query(query),
@@ -92,7 +105,13 @@ impl Catalog {
                 self.known(table)?;
                 check_shape(table, Shape::Archive)
             }
-            Op::Forget { .. } => Ok(()),
+            Op::Deposit(deposit) => check_deposit(deposit),
+            Op::Forget { .. }
+            | Op::Replace { .. }
+            | Op::Horizon { .. }
+            | Op::Expire { .. }
+            | Op::Mark { .. }
+            | Op::Unmark { .. } => Ok(()),
         }
     }
 
@@ -161,6 +180,18 @@ fn check_key(table: &Table, given: bool) -> Result<(), StoreError> {
         (Shape::Map, false) => misuse(format!("{} needs a key", table.name)),
         (Shape::Archive, _) => misuse(format!("{} is append-only", table.name)),
     }
+}
+
+fn check_deposit(deposit: &Deposit) -> Result<(), StoreError> {
+    const ALL: Places = Places::SENT.and(Places::RECEIVED).and(Places::WAITING);
+    if deposit.places.is_empty() || !ALL.has(deposit.places) {
+        return misuse(format!("a message cannot stand in {:?}", deposit.places));
+    }
+    // A resource would make an archive of its own that nobody reads.
+    if deposit.sender.contains('/') || deposit.recipient.contains('/') {
+        return misuse("the parties of a deposit are bare JIDs".into());
+    }
+    Ok(())
 }
 
 fn check_row(table: &Table, row: &Row) -> Result<(), StoreError> {

@@ -21,9 +21,10 @@
 //! # Ok::<(), store::StoreError>(())
 //! ```
 //!
-//! What is *not* here: the message archive. It needs its own schema (one shared row for two archives, an index that
-//! is written late), because index rows per owner cost ten times as much; it will come as a shape of its own.
+//! Beside the tables of features there is the message [`archive`], which is not a table: it has one row for two
+//! archives and an index that is written late, because index rows per owner cost ten times as much.
 
+pub mod archive;
 mod batch;
 mod catalog;
 mod error;
@@ -33,10 +34,13 @@ mod query;
 pub mod suite;
 mod table;
 
+pub use archive::{
+    Archived, Deposit, Deposited, EXPIRE_LIMIT, FINGERPRINT_LIFETIME_MS, Page, PageBuilder, Places, Range, View,
+};
 pub use batch::{Batch, Op};
 pub use catalog::Catalog;
 pub use error::StoreError;
 pub use memory::Memory;
-pub use port::{Answered, Store, Written};
+pub use port::{Answered, Store, Written, Wrote};
 pub use query::{Found, PAGE_LIMIT, Query};
 pub use table::{Column, ColumnKind, Row, Shape, Table, Value};

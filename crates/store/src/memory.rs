@@ -3,14 +3,23 @@
 //! All that is submitted goes through one queue in order. Usually the queue is worked off at once, on the caller's
 //! thread. After [`Memory::hold`] nothing happens until [`Memory::step`] or [`Memory::settle`].
 
+mod archive;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{Answered, Batch, Catalog, Found, Op, PAGE_LIMIT, Query, Row, Shape, Store, StoreError, Table, Written};
+use crate::{
+    Answered, Batch, Catalog, Deposited, Found, Op, PAGE_LIMIT, Query, Row, Shape, Store, StoreError, Table, Written,
+    Wrote,
+};
+use archive::Archive;
 
 /// How many jobs may wait while the store is held, unless [`Memory::set_queue_limit`] says otherwise.
 const QUEUE_LIMIT: usize = 65_536;
+
+/// What [`Store::secret`] answers. The same for all, as tests shall repeat themselves.
+const SECRET: [u8; 32] = *b"not random: tests repeat exactly";
 
 /// The memory driver. See the module's text.
 pub struct Memory {
@@ -32,6 +41,7 @@ struct State {
     /// What the next writes fail with.
     write_faults: VecDeque<StoreError>,
     read_faults: VecDeque<StoreError>,
+    after_commits: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 enum Job {
@@ -43,17 +53,8 @@ enum Job {
 
 /// A job that is worked off, with its result.
 enum Done {
-    Write(Written, Result<(), StoreError>),
+    Write(Written, Result<Wrote, StoreError>),
     Read(Answered, Result<Found, StoreError>),
-}
-
-impl Done {
-    fn call(self) {
-        match self {
-            Done::Write(done, result) => done(result),
-            Done::Read(done, result) => done(result),
-        }
-    }
 }
 
 impl Memory {
@@ -74,6 +75,7 @@ impl Memory {
                 full: false,
                 write_faults: VecDeque::new(),
                 read_faults: VecDeque::new(),
+                after_commits: None,
             }),
         }
     }
@@ -92,7 +94,7 @@ impl Memory {
     /// Works off one job and calls its callback. False if none waits.
     pub fn step(&self) -> bool {
         let done = self.lock().work_one();
-        done.map(Done::call).is_some()
+        done.map(|done| self.call(done)).is_some()
     }
 
     /// Works off one job and drops its callback, as when the server dies between commit and answer. False if none waits.
@@ -196,7 +198,20 @@ impl Memory {
                     }
                 }
             };
-            done.call();
+            self.call(done);
+        }
+    }
+
+    fn call(&self, done: Done) {
+        match done {
+            Done::Write(done, result) => {
+                done(result);
+                let after = self.lock().after_commits.clone();
+                if let Some(after) = after {
+                    after();
+                }
+            }
+            Done::Read(done, result) => done(result),
         }
     }
 
@@ -240,6 +255,16 @@ impl Store for Memory {
         self.lock().closed = true;
         self.settle();
     }
+
+    fn secret(&self) -> [u8; 32] {
+        SECRET
+    }
+
+    fn after_commits(&self, call: Box<dyn Fn() + Send + Sync>) {
+        let old = self.lock().after_commits.replace(call.into());
+        // Outside the lock: its captures may do anything when dropped.
+        drop(old);
+    }
 }
 
 impl Job {
@@ -271,6 +296,7 @@ impl State {
 #[derive(Default)]
 struct Tables {
     rows: BTreeMap<&'static str, BTreeMap<Box<str>, BTreeMap<Key, Row>>>,
+    archive: Archive,
     last_id: i64,
 }
 
@@ -287,27 +313,38 @@ impl Key {
     }
 }
 
-/// What a row was before an op changed it.
-type Undo = (&'static str, Box<str>, Key, Option<Row>);
+/// What something was before an op changed it.
+enum Undo {
+    Row(&'static str, Box<str>, Key, Option<Row>),
+    Archive(archive::Undo),
+}
 
 impl Tables {
-    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Batch) -> Result<Wrote, StoreError> {
         let mut undo = Vec::new();
+        let mut wrote = Wrote::default();
         for op in batch.ops {
-            if let Err(error) = self.apply(op, &mut undo) {
-                for (table, owner, key, row) in undo.into_iter().rev() {
-                    self.set(table, owner, key, row);
+            match self.apply(op, &mut undo) {
+                Ok(None) => {}
+                Ok(deposited) => wrote.deposited = deposited,
+                Err(error) => {
+                    for undo in undo.into_iter().rev() {
+                        match undo {
+                            Undo::Row(table, owner, key, row) => drop(self.set(table, owner, key, row)),
+                            Undo::Archive(undo) => self.archive.undo(undo),
+                        }
+                    }
+                    return Err(error);
                 }
-                return Err(error);
             }
         }
-        Ok(())
+        Ok(wrote)
     }
 
-    fn apply(&mut self, op: Op, undo: &mut Vec<Undo>) -> Result<(), StoreError> {
+    fn apply(&mut self, op: Op, undo: &mut Vec<Undo>) -> Result<Option<Deposited>, StoreError> {
         let mut set = |tables: &mut Tables, table: &'static str, owner: Box<str>, key: Key, row: Option<Row>| {
             let old = tables.set(table, owner.clone(), key.clone(), row);
-            undo.push((table, owner, key, old));
+            undo.push(Undo::Row(table, owner, key, old));
         };
         match op {
             Op::Put { table, owner, key, row } => set(self, table.name, owner, Key::new(key), Some(row)),
@@ -346,9 +383,23 @@ impl Tables {
                         set(self, table, owner.clone(), key, None);
                     }
                 }
+                let up_to = self.last_id;
+                self.archive
+                    .set_horizon(owner, up_to, &mut |old| undo.push(Undo::Archive(old)));
+            }
+            Op::Deposit(_)
+            | Op::Replace { .. }
+            | Op::Horizon { .. }
+            | Op::Expire { .. }
+            | Op::Mark { .. }
+            | Op::Unmark { .. } => {
+                let last_id = &mut self.last_id;
+                return Ok(self
+                    .archive
+                    .apply(op, last_id, &mut |old| undo.push(Undo::Archive(old))));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Returns what was there before.
@@ -419,6 +470,9 @@ impl Tables {
                 let rows = owners.filter_map(|(owner, rows)| Some((owner.clone(), rows.get(&Key::One)?.clone())));
                 Found::Owners(rows.take((*limit).min(PAGE_LIMIT)).collect())
             }
+            Query::Archive(range) => Found::Archive(self.archive.page(range)),
+            Query::Waiting { owner, after, most } => Found::Count(self.archive.waiting(owner, *after, *most)),
+            Query::Mark { key } => Found::Mark(self.archive.mark(*key)),
             Query::Many(queries) => Found::Many(queries.iter().map(|query| self.answer(query)).collect()),
         }
     }

@@ -2,10 +2,17 @@
 
 use std::sync::mpsc;
 
-use crate::{Batch, Found, Query, StoreError};
+use crate::{Batch, Deposited, Found, Query, StoreError};
 
 /// Called once, when the batch is durable (committed and flushed) or has failed.
-pub type Written = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+pub type Written = Box<dyn FnOnce(Result<Wrote, StoreError>) + Send>;
+
+/// What came of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wrote {
+    /// Of its [`Op::Deposit`](crate::Op::Deposit).
+    pub deposited: Option<Deposited>,
+}
 
 /// Called once with the answer.
 pub type Answered = Box<dyn FnOnce(Result<Found, StoreError>) + Send>;
@@ -43,13 +50,20 @@ pub trait Store: Send + Sync {
     /// call does nothing.
     fn close(&self);
 
+    /// Random, made with the store and never changed: the key for hashes that must be the same after a restart.
+    fn secret(&self) -> [u8; 32];
+
+    /// Called after the callbacks of each commit, on their thread: for what is cheaper once for many than for each.
+    /// At most one is kept; a driver that calls back one by one may call it after each.
+    fn after_commits(&self, call: Box<dyn Fn() + Send + Sync>);
+
     /// Calls back when everything submitted before is durable or has failed.
     fn flush(&self, done: Written) {
         self.write(Batch::new(), done);
     }
 
     /// [`write`](Store::write), blocking until it is durable. For the command line and tests; never on a tokio worker.
-    fn write_wait(&self, batch: Batch) -> Result<(), StoreError> {
+    fn write_wait(&self, batch: Batch) -> Result<Wrote, StoreError> {
         let (sender, receiver) = mpsc::sync_channel(1);
         // Nobody listens any more only if this thread is gone.
         self.write(batch, Box::new(move |result| drop(sender.send(result))));

@@ -1,6 +1,6 @@
 //! What can be asked of a store, and what it answers.
 
-use crate::{Row, StoreError, Table};
+use crate::{Page, Range, Row, StoreError, Table};
 
 /// The most rows that one [`Query::Page`] or [`Query::Owners`] returns; a larger `limit` counts as this one. It bounds
 /// the memory of an answer and the time that a reader holds its snapshot, which holds up the log's clean-up.
@@ -34,6 +34,13 @@ pub enum Query {
         after: Option<Box<str>>,
         limit: usize,
     },
+    /// A part of the archive. Answered with [`Found::Archive`].
+    Archive(Box<Range>),
+    /// How many messages wait for the owner behind this id ([`View::Waiting`](crate::View)); no more than `most` are
+    /// counted. Asked whenever an account is read, so it looks at no stanza. Answered with [`Found::Count`].
+    Waiting { owner: Box<str>, after: i64, most: usize },
+    /// The number under this key ([`Op::Mark`](crate::Op::Mark)). Answered with [`Found::Mark`].
+    Mark { key: i64 },
     /// Several questions about one moment; not nested. Answered with [`Found::Many`], in the same order.
     Many(Vec<Query>),
 }
@@ -70,6 +77,18 @@ impl Query {
         }
     }
 
+    pub fn archive(range: Range) -> Query {
+        Query::Archive(Box::new(range))
+    }
+
+    pub fn waiting(owner: &str, after: i64, most: usize) -> Query {
+        Query::Waiting {
+            owner: owner.into(),
+            after,
+            most,
+        }
+    }
+
     pub fn owners<'a>(table: &'static Table, after: impl Into<Option<&'a str>>, limit: usize) -> Query {
         Query::Owners {
             table,
@@ -90,6 +109,8 @@ pub enum Found {
     Count(u64),
     /// (owner, row)
     Owners(Vec<(Box<str>, Row)>),
+    Archive(Page),
+    Mark(Option<i64>),
     Many(Vec<Found>),
 }
 
@@ -130,6 +151,20 @@ impl Found {
         }
     }
 
+    pub fn archive(self) -> Result<Page, StoreError> {
+        match self {
+            Found::Archive(page) => Ok(page),
+            other => Err(other.not("a part of the archive")),
+        }
+    }
+
+    pub fn mark(self) -> Result<Option<i64>, StoreError> {
+        match self {
+            Found::Mark(mark) => Ok(mark),
+            other => Err(other.not("a mark")),
+        }
+    }
+
     pub fn many(self) -> Result<Vec<Found>, StoreError> {
         match self {
             Found::Many(answers) => Ok(answers),
@@ -144,6 +179,8 @@ impl Found {
             Found::Page(_) => "a page",
             Found::Count(_) => "a count",
             Found::Owners(_) => "owners",
+            Found::Archive(_) => "a part of the archive",
+            Found::Mark(_) => "a mark",
             Found::Many(_) => "several answers",
         };
         StoreError::Misuse(format!("{wanted} expected, but the answer is {got}"))

@@ -10,7 +10,9 @@ type Log = Arc<Mutex<Vec<String>>>;
 
 fn submit(store: &Memory, log: &Log, name: &'static str) {
     let log = Arc::clone(log);
-    let done = move |result| log.lock().unwrap().push(format!("{name} {result:?}"));
+    let done = move |result: Result<store::Wrote, StoreError>| {
+        log.lock().unwrap().push(format!("{name} {:?}", result.map(drop)));
+    };
     store.write(
         Batch::new().append(&QUEUE, "juliet", row![1, name.as_bytes()]),
         Box::new(done),

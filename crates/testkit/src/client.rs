@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
+use crate::management::Management;
 use crate::reader::{Header, Item, Reader};
 use crate::server::DOMAIN;
 use crate::stanza::{NS_STREAM, Stanza};
@@ -90,7 +91,7 @@ impl Conn {
         }
     }
 
-    fn tcp(&self) -> Option<&TcpStream> {
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Conn::Tcp(stream) => Some(stream),
             Conn::Tls(stream) => Some(stream.get_ref().0),
@@ -119,6 +120,8 @@ pub struct Client {
     pub features: Option<Stanza>,
     /// Whitespace that came between stanzas, in bytes.
     pub spaces: usize,
+    /// Once it was asked for.
+    pub(crate) management: Option<Management>,
     next_id: u32,
 }
 
@@ -139,6 +142,7 @@ impl Client {
             header: Header::default(),
             features: None,
             spaces: 0,
+            management: None,
             next_id: 0,
         }
     }
@@ -185,9 +189,28 @@ impl Client {
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
         self.note('>', &String::from_utf8_lossy(bytes));
+        self.count_sent(bytes);
         let sent = timeout(TIMEOUT, self.write_all(bytes)).await;
         if sent.is_err() {
             self.fail("the server does not take what it is sent");
+        }
+        self.answer_request().await;
+    }
+
+    fn count_sent(&mut self, bytes: &[u8]) {
+        if let Some(management) = &mut self.management {
+            management.note_sent(bytes);
+        }
+    }
+
+    /// Writes the `<a/>` that is due, if any.
+    async fn answer_request(&mut self) {
+        if let Some(answer) = self.management.as_ref().and_then(Management::answer) {
+            self.note('>', &answer);
+            self.write_all(answer.as_bytes()).await;
+            if let Some(management) = &mut self.management {
+                management.answered();
+            }
         }
     }
 
@@ -218,6 +241,7 @@ impl Client {
 
     /// Sends, and never reads meanwhile.
     pub async fn send_blindly(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.count_sent(bytes);
         let mut rest = bytes;
         let conn = &mut self.conn;
         while !rest.is_empty() {
@@ -268,12 +292,17 @@ impl Client {
                 if let Err(error) = self.reader.feed(&space[..count], &mut self.inbox) {
                     self.fail(&error);
                 }
-                for item in self.inbox.range(before..) {
-                    if let Item::Space(count) = item {
-                        self.spaces += count;
+                for item in self.inbox.split_off(before) {
+                    match item {
+                        Item::Space(count) => self.spaces += count,
+                        Item::Stanza(stanza) => match self.management.as_mut().map(|m| m.take(&stanza)) {
+                            Some(Ok(true)) => {}
+                            Some(Err(error)) => self.fail(&error),
+                            _ => self.inbox.push_back(Item::Stanza(stanza)),
+                        },
+                        item => self.inbox.push_back(item),
                     }
                 }
-                self.inbox.retain(|item| !matches!(item, Item::Space(_)));
             }
         }
     }
@@ -286,7 +315,7 @@ impl Client {
         }
     }
 
-    async fn read_some(&mut self) {
+    pub(crate) async fn read_some(&mut self) {
         if self.ended {
             // Nothing comes any more; the end itself has been told.
             return std::future::pending().await;
@@ -298,6 +327,20 @@ impl Client {
         })
         .await;
         self.took(read, &space);
+        self.answer_request().await;
+    }
+
+    /// What was read too early is read again, before what has come since.
+    pub(crate) fn put_back(&mut self, items: Vec<Item>) {
+        for item in items.into_iter().rev() {
+            self.inbox.push_front(item);
+        }
+    }
+
+    /// An id that no other request of this client has.
+    pub(crate) fn fresh_id(&mut self) -> String {
+        self.next_id += 1;
+        format!("k{}", self.next_id)
     }
 
     /// The next thing that comes, or None after `limit`.
@@ -397,8 +440,7 @@ impl Client {
 
     /// Sends a request and takes its answer; what else comes meanwhile is kept. `to`: empty for none.
     pub async fn iq(&mut self, kind: &str, to: &str, payload: &str) -> Stanza {
-        self.next_id += 1;
-        let id = format!("k{}", self.next_id);
+        let id = self.fresh_id();
         let to = if to.is_empty() {
             String::new()
         } else {

@@ -5,12 +5,17 @@
 //!   that is not the server's own (rxml), so that what the server writes is checked as well.
 //! - [`Stanza`] and its patterns: what came, and what was expected.
 //! - [`Scram`]: a SCRAM client that can be told to misbehave.
+//! - [`Session`] and [`Loss`]: stream management, and connections that break.
+//! - [`ArchiveQuery`]: what is asked of a message archive.
 //!
 //! Whatever is not as expected panics, with what came instead; the server's log is printed then.
 
+mod archive;
 mod binary;
 mod client;
+mod client_state;
 mod login;
+mod management;
 mod negotiation;
 mod process;
 mod reader;
@@ -19,8 +24,11 @@ mod server;
 mod stanza;
 mod tls;
 
+pub use archive::{ArchiveQuery, Archived, NS_MAM, NS_RSM, NS_SID, Page};
 pub use client::{Client, ConnectOptions, TIMEOUT, Transport};
+pub use client_state::NS_CSI;
 pub use login::{password_of, plain};
+pub use management::{Loss, NS_SM, Session, resume};
 pub use reader::{Header, Item};
 pub use scram::{Binding, Scram};
 pub use server::{Builder, Server};

@@ -104,7 +104,12 @@ impl Client {
         Client::authenticated_with(server, transport, jid, ConnectOptions::default()).await
     }
 
-    async fn authenticated_with(server: &Server, transport: Transport, jid: &str, options: ConnectOptions) -> Client {
+    pub(crate) async fn authenticated_with(
+        server: &Server,
+        transport: Transport,
+        jid: &str,
+        options: ConnectOptions,
+    ) -> Client {
         let bare = jid.split_once('/').map_or(jid, |(bare, _)| bare);
         let (user, domain) = bare.split_once('@').expect("user@domain");
         let mut client = Client::connect_with(server, transport, options)

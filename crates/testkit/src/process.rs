@@ -26,6 +26,16 @@ pub(crate) fn open_files(pid: u32) -> usize {
         .count()
 }
 
+/// Open sockets: listeners and connections.
+pub(crate) fn sockets(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the process is there")
+        .flatten()
+        // One that is closed meanwhile is none.
+        .filter(|entry| fs::read_link(entry.path()).is_ok_and(|link| link.to_string_lossy().starts_with("socket:")))
+        .count()
+}
+
 /// Sends a signal by its name (`TERM`, `HUP`).
 pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill")

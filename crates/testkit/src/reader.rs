@@ -98,6 +98,11 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether no element has begun that has not ended.
+    pub(crate) fn is_between(&self) -> bool {
+        self.depth == 1 && self.raw.is_empty() && self.pending.is_empty()
+    }
+
     fn event(&mut self, event: Event, out: &mut VecDeque<Item>) -> Result<(), String> {
         match event {
             Event::XmlDeclaration(..) => self.header.declared = true,

@@ -326,6 +326,11 @@ impl Server {
         process::open_files(self.pid())
     }
 
+    /// Open sockets: listeners and connections.
+    pub fn sockets(&self) -> usize {
+        process::sockets(self.pid())
+    }
+
     /// All that the server has printed so far.
     pub fn printed(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_default()

@@ -52,7 +52,15 @@ impl Stanza {
         Ok(Stanza { raw, element })
     }
 
-    /// The bytes as they came.
+    /// An element that stood inside another.
+    pub(crate) fn of(element: &Element) -> Stanza {
+        Stanza {
+            raw: String::from(element),
+            element: element.clone(),
+        }
+    }
+
+    /// The bytes as they came; of an inner element, as they are written by this kit.
     pub fn raw(&self) -> &str {
         &self.raw
     }

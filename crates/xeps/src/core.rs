@@ -1,5 +1,5 @@
 //! What the engines themselves implement and have to declare: offline messages, delay stamps,
-//! direct TLS, channel binding, and the stream features of RFC 6121.
+//! forwarding, hints, direct TLS, channel binding, and the stream features of RFC 6121.
 
 use module::{Coverage, Host, Module, Registry};
 use stanza::ns;
@@ -13,6 +13,8 @@ pub(crate) fn module() -> Module {
             Coverage::Complete,
         )
         .xep(203, "Delayed Delivery", "2.0", Coverage::Complete)
+        .xep(297, "Stanza Forwarding", "1.0", Coverage::Complete)
+        .xep(334, "Message Processing Hints", "1.0.0", Coverage::Complete)
         .xep(368, "SRV records for XMPP over TLS", "1.1.0", Coverage::Complete)
         .xep(440, "SASL Channel-Binding Type Capability", "1.0.0", Coverage::Complete)
         .server_feature(ns::MSG_OFFLINE)

@@ -40,10 +40,6 @@ fn refuse_forgeries(passing: &mut Passing<'_, '_>) -> Verdict {
             ns::MAM if child.name() == "result" => return Verdict::Drop,
             // Whoever sends it, it would be ours alone to say.
             ns::DELAY if is_ours(passing, child.attr("from").as_deref()) => passing.edits.remove(&child),
-            // XEP-0359 section 5: only the account's own server may write these.
-            ns::STANZA_IDS if child.name() == "stanza-id" && is_ours(passing, child.attr("by").as_deref()) => {
-                passing.edits.remove(&child);
-            }
             _ => {}
         }
     }

@@ -5,13 +5,21 @@
 //! `docs/adding-a-xep.md` is the recipe.
 
 mod caps;
+mod carbons;
 mod contact;
 mod core;
+mod csi;
+mod datetime;
 mod disco;
 mod hardening;
 mod last;
 mod legacy_session;
+mod mam;
 mod ping;
+mod retraction;
+mod rsm;
+mod sid;
+mod sm;
 mod time;
 mod version;
 
@@ -24,13 +32,20 @@ use module::Module;
 pub fn all() -> Vec<Module> {
     vec![
         caps::module(),
+        carbons::module(),
         contact::module(),
         core::module(),
+        csi::module(),
         disco::module(),
         hardening::module(),
         last::module(),
         legacy_session::module(),
+        mam::module(),
         ping::module(),
+        retraction::module(),
+        rsm::module(),
+        sid::module(),
+        sm::module(),
         time::module(),
         version::module(),
     ]

@@ -71,6 +71,8 @@ impl Server {
             registry,
             store: Arc::clone(&store) as Arc<dyn Store>,
             limits: router_limits(),
+            // What grows with sessions is measured, not what a commit costs.
+            archives: false,
             clock: Box::new(Service::clock),
         });
         let service = Service::new(c2s::Parts {
@@ -122,7 +124,8 @@ impl Server {
     }
 
     fn write(&self, batch: Batch) -> Outcome<()> {
-        self.store.write_wait(batch).map_err(|error| format!("store: {error}"))
+        let written = self.store.write_wait(batch);
+        written.map(drop).map_err(|error| format!("store: {error}"))
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -251,5 +254,6 @@ fn router_limits() -> router::Limits {
         loading_stanzas: 1024,
         directed_presence: 1_000,
         idle_account_seconds: IDLE_ACCOUNT_SECONDS,
+        resume_seconds: 60,
     }
 }

@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::process::{Process, install};
-use super::{ROUNDS, Running, Target, address, fresh, write};
+use super::process::{Process, install, sqlite_file};
+use super::{Keeps, ROUNDS, Running, Setup, Target, address, fresh, write};
 use crate::Outcome;
 use crate::client::{DOMAIN, PASSWORD};
 use crate::tls;
@@ -28,6 +28,15 @@ impl Ejabberd {
             libraries: String::new(),
         }
     }
+
+    /// The tables of its SQL database, as the package brings them.
+    fn schema(&self) -> Outcome<String> {
+        let folders = std::fs::read_dir(&self.libraries).into_iter().flatten().flatten();
+        let mut files: Vec<PathBuf> = folders.map(|entry| entry.path().join("priv/sql/lite.sql")).collect();
+        files.push("/usr/share/ejabberd/sql/lite.sql".into());
+        let text = files.iter().find_map(|file| std::fs::read_to_string(file).ok());
+        text.ok_or_else(|| "the package ejabberd has no lite.sql".to_owned())
+    }
 }
 
 fn config(folder: &Path, address: SocketAddr) -> String {
@@ -45,6 +54,15 @@ fn config(folder: &Path, address: SocketAddr) -> String {
          shaper_rules:\n  max_user_sessions: 100000\n  max_user_offline_messages: infinity\n\
          modules:\n  mod_disco: {{}}\n  mod_ping: {{}}\n  mod_roster: {{}}\n  mod_offline:\n    \
          access_max_user_messages: max_user_offline_messages\n"
+    )
+}
+
+/// The archive and the offline messages in SQLite, and stream management: more of the last section, then the database.
+fn archive_config(database: &Path) -> String {
+    format!(
+        "    db_type: sql\n  mod_stream_mgmt:\n    max_ack_queue: infinity\n  mod_mam:\n    db_type: sql\n    \
+         default: always\n    assume_mam_usage: false\nsql_type: sqlite\nsql_database: \"{}\"\n",
+        database.display()
     )
 }
 
@@ -66,12 +84,12 @@ impl Target for Ejabberd {
     }
 
     fn does(&self, work: Work) -> bool {
-        // Both ask whether our own cost stays flat; the others' figures would say nothing about it.
-        !matches!(work, Work::Crowd | Work::Roster)
+        // These ask whether our own cost stays flat; the others' figures would say nothing about it.
+        !matches!(work, Work::Crowd | Work::Roster) && !work.is_ours_alone()
     }
 
     fn prepare(&mut self, _: usize) -> Outcome<()> {
-        install(&["ejabberd"])?;
+        install(&["ejabberd", "erlang-p1-sqlite3", "sqlite3"])?;
         self.folder = fresh(&self.folder)?;
         let found = std::fs::read_dir("/usr/lib")
             .into_iter()
@@ -91,13 +109,19 @@ impl Target for Ejabberd {
         Ok(())
     }
 
-    fn start(&self, accounts: usize) -> Outcome<Running> {
+    fn start(&self, setup: &Setup) -> Outcome<Running> {
         debug_assert_eq!(ROUNDS, 4_096, "ejabberd's own default, which it has no option for");
         let folder = fresh(&self.folder.join("run"))?;
         let address = address(NUMBER);
         let (certificate, key) = tls::certificate()?;
         write(&folder.join("ejabberd.pem"), &format!("{certificate}{key}"))?;
-        write(&folder.join("ejabberd.yml"), &config(&folder, address))?;
+        let mut config = config(&folder, address);
+        if setup.keeps == Keeps::Everything {
+            let database = folder.join("archive.sqlite");
+            sqlite_file(&database, &self.schema()?)?;
+            config.push_str(&archive_config(&database));
+        }
+        write(&folder.join("ejabberd.yml"), &config)?;
         let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
         let (configuration, log, pid, home) = (path("ejabberd.yml"), path("ejabberd.log"), path("pid"), path(""));
         let variables = [
@@ -108,7 +132,7 @@ impl Target for Ejabberd {
             ("ERL_CRASH_DUMP_BYTES", "0"),
             ("HOME", &home),
         ];
-        let (data, registration) = (format!("\"{}\"", path("data")), registration(accounts));
+        let (data, registration) = (format!("\"{}\"", path("data")), registration(setup.accounts));
         // No node name: no distribution, no port mapper, nothing that listens but the one above.
         let arguments = [
             "+K",

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::process::Process;
-use super::{Running, Target, address, fresh};
+use super::{Running, Setup, Target, address, fresh};
 use crate::report::FLOOR;
 use crate::scan::{Scanner, text_of};
 use crate::work::Work;
@@ -46,7 +46,7 @@ impl Target for Floor {
     }
 
     fn does(&self, work: Work) -> bool {
-        !matches!(work, Work::Presence | Work::Offline | Work::Roster)
+        !matches!(work, Work::Presence | Work::Offline | Work::Roster) && !work.archives()
     }
 
     fn prepare(&mut self, _: usize) -> Outcome<()> {
@@ -54,7 +54,7 @@ impl Target for Floor {
         Ok(())
     }
 
-    fn start(&self, _: usize) -> Outcome<Running> {
+    fn start(&self, _: &Setup) -> Outcome<Running> {
         let folder = fresh(&self.folder.join("run"))?;
         let address = address(NUMBER);
         let program = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::process::{Process, run};
-use super::{ROUNDS, Running, Target, address, copy, fresh, write};
+use super::{History, Keeps, ROUNDS, Running, Setup, Target, address, copy, fresh, write};
 use crate::Outcome;
 use crate::client::{DOMAIN, PASSWORD, jid};
 use crate::report::OURS;
@@ -30,6 +30,20 @@ impl Jackdaw {
     /// Where the accounts are made, once; every start gets a copy.
     fn template(&self) -> PathBuf {
         self.folder.join("template")
+    }
+
+    /// The same with messages, made when it is asked for the first time.
+    fn filled(&self, history: &History) -> Outcome<PathBuf> {
+        let folder = self.folder.join(format!("{}-of-{}", history.messages, history.owners));
+        if !folder.exists() {
+            eprintln!("bench | {} messages into the archive", history.messages);
+            // Under another name until it is complete.
+            let unfinished = fresh(&self.folder.join("filling"))?;
+            copy(&self.template(), &unfinished)?;
+            history.write(&unfinished.join("data/jackdaw.sqlite"))?;
+            std::fs::rename(&unfinished, &folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
+        Ok(folder)
     }
 }
 
@@ -91,9 +105,16 @@ impl Target for Jackdaw {
             .arg(template.join("jackdaw.toml")))
     }
 
-    fn start(&self, _: usize) -> Outcome<Running> {
+    fn start(&self, setup: &Setup) -> Outcome<Running> {
         let folder = fresh(&self.folder.join("run"))?;
-        copy(&self.template(), &folder)?;
+        match &setup.history {
+            Some(history) => copy(&self.filled(history)?, &folder)?,
+            None => copy(&self.template(), &folder)?,
+        }
+        if setup.keeps == Keeps::Nothing {
+            let off = format!("{}\n[archive]\nenabled = false\n", config(address(NUMBER)));
+            write(&folder.join("jackdaw.toml"), &off)?;
+        }
         let address = address(NUMBER);
         let mut process = Process::start(
             &self.binary.to_string_lossy(),

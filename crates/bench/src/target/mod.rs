@@ -3,6 +3,7 @@
 
 mod ejabberd;
 mod floor;
+mod history;
 mod jackdaw;
 mod process;
 mod prosody;
@@ -11,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub(crate) use floor::serve as serve_floor;
+pub(crate) use history::{History, random};
 use process::Process;
 
 use crate::Outcome;
@@ -20,6 +22,27 @@ use crate::work::Work;
 const PORT: u16 = 5222;
 /// Rounds of PBKDF2 of every target's passwords (RFC 7677 section 4).
 const ROUNDS: u32 = 4_096;
+
+/// What the servers keep of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// What they do by default: ours archives, the others do not.
+    Usual,
+    /// Nobody archives: what a delivery costs is compared.
+    Nothing,
+    /// Everybody archives all messages, in SQLite, and offers stream management.
+    Everything,
+}
+
+/// How a server is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Setup {
+    /// At least so many accounts.
+    pub accounts: usize,
+    pub keeps: Keeps,
+    /// What is in the archive from the beginning; only ours can do that.
+    pub history: Option<History>,
+}
 
 /// A kind of server.
 pub(crate) trait Target {
@@ -32,8 +55,8 @@ pub(crate) trait Target {
     /// Done once before all runs: installs, builds, makes accounts `user0` to `user<accounts - 1>`.
     fn prepare(&mut self, accounts: usize) -> Outcome<()>;
 
-    /// Starts it with fresh data and at least so many accounts; returns when it listens.
-    fn start(&self, accounts: usize) -> Outcome<Running>;
+    /// Starts it with fresh data; returns when it listens.
+    fn start(&self, setup: &Setup) -> Outcome<Running>;
 }
 
 /// A server that runs, and ends with this value.
@@ -45,6 +68,12 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Kills it, as `kill -9` does, and starts it again with the data that it left; returns when the program was
+    /// started, without waiting until it listens.
+    pub(crate) fn kill_and_start(&mut self) -> Outcome<std::time::Instant> {
+        self.process.kill_and_start()
     }
 }
 
@@ -90,7 +119,12 @@ fn copy(from: &Path, to: &Path) -> Outcome<()> {
         if kind.is_dir() {
             copy(&entry.path(), &to.join(entry.file_name()))?;
         } else if kind.is_file() {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).map_err(failed)?;
+            let copy = to.join(entry.file_name());
+            std::fs::copy(entry.path(), &copy).map_err(failed)?;
+            // What is on its way to the disk would hold up the server that is measured.
+            std::fs::File::open(&copy)
+                .and_then(|file| file.sync_all())
+                .map_err(failed)?;
         }
     }
     Ok(())

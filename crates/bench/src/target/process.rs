@@ -17,6 +17,7 @@ const LOG_LINES: usize = 15;
 
 /// Ended on drop, and by the kernel if this process dies without dropping (Ctrl-C, a panic that aborts).
 pub(super) struct Process {
+    command: Command,
     child: Child,
     log: PathBuf,
 }
@@ -30,17 +31,27 @@ impl Process {
         let err = out.try_clone().map_err(failed)?;
         // setpriv (util-linux) asks the kernel to kill it when its parent dies, and becomes the program: same pid.
         // The call behind it, prctl, is not to be had from Rust without `unsafe`.
-        let child = Command::new("setpriv")
+        let mut command = Command::new("setpriv");
+        command
             .args(["--pdeathsig", "KILL", "--", program])
             .args(arguments)
             .envs(variables.iter().copied())
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(out)
-            .stderr(err)
-            .spawn()
-            .map_err(|error| format!("setpriv (package util-linux), which starts {program}: {error}"))?;
-        Ok(Self { child, log })
+            .stderr(err);
+        let child = spawn(&mut command)?;
+        Ok(Self { command, child, log })
+    }
+
+    /// Kills it and starts it again, at the moment that is returned.
+    pub(super) fn kill_and_start(&mut self) -> Outcome<Instant> {
+        let failed = |error: std::io::Error| format!("cannot kill the server: {error}");
+        self.child.kill().map_err(failed)?;
+        self.child.wait().map_err(failed)?;
+        let now = Instant::now();
+        self.child = spawn(&mut self.command)?;
+        Ok(now)
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -82,6 +93,11 @@ impl Process {
     }
 }
 
+fn spawn(command: &mut Command) -> Outcome<Child> {
+    let child = command.spawn();
+    child.map_err(|error| format!("setpriv (package util-linux), which starts the servers: {error}"))
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // Its data is thrown away, so that it need not end in order. An error: it has ended already.
@@ -104,6 +120,26 @@ pub(super) fn run(command: &mut Command) -> Outcome<()> {
             out.status,
             String::from_utf8_lossy(&out.stderr).trim()
         )),
+    }
+}
+
+/// Makes a database with these tables, with the write-ahead log that it keeps from then on.
+pub(super) fn sqlite_file(path: &Path, tables: &str) -> Outcome<()> {
+    // A journal mode stays with a file only once something is in it.
+    let sql = format!("PRAGMA journal_mode=WAL; CREATE TABLE bench(a); DROP TABLE bench;\n{tables}");
+    let mut child = Command::new("sqlite3")
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("sqlite3: {error}"))?;
+    let fed = match child.stdin.take() {
+        Some(mut input) => std::io::Write::write_all(&mut input, sql.as_bytes()),
+        None => Ok(()),
+    };
+    match (fed, child.wait()) {
+        (Ok(()), Ok(status)) if status.success() => Ok(()),
+        (fed, status) => Err(format!("sqlite3 {}: {fed:?} {status:?}", path.display())),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::process::{Process, install};
-use super::{ROUNDS, Running, Target, address, fresh, write};
+use super::process::{Process, install, sqlite_file};
+use super::{Keeps, ROUNDS, Running, Setup, Target, address, fresh, write};
 use crate::Outcome;
 use crate::client::{DOMAIN, PASSWORD, user};
 use crate::scram::verifier;
@@ -25,8 +25,23 @@ impl Prosody {
     }
 }
 
-fn config(folder: &Path, address: SocketAddr) -> String {
+fn config(folder: &Path, address: SocketAddr, keeps: Keeps) -> String {
     let (folder, ip, port) = (folder.display(), address.ip(), address.port());
+    let (modules, storage) = match keeps {
+        Keeps::Everything => (
+            "\"smacks\"; \"mam\"; ",
+            format!(
+                "{{ archive = \"sql\"; offline = \"sql\" }}\n\
+                 default_storage = \"internal\"\n\
+                 sql = {{ driver = \"SQLite3\"; database = \"{folder}/archive.sqlite\" }}\n\
+                 archive_expires_after = \"never\"\n\
+                 default_archive_policy = true\n\
+                 max_archive_query_results = 50\n\
+                 smacks_max_unacked_stanzas = 0"
+            ),
+        ),
+        Keeps::Usual | Keeps::Nothing => ("", "\"internal\"".to_owned()),
+    };
     format!(
         "run_as_root = true\n\
          daemonize = false\n\
@@ -36,7 +51,7 @@ fn config(folder: &Path, address: SocketAddr) -> String {
          network_settings = {{ tcp_backlog = 4096; nagle = false }}\n\
          gc = {{ mode = \"generational\" }}\n\
          plugin_paths = {{}}\n\
-         modules_enabled = {{ \"roster\"; \"saslauth\"; \"tls\"; \"disco\"; \"ping\"; \"offline\" }}\n\
+         modules_enabled = {{ \"roster\"; \"saslauth\"; \"tls\"; \"disco\"; \"ping\"; \"offline\"; {modules}}}\n\
          modules_disabled = {{ \"s2s\"; \"http\"; \"vcard\"; \"private\"; \"pep\"; \"register\"; \"limits\" }}\n\
          s2s_ports = {{}}; http_ports = {{}}; https_ports = {{}}; component_ports = {{}}\n\
          s2s_direct_tls_ports = {{}}; c2s_direct_tls_ports = {{}}\n\
@@ -47,7 +62,7 @@ fn config(folder: &Path, address: SocketAddr) -> String {
          authentication = \"internal_hashed\"\n\
          ssl = {{ certificate = \"{folder}/localhost.crt\"; key = \"{folder}/localhost.key\" }}\n\
          certificates = \"{folder}\"\n\
-         storage = \"internal\"\n\
+         storage = {storage}\n\
          VirtualHost \"{DOMAIN}\"\n"
     )
 }
@@ -60,22 +75,26 @@ impl Target for Prosody {
     fn does(&self, work: Work) -> bool {
         // A crowd is more than this configuration is made for. A roster of thousands is written anew as one file at
         // each change: filling it would take longer than all else together.
-        !matches!(work, Work::Crowd | Work::Roster)
+        // And some ask whether our own cost stays flat.
+        !matches!(work, Work::Crowd | Work::Roster) && !work.is_ours_alone()
     }
 
     fn prepare(&mut self, _: usize) -> Outcome<()> {
-        install(&["prosody", "lua-sec", "lua5.4"])?;
+        install(&["prosody", "lua-sec", "lua5.4", "lua-dbi-sqlite3", "sqlite3"])?;
         self.folder = fresh(&self.folder)?;
         Ok(())
     }
 
-    fn start(&self, accounts: usize) -> Outcome<Running> {
+    fn start(&self, setup: &Setup) -> Outcome<Running> {
         let folder = fresh(&self.folder.join("run"))?;
         let address = address(NUMBER);
         let (certificate, key) = tls::certificate()?;
         write(&folder.join("localhost.crt"), &certificate)?;
         write(&folder.join("localhost.key"), &key)?;
-        write(&folder.join("prosody.cfg.lua"), &config(&folder, address))?;
+        write(&folder.join("prosody.cfg.lua"), &config(&folder, address, setup.keeps))?;
+        if setup.keeps == Keeps::Everything {
+            sqlite_file(&folder.join("archive.sqlite"), "")?;
+        }
         let data = fresh(&folder.join("data").join(DOMAIN).join("accounts"))?;
         let (stored, server) = verifier(PASSWORD, SALT.as_bytes(), ROUNDS);
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -85,7 +104,7 @@ impl Target for Prosody {
             hex(&stored),
             hex(&server)
         );
-        for number in 0..accounts {
+        for number in 0..setup.accounts {
             write(&data.join(format!("{}.dat", user(number))), &account)?;
         }
         let config = folder.join("prosody.cfg.lua");

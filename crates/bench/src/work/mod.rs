@@ -1,13 +1,17 @@
 //! The works: what is measured. Each logs in what it needs, warms up, and measures with the server calm before.
 
+mod archive;
 mod crowd;
 mod idle;
 mod message;
 mod offline;
 mod open;
+mod page;
 mod presence;
+mod recovery;
 mod roster;
 mod slow;
+mod wide;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +19,7 @@ use std::time::Duration;
 use crate::Outcome;
 use crate::client::Access;
 use crate::measure::Spent;
-use crate::target::Running;
+use crate::target::{History, Keeps, Running, Setup};
 
 /// A closed loop is calibrated to last about this long.
 const CLOSED_LOOP: Duration = Duration::from_secs(3);
@@ -46,9 +50,48 @@ pub(crate) enum Work {
     Presence,
     /// Messages and presence with rosters of 10 and of 5,000.
     Roster,
+    /// Archived and acknowledged messages as fast as they go: pairs with a window of 32.
+    Archive,
+    /// The same from and to anybody among 10,000 accounts with a million messages.
+    ArchiveWide,
+    /// Archived messages one at a time, 20 and 200 a second: from sending to the acknowledgement.
+    ArchiveSingle,
+    /// Pages of archives of a thousand messages.
+    Page,
+    /// Pages of archives of two thousand messages, among a million.
+    PageMillion,
+    /// Pages of one archive of a million messages.
+    PageOne,
+    /// Pages among ten million messages; only if it is asked for.
+    PageTenMillion,
     /// Messages to absent users, and the way back.
     Offline,
+    /// Killed with a million messages: until it answers, and until 1,000 clients are back.
+    Recovery,
 }
+
+/// A million messages of many accounts.
+const MILLION: History = History {
+    messages: 1_000_000,
+    owners: wide::ACCOUNTS - 10,
+    contacts: 10,
+};
+/// Few enough accounts that an archive has many pages, with each contact too.
+const MILLION_OF_FEW: History = History {
+    messages: 1_000_000,
+    owners: 1_000,
+    contacts: 4,
+};
+const MILLION_OF_ONE: History = History {
+    messages: 1_000_000,
+    owners: 1,
+    contacts: 10,
+};
+const TEN_MILLION: History = History {
+    messages: 10_000_000,
+    owners: 10_000,
+    contacts: 4,
+};
 
 /// How much of it.
 #[derive(Debug, Clone)]
@@ -104,7 +147,15 @@ impl Work {
             Work::Slow => "slow",
             Work::Presence => "presence",
             Work::Roster => "roster",
+            Work::Archive => "archive",
+            Work::ArchiveWide => "archive-wide",
+            Work::ArchiveSingle => "archive-single",
+            Work::Page => "page",
+            Work::PageMillion => "page-million",
+            Work::PageOne => "page-one",
+            Work::PageTenMillion => "page-ten-million",
             Work::Offline => "offline",
+            Work::Recovery => "recovery",
         }
     }
 
@@ -119,12 +170,71 @@ impl Work {
             Work::Slow => slow::ACCOUNTS,
             Work::Presence => presence::USERS,
             Work::Roster => roster::ACCOUNTS,
+            Work::Archive => 2 * amounts.pairs,
+            Work::ArchiveWide | Work::Recovery => wide::ACCOUNTS,
+            Work::ArchiveSingle => 2 * archive::SINGLE_PAIRS,
+            Work::Page => page::FEW.accounts(),
+            Work::PageMillion | Work::PageOne | Work::PageTenMillion => {
+                self.history().map_or(0, |history| history.accounts())
+            }
             Work::Offline => offline::USERS + 1,
         }
     }
 
-    pub(crate) async fn run(self, server: &Running, amounts: &Amounts) -> Outcome<Result> {
-        let access = |tls| Access::new(server.address, tls);
+    /// The most sessions at a time. No account has more than one.
+    pub(crate) fn sessions(self, amounts: &Amounts) -> usize {
+        match self {
+            Work::ArchiveWide => wide::SESSIONS,
+            Work::Recovery => recovery::CLIENTS,
+            Work::PageMillion | Work::PageOne | Work::PageTenMillion => page::READERS,
+            _ => self.accounts(amounts),
+        }
+    }
+
+    /// Whether it is done when nobody says which.
+    pub(crate) fn is_usual(self) -> bool {
+        self != Work::PageTenMillion
+    }
+
+    /// Whether it needs an archive.
+    pub(crate) fn archives(self) -> bool {
+        self.is_ours_alone() || matches!(self, Work::Archive | Work::ArchiveSingle | Work::Page)
+    }
+
+    /// Whether it asks only whether our own cost stays the same where much is archived.
+    pub(crate) fn is_ours_alone(self) -> bool {
+        self.history().is_some()
+    }
+
+    /// What is archived from the beginning.
+    fn history(self) -> Option<History> {
+        match self {
+            Work::ArchiveWide | Work::Recovery => Some(MILLION),
+            Work::PageMillion => Some(MILLION_OF_FEW),
+            Work::PageOne => Some(MILLION_OF_ONE),
+            Work::PageTenMillion => Some(TEN_MILLION),
+            _ => None,
+        }
+    }
+
+    /// How the server is started for it.
+    pub(crate) fn setup(self, amounts: &Amounts) -> Setup {
+        let keeps = match self {
+            // Their goals are those of a delivery without an archive; so do the others in them.
+            Work::Msg | Work::MsgSingle | Work::Open | Work::Slow | Work::Roster => Keeps::Nothing,
+            _ if self.archives() => Keeps::Everything,
+            _ => Keeps::Usual,
+        };
+        Setup {
+            accounts: self.accounts(amounts),
+            keeps,
+            history: self.history(),
+        }
+    }
+
+    pub(crate) async fn run(self, server: &mut Running, amounts: &Amounts) -> Outcome<Result> {
+        let address = server.address;
+        let access = |tls| Access::new(address, tls);
         let (tls, plain) = (Arc::new(access(true)), Arc::new(access(false)));
         let pid = server.pid();
         let run = async {
@@ -139,7 +249,15 @@ impl Work {
                 Work::Slow => slow::run(&tls, &Arc::new(access(true).narrow()), pid, amounts.rate).await,
                 Work::Presence => presence::run(&tls, pid).await,
                 Work::Roster => roster::run(&tls, pid).await,
+                Work::Archive => archive::busy(&tls, pid, amounts.pairs).await,
+                Work::ArchiveWide => wide::run(&tls, pid).await,
+                Work::ArchiveSingle => archive::single(&tls, pid).await,
+                Work::Page => page::few(&tls, pid).await,
+                Work::PageMillion => page::of(&tls, pid, &MILLION_OF_FEW, ("page.million", "page.million.with")).await,
+                Work::PageOne => page::of(&tls, pid, &MILLION_OF_ONE, ("page.one", "page.one.with")).await,
+                Work::PageTenMillion => page::of(&tls, pid, &TEN_MILLION, ("page.huge", "page.huge.with")).await,
                 Work::Offline => offline::run(&tls, pid).await,
+                Work::Recovery => recovery::run(&tls, server).await,
             }
         };
         tokio::time::timeout(RUN_LIMIT, run)
@@ -185,6 +303,12 @@ mod tests {
         assert_eq!(calibrated(100, 0.1, 1_000_000), 3_000);
         assert_eq!(calibrated(100, 60.0, 1_000_000), 100);
         assert_eq!(calibrated(100, 0.0, 5_000), 5_000);
+    }
+
+    #[test]
+    fn a_history_has_an_account_for_everybody() {
+        assert_eq!(MILLION.accounts(), wide::ACCOUNTS);
+        const { assert!(recovery::CLIENTS <= wide::ACCOUNTS && wide::SESSIONS <= wide::ACCOUNTS) };
     }
 
     #[test]

@@ -153,13 +153,16 @@ async fn a_slow_reader_loses_nothing() {
 
 /// The messages that wait for juliet.
 fn waiting(world: &World) -> Vec<usize> {
-    let query = Query::page(&offline::OFFLINE, "juliet@example.org", 0, 10_000);
-    let rows = world.storing.store.read_wait(query).and_then(store::Found::page);
-    rows.expect("read")
-        .iter()
-        .filter_map(|(_, row)| offline::stanza_of(row))
-        .flat_map(numbers)
-        .collect()
+    let owner = "juliet@example.org";
+    world.service.router.save_cursors();
+    let store = &world.storing.store;
+    let cursor = store.read_wait(Query::get(&offline::CURSOR, owner, None)).and_then(store::Found::row);
+    let cursor = offline::cursor_of(cursor.expect("read").as_ref());
+    let mut range = store::Range::of(owner, store::View::Waiting, store::PAGE_LIMIT);
+    range.after = Some(cursor);
+    let page = store.read_wait(Query::archive(range)).and_then(store::Found::archive);
+    let messages = page.expect("read").messages;
+    messages.iter().flat_map(|message| numbers(&message.stanza)).collect()
 }
 
 /// The same where the connection breaks: only what the kernel had taken is gone.

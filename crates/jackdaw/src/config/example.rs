@@ -2,7 +2,7 @@
 //! comments of the code. It reads back as the defaults (a test below), so it is safe to start from.
 
 use super::section::{Section, write_docs, write_keys};
-use super::{Config, Contacts, Domain, Limits, Listen, Log};
+use super::{Archive, Config, Contacts, Domain, Limits, Listen, Log};
 
 /// The text of the example.
 pub fn example() -> String {
@@ -23,6 +23,7 @@ pub fn example() -> String {
             repeated(&mut out, "[[listen]]", listen);
         }
     }
+    section(&mut out, "[archive]", Archive::ABOUT, &config.archive);
     section(&mut out, "[limits]", Limits::ABOUT, &config.limits);
     // One empty line ends a section, none the file.
     out.truncate(out.trim_end().len());

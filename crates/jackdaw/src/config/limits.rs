@@ -81,6 +81,8 @@ section! {
         /// Addresses outside the roster to which one session may show its presence.
         pub directed_presences_per_session: usize = 1_000,
 
+        /// For how long a session whose connection broke waits to be resumed (XEP-0198), in seconds.
+        pub resume_seconds: u64 = 600,
         /// Messages that wait for one absent account. A further one is answered with
         /// `service-unavailable` (XEP-0160 section 2), never dropped silently.
         pub offline_messages_per_account: usize = 10_000,
@@ -129,12 +131,13 @@ impl Limits {
             ),
         ];
         // Lengths that must fit a u32 in the stanza's index, and seconds that must stay dates.
-        let ceilings: [(&'static str, u64, u64); 5] = [
+        let ceilings: [(&'static str, u64, u64); 6] = [
             ("stanza_bytes", stanza, MAX_STANZA_BYTES),
             ("negotiation_seconds", self.negotiation_seconds, MAX_SECONDS),
             ("keepalive_seconds", self.keepalive_seconds, MAX_SECONDS),
             ("unacknowledged_seconds", self.unacknowledged_seconds, MAX_SECONDS),
             ("shutdown_seconds", self.shutdown_seconds, MAX_SECONDS),
+            ("resume_seconds", self.resume_seconds, MAX_SECONDS),
         ];
         let at_least: [(&'static str, u64, u64, &str); 4] = [
             (

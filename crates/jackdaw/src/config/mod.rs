@@ -49,7 +49,18 @@ section! {
         pub log: Log = Log::default(),
         pub domain: Vec<Domain> = vec![Domain::default()],
         pub listen: Vec<Listen> = vec![Listen::default(), Listen::direct()],
+        pub archive: Archive = Archive::default(),
         pub limits: Limits = Limits::default(),
+    }
+}
+
+section! {
+    /// The archive of messages (XEP-0313): the history that every device of an account shows.
+    @default pub struct Archive {
+        /// Whether messages are archived. Without it they are kept only until they are delivered.
+        pub enabled: bool = true,
+        /// After how many days a message is deleted; 0: never.
+        pub keep_days: u32 = 0,
     }
 }
 

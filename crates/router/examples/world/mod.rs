@@ -62,7 +62,9 @@ impl World {
                 loading_stanzas: 10,
                 directed_presence: 10,
                 idle_account_seconds: 60,
+                resume_seconds: 60,
             },
+            archives: true,
             clock: Box::new(|| NOW),
         });
         World {

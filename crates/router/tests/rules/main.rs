@@ -3,11 +3,14 @@
 
 mod support;
 
+mod acknowledged;
+mod carbons;
 mod leaks;
 mod messages;
 mod offline;
 mod order;
 mod presence;
 mod random;
+mod resumed;
 mod roster;
 mod subscriptions;

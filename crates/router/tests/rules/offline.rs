@@ -54,6 +54,7 @@ fn who_did_not_answer_gets_it_again_unless_the_stream_ended_well() {
     for (clean, again) in [(false, true), (true, false)] {
         let mut world = away();
         chat(&mut world, "juliet@d", "1");
+        world.settle();
         world.connect("juliet/balcony");
         world.clients.get_mut("juliet/balcony").expect("online").answers_pings = false;
         world.send("juliet/balcony", "<presence/>");
@@ -214,27 +215,123 @@ fn a_message_that_cannot_be_kept_is_answered_and_the_next_is_kept() {
     );
 }
 
-/// The end of a replay that could not be written: the messages come again, and are not forgotten.
+/// A cursor that could not be written, or was not in time: the messages come again, with the ids that they had.
 #[test]
-fn a_failed_trim_keeps_the_messages() {
+fn a_lost_cursor_brings_messages_again() {
+    for fails in [true, false] {
+        let mut world = away();
+        chat(&mut world, "juliet@d", "1");
+        world.settle();
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            world.connect("juliet/balcony");
+            world.send("juliet/balcony", "<presence/>");
+            let read = world.read("juliet/balcony");
+            assert_eq!(read.len(), 2, "presence and the message");
+            ids.push(crate::support::stanza_id(&read[1]).expect("a stanza-id"));
+            if fails {
+                world.store.fail_writes(1, StoreError::Full);
+                world.router.save_cursors();
+                world.settle();
+            }
+            world.kill();
+        }
+        assert_eq!(ids[0], ids[1]);
+    }
+}
+
+/// The cursor is written now and then, and never passes what somebody has not got.
+#[test]
+fn the_cursor() {
     let mut world = away();
     chat(&mut world, "juliet@d", "1");
+    chat(&mut world, "juliet@d", "2");
     world.settle();
+    world.router.tend(world.now());
+    world.settle();
+    assert_eq!(world.cursor("juliet"), 0);
     world.connect("juliet/balcony");
-    world.clients.get_mut("juliet/balcony").expect("online").answers_pings = false;
     world.send("juliet/balcony", "<presence/>");
-    let ping = world.read("juliet/balcony").pop().expect("a ping");
-    world.store.fail_writes(1, StoreError::Full);
-    let id = ping.attr("id").expect("an id").to_owned();
-    world.send("juliet/balcony", &format!("<iq type='result' id='{id}' to='d'/>"));
     world.settle();
-    assert_eq!(world.stored_messages("juliet").len(), 1);
+    world.router.tend(world.now());
+    world.settle();
+    let last = world.kept("juliet", store::View::Waiting)[1].id;
+    assert_eq!(world.cursor("juliet"), last);
+    chat(&mut world, "juliet@d", "3");
+    world.settle();
+    world.router.save_cursors();
+    assert!(world.cursor("juliet") > last);
+    world.kill();
+    world.online(&["juliet/balcony"]);
+    world.nothing_more();
+}
+
+/// The cursor was written before the connection broke: what it had not taken is delivered anew all the same.
+#[test]
+fn what_was_not_written_is_reclaimed_behind_the_cursor() {
+    let mut world = away();
+    world.online(&["juliet/balcony"]);
+    world.clients.get_mut("juliet/balcony").expect("online").reads = false;
+    chat(&mut world, "juliet@d", "1");
+    chat(&mut world, "juliet@d", "2");
+    world.settle();
+    world.router.tend(world.now());
+    world.settle();
+    world.leave("juliet/balcony", false);
+    world.settle();
+    assert_eq!(world.stored_messages("juliet").len(), 2, "after a restart");
+    world.connect("juliet/balcony");
     world.send("juliet/balcony", "<presence/>");
-    let lines = world.lines("juliet/balcony");
-    assert!(
-        lines.contains(&"chat romeo/orchard>juliet 1 (delayed)".to_owned()),
-        "{lines:?}"
+    world.expect(
+        "juliet/balcony",
+        &[
+            NO_PRESENCE,
+            "chat romeo/orchard>juliet 1 (delayed)",
+            "chat romeo/orchard>juliet 2 (delayed)",
+        ],
     );
+}
+
+/// What is not kept does not overtake what is (RFC 6120 section 10.1).
+#[test]
+fn what_is_not_kept_does_not_overtake() {
+    let mut world = away();
+    world.online(&["juliet/balcony"]);
+    chat(&mut world, "juliet@d", "1");
+    world.send(
+        "romeo/orchard",
+        "<message type='chat' to='juliet@d'><body>2</body><no-permanent-store xmlns='urn:xmpp:hints'/></message>",
+    );
+    chat(&mut world, "juliet@d", "3");
+    world.send(
+        "romeo/orchard",
+        "<message type='chat' to='juliet@d'><body>4</body><no-store xmlns='urn:xmpp:hints'/></message>",
+    );
+    world.expect(
+        "juliet/balcony",
+        &[
+            "chat romeo/orchard>juliet 1",
+            "chat romeo/orchard>juliet 2",
+            "chat romeo/orchard>juliet 3",
+            "chat romeo/orchard>juliet 4",
+        ],
+    );
+}
+
+/// Without an archive: to a connection that takes nothing any more a message is as to nobody.
+#[test]
+fn a_full_outbox_without_an_archive() {
+    let mut world = World::without_archives(&["romeo", "juliet"]);
+    world.online(&["romeo/orchard", "juliet/balcony"]);
+    world.clients.get_mut("juliet/balcony").expect("online").reads = false;
+    let text = "x".repeat(10_000);
+    for number in 0..10 {
+        chat(&mut world, "juliet@d", &format!("{number} {text}"));
+    }
+    world.settle();
+    world.leave("juliet/balcony", false);
+    world.settle();
+    assert_eq!(world.stored_messages("juliet").len(), 10);
 }
 
 /// What a connection had not taken when it ended is delivered anew, by the rules for its address.
@@ -257,13 +354,12 @@ fn what_was_not_written_is_reclaimed() {
         "romeo/orchard",
         "<message type='groupchat' id='5' to='juliet@d/balcony'><body>5</body></message>",
     );
+    world.settle();
     world.leave("juliet/balcony", false);
+    // What stands in the archive waits, whatever its type: it was accepted.
     world.expect(
         "romeo/orchard",
-        &[
-            "message error service-unavailable juliet/balcony>romeo/orchard #3",
-            "message error service-unavailable juliet/balcony>romeo/orchard #5",
-        ],
+        &["message error service-unavailable juliet/balcony>romeo/orchard #5"],
     );
     world.connect("juliet/balcony");
     world.send("juliet/balcony", "<presence/>");
@@ -273,6 +369,7 @@ fn what_was_not_written_is_reclaimed() {
             NO_PRESENCE,
             "chat romeo/orchard>juliet 1 (delayed)",
             "chat romeo/orchard>juliet/balcony 2 (delayed)",
+            "normal romeo/orchard>juliet/balcony 3 (delayed)",
         ],
     );
 }

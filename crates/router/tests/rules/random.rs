@@ -402,6 +402,7 @@ impl Run {
             "a/last",
             "<message type='chat' id='end' to='b@d/last'><body>end</body></message>".into(),
         );
+        self.world.store.settle();
         self.world.pump("b/last");
         let end = self.world.taken("b/last");
         self.check(end.len() == 1, || {

@@ -4,22 +4,29 @@
 //! is told in short lines ([`line`]), so that a test reads like the examples of the RFC:
 //!
 //! - `available juliet/balcony>romeo`, `subscribe romeo>juliet`, …: presence, `from>to`;
-//! - `chat romeo/orchard>juliet hello`: a message, with ` (delayed)` where it was kept;
+//! - `chat romeo/orchard>juliet hello`: a message, with ` (delayed)` where it has waited;
+//! - `sent [chat romeo/orchard>juliet hello]`, `received […]`: a carbon copy;
 //! - `push romeo both`, with `+ask`, `+approved`; `push romeo removed`: a roster push;
 //! - `result r1`, `result r1 [romeo both, nurse none]`, `get p1 romeo/orchard>juliet/balcony`: IQs;
 //! - `message error service-unavailable juliet>romeo/orchard #m1`: a stanza error and the id;
 //! - `end conflict`: the stream ends.
+//!
+//! A client whose stream is managed ([`World::enable`]) counts as XEP-0198 has it, on both sides; when its connection
+//! breaks ([`World::detach`]) what it knows of its stream is a [`Stream`], and [`World::resume`] goes on with that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::Waker;
 
-use jackdaw_router::{BindRequest, Bound, Event, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn};
+use jackdaw_router::{
+    BindRequest, Bound, EnableRequest, Event, Limits, NotResumed, Outbox, Parts, ResumeRequest, RosterLimits, Router,
+    TABLES, Turn,
+};
 use minidom::Element;
-use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Software};
+use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Software, Switches};
 use stanza::{Jid, Stanza, StreamError, ns};
-use store::{Batch, Found, Memory, Query, Store};
+use store::{Archived, Batch, Found, Memory, Query, Range, Store, View};
 use xmlstream::{Framer, Scratch};
 
 pub(crate) const DOMAIN: &str = "d";
@@ -43,6 +50,7 @@ pub(crate) const LIMITS: Limits = Limits {
     loading_stanzas: 1_000,
     directed_presence: 5,
     idle_account_seconds: 300,
+    resume_seconds: 300,
 };
 
 /// One resource and its connection.
@@ -54,6 +62,45 @@ pub(crate) struct Client {
     pub(crate) answers_pings: bool,
     /// Takes what its outbox holds.
     pub(crate) reads: bool,
+    pub(crate) stream: Option<Stream>,
+}
+
+/// What the client of a managed stream knows (XEP-0198 section 4).
+#[derive(Clone, Default)]
+pub(crate) struct Stream {
+    /// "SM-ID"; None until `<enabled/>` has come, or where the stream is not resumable.
+    pub(crate) id: Option<String>,
+    /// `<enabled/>` has come: stanzas are counted.
+    enabled: bool,
+    /// Stanzas that have come.
+    pub(crate) got: u32,
+    /// Stanzas that were sent, and how many of them the server has acknowledged.
+    pub(crate) sent: u32,
+    pub(crate) acknowledged: u32,
+    /// Those that it has not, in order.
+    pub(crate) unacknowledged: VecDeque<String>,
+    /// Does not answer `<r/>`.
+    pub(crate) is_mute: bool,
+}
+
+impl Stream {
+    pub(crate) fn sent(&mut self, text: &str) {
+        self.sent += 1;
+        self.unacknowledged.push_back(text.to_owned());
+    }
+
+    /// The server has told this `h`.
+    #[track_caller]
+    pub(crate) fn covered(&mut self, h: u32) {
+        assert!(
+            (self.acknowledged..=self.sent).contains(&h),
+            "h='{h}' after h='{}', and {} stanzas were sent",
+            self.acknowledged,
+            self.sent
+        );
+        self.unacknowledged.drain(..(h - self.acknowledged) as usize);
+        self.acknowledged = h;
+    }
 }
 
 pub(crate) struct World {
@@ -63,6 +110,9 @@ pub(crate) struct World {
     pub(crate) clients: BTreeMap<String, Client>,
     clock: Arc<AtomicI64>,
     limits: Limits,
+    archives: bool,
+    /// For ids of streams.
+    streams: u8,
 }
 
 pub(crate) fn full(name: &str) -> String {
@@ -82,7 +132,17 @@ fn ping_module() -> Module {
         .account_iq(Method::Get, "ping", ns::PING, Access::Subscriber, pong)
 }
 
-fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits) -> Arc<Router> {
+/// Switches carbons on.
+fn carbons_module() -> Module {
+    fn enable(ask: &mut Ask<'_>) -> Answer {
+        let switches = ask.switches.expect("its own resource asks");
+        switches.set(switches.get().with(Switches::CARBONS, true));
+        Answer::Result(String::new())
+    }
+    Module::new("carbons").account_iq(Method::Set, "enable", ns::CARBONS, Access::Owner, enable)
+}
+
+fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, archives: bool) -> Arc<Router> {
     let host = Host {
         domain: DOMAIN.into(),
         admins: Vec::new(),
@@ -96,9 +156,10 @@ fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits) -> A
     let clock = Arc::clone(clock);
     Router::new(Parts {
         hosts: vec![host],
-        registry: Registry::new(vec![ping_module()]).expect("one module"),
+        registry: Registry::new(vec![ping_module(), carbons_module()]).expect("two modules"),
         store: Arc::clone(store) as Arc<dyn Store>,
         limits,
+        archives,
         clock: Box::new(move || Now(clock.load(Ordering::Relaxed))),
     })
 }
@@ -110,6 +171,15 @@ impl World {
     }
 
     pub(crate) fn with_limits(accounts: &[&str], limits: Limits) -> World {
+        World::with(accounts, limits, true)
+    }
+
+    /// A server that archives nothing.
+    pub(crate) fn without_archives(accounts: &[&str]) -> World {
+        World::with(accounts, LIMITS, false)
+    }
+
+    fn with(accounts: &[&str], limits: Limits, archives: bool) -> World {
         let store = Arc::new(Memory::new(&TABLES));
         for name in accounts {
             let jid = Jid::parse(&full(name)).expect("a JID");
@@ -119,12 +189,14 @@ impl World {
         store.hold();
         let clock = Arc::new(AtomicI64::new(START));
         World {
-            router: router_over(&store, &clock, limits),
+            router: router_over(&store, &clock, limits, archives),
             store,
             turn: Turn::default(),
             clients: BTreeMap::new(),
             clock,
             limits,
+            archives,
+            streams: 0,
         }
     }
 
@@ -133,7 +205,7 @@ impl World {
         self.clients.clear();
         self.store.crash();
         self.turn = Turn::default();
-        self.router = router_over(&self.store, &self.clock, self.limits);
+        self.router = router_over(&self.store, &self.clock, self.limits, self.archives);
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -170,6 +242,7 @@ impl World {
             inbox: Vec::new(),
             answers_pings: true,
             reads: true,
+            stream: None,
         };
         self.clients.insert(name.to_owned(), client);
     }
@@ -188,6 +261,7 @@ impl World {
                     inbox: Vec::new(),
                     answers_pings: true,
                     reads: true,
+                    stream: None,
                 };
                 self.clients.insert(String::new(), client);
                 Some(Ok(()))
@@ -219,12 +293,15 @@ impl World {
 
     /// A client sends a stanza. Nothing is committed.
     pub(crate) fn send(&mut self, name: &str, text: &str) {
-        let client = self.clients.get(name).unwrap_or_else(|| panic!("no client {name}"));
+        let now = self.now();
+        let client = self.clients.get_mut(name).unwrap_or_else(|| panic!("no client {name}"));
+        if let Some(stream) = &mut client.stream {
+            stream.sent(text);
+        }
         let mut scratch = Scratch::default();
         let limits = xmlstream::Limits::default();
         let element = xmlstream::parse_element(text, ns::CLIENT, &mut scratch, &limits).expect(text);
         let stanza = Stanza::read(element).expect(text).expect(text);
-        let now = self.now();
         self.router.from_client(now, &client.bound, &stanza, &mut self.turn);
         self.turn.finish();
     }
@@ -253,8 +330,28 @@ impl World {
         let taken = client.outbox.take(Waker::noop(), true);
         let mut moved = !taken.bytes.is_empty();
         let mut pings = Vec::new();
-        for text in stanzas(&taken.bytes) {
+        let mut asked = false;
+        for text in elements(&taken.bytes) {
             let stanza = element(&text);
+            if stanza.ns() == ns::SM {
+                let stream = client.stream.as_mut().expect("a managed stream");
+                match stanza.name() {
+                    "enabled" => {
+                        stream.enabled = true;
+                        stream.id = stanza.attr("id").map(str::to_owned);
+                    }
+                    "r" => asked = !stream.is_mute,
+                    "a" => stream.covered(stanza.attr("h").and_then(|h| h.parse().ok()).expect("a number")),
+                    _ => {
+                        client.stream = None;
+                        client.inbox.push(stanza);
+                    }
+                }
+                continue;
+            }
+            if let Some(stream) = &mut client.stream {
+                stream.got += u32::from(stream.enabled);
+            }
             if client.answers_pings
                 && stanza.get_child("ping", ns::PING).is_some()
                 && stanza.attr("from") == Some(DOMAIN)
@@ -274,6 +371,9 @@ impl World {
             self.router.drained(now, &bound, &mut self.turn);
             moved = true;
         }
+        if asked {
+            self.acknowledge(name);
+        }
         for id in pings {
             self.send(name, &format!("<iq type='result' id='{id}' to='{DOMAIN}'/>"));
         }
@@ -285,9 +385,14 @@ impl World {
     /// delivered anew.
     pub(crate) fn leave(&mut self, name: &str, clean: bool) -> Vec<String> {
         let client = self.clients.remove(name).expect(name);
-        let unsent = client.outbox.shut();
+        self.end(&client, clean)
+    }
+
+    fn end(&mut self, client: &Client, clean: bool) -> Vec<String> {
         let now = self.now();
-        self.router.unbind(now, &client.bound, clean, &mut self.turn);
+        let managed = self.router.unbind(now, &client.bound, clean, &mut self.turn);
+        let unsent = client.outbox.shut();
+        let unsent = managed.unwrap_or(unsent);
         if !unsent.is_empty() {
             let mut rest = &unsent[..];
             loop {
@@ -298,7 +403,133 @@ impl World {
             }
         }
         self.turn.finish();
-        stanzas(&unsent)
+        elements(&unsent)
+    }
+
+    /// `<enable/>`; the answer comes as everything does.
+    pub(crate) fn enable(&mut self, name: &str, resume: bool) {
+        self.streams += 1;
+        let request = EnableRequest {
+            resume,
+            max: None,
+            random: [self.streams; _],
+        };
+        let now = self.now();
+        let client = self.clients.get_mut(name).expect(name);
+        assert!(self.router.enable(now, &client.bound, &request, &mut self.turn));
+        client.stream = Some(Stream::default());
+        self.turn.finish();
+    }
+
+    /// Online, with carbons and a stream that can be resumed.
+    pub(crate) fn managed(&mut self, names: &[&str]) {
+        for name in names {
+            self.connect(name);
+            self.enable(name, true);
+            self.carbons(name);
+            self.send(name, "<presence/>");
+        }
+        self.forget();
+    }
+
+    pub(crate) fn carbons(&mut self, name: &str) {
+        self.send(name, "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>");
+    }
+
+    pub(crate) fn stream(&mut self, name: &str) -> &mut Stream {
+        self.clients.get_mut(name).expect(name).stream.as_mut().expect("a managed stream")
+    }
+
+    /// `<a/>`.
+    pub(crate) fn acknowledge(&mut self, name: &str) {
+        let client = &self.clients[name];
+        let h = client.stream.as_ref().expect("a managed stream").got;
+        let result = self.router.acknowledged(&client.bound, h, &mut self.turn);
+        assert_eq!(result, Some(Ok(())), "{name} has got {h}");
+        self.turn.finish();
+    }
+
+    /// `<r/>`.
+    pub(crate) fn ask_for_h(&mut self, name: &str) {
+        assert!(self.clients[name].outbox.requested(&mut self.turn));
+        self.turn.finish();
+    }
+
+    /// What the server says when asked how many stanzas it has handled, once everything has settled.
+    pub(crate) fn h(&mut self, name: &str) -> u32 {
+        self.ask_for_h(name);
+        self.settle();
+        self.stream(name).acknowledged
+    }
+
+    /// XEP-0352.
+    pub(crate) fn set_active(&mut self, name: &str, active: bool) {
+        self.clients[name].outbox.set_active(active, &mut self.turn);
+        self.turn.finish();
+    }
+
+    /// The connection breaks; the stream can be resumed. What had come until then is in `inbox`.
+    pub(crate) fn detach(&mut self, name: &str) -> Stream {
+        let mut client = self.clients.remove(name).expect(name);
+        let unsent = self.end(&client, false);
+        assert!(unsent.is_empty(), "{name} is not resumable");
+        client.stream.take().expect("a managed stream")
+    }
+
+    /// Goes on with a stream. The client has `h` of the server then, and sends again what is not covered.
+    pub(crate) fn resume(&mut self, name: &str, stream: Stream) -> Result<(), NotResumed> {
+        let outbox = self.resumption(name, &stream);
+        self.resumed(name, &outbox, stream)
+    }
+
+    /// `<resume/>` alone.
+    pub(crate) fn resumption(&mut self, name: &str, stream: &Stream) -> Arc<Outbox> {
+        let outbox = Outbox::new(OUTBOX);
+        let request = ResumeRequest {
+            account: Jid::parse(&full(bare(name))).expect("a JID"),
+            previd: stream.id.as_deref().expect("resumable").into(),
+            h: stream.got,
+            outbox: Arc::clone(&outbox),
+        };
+        self.router.resume(self.now(), request, &mut self.turn);
+        self.turn.finish();
+        outbox
+    }
+
+    /// Waits for the answer to [`World::resumption`].
+    pub(crate) fn resumed(
+        &mut self,
+        name: &str,
+        outbox: &Arc<Outbox>,
+        mut stream: Stream,
+    ) -> Result<(), NotResumed> {
+        let resumed = loop {
+            if let Some(event) = outbox.take(Waker::noop(), false).events.pop() {
+                let Event::Resumed(resumed) = event else {
+                    panic!("{name} is told something else")
+                };
+                break resumed?;
+            }
+            assert!(self.store.step(), "{name} is not told whether its stream goes on");
+        };
+        assert_eq!(stream.id.as_deref(), Some(&*resumed.id));
+        assert_eq!(resumed.bound.jid.as_str(), full(name));
+        stream.covered(resumed.h);
+        let again = std::mem::take(&mut stream.unacknowledged);
+        stream.sent = resumed.h;
+        let client = Client {
+            bound: resumed.bound,
+            outbox: Arc::clone(outbox),
+            inbox: Vec::new(),
+            answers_pings: true,
+            reads: true,
+            stream: Some(stream),
+        };
+        self.clients.insert(name.to_owned(), client);
+        for text in again {
+            self.send(name, &text);
+        }
+        Ok(())
     }
 
     /// What a client was sent since it was last asked.
@@ -382,14 +613,40 @@ impl World {
         rows.expect("rows").into_iter().map(|(contact, _)| contact).collect()
     }
 
-    /// Messages that wait on disk.
+    /// Messages that wait on disk, as it would be after a restart in good order.
     pub(crate) fn stored_messages(&self, account: &str) -> Vec<Element> {
-        let rows = self
-            .ask(Query::page(&::offline::OFFLINE, &full(account), 0, 1_000))
-            .page()
-            .expect("a page");
-        let texts = rows.iter().filter_map(|(_, row)| ::offline::stanza_of(row));
-        texts.map(element).collect()
+        self.router.save_cursors();
+        let cursor = self.cursor(account);
+        let all = self.kept(account, View::Waiting).into_iter();
+        let waiting = all.filter(|message| message.id > cursor);
+        waiting.map(|message| element(&message.stanza)).collect()
+    }
+
+    /// Up to which id everything is delivered, as the disk has it.
+    pub(crate) fn cursor(&self, account: &str) -> i64 {
+        let row = self.ask(Query::get(&::offline::CURSOR, &full(account), None)).row();
+        ::offline::cursor_of(row.expect("a row").as_ref())
+    }
+
+    /// All messages in this view, waiting or not.
+    pub(crate) fn kept(&self, account: &str, view: View) -> Vec<Archived> {
+        let (mut all, mut range) = (Vec::new(), Range::of(&full(account), view, 1_000));
+        loop {
+            let page = self.ask(Query::archive(range.clone())).archive().expect("a page");
+            all.extend(page.messages);
+            if page.complete {
+                return all;
+            }
+            range.after = all.last().map(|message| message.id);
+        }
+    }
+
+    /// The counter of a stream on disk.
+    pub(crate) fn mark(&self, stream: &Stream) -> Option<i64> {
+        let owner_key = &stream.id.as_deref().expect("resumable")[..16];
+        let bytes: Vec<u8> = (0..16).step_by(2).map(|at| u8::from_str_radix(&owner_key[at..at + 2], 16).expect("hex")).collect();
+        let key = i64::from_le_bytes(bytes.try_into().expect("8 bytes"));
+        self.ask(Query::Mark { key }).mark().expect("a mark")
     }
 
     /// Asks the store, which must have nothing else to do.
@@ -422,7 +679,7 @@ impl World {
 
     /// As [`World::write`], when its turn comes.
     pub(crate) fn write_behind(&self, batch: Batch) {
-        self.store.write(batch, Box::new(|result| result.expect("written")));
+        self.store.write(batch, Box::new(|result| assert!(result.is_ok(), "{result:?}")));
     }
 }
 
@@ -430,8 +687,8 @@ fn bare(name: &str) -> &str {
     name.split_once('/').map_or(name, |(local, _)| local)
 }
 
-/// Takes the stanzas of an outbox apart.
-pub(crate) fn stanzas(bytes: &[u8]) -> Vec<String> {
+/// Takes apart what stands in an outbox.
+pub(crate) fn elements(bytes: &[u8]) -> Vec<String> {
     const HEADER: &[u8] = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
     let (mut framer, mut scratch) = (Framer::new(), Scratch::default());
     let limits = xmlstream::Limits {
@@ -454,11 +711,28 @@ pub(crate) fn stanzas(bytes: &[u8]) -> Vec<String> {
 
 fn element(text: &str) -> Element {
     let (start, rest) = text.split_at(text.find([' ', '>', '/']).expect("an element"));
+    if rest.starts_with(" xmlns='") {
+        return text.parse().expect(text);
+    }
     format!("{start} xmlns='jabber:client'{rest}").parse().expect(text)
 }
 
 fn ended(error: &StreamError) -> Element {
     element(&format!("<end id='{}'/>", error.condition.name()))
+}
+
+/// `by` and `id` of a message or of what it is a copy of (XEP-0359).
+pub(crate) fn stanza_id(stanza: &Element) -> Option<(String, String)> {
+    if let Some(copy) = copy_of(stanza) {
+        return stanza_id(copy.get_child("forwarded", ns::FORWARD)?.get_child("message", ns::CLIENT)?);
+    }
+    let id = stanza.get_child("stanza-id", ns::STANZA_IDS)?;
+    Some((id.attr("by")?.to_owned(), id.attr("id")?.to_owned()))
+}
+
+/// `<sent/>` or `<received/>` (XEP-0280).
+fn copy_of(stanza: &Element) -> Option<&Element> {
+    stanza.get_child("sent", ns::CARBONS).or_else(|| stanza.get_child("received", ns::CARBONS))
 }
 
 /// A stanza in one line; see the module's text.
@@ -483,6 +757,12 @@ pub(crate) fn line(stanza: &Element) -> String {
         return format!("{} error {} {way} #{id}", stanza.name(), condition.name());
     }
     match stanza.name() {
+        "message" if copy_of(stanza).is_some() => {
+            let copy = copy_of(stanza).expect("a copy");
+            let forwarded = copy.get_child("forwarded", ns::FORWARD).expect("forwarded");
+            let message = forwarded.get_child("message", ns::CLIENT).expect("a message");
+            format!("{} [{}]", copy.name(), line(message))
+        }
         "message" => {
             let delayed = if stanza.get_child("delay", ns::DELAY).is_some() {
                 " (delayed)"

@@ -73,7 +73,7 @@ fn taken_and_too_many() {
     let world = World::new();
     let mut old = world.bound("juliet", "balcony");
     let outbox = std::sync::Arc::clone(&old.outbox);
-    outbox.push(&mut old.turn, |out| out.extend_from_slice(b"<message/>"));
+    assert!(outbox.answer(&mut old.turn, |out| out.extend_from_slice(b"<message/>")));
     let mut new = world.bound("juliet", "balcony");
     // What waited for the old one comes before its end.
     old.run();

@@ -162,14 +162,14 @@ fn the_language_of_the_stream() {
 fn the_end_comes_last() {
     let push = |peer: &mut Peer, text: &str| {
         let outbox = std::sync::Arc::clone(&peer.outbox);
-        assert!(outbox.push(&mut peer.turn, |out| out.extend_from_slice(text.as_bytes())));
+        assert!(outbox.answer(&mut peer.turn, |out| out.extend_from_slice(text.as_bytes())));
     };
     let mut peer = World::new().bound("juliet", "balcony");
     push(&mut peer, "<message id='1'/>");
     let end = router::Event::End(StreamError::system_shutdown());
     peer.outbox.tell(&mut peer.turn, end);
     let outbox = std::sync::Arc::clone(&peer.outbox);
-    assert!(!outbox.push(&mut peer.turn, |_| ()), "nothing is taken behind it");
+    assert!(!outbox.answer(&mut peer.turn, |_| ()), "nothing is taken behind it");
     peer.run();
     peer.expect_end(&format!("<message id='1'/>{}", error("system-shutdown")));
     let (bound, clean) = peer.core.take_bound();

@@ -170,6 +170,7 @@ impl World {
             registry: Registry::new(vec![module]).expect("one module"),
             store: store.clone(),
             limits: router_limits(),
+            archives: true,
             clock: Box::new(|| NOW),
         });
         let before_login = Limits {
@@ -274,6 +275,7 @@ pub(crate) fn router_limits() -> router::Limits {
         loading_stanzas: 10,
         directed_presence: 10,
         idle_account_seconds: 60,
+        resume_seconds: 60,
     }
 }
 

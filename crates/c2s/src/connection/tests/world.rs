@@ -151,7 +151,9 @@ impl World {
                 loading_stanzas: 10,
                 directed_presence: 10,
                 idle_account_seconds: 60,
+                resume_seconds: 60,
             },
+            archives: true,
             clock: Box::new(now),
         });
         let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");

@@ -5,6 +5,14 @@
 //! roster pushes rely on it). The connection's task takes the bytes whole, once per poll. One
 //! flat buffer, not a queue of `Bytes`: copying is cheaper below a few kilobytes
 //! (`docs/decisions/0003-one-task-per-connection.md`), and an idle session owns no buffer.
+//!
+//! With stream management ([`managed`]) an outbox outlives its connection: what is pushed then is noted, and written
+//! to the connection that resumes the stream, whose own outbox takes the notes over.
+
+mod held;
+mod managed;
+mod receipt;
+mod stream;
 
 use std::cell::RefCell;
 use std::mem;
@@ -13,10 +21,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use module::Now;
+use offline::Taking;
 use stanza::{StanzaError, StreamError};
 
 use crate::account::Moment;
 use crate::{Bound, Turn};
+
+pub use managed::TooHigh;
+pub(crate) use managed::{How, Outcome, Pump, Resumable};
+pub(crate) use receipt::Receipt;
+
+use held::Held;
+use managed::{Entry, Managed};
 
 /// Buffers kept per thread for the next outbox that needs one.
 const POOLED_BUFFERS: usize = 64;
@@ -53,10 +69,51 @@ pub enum Event {
     Checked(bool),
     /// The answer to a request to bind a resource.
     Bound(Result<Bound, StanzaError>),
+    /// The answer to a request to resume a stream (XEP-0198 section 5).
+    Resumed(Result<Resumed, NotResumed>),
     /// Nothing came from the client for so long that it has to be found out whether it is there.
     Silent,
     /// Write what waits, then this error, then close.
     End(StreamError),
+}
+
+/// A stream goes on with this connection.
+pub struct Resumed {
+    pub bound: Bound,
+    /// The "SM-ID".
+    pub id: Box<str>,
+    /// How many stanzas of the client were handled.
+    pub h: u32,
+}
+
+/// A stream does not go on; where it is known how many stanzas of it were handled, the client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotResumed {
+    NotFound { h: Option<u32> },
+    /// The stream is there, and stays; the client claims to have got more than it was sent.
+    TooHigh(TooHigh),
+    Failed(StanzaError),
+}
+
+/// What is pushed, as far as it matters to who takes it. Always one stanza.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Item<'a> {
+    /// A message that the archive has.
+    Archived { id: i64, how: How },
+    /// Presence of somebody, by the full JID: only the last matters.
+    Presence(&'a str),
+    /// Of the moment: chat states.
+    Transient,
+    Other,
+}
+
+/// What only streams have that asked for it.
+#[derive(Default)]
+struct Extra {
+    managed: Option<Managed>,
+    held: Held,
+    /// The stream goes on over there.
+    moved: Option<Arc<Outbox>>,
 }
 
 /// Small, as every session has one: what is rare is behind a pointer.
@@ -73,13 +130,20 @@ struct Inner {
     shut: bool,
     /// The owner wants to hear when everything was written.
     wants_drained: bool,
+    extra: Option<Box<Extra>>,
 }
+
+/// What waits for a commit of a client ([`Outbox::fall_behind`]): a message,
+pub(crate) const MESSAGE: u32 = 1;
+/// and anything else. More messages than this on their way are taken for a decision, which only makes them slower.
+pub(crate) const DECISION: u32 = 1 << 16;
 
 /// Bytes and events for one connection; shared by its task and the owner of its account.
 pub struct Outbox {
     inner: Mutex<Inner>,
-    /// Decisions of this client that others will hear of, and what it sent behind them, that wait
-    /// for a commit. Here, because it is asked for with each message, and the account is not.
+    /// Messages of this client on their way into the archive, and above them (by [`DECISION`]) its decisions that
+    /// others will hear of, and what it sent behind them: all that waits for a commit. Here, because it is asked for
+    /// with each stanza, and the account is not.
     behind: AtomicU32,
     /// When the client was heard last, a [`Moment`]. Here, so that a silent session needs no timer.
     heard: AtomicU32,
@@ -127,13 +191,18 @@ impl Outbox {
         self.behind.load(Ordering::Acquire) != 0
     }
 
-    pub(crate) fn fall_behind(&self) {
-        self.behind.fetch_add(1, Ordering::AcqRel);
+    /// The same for what goes into the archive: messages do not overtake each other there.
+    pub(crate) fn is_behind_decisions(&self) -> bool {
+        self.behind.load(Ordering::Acquire) >= DECISION
+    }
+
+    pub(crate) fn fall_behind(&self, by: u32) {
+        self.behind.fetch_add(by, Ordering::AcqRel);
     }
 
     /// Ends one [`Outbox::fall_behind`]; after what waited has gone out.
-    pub(crate) fn catch_up(&self) {
-        self.behind.fetch_sub(1, Ordering::AcqRel);
+    pub(crate) fn catch_up(&self, by: u32) {
+        self.behind.fetch_sub(by, Ordering::AcqRel);
     }
 
     /// Whether so many more bytes fit and leave room for what comes besides. An empty outbox takes
@@ -147,32 +216,30 @@ impl Outbox {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets `write` append to what waits. False if the connection takes nothing any more; then
+    /// Lets `write` append one stanza to what waits. None if the connection takes nothing any more; then
     /// nothing was written, and a message has to go elsewhere.
-    pub fn push(self: &Arc<Self>, turn: &mut Turn, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+    pub(crate) fn push(self: &Arc<Self>, turn: &mut Turn, item: Item<'_>, write: impl FnOnce(&mut Vec<u8>)) -> Option<Taking> {
         let mut inner = self.lock();
+        if let Some(moved) = inner.extra.as_ref().and_then(|extra| extra.moved.clone()) {
+            // Something that was on its way when the stream moved.
+            drop(inner);
+            return moved.push(turn, item, write);
+        }
         if inner.shut {
-            return false;
+            return None;
         }
-        if inner.bytes.capacity() == 0 {
-            inner.bytes = take_buffer();
-        }
-        let before = inner.bytes.len();
-        write(&mut inner.bytes);
-        let accepted = inner.bytes.len() <= inner.limit as usize || before == 0;
-        if !accepted {
-            // A reader that does not read costs only itself: what it has not taken goes back to
-            // the delivery rules when its task ends the connection.
-            inner.bytes.truncate(before);
-            inner.shut = true;
-            let error = StreamError::resource_constraint().text("the client does not read what it is sent");
-            inner.events.get_or_insert_default().push(Event::End(error));
-        }
-        if !inner.dirty {
-            inner.dirty = true;
-            turn.wake(self);
-        }
+        let accepted = if inner.extra.is_none() {
+            inner.append(write)
+        } else {
+            inner.push(item, write)
+        };
+        inner.wake_later(self, turn);
         accepted
+    }
+
+    /// As [`Outbox::push`], for an answer of the stream itself.
+    pub fn answer(self: &Arc<Self>, turn: &mut Turn, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.push(turn, Item::Other, write).is_some()
     }
 
     /// Tells the connection's task something. Events are few: each answers a request of the
@@ -186,10 +253,7 @@ impl Outbox {
             inner.shut = true;
         }
         inner.events.get_or_insert_default().push(event);
-        if !inner.dirty {
-            inner.dirty = true;
-            turn.wake(self);
-        }
+        inner.wake_later(self, turn);
     }
 
     /// Called by the connection's task: registers its waker *before* it looks, so that no wake-up
@@ -213,10 +277,7 @@ impl Outbox {
     pub fn want_drained(self: &Arc<Self>, turn: &mut Turn) {
         let mut inner = self.lock();
         inner.wants_drained = true;
-        if !inner.dirty {
-            inner.dirty = true;
-            turn.wake(self);
-        }
+        inner.wake_later(self, turn);
     }
 
     /// True once after [`Outbox::want_drained`], if nothing waits.
@@ -226,8 +287,12 @@ impl Outbox {
     }
 
     /// The connection is gone: nothing more is taken. Returns what was never written.
+    /// Nothing where its stream may be resumed: then all of that is remembered.
     pub fn shut(&self) -> Vec<u8> {
         let mut inner = self.lock();
+        if inner.managed().is_some_and(|managed| managed.detached) {
+            return Vec::new();
+        }
         inner.shut = true;
         inner.waker = None;
         inner.events = None;
@@ -241,6 +306,37 @@ impl Outbox {
         drop(inner);
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+}
+
+impl Inner {
+    /// Appends what is written if it fits. A reader that does not read costs only itself: what it has not taken goes
+    /// back to the rules of delivery when its task ends the connection.
+    fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Option<Taking> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = take_buffer();
+        }
+        let before = self.bytes.len();
+        write(&mut self.bytes);
+        let accepted = self.bytes.len() <= self.limit as usize || before == 0;
+        if !accepted {
+            self.bytes.truncate(before);
+            self.shut = true;
+            self.end_slow_reader();
+        }
+        accepted.then_some(Taking::Trusted)
+    }
+
+    fn end_slow_reader(&mut self) {
+        let error = StreamError::resource_constraint().text("the client does not read what it is sent");
+        self.events.get_or_insert_default().push(Event::End(error));
+    }
+
+    fn wake_later(&mut self, outbox: &Arc<Outbox>, turn: &mut Turn) {
+        if !self.dirty {
+            self.dirty = true;
+            turn.wake(outbox);
         }
     }
 }

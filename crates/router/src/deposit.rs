@@ -1,0 +1,373 @@
+//! A message that is kept: into the archive first, then to whom it is for.
+//!
+//! At the recipient's owner it is decided where the message stands ([`Places`]); one batch makes it durable, for both
+//! its archives, together with how far the sender's stream has come. After the commit, in the order of commits, it is
+//! handed out: to the resources of RFC 6121 section 8.5, and as copies to the other devices of both (XEP-0280). So the
+//! order of delivery is the order of the archive (guarantee G4), and nothing is delivered that is not archived (G6).
+
+use std::sync::Arc;
+
+use archive::{Direction, Keeping};
+use module::{Now, Switches};
+use offline::Taking;
+use stanza::{Condition, Edits, Jid, JidRef, MessageType, Stanza, StanzaError, splice};
+use store::{Batch, Deposit, Places, StoreError};
+
+use crate::account::{Account, Session};
+use crate::durable::{After, close, mark, require_account, told};
+use crate::iq::Return;
+use crate::outbox::{How, Item, MESSAGE, Receipt};
+use crate::turn::Work;
+use crate::wake::gather;
+use crate::{Bound, Outbox, Router, Turn};
+
+/// Where a stanza comes from that a client of this server has sent.
+pub(crate) struct Origin {
+    pub(crate) receipt: Option<Receipt>,
+    /// Whether its messages go into the sender's archive. Asked before the recipient's owner is: never two locks.
+    pub(crate) archives: bool,
+    outbox: Arc<Outbox>,
+}
+
+impl Origin {
+    pub(crate) fn of(bound: &Bound) -> Origin {
+        Origin {
+            receipt: bound.outbox.receive(),
+            archives: true,
+            outbox: Arc::clone(&bound.outbox),
+        }
+    }
+}
+
+/// What a client sends behind a message does not overtake it while it is on its way into the archive.
+struct Behind(Arc<Outbox>);
+
+impl Behind {
+    fn of(outbox: &Arc<Outbox>) -> Behind {
+        outbox.fall_behind(MESSAGE);
+        Behind(Arc::clone(outbox))
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.0.catch_up(MESSAGE);
+    }
+}
+
+/// A message on its way into the archive, and out again.
+struct Kept {
+    text: Arc<str>,
+    from: Jid,
+    to: Jid,
+    kind: MessageType,
+    keeping: Keeping,
+    places: Places,
+    /// The sender is an account of this server, and it came from one of its resources.
+    is_own: bool,
+}
+
+/// A message for the other devices of its sender.
+pub(crate) struct Copied {
+    text: Arc<str>,
+    from: Jid,
+    /// Its id, where it stands in the sender's archive.
+    id: Option<i64>,
+}
+
+impl Router {
+    /// Keeps a message and hands it out after the commit.
+    #[allow(clippy::too_many_arguments)] // the parts of one delivery; a struct would only rename them
+    pub(crate) fn keep(
+        &self,
+        now: Now,
+        account: &mut Account,
+        kind: MessageType,
+        keeping: Keeping,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        edits: &Edits,
+        turn: &mut Turn,
+    ) {
+        let is_there = match to.resource() {
+            Some(resource) if account.resource(resource).is_some() => true,
+            _ => account.sessions.iter().any(Session::takes_messages),
+        };
+        if keeping.wait && !is_there && account.backlog.waiting() >= self.limits.offline_messages {
+            // XEP-0160 section 2 and RFC 6121 section 8.5.2.2.1.
+            return self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
+        }
+        let origin = turn.origin.take();
+        let mut places = Places::default();
+        if keeping.archive && self.archives {
+            if account.archives(from) {
+                places = places.and(Places::RECEIVED);
+            }
+            if origin.as_ref().is_some_and(|origin| origin.archives) {
+                places = places.and(Places::SENT);
+            }
+        }
+        if places.is_empty() && (is_there || !keeping.wait) && !account.backlog.is_replaying() {
+            turn.origin = origin;
+            return self.pass(account, kind, keeping, stanza, from, to, edits, turn);
+        }
+        if keeping.wait {
+            places = places.and(Places::WAITING);
+        }
+        let mut text = Vec::with_capacity(stanza.element().source().len() + 64);
+        splice(stanza, from.as_str(), Some(to.as_str()), edits, &mut text);
+        // `splice` writes text that was checked to be UTF-8 together with escaped text.
+        let text: Arc<str> = String::from_utf8(text).unwrap_or_default().into();
+        // Only of who sends here: what comes again by another way has been told apart where it came in.
+        let fingerprint = match &origin {
+            Some(_) => archive::fingerprint(&self.secret, from.bare_str(), to.as_str(), stanza),
+            None => None,
+        };
+        let mut batch = Batch::new().deposit(Deposit {
+            at: now.0,
+            sender: from.bare_str().into(),
+            recipient: account.jid.as_str().into(),
+            places,
+            fingerprint,
+            stanza: Arc::clone(&text),
+        });
+        require_account(account, &mut batch);
+        let behind = origin.as_ref().map(|origin| Behind::of(&origin.outbox));
+        let is_own = origin.is_some();
+        let receipt = origin.and_then(|origin| origin.receipt);
+        mark(receipt.as_ref(), &mut batch);
+        let back = Return::of(stanza, from.to_owned(), to.to_owned());
+        let kept = Kept {
+            text,
+            from: from.to_owned(),
+            to: to.to_owned(),
+            kind,
+            keeping,
+            places,
+            is_own,
+        };
+        let me = self.me.clone();
+        self.store.write(
+            batch,
+            Box::new(move |result| {
+                let Some(router) = me.upgrade() else { return };
+                gather();
+                let taken = result.is_ok();
+                router.kept(&kept, &back, result);
+                drop(behind);
+                close(receipt, taken);
+            }),
+        );
+    }
+
+    /// The message is on disk, or is not.
+    fn kept(&self, kept: &Kept, back: &Return, result: Result<store::Wrote, StoreError>) {
+        let now = (self.clock)();
+        let mut turn = Turn::default();
+        match result {
+            Ok(wrote) => match wrote.deposited {
+                Some(deposited) if deposited.is_new => self.hand_out(kept, deposited.id, &mut turn),
+                // It came once more (guarantee G2), and was handed out then.
+                Some(_) => {}
+                None => tracing::error!("the store does not say what it kept; this is a defect"),
+            },
+            // The process ends, and so have the streams.
+            Err(StoreError::Closed) => return,
+            Err(error) => {
+                tracing::error!(account = kept.to.bare_str(), %error, "a message could not be kept");
+                let error = told(&error);
+                // Removed meanwhile: as to an account that never was.
+                let error = if error.condition == Condition::ItemNotFound {
+                    StanzaError::service_unavailable()
+                } else {
+                    error
+                };
+                for after in back.error(&error) {
+                    if let After::Work(work) = after {
+                        turn.queue.push_back(work);
+                    }
+                }
+            }
+        }
+        self.settle(now, &mut turn);
+        turn.finish();
+    }
+
+    /// A message that is on disk goes to who is there; who is not will read it.
+    fn hand_out(&self, kept: &Kept, id: i64, turn: &mut Turn) {
+        self.with(kept.to.bare_str(), |account| self.hand_to(account, kept, id, turn));
+        let is_to_self = kept.from.bare_str() == kept.to.bare_str();
+        if kept.is_own && kept.keeping.carbons && !is_to_self {
+            self.copy_to_sender(
+                &Copied {
+                    text: Arc::clone(&kept.text),
+                    from: kept.from.clone(),
+                    id: kept.places.has(Places::SENT).then_some(id),
+                },
+                turn,
+            );
+        }
+    }
+
+    /// The rules of RFC 6121 section 8.5 for a message that is kept, and XEP-0280 section 7.
+    fn hand_to(&self, account: &mut Account, kept: &Kept, id: i64, turn: &mut Turn) {
+        let waits = kept.places.has(Places::WAITING);
+        let highest = account
+            .sessions
+            .iter()
+            .filter(|session| session.takes_messages())
+            .map(|session| session.priority)
+            .max();
+        // To a resource that has gone meanwhile as to the bare JID.
+        let addressed = kept.to.resource().filter(|resource| account.resource(resource).is_some());
+        let is_direct = |session: &Session| match addressed {
+            Some(resource) => &*session.resource == resource,
+            None if kept.kind == MessageType::Headline => session.takes_messages(),
+            None => session.takes_messages() && Some(session.priority) == highest,
+        };
+        let replaying = account.backlog.is_replaying().then(|| account.backlog.session()).flatten();
+        let nobody_reads = !account.sessions.iter().any(|s| is_direct(s) && s.is_attached());
+        if waits && replaying.is_none() && nobody_reads && account.backlog.waiting() > 0 {
+            // Behind what waits already, whoever comes.
+            return account.backlog.add(id);
+        }
+        let own = account.jid.as_str();
+        let stamped = self.stamped(kept.places, Places::RECEIVED, &kept.text, own, id);
+        let mut takers: Vec<Taking> = Vec::new();
+        let mut is_behind = false;
+        for session in &account.sessions {
+            let direct = is_direct(session);
+            let is_sender = kept.is_own && session_is(account, session, &kept.from);
+            let copied = kept.keeping.carbons_received && session.switches.has(Switches::CARBONS) && !is_sender;
+            if !direct && !copied {
+                continue;
+            }
+            if waits && replaying == Some(session.id) {
+                is_behind = true;
+                continue;
+            }
+            let how = if direct { How::Direct } else { How::Received };
+            let item = if waits { Item::Archived { id, how } } else { Item::Other };
+            let taking = session.outbox.push(turn, item, |out| {
+                if direct {
+                    out.extend_from_slice(&stamped);
+                } else {
+                    let text = std::str::from_utf8(&stamped).unwrap_or_default();
+                    archive::carbon(text, Direction::Received, own, &account.full(session), out);
+                }
+            });
+            match taking {
+                // A copy that is not acknowledged is nothing to rely on.
+                Some(Taking::Trusted) if !direct => {}
+                Some(taking) => takers.push(taking),
+                None => {}
+            }
+        }
+        if !waits {
+            return;
+        }
+        let alone = account.sessions.len() == 1;
+        if takers.is_empty() {
+            account.backlog.add(id);
+        } else {
+            account.backlog.give(id, takers, alone);
+            if is_behind {
+                account.backlog.give_behind(id);
+            }
+        }
+    }
+
+    /// XEP-0280 section 8: what one device has sent, for the others.
+    pub(crate) fn copy_to_sender(&self, copied: &Copied, turn: &mut Turn) {
+        let Copied { text, from, id } = copied;
+        self.with(from.bare_str(), |account| {
+            let own = account.jid.as_str();
+            let mut stamped = None;
+            for session in &account.sessions {
+                if !session.switches.has(Switches::CARBONS) || session_is(account, session, from) {
+                    continue;
+                }
+                let stamped = stamped.get_or_insert_with(|| match id {
+                    Some(id) => self.stamped(Places::SENT, Places::SENT, text, own, *id),
+                    None => text.as_bytes().to_vec(),
+                });
+                let item = id.map_or(Item::Other, |id| Item::Archived { id, how: How::Sent });
+                session.outbox.push(turn, item, |out| {
+                    let text = std::str::from_utf8(stamped).unwrap_or_default();
+                    archive::carbon(text, Direction::Sent, own, &account.full(session), out);
+                });
+            }
+        });
+    }
+
+    /// The text of a message with its id in the owner's archive, if it stands there (XEP-0359 section 3).
+    fn stamped(&self, places: Places, place: Places, text: &str, owner: &str, id: i64) -> Vec<u8> {
+        let mut out = Vec::new();
+        if places.has(place) {
+            archive::with_stanza_id(text, owner, &self.ids.show(id), &mut out);
+        } else {
+            out.extend_from_slice(text.as_bytes());
+        }
+        out
+    }
+
+    /// A message that is not kept goes to who is there, at once; its copies too.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn pass(
+        &self,
+        account: &mut Account,
+        kind: MessageType,
+        keeping: Keeping,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        edits: &Edits,
+        turn: &mut Turn,
+    ) {
+        let highest = account
+            .sessions
+            .iter()
+            .filter(|session| session.takes_messages())
+            .map(|session| session.priority)
+            .max();
+        let addressed = to.resource().filter(|resource| account.resource(resource).is_some());
+        let is_direct = |session: &&Session| match addressed {
+            Some(resource) => &*session.resource == resource,
+            None if kind == MessageType::Headline => session.takes_messages(),
+            None => session.takes_messages() && Some(session.priority) == highest,
+        };
+        let item = if keeping.transient { Item::Transient } else { Item::Other };
+        self.deliver_to(account, account.sessions.iter().filter(is_direct), item, stanza, from, to, edits, turn);
+        if !keeping.carbons {
+            return;
+        }
+        let is_own = turn.origin.is_some();
+        let is_sender = |session: &Session| is_own && session_is(account, session, &from.to_owned());
+        let copied = |session: &&Session| {
+            keeping.carbons_received && session.switches.has(Switches::CARBONS) && !is_direct(session) && !is_sender(session)
+        };
+        let is_to_self = from.bare_str() == account.jid.as_str();
+        let others = account.sessions.iter().any(|session| copied(&session));
+        if !others && (!is_own || is_to_self) {
+            return;
+        }
+        let mut text = Vec::new();
+        splice(stanza, from.as_str(), Some(to.as_str()), edits, &mut text);
+        let text: Arc<str> = String::from_utf8(text).unwrap_or_default().into();
+        for session in account.sessions.iter().filter(copied) {
+            self.push(account, session, item, turn, |out| {
+                archive::carbon(&text, Direction::Received, account.jid.as_str(), &account.full(session), out);
+            });
+        }
+        if is_own && !is_to_self {
+            let from = from.to_owned();
+            turn.queue.push_back(Work::Copies(Copied { text, from, id: None }));
+        }
+    }
+}
+
+/// Whether this is the session that a stanza came from.
+fn session_is(account: &Account, session: &Session, from: &Jid) -> bool {
+    from.bare_str() == account.jid.as_str() && from.as_ref().resource() == Some(&*session.resource)
+}

@@ -1,0 +1,407 @@
+//! The readers' side: the tail and the file as of the same commit, and a page out of both.
+
+use std::collections::VecDeque;
+
+use rusqlite::{CachedStatement, Connection, Error, OptionalExtension};
+use store::archive::{bare, is_addressed};
+use store::{Archived, Found, PAGE_LIMIT, Page, PageBuilder, Places, Query, Range, View};
+
+use super::codec::{owner_keys, unpack_entries};
+use super::corrupt;
+use super::jids::known;
+use super::tail::{ARCHIVED, Buckets, Entry, Expired, Filter, Index, Message, Tail, WAITING};
+
+/// Whether a query needs a [`Moment`].
+pub(crate) fn concerns(query: &Query) -> bool {
+    match query {
+        Query::Archive(_) | Query::Waiting { .. } | Query::Mark { .. } => true,
+        Query::Many(queries) => queries.iter().any(concerns),
+        _ => false,
+    }
+}
+
+/// What is in memory of the moment that the reader's transaction shows.
+pub(crate) struct Moment {
+    cut: Buckets,
+    sealed: i64,
+    expired: Expired,
+    /// For each query that concerns the archive, in their order.
+    prepared: VecDeque<Prepared>,
+}
+
+enum Prepared {
+    /// The owner or the peer was never seen.
+    Nothing,
+    Postings {
+        filter: Filter,
+        tail: Vec<Entry>,
+        /// For [`Range::count`]: what fits but for `after` and `before`.
+        counted: Vec<Entry>,
+    },
+    /// A mark that is not folded.
+    Mark(Option<Option<i64>>),
+}
+
+/// A query with its names looked up.
+enum Wanted<'a> {
+    Nothing,
+    Page(Filter, &'a Range),
+    Waiting(Filter, usize),
+    Mark(i64),
+}
+
+/// The first thing in a reader's transaction. None: the tail is of another moment; end the transaction and begin anew.
+pub(crate) fn prepare(connection: &Connection, index: &Index, query: &Query) -> Result<Option<Moment>, Error> {
+    let mut wanted = Vec::new();
+    look_up(connection, query, &mut wanted)?;
+    let seq: Option<i64> = connection
+        .prepare_cached("SELECT max(seq) FROM jackdaw_journal")?
+        .query_row([], |row| row.get(0))?;
+    let tail = index.read();
+    if tail.seq != seq.unwrap_or(0) {
+        return Ok(None);
+    }
+    Ok(Some(Moment {
+        cut: tail.cut,
+        sealed: tail.sealed,
+        expired: tail.expired.clone(),
+        prepared: wanted.iter().map(|wanted| take(&tail, wanted)).collect(),
+    }))
+}
+
+fn look_up<'a>(connection: &Connection, query: &'a Query, wanted: &mut Vec<Wanted<'a>>) -> Result<(), Error> {
+    match query {
+        Query::Archive(range) => wanted.push(match filter_of(connection, range)? {
+            Some(filter) => Wanted::Page(filter, range),
+            None => Wanted::Nothing,
+        }),
+        Query::Waiting { owner, after, most } => wanted.push(match known(connection, owner)? {
+            Some((owner, horizon)) => Wanted::Waiting(all_of(owner, WAITING, horizon.max(*after)), *most),
+            None => Wanted::Nothing,
+        }),
+        Query::Mark { key } => wanted.push(Wanted::Mark(*key)),
+        Query::Many(queries) => {
+            for query in queries {
+                look_up(connection, query, wanted)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn all_of(owner: u32, bit: u8, after: i64) -> Filter {
+    Filter {
+        owner,
+        bit,
+        after,
+        before: i64::MAX,
+        start: i64::MIN,
+        end: i64::MAX,
+        peer: None,
+    }
+}
+
+/// Without `after` and `before`, which are the place of the page; the horizon stands in for the one.
+fn filter_of(connection: &Connection, range: &Range) -> Result<Option<Filter>, Error> {
+    let Some((owner, horizon)) = known(connection, &range.owner)? else {
+        return Ok(None);
+    };
+    let peer = match range.with.as_deref() {
+        None => None,
+        Some(with) => match known(connection, bare(with))? {
+            Some((peer, _)) => Some(peer),
+            None => return Ok(None),
+        },
+    };
+    let bit = match range.view {
+        View::Archive => ARCHIVED,
+        View::Waiting => WAITING,
+    };
+    Ok(Some(Filter {
+        start: range.start.unwrap_or(i64::MIN),
+        end: range.end.unwrap_or(i64::MAX),
+        peer,
+        ..all_of(owner, bit, horizon)
+    }))
+}
+
+fn on_page(filter: &Filter, range: &Range) -> Filter {
+    Filter {
+        after: filter.after.max(range.after.unwrap_or(i64::MIN)),
+        before: filter.before.min(range.before.unwrap_or(i64::MAX)),
+        ..*filter
+    }
+}
+
+fn take(tail: &Tail, wanted: &Wanted<'_>) -> Prepared {
+    match wanted {
+        Wanted::Nothing => Prepared::Nothing,
+        // Looked up by their ids.
+        Wanted::Page(filter, range) if range.ids.is_some() => Prepared::Postings {
+            filter: *filter,
+            tail: Vec::new(),
+            counted: Vec::new(),
+        },
+        Wanted::Page(filter, range) => {
+            // Of those with a full JID, not each is on the page.
+            let most = if full(range).is_some() {
+                usize::MAX
+            } else {
+                range.limit.min(PAGE_LIMIT) + 1
+            };
+            Prepared::Postings {
+                filter: *filter,
+                tail: tail.collect(&on_page(filter, range), range.newest, most),
+                counted: if range.count {
+                    tail.collect(filter, false, usize::MAX)
+                } else {
+                    Vec::new()
+                },
+            }
+        }
+        Wanted::Waiting(filter, most) => Prepared::Postings {
+            filter: *filter,
+            tail: tail.collect(filter, false, *most),
+            counted: Vec::new(),
+        },
+        Wanted::Mark(key) => Prepared::Mark(tail.marks.get(key).map(|marked| marked.value)),
+    }
+}
+
+/// The JID, if it has a resource.
+fn full(range: &Range) -> Option<&str> {
+    range.with.as_deref().filter(|with| with.contains('/'))
+}
+
+/// Answers one query that concerns the archive; to be called for each of them in the order of [`prepare`].
+pub(crate) fn find(connection: &Connection, moment: &mut Moment, query: &Query) -> Result<Found, Error> {
+    let prepared = moment.prepared.pop_front().unwrap_or(Prepared::Nothing);
+    Ok(match (query, prepared) {
+        (Query::Archive(range), Prepared::Postings { filter, tail, counted }) => {
+            Found::Archive(page(connection, moment, range, &filter, tail, counted)?)
+        }
+        (Query::Archive(range), _) => {
+            let mut nothing = PageBuilder::new(range).finish();
+            nothing.total = range.count.then_some(0);
+            Found::Archive(nothing)
+        }
+        (Query::Waiting { most, .. }, Prepared::Postings { filter, tail, .. }) => {
+            let mut count = tail.len();
+            if count < *most {
+                moment.each_sealed(connection, &filter, false, &mut |_| {
+                    count += 1;
+                    Ok(count < *most)
+                })?;
+            }
+            Found::Count(count as u64)
+        }
+        (Query::Mark { .. }, Prepared::Mark(Some(value))) => Found::Mark(value),
+        (Query::Mark { key }, _) => Found::Mark(
+            connection
+                .prepare_cached("SELECT value FROM jackdaw_marks WHERE key = ?1")?
+                .query_row([key], |row| row.get(0))
+                .optional()?,
+        ),
+        _ => Found::Count(0),
+    })
+}
+
+fn page(
+    connection: &Connection,
+    moment: &Moment,
+    range: &Range,
+    filter: &Filter,
+    mut tail: Vec<Entry>,
+    mut counted: Vec<Entry>,
+) -> Result<Page, Error> {
+    let mut rows = Rows::new(connection, range, filter.owner)?;
+    let on_page = on_page(filter, range);
+    let has_sealed = range.ids.is_none();
+    if let Some(ids) = &range.ids {
+        counted = by_ids(connection, filter, ids)?;
+        tail = counted.iter().filter(|entry| on_page.fits(entry)).copied().collect();
+        if range.newest {
+            tail.reverse();
+        }
+    }
+    let mut builder = PageBuilder::new(range);
+    let mut add = |entry: &Entry| -> Result<bool, Error> {
+        if full(range).is_none() && !builder.has_room() {
+            builder.cut();
+            return Ok(false);
+        }
+        Ok(match rows.get(entry)? {
+            Some(message) => builder.push(message),
+            None => true,
+        })
+    };
+    moment.each(connection, &on_page, range.newest, has_sealed, &tail, &mut add)?;
+    let mut page = builder.finish();
+    if range.count {
+        let first = page.messages.first().map(|message| message.id);
+        let (mut total, mut index) = (0, 0);
+        let mut count = |entry: &Entry| -> Result<bool, Error> {
+            if full(range).is_none() || rows.get(entry)?.is_some() {
+                total += 1;
+                index += u64::from(first.is_some_and(|first| entry.id < first));
+            }
+            Ok(true)
+        };
+        moment.each(connection, filter, false, has_sealed, &counted, &mut count)?;
+        page.total = Some(total);
+        page.index = first.map(|_| index);
+    }
+    Ok(page)
+}
+
+/// The postings of these messages, ascending, as far as they fit.
+fn by_ids(connection: &Connection, filter: &Filter, ids: &[i64]) -> Result<Vec<Entry>, Error> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    let sql = "SELECT at, sender, recipient, places FROM jackdaw_archive WHERE id = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut entries = Vec::new();
+    for id in ids {
+        let message = statement
+            .query_row([id], |row| {
+                Ok(Message {
+                    id,
+                    at: row.get(0)?,
+                    sender: row.get(1)?,
+                    recipient: row.get(2)?,
+                    places: Places(row.get(3)?),
+                    hash: None,
+                })
+            })
+            .optional()?;
+        let of_owner = message.iter().flat_map(Message::entries);
+        entries.extend(
+            of_owner
+                .filter(|(owner, entry)| *owner == filter.owner && filter.fits(entry))
+                .map(|(_, entry)| entry),
+        );
+    }
+    Ok(entries)
+}
+
+/// Reads rows of the archive, those that are with the full JID if one is asked for.
+struct Rows<'a> {
+    statement: CachedStatement<'a>,
+    owner: u32,
+    full: Option<&'a str>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(connection: &'a Connection, range: &'a Range, owner: u32) -> Result<Rows<'a>, Error> {
+        let sql = "SELECT sender, recipient, stanza FROM jackdaw_archive WHERE id = ?1";
+        Ok(Rows {
+            statement: connection.prepare_cached(sql)?,
+            owner,
+            full: full(range),
+        })
+    }
+
+    fn get(&mut self, entry: &Entry) -> Result<Option<Archived>, Error> {
+        let mut rows = self.statement.query([entry.id])?;
+        let Some(row) = rows.next()? else {
+            // What was deleted is known to be; so this row is lost, and the rest of the page is not.
+            tracing::error!("a message of the archive is missing in the database: it is damaged");
+            return Ok(None);
+        };
+        let stanza = row.get_ref(2)?.as_str()?;
+        if let Some(with) = self.full {
+            let (sender, recipient): (u32, u32) = (row.get(0)?, row.get(1)?);
+            let fits = (sender == self.owner && is_addressed(stanza, "to", with))
+                || (recipient == self.owner && is_addressed(stanza, "from", with));
+            if !fits {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Archived {
+            id: entry.id,
+            at: entry.at,
+            stanza: stanza.into(),
+        }))
+    }
+}
+
+/// Called with postings; false ends it.
+type Each<'a> = &'a mut dyn FnMut(&Entry) -> Result<bool, Error>;
+
+impl Moment {
+    /// Calls with all postings that fit in order, those of the tail being given.
+    fn each(
+        &self,
+        connection: &Connection,
+        filter: &Filter,
+        newest: bool,
+        has_sealed: bool,
+        tail: &[Entry],
+        call: Each<'_>,
+    ) -> Result<(), Error> {
+        if !newest && has_sealed && !self.each_sealed(connection, filter, newest, call)? {
+            return Ok(());
+        }
+        for entry in tail {
+            if !call(entry)? {
+                return Ok(());
+            }
+        }
+        if newest && has_sealed {
+            self.each_sealed(connection, filter, newest, call)?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether to go on.
+    fn each_sealed(
+        &self,
+        connection: &Connection,
+        filter: &Filter,
+        newest: bool,
+        call: Each<'_>,
+    ) -> Result<bool, Error> {
+        let first = self.cut.of(filter.after.max(0));
+        let last = self.cut.of(filter.before.max(1) - 1).min(self.sealed - 1);
+        if first > last {
+            return Ok(true);
+        }
+        let (buckets, postings) = if newest {
+            (BUCKETS_DOWN, POSTINGS_DOWN)
+        } else {
+            (BUCKETS_UP, POSTINGS_UP)
+        };
+        let mut buckets = connection.prepare_cached(buckets)?;
+        let mut postings = connection.prepare_cached(postings)?;
+        let mut buckets = buckets.query((first, last, filter.start, filter.end))?;
+        let mut entries = Vec::new();
+        while let Some(row) = buckets.next()? {
+            let bucket: i64 = row.get(0)?;
+            let mut parts = postings.query(owner_keys(bucket, filter.owner))?;
+            while let Some(row) = parts.next()? {
+                entries.clear();
+                unpack_entries(row.get_ref(0)?.as_blob()?, self.cut.start(bucket), &mut entries)
+                    .ok_or_else(|| corrupt("a part of the archive's index"))?;
+                if newest {
+                    entries.reverse();
+                }
+                for entry in &entries {
+                    if filter.fits(entry) && !self.expired.has(entry) && !call(entry)? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+const BUCKETS_UP: &str = "SELECT bucket FROM jackdaw_archive_buckets
+    WHERE bucket BETWEEN ?1 AND ?2 AND last_at >= ?3 AND first_at <= ?4 ORDER BY bucket";
+const BUCKETS_DOWN: &str = "SELECT bucket FROM jackdaw_archive_buckets
+    WHERE bucket BETWEEN ?1 AND ?2 AND last_at >= ?3 AND first_at <= ?4 ORDER BY bucket DESC";
+const POSTINGS_UP: &str = "SELECT entries FROM jackdaw_archive_postings WHERE place BETWEEN ?1 AND ?2 ORDER BY place";
+const POSTINGS_DOWN: &str =
+    "SELECT entries FROM jackdaw_archive_postings WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC";

@@ -1,0 +1,386 @@
+//! One run: server and clients, a storm of faults, the calm behind it, and the judgement.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+
+use crate::client::Client;
+use crate::disk::Disk;
+use crate::faults::{Command, Fault, Goal, Schedule};
+use crate::history::{ClientId, Facts, History, RESOURCES, show};
+use crate::oracle;
+use crate::report::{self, Faults};
+use crate::rng::Rng;
+use crate::server::{DOMAIN, Server, Usage};
+use crate::wire::Access;
+use crate::world::{Phase, World};
+
+/// I9, generously: a timed assertion on a busy machine says little. What is measured is printed.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
+/// How long all clients may take to be back and acknowledged, to have read everything, and to close.
+const SETTLE_LIMIT: Duration = Duration::from_secs(180);
+const SYNC_LIMIT: Duration = Duration::from_secs(300);
+const CLOSE_LIMIT: Duration = Duration::from_secs(60);
+const LAST_LIMIT: Duration = Duration::from_secs(10);
+/// How long what was acknowledged may still be on its way to a client that is there.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(60);
+/// I8: how long the server may take to let go of what clients cost, and how much more than before them it may keep.
+const REST_LIMIT: Duration = Duration::from_secs(30);
+const REST: Usage = Usage {
+    // Of the database, which opens more when it is asked.
+    files: 16,
+    // Of the runtime, which ends them late.
+    threads: 16,
+    // Caches, and what the allocator keeps.
+    memory: 96 * 1024 * 1024,
+};
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+/// Commands that may wait for a client that is stalled.
+const COMMANDS: usize = 16;
+
+/// Accounts whose second client does not use stream management, and accounts that read their archive at login: one in so
+/// many of either.
+const UNMANAGED_EVERY: u16 = 10;
+const CATCHES_UP_EVERY: u16 = 5;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) binary: PathBuf,
+    pub(crate) accounts: u16,
+    pub(crate) goal: Goal,
+    /// The storm goes on for so long, whatever the goal.
+    pub(crate) storm: Option<Duration>,
+    pub(crate) pace: u64,
+    /// Where the folder of a run that found something is kept.
+    pub(crate) keep: Option<PathBuf>,
+}
+
+/// Runs it. Returns the number of violations; an error if it could not be run.
+pub(crate) async fn run(plan: &Plan) -> Result<usize, String> {
+    let folder = tempfile::Builder::new()
+        .prefix("jackdaw-torture-")
+        .tempdir()
+        .map_err(|error| format!("a temporary folder: {error}"))?;
+    let disk = Disk::prepare(folder.path())?;
+    for skipped in &disk.skipped {
+        println!("{skipped}");
+    }
+    println!("clock jumps are skipped: nothing here can make them for one process alone");
+    let server = Server::prepare(&plan.binary, folder.path(), &disk.data(), plan.accounts)?;
+    let world = Arc::new(World::new(
+        plan.seed,
+        Access::new(server.socket(), DOMAIN),
+        plan.accounts,
+        plan.pace,
+        History::new(facts(plan.accounts)),
+    ));
+    let mut run = Run::new(plan, world, server, disk);
+    let result = run.through().await;
+    let found = oracle::check(&run.world.history());
+    report::notes(&run.world, &run.recoveries);
+    report::violations(&found);
+    if let Some(place) = &plan.keep
+        && !found.is_empty()
+    {
+        run.server.kill();
+        keep(folder.path(), &run.disk, place)?;
+        println!("its folder is kept: {}", place.display());
+    }
+    report::last_line(&run.world, &run.faults, found.len());
+    result.map(|()| found.len())
+}
+
+fn keep(folder: &Path, disk: &Disk, place: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(place).map_err(|error| format!("{}: {error}", place.display()))?;
+    for name in ["log", "jackdaw.toml"] {
+        let copied = std::fs::copy(folder.join(name), place.join(name));
+        copied.map_err(|error| format!("{name}: {error}"))?;
+    }
+    disk.keep(place)
+}
+
+fn facts(accounts: u16) -> Vec<Facts> {
+    let clients = (0..accounts * RESOURCES).map(ClientId);
+    clients
+        .map(|id| {
+            let account = id.account().0;
+            let is_second = id.0 % RESOURCES == 1;
+            Facts {
+                is_managed: !(is_second && account % UNMANAGED_EVERY == UNMANAGED_EVERY - 1),
+                catches_up: account % CATCHES_UP_EVERY == CATCHES_UP_EVERY - 2,
+            }
+        })
+        .collect()
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    world: Arc<World>,
+    server: Server,
+    disk: Disk,
+    clients: Vec<mpsc::Sender<Command>>,
+    phase: watch::Sender<Phase>,
+    faults: Faults,
+    recoveries: Vec<Duration>,
+    said: Instant,
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan, world: Arc<World>, server: Server, disk: Disk) -> Run<'a> {
+        Run {
+            plan,
+            world,
+            server,
+            disk,
+            clients: Vec::new(),
+            phase: watch::Sender::new(Phase::Storm),
+            faults: Faults::new(),
+            recoveries: Vec::new(),
+            said: Instant::now(),
+        }
+    }
+
+    async fn through(&mut self) -> Result<(), String> {
+        self.start(false)?;
+        let facts = self.world.history().clients.clone();
+        for (number, facts) in facts.into_iter().enumerate() {
+            let (sender, commands) = mpsc::channel(COMMANDS);
+            // There are no more clients than a u16 counts.
+            let id = ClientId(number as u16);
+            let client = Client::new(id, facts, Arc::clone(&self.world), commands, self.phase.subscribe());
+            tokio::spawn(client.run());
+            self.clients.push(sender);
+        }
+        self.storm().await?;
+        self.calm().await
+    }
+
+    async fn storm(&mut self) -> Result<(), String> {
+        let began = Instant::now();
+        let clients = self.world.accounts * RESOURCES;
+        let rng = Rng::new(self.plan.seed, 0);
+        let mut schedule = Schedule::new(rng, clients, self.disk.can_be_full(), self.goal());
+        loop {
+            if self.plan.storm.is_some_and(|time| began.elapsed() > time) {
+                return Ok(());
+            }
+            let Some((pause, fault)) = schedule.next() else {
+                match self.plan.storm {
+                    Some(_) => schedule.renew(self.goal()),
+                    None => return Ok(()),
+                }
+                continue;
+            };
+            self.rest(pause).await;
+            self.look_after()?;
+            *self.faults.entry(fault.kind()).or_default() += 1;
+            self.strike(fault).await?;
+        }
+    }
+
+    fn goal(&self) -> Goal {
+        let Goal { kills, power_cuts } = self.plan.goal;
+        Goal {
+            kills,
+            power_cuts: if self.disk.can_be_cut() { power_cuts } else { 0 },
+        }
+    }
+
+    /// Waits, and says now and then how it goes.
+    async fn rest(&mut self, time: Duration) {
+        sleep(time).await;
+        if self.said.elapsed() > PROGRESS_EVERY {
+            self.said = Instant::now();
+            report::progress(&self.world, &self.faults);
+        }
+    }
+
+    fn note(&self, what: String) {
+        let now = self.world.now();
+        self.world.history().fault(now, what);
+    }
+
+    fn violated(&self, rule: &'static str, what: String) {
+        let story = vec![format!("seen at {}", show(self.world.now())), self.server.log_tail()];
+        self.world.history().violated(rule, what, story);
+    }
+
+    /// It must not have ended by itself.
+    fn look_after(&mut self) -> Result<(), String> {
+        if let Some(status) = self.server.ended() {
+            self.world.crashes.fetch_add(1, Ordering::AcqRel);
+            self.violated("G6", format!("the server ended by itself with {status}"));
+            self.start(true)?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, after_crash: bool) -> Result<(), String> {
+        let took = self.server.start()?;
+        self.note(format!("the server listens, after {} ms", took.as_millis()));
+        if after_crash {
+            self.recoveries.push(took);
+        }
+        if took > RECOVERY_LIMIT {
+            self.violated("I9", format!("it took {} ms until it listened", took.as_millis()));
+        }
+        Ok(())
+    }
+
+    async fn strike(&mut self, fault: Fault) -> Result<(), String> {
+        match fault {
+            Fault::Kill(away) => {
+                self.world.crashes.fetch_add(1, Ordering::AcqRel);
+                self.note("kill -9".to_owned());
+                self.server.kill();
+                self.rest(away).await;
+                self.start(true)
+            }
+            Fault::Terminate(away) => {
+                self.stop();
+                self.rest(away).await;
+                self.start(false)
+            }
+            Fault::Stop(time) => {
+                self.note("SIGSTOP".to_owned());
+                self.server.signal("STOP");
+                self.rest(time).await;
+                self.server.signal("CONT");
+                self.note("SIGCONT".to_owned());
+                Ok(())
+            }
+            Fault::Full(time) => {
+                self.note("the disk is being filled".to_owned());
+                self.disk.fill();
+                self.note("the disk is full".to_owned());
+                self.rest(time).await;
+                self.disk.free();
+                self.note("the disk has room".to_owned());
+                Ok(())
+            }
+            Fault::Cut(dying, away) => {
+                self.world.crashes.fetch_add(1, Ordering::AcqRel);
+                self.note("power cut".to_owned());
+                self.disk.shut_down()?;
+                self.rest(dying).await;
+                self.server.kill();
+                self.note("the server is gone".to_owned());
+                self.disk.recover()?;
+                self.rest(away).await;
+                self.start(true)
+            }
+            Fault::Clients(struck, command) => {
+                let names: Vec<String> = struck.iter().map(ClientId::to_string).collect();
+                self.note(format!("{command:?} of {}", names.join(", ")));
+                for client in struck {
+                    // One that has so much to suffer already is spared.
+                    let _ = self.clients[usize::from(client.0)].try_send(command);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// SIGTERM, and all that must hold then.
+    fn stop(&mut self) {
+        self.note("SIGTERM".to_owned());
+        match self.server.stop() {
+            Ok(took) => self.note(format!("the server has stopped, after {} ms", took.as_millis())),
+            Err(why) => {
+                // What was not saved is not to be resumed.
+                self.world.crashes.fetch_add(1, Ordering::AcqRel);
+                self.violated("G7", format!("SIGTERM: {why}"));
+            }
+        }
+    }
+
+    /// All faults are over: everybody gets what is his, and the server gets rid of everybody.
+    async fn calm(&mut self) -> Result<(), String> {
+        println!("{}: the storm is over", show(self.world.now()));
+        self.look_after()?;
+        // A new process, so that it can be measured before anybody is there.
+        self.phase.send_replace(Phase::Held);
+        self.stop();
+        self.start(false)?;
+        let baseline = self.server.usage().unwrap_or_default();
+        let mut is_good = self.pass(Phase::Settle, SETTLE_LIMIT).await;
+        let began = Instant::now();
+        while is_good && self.world.history().undelivered() > 0 && began.elapsed() < DELIVERY_LIMIT {
+            self.rest(LOOK_EVERY).await;
+        }
+        // Who was not through before will hardly be now; the others need no longer.
+        let limit = if is_good { SYNC_LIMIT } else { CLOSE_LIMIT };
+        is_good &= self.pass(Phase::Sync, limit).await;
+        let limit = if is_good { CLOSE_LIMIT } else { LAST_LIMIT };
+        self.pass(Phase::Close, limit).await;
+        self.comes_to_rest(baseline).await;
+        self.look_after()?;
+        self.stop();
+        Ok(())
+    }
+
+    /// Waits until all clients are through a phase. False: some are not within the limit.
+    async fn pass(&mut self, phase: Phase, limit: Duration) -> bool {
+        self.phase.send_replace(phase);
+        let began = Instant::now();
+        let mut said = began;
+        loop {
+            let late = self.world.late(phase);
+            if late.is_empty() {
+                println!("{}: all are through: {phase:?}", show(self.world.now()));
+                return true;
+            }
+            if began.elapsed() > limit {
+                let seconds = limit.as_secs();
+                let what = format!("{} clients are not through after {seconds} s: {phase:?}", late.len());
+                self.world.history().violated("G5", what, late);
+                return false;
+            }
+            if said.elapsed() > PROGRESS_EVERY {
+                said = Instant::now();
+                println!(
+                    "{}: {phase:?}: {} clients are open: {}",
+                    show(self.world.now()),
+                    late.len(),
+                    late[0]
+                );
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// I8.
+    async fn comes_to_rest(&mut self, baseline: Usage) {
+        let began = Instant::now();
+        loop {
+            let Some(usage) = self.server.usage() else { return };
+            let is_at_rest = usage.files <= baseline.files + REST.files
+                && usage.threads <= baseline.threads + REST.threads
+                && usage.memory <= baseline.memory + REST.memory;
+            let words = format!(
+                "{} files, {} threads, {} MB; before all clients {} files, {} threads, {} MB",
+                usage.files,
+                usage.threads,
+                usage.memory >> 20,
+                baseline.files,
+                baseline.threads,
+                baseline.memory >> 20
+            );
+            if is_at_rest {
+                println!("I8: {words}");
+                return;
+            }
+            if began.elapsed() > REST_LIMIT {
+                self.violated("I8", format!("the server keeps {words}"));
+                return;
+            }
+            self.rest(LOOK_EVERY).await;
+        }
+    }
+}

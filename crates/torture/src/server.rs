@@ -1,0 +1,223 @@
+//! The real server as a process of its own, which is started, stopped, killed and looked at.
+//!
+//! (Not `testkit::Server`: that one panics when the process is not as a test expects, and it is what is to be found out
+//! here; it also has its data folder on no disk that can be filled or cut off.)
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use testkit::password_of;
+
+pub(crate) const DOMAIN: &str = "example.org";
+/// TLS from the first byte (XEP-0368).
+const PORT: u16 = 5223;
+
+/// How long a server may take to listen, whatever it has to recover, before it is given up.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// The same for one attempt to connect; it is on this machine.
+const KNOCK_LIMIT: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(3);
+/// How long a graceful stop may take: `shutdown_seconds`, and room for a busy machine.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// The last lines of the log that are shown when it did not start.
+const LOG_LINES: usize = 20;
+
+/// All clients come from one address, so nothing that counts per address may stand in their way.
+const WIDE_LIMITS: [(&str, u64); 6] = [
+    ("connections_before_login_per_address", 100_000),
+    ("connections_per_second_per_address", 100_000),
+    ("login_failures_per_minute_per_account", 100_000),
+    ("login_failures_per_minute_per_address", 100_000),
+    // Every restart makes every client log in.
+    ("password_iterations", 4_096),
+    // What waits for somebody is not to be refused here.
+    ("offline_messages_per_account", 100_000_000),
+];
+
+/// What the kernel counts of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) files: usize,
+    pub(crate) threads: usize,
+    /// Resident, in bytes.
+    pub(crate) memory: u64,
+}
+
+pub(crate) struct Server {
+    binary: PathBuf,
+    folder: PathBuf,
+    address: Ipv4Addr,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Writes the configuration and makes the accounts `u0` to `u{accounts - 1}`. Nothing runs yet.
+    pub(crate) fn prepare(binary: &Path, folder: &Path, data: &Path, accounts: u16) -> Result<Server, String> {
+        let address = address();
+        let mut config = format!("data = \"{}\"\n[log]\nlevel = \"info\"\n", data.display());
+        let _ = write!(config, "[[domain]]\nname = \"{DOMAIN}\"\n");
+        let _ = write!(
+            config,
+            "[[listen]]\nkind = \"c2s-direct\"\naddress = \"{address}:{PORT}\"\n[limits]\n"
+        );
+        for (key, value) in WIDE_LIMITS {
+            let _ = writeln!(config, "{key} = {value}");
+        }
+        let mut list = String::new();
+        for number in 0..accounts {
+            let jid = format!("u{number}@{DOMAIN}");
+            let _ = writeln!(list, "{jid}\t{}", password_of(&jid));
+        }
+        let written =
+            fs::write(folder.join("jackdaw.toml"), config).and_then(|()| fs::write(folder.join("accounts"), list));
+        written.map_err(|error| format!("{}: {error}", folder.display()))?;
+        let server = Server {
+            binary: binary.to_owned(),
+            folder: folder.to_owned(),
+            address,
+            child: None,
+        };
+        let output = server
+            .command()
+            .args(["--config", "jackdaw.toml", "account", "import", "accounts"])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("{}: {error}", binary.display()))?;
+        match output.status.success() {
+            true => Ok(server),
+            false => Err(format!("account import: {}", String::from_utf8_lossy(&output.stderr))),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.current_dir(&self.folder);
+        // Nothing of the surroundings may configure the server.
+        for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("JACKDAW_")) {
+            command.env_remove(key);
+        }
+        command
+    }
+
+    pub(crate) fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address.into(), PORT)
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    /// Starts it and returns how long it took from there until it listened.
+    pub(crate) fn start(&mut self) -> Result<Duration, String> {
+        let out = || File::options().create(true).append(true).open(self.log());
+        let opened = out().and_then(|one| Ok((one, out()?)));
+        let (out, err) = opened.map_err(|error| format!("the log: {error}"))?;
+        let began = Instant::now();
+        let spawned = self
+            .command()
+            .args(["serve", "--config", "jackdaw.toml"])
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .spawn();
+        self.child = Some(spawned.map_err(|error| format!("{}: {error}", self.binary.display()))?);
+        loop {
+            if TcpStream::connect_timeout(&self.socket(), KNOCK_LIMIT).is_ok() {
+                return Ok(began.elapsed());
+            }
+            if let Some(status) = self.ended() {
+                return Err(format!(
+                    "the server ended with {status} instead of listening:\n{}",
+                    self.log_tail()
+                ));
+            }
+            if began.elapsed() > START_LIMIT {
+                return Err(format!("the server does not listen:\n{}", self.log_tail()));
+            }
+            sleep(LOOK_EVERY);
+        }
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        let log = fs::read(self.log()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    /// If it has ended by itself since it was started: how. It can be started again then.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().ok()??;
+        self.child = None;
+        Some(status)
+    }
+
+    /// Sends a signal by its name (`TERM`, `STOP`, `CONT`).
+    pub(crate) fn signal(&self, name: &str) {
+        let Some(child) = &self.child else { return };
+        // A process that is gone has had worse.
+        let _ = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(child.id().to_string())
+            .stderr(Stdio::null())
+            .status();
+    }
+
+    /// Ends it at once, as a crash does.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks it to stop and waits. An error: it did not stop in time (it is gone now all the same), or not well.
+    pub(crate) fn stop(&mut self) -> Result<Duration, String> {
+        self.signal("TERM");
+        let began = Instant::now();
+        while began.elapsed() < STOP_LIMIT {
+            match self.ended() {
+                Some(status) if status.success() => return Ok(began.elapsed()),
+                Some(status) => return Err(format!("it stopped with {status}")),
+                None => sleep(LOOK_EVERY),
+            }
+        }
+        self.kill();
+        Err(format!("it did not stop within {} s of SIGTERM", STOP_LIMIT.as_secs()))
+    }
+
+    /// None: it does not run.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        let id = self.child.as_ref()?.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
+        };
+        Some(Usage {
+            files: fs::read_dir(format!("/proc/{id}/fd")).ok()?.count(),
+            // A process has no more threads than a u16 counts here.
+            threads: field("Threads:")? as usize,
+            memory: field("VmRSS:")? * 1024,
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A loopback address that no other run uses at the same time.
+fn address() -> Ipv4Addr {
+    let id = std::process::id();
+    // 7, 7 and 7 bits of the id; none of it 127.0.0.x, where other servers listen.
+    let bits = |from: u32| (id >> from & 0x7f) as u8;
+    Ipv4Addr::new(127, bits(14) | 0x80, bits(7), bits(0) + 1)
+}
