@@ -468,7 +468,9 @@ async fn forgeries() {
                         .expect("<message type='chat'><body>kept</body><x xmlns='urn:x'/></message>")
                         .await;
                     assert_eq!(came.children().count(), 3, "all of them are gone: {came:?}");
-                    let id = came.get_child("stanza-id", "urn:xmpp:sid:0").and_then(|id| id.attr("id"));
+                    let id = came
+                        .get_child("stanza-id", "urn:xmpp:sid:0")
+                        .and_then(|id| id.attr("id"));
                     assert!(id.is_some_and(|id| id != "forged"), "but ours is there: {came:?}");
                 }
             }

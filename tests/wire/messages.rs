@@ -155,7 +155,11 @@ async fn languages_and_content() {
                 "<message type='chat' id='c'>{inner}<b xmlns='urn:c'>&lt;not&gt; &amp; a tag</b></message>"
             ))
             .await;
-        assert_eq!(came.children().count(), 7, "nothing but its id in the archive is added: {came:?}");
+        assert_eq!(
+            came.children().count(),
+            7,
+            "nothing but its id in the archive is added: {came:?}"
+        );
         // Attributes of other namespaces on the stanza itself.
         juliet
             .send(format!("<message to='{to}' id='n' xmlns:q='urn:q' q:a='1'/>"))

@@ -111,6 +111,9 @@ async fn not_twice_for_readers_of_the_archive() {
             sender.send(chat(&jid, "six")).await;
             let live = client.expect("<message type='chat'><body>six</body></message>").await;
             assert!(!live.has_child("delay", "urn:xmpp:delay"));
+            if managed {
+                client.ack().await;
+            }
             client.close().await;
             // Whatever comes next gets none of them either.
             let mut client = Client::login(&server, transport, &jid).await;

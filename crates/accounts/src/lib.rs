@@ -196,12 +196,12 @@ mod tests {
         let mut juliet = account("juliet@example.org");
         let jid = juliet.jid.clone();
         assert_eq!(store.write_wait(change(&juliet)), Err(StoreError::Missing));
-        assert_eq!(store.write_wait(add(&juliet)), Ok(()));
+        assert_eq!(store.write_wait(add(&juliet)), Ok(store::Wrote::default()));
         assert_eq!(store.write_wait(add(&juliet)), Err(StoreError::Exists));
         juliet.disabled = true;
-        assert_eq!(store.write_wait(change(&juliet)), Ok(()));
+        assert_eq!(store.write_wait(change(&juliet)), Ok(store::Wrote::default()));
         assert_eq!(read(&store, &jid), Some(juliet.clone()));
-        assert_eq!(store.write_wait(remove(&jid)), Ok(()));
+        assert_eq!(store.write_wait(remove(&jid)), Ok(store::Wrote::default()));
         assert_eq!(read(&store, &jid), None);
         assert_eq!(store.write_wait(remove(&jid)), Err(StoreError::Missing));
         assert_eq!(store.write_wait(change(&juliet)), Err(StoreError::Missing));

@@ -11,11 +11,13 @@
 mod forgery;
 mod keeping;
 mod prefs;
+mod retraction;
 mod write;
 
 pub use forgery::{fingerprint, forged};
 pub use keeping::{Keeping, keeping};
 pub use prefs::{PREFS, prefs_of, prefs_row, wants};
+pub use retraction::{is_retracted, retraction, tombstone};
 pub use write::{Direction, carbon, forwarded, waiting, with_stanza_id};
 
 #[cfg(test)]

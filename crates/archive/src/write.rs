@@ -101,7 +101,7 @@ fn put(out: &mut Vec<u8>, parts: &[&str]) {
 
 /// The value of an attribute in the start tag, with its quotes. The sender wrote it, so there may be white space around
 /// the `=`, quotes of either kind, and whatever looks like an attribute inside another one's value.
-fn attribute<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn attribute<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
     let mut rest = stanza.strip_prefix(OPEN)?;
     loop {
         rest = rest.trim_ascii_start();

@@ -209,17 +209,15 @@ async fn restore_sessions(router: &Arc<Router>) -> Result<(), Failure> {
             tracing::info!("{count} sessions of before the restart may be resumed");
             Ok(())
         }
-        Ok(Err(error)) => Err(Failure::unavailable(format!("the saved sessions cannot be read: {error}"))),
+        Ok(Err(error)) => Err(Failure::unavailable(format!(
+            "the saved sessions cannot be read: {error}"
+        ))),
         Err(error) => Err(Failure::failed(format!("the saved sessions were not read: {error}"))),
     }
 }
 
 /// Waits for SIGTERM or Ctrl-C, and does what is due meanwhile.
-async fn until_told_to_stop(
-    certificates: &Arc<Certificates>,
-    router: &Router,
-    config: &Config,
-) -> Result<(), Failure> {
+async fn until_told_to_stop(certificates: &Arc<Certificates>, router: &Router, config: &Config) -> Result<(), Failure> {
     let keepalive = config.limits.keepalive();
     let seconds = u32::try_from(keepalive.as_secs()).unwrap_or(u32::MAX);
     let no_signals = |error| Failure::unavailable(format!("no signals can be received: {error}"));

@@ -89,7 +89,15 @@ mod tests {
             assert_eq!(ids.read(&shown), Some(id));
             assert!(seen.insert(shown));
         }
-        for wrong in ["", "0", "x", "123456789012345X", "123456789012345é", "+23456789abcdef0", "00112233445566778"] {
+        for wrong in [
+            "",
+            "0",
+            "x",
+            "123456789012345X",
+            "123456789012345é",
+            "+23456789abcdef0",
+            "00112233445566778",
+        ] {
             assert_eq!(ids.read(wrong), None, "{wrong}");
         }
     }

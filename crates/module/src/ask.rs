@@ -82,8 +82,6 @@ pub struct Switches(u8);
 impl Switches {
     /// Wants copies of messages of the account's other sessions (XEP-0280).
     pub const CARBONS: Switches = Switches(1);
-    /// Has read the archive itself, so what waited is known to it (XEP-0313).
-    pub const ARCHIVE: Switches = Switches(2);
 
     /// To be kept, and read again with [`Switches::from_bits`].
     pub const fn bits(self) -> u8 {
@@ -108,6 +106,8 @@ impl Switches {
 pub struct Said {
     /// Content of `<message/>` stanzas from the account that was asked.
     pub messages: Vec<String>,
+    /// Messages that had waited for the account and are among these (`store::Archived::waits`): they have arrived.
+    pub arrived: Vec<i64>,
     /// Payload of the result.
     pub answer: Result<String, StanzaError>,
 }

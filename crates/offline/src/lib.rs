@@ -193,6 +193,7 @@ impl Backlog {
     /// A message was put into the archive and nobody was given it.
     pub fn add(&mut self, id: i64) {
         let books = self.open(id);
+        books.reach(id);
         books.untouched = books.untouched.saturating_add(1);
         if let Some(replay) = &mut books.replay {
             replay.added += 1;
@@ -202,6 +203,7 @@ impl Backlog {
     /// A message was put into the archive and these sessions were given it; `alone`: the account has no others.
     pub fn give(&mut self, id: i64, takers: impl IntoIterator<Item = Taking>, alone: bool) {
         let books = self.open(id);
+        books.reach(id);
         let note = books.note(id);
         for taker in takers {
             match taker {
@@ -248,17 +250,21 @@ impl Backlog {
 
     /// A connection has broken that was trusted to take this, and did not.
     pub fn take_back(&mut self, id: i64) {
+        let closed = self.0.is_none();
         let books = self.open(id);
+        if closed {
+            // The store's cursor is further on already.
+            books.saved = i64::MAX;
+        }
         match books.find(id) {
             Ok(at) => {
                 let note = &mut books.notes[at];
                 note.taken = note.taken.saturating_sub(1);
             }
             // Delivered, as it seemed, and forgotten: nobody else had it.
-            Err(_) if id <= books.known => {
+            Err(_) => {
                 books.note(id);
             }
-            Err(_) => {}
         }
     }
 
@@ -296,7 +302,7 @@ impl Backlog {
         }
         match books.find(id) {
             Ok(at) => books.notes[at].waits(),
-            Err(_) => id > books.known,
+            Err(_) => books.untouched > 0 && id > books.known,
         }
     }
 
@@ -307,7 +313,9 @@ impl Backlog {
         for id in sent {
             books.hand_over(*id);
         }
-        let Some(replay) = &mut books.replay else { return Step::Nothing };
+        let Some(replay) = &mut books.replay else {
+            return Step::Nothing;
+        };
         let Phase::Reading { added: seen, .. } = replay.phase else {
             return Step::Nothing;
         };
@@ -349,7 +357,10 @@ impl Backlog {
 
     /// The answer to a ping: all that was sent before has arrived.
     pub fn answered(&mut self, session: u64, id: &str) {
-        let asked = self.replay().filter(|replay| replay.session == session).map(|replay| replay.phase);
+        let asked = self
+            .replay()
+            .filter(|replay| replay.session == session)
+            .map(|replay| replay.phase);
         let Some(Phase::Asking { ping }) = asked else { return };
         if id.strip_prefix(PING_PREFIX).and_then(|number| number.parse().ok()) == Some(ping) {
             self.finish(true);
@@ -366,17 +377,14 @@ impl Backlog {
         self.finish(clean && matches!(phase, Phase::Asking { .. }));
     }
 
-    /// The session reads the archive itself: what waits for it up to there is no news to it.
-    pub fn skip(&mut self, session: u64, up_to: i64) {
-        if self.session() == Some(session) {
-            self.finish(false);
-        }
+    /// A session has read these in the archive: they need not be handed over.
+    pub fn has_read(&mut self, ids: &[i64]) {
         let Some(books) = &mut self.0 else { return };
-        if up_to > books.known && books.untouched > 0 {
-            return books.skip_untouched(up_to);
-        }
-        for note in books.notes.iter_mut().filter(|note| note.id <= up_to && note.waits()) {
-            note.sure = true;
+        for id in ids {
+            if books.find(*id).is_ok() || (books.untouched > 0 && *id > books.known) {
+                let note = books.recall(*id);
+                note.taken = note.taken.saturating_add(1);
+            }
         }
         books.settle(false);
     }
@@ -445,6 +453,13 @@ impl Books {
             None => Err(0),
             Some(last) if last.id < id => Err(self.notes.len()),
             Some(_) => self.notes.binary_search_by_key(&id, |note| note.id),
+        }
+    }
+
+    /// This is the last message now: where there is nothing that nobody was given, all before it is known.
+    fn reach(&mut self, id: i64) {
+        if self.untouched == 0 {
+            self.known = self.known.max(id - 1);
         }
     }
 
@@ -518,13 +533,6 @@ impl Books {
             }
         }
         cursor
-    }
-
-    fn skip_untouched(&mut self, up_to: i64) {
-        self.untouched = 0;
-        self.known = up_to;
-        self.notes.retain(|note| note.id > up_to || note.held > 0);
-        self.settle(false);
     }
 
     fn read(&mut self) -> Step {

@@ -42,7 +42,9 @@ impl Router {
             // What the account's other resources are to see, and see.
             for other in account.sessions.iter().filter(|session| session.is_available()) {
                 if other.id == bound.id {
-                    self.push(account, other, Item::Other, turn, |out| sent.write(bound.jid.as_str(), out));
+                    self.push(account, other, Item::Other, turn, |out| {
+                        sent.write(bound.jid.as_str(), out)
+                    });
                     continue;
                 }
                 let full = account.full(other);
@@ -68,7 +70,9 @@ impl Router {
                 if let Some(session) = account.session(bound.id) {
                     // Section 3.1.3, rule 4: requests are delivered again until they are answered.
                     for item in account.roster.requests() {
-                        self.push(account, session, Item::Other, turn, |out| write_request(item, own.as_str(), out));
+                        self.push(account, session, Item::Other, turn, |out| {
+                            write_request(item, own.as_str(), out)
+                        });
                     }
                 }
             }
@@ -121,7 +125,7 @@ impl Router {
             let resumable = outbox.resumable();
             if let Some((ids, copies)) = outbox.end_managed() {
                 account.backlog.give_back(ids);
-                rest = Some(copies);
+                rest = copies;
             }
             // After an end that the client did not wish for it may still ask how far it came.
             if let Some(resumable) = resumable.filter(|_| ending == Ending::Clean) {
@@ -195,7 +199,17 @@ impl Router {
     ) {
         let to = Contacts::of(account.roster.subscribers().map(|item| &*item.jid));
         if !to.is_empty() {
-            self.pass_on(account, outbox, [Work::Fanout { presence, from, left, to }], turn);
+            self.pass_on(
+                account,
+                outbox,
+                [Work::Fanout {
+                    presence,
+                    from,
+                    left,
+                    to,
+                }],
+                turn,
+            );
         }
     }
 
@@ -208,7 +222,9 @@ impl Router {
                     account.forget_directed(from, None);
                 }
                 for session in account.sessions.iter().filter(|session| session.is_available()) {
-                    self.push(account, session, Item::Presence(from), turn, |out| presence.write(contact, out));
+                    self.push(account, session, Item::Presence(from), turn, |out| {
+                        presence.write(contact, out)
+                    });
                 }
             });
         }

@@ -63,7 +63,10 @@ impl Router {
         turn: &mut Turn,
     ) {
         let keeping = archive::keeping(kind, stanza);
-        if to.resource().is_some_and(|resource| account.resource(resource).is_none()) {
+        if to
+            .resource()
+            .is_some_and(|resource| account.resource(resource).is_none())
+        {
             match kind {
                 MessageType::Chat => {}
                 MessageType::Headline | MessageType::Error => return,
@@ -83,7 +86,8 @@ impl Router {
         if keeping.archive || keeping.wait {
             self.keep(now, account, kind, keeping, stanza, from, to, &edits, turn);
         } else {
-            self.pass(account, kind, keeping, stanza, from, to, &edits, turn);
+            let is_own = turn.origin.is_some();
+            self.pass(account, kind, keeping, stanza, from, to, &edits, is_own, turn);
         }
     }
 
@@ -174,7 +178,8 @@ impl Router {
                 || session.has_directed_presence_to(from)
         });
         let item = Item::Other;
-        let delivered = session.is_some_and(|session| self.deliver(account, session, item, stanza, from, to, edits, turn));
+        let delivered =
+            session.is_some_and(|session| self.deliver(account, session, item, stanza, from, to, edits, turn));
         if !delivered {
             self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
         }

@@ -16,7 +16,8 @@ use store::{Batch, Deposit, Places, StoreError};
 use crate::account::{Account, Session};
 use crate::durable::{After, close, mark, require_account, told};
 use crate::iq::Return;
-use crate::outbox::{How, Item, MESSAGE, Receipt};
+use crate::outbox::{How, Item, MESSAGE, Moved, Receipt};
+use crate::tombstone::Search;
 use crate::turn::Work;
 use crate::wake::gather;
 use crate::{Bound, Outbox, Router, Turn};
@@ -26,16 +27,19 @@ pub(crate) struct Origin {
     pub(crate) receipt: Option<Receipt>,
     /// Whether its messages go into the sender's archive. Asked before the recipient's owner is: never two locks.
     pub(crate) archives: bool,
-    outbox: Arc<Outbox>,
+    pub(crate) outbox: Arc<Outbox>,
+    /// The connection waits for it: to be told with [`Event::Proceed`](crate::Event) when it goes on.
+    pub(crate) is_awaited: bool,
 }
 
 impl Origin {
-    pub(crate) fn of(bound: &Bound) -> Origin {
-        Origin {
-            receipt: bound.outbox.receive(),
+    pub(crate) fn of(bound: &Bound) -> Result<Origin, Moved> {
+        Ok(Origin {
+            receipt: bound.outbox.receive()?,
             archives: true,
             outbox: Arc::clone(&bound.outbox),
-        }
+            is_awaited: true,
+        })
     }
 }
 
@@ -63,6 +67,8 @@ struct Kept {
     kind: MessageType,
     keeping: Keeping,
     places: Places,
+    /// It retracts another: the id of that one, and its own.
+    retraction: Option<(String, String)>,
     /// The sender is an account of this server, and it came from one of its resources.
     is_own: bool,
 }
@@ -108,9 +114,13 @@ impl Router {
                 places = places.and(Places::SENT);
             }
         }
-        if places.is_empty() && (is_there || !keeping.wait) && !account.backlog.is_replaying() {
-            turn.origin = origin;
-            return self.pass(account, kind, keeping, stanza, from, to, edits, turn);
+        // Nothing to keep, if somebody takes it: but it does not overtake what is on its way into the archive.
+        let is_behind = origin.as_ref().is_some_and(|origin| origin.outbox.is_behind());
+        if places.is_empty() && !is_behind && !account.backlog.is_replaying() {
+            let is_own = origin.is_some();
+            if self.pass(account, kind, keeping, stanza, from, to, edits, is_own, turn) || !keeping.wait {
+                return;
+            }
         }
         if keeping.wait {
             places = places.and(Places::WAITING);
@@ -145,6 +155,7 @@ impl Router {
             kind,
             keeping,
             places,
+            retraction: archive::retraction(stanza),
             is_own,
         };
         let me = self.me.clone();
@@ -167,7 +178,10 @@ impl Router {
         let mut turn = Turn::default();
         match result {
             Ok(wrote) => match wrote.deposited {
-                Some(deposited) if deposited.is_new => self.hand_out(kept, deposited.id, &mut turn),
+                Some(deposited) if deposited.is_new => {
+                    self.hand_out(kept, deposited.id, &mut turn);
+                    self.retract(now, kept, deposited.id);
+                }
                 // It came once more (guarantee G2), and was handed out then.
                 Some(_) => {}
                 None => tracing::error!("the store does not say what it kept; this is a defect"),
@@ -192,6 +206,29 @@ impl Router {
         }
         self.settle(now, &mut turn);
         turn.finish();
+    }
+
+    /// XEP-0424 section 4, in the archives that have the retraction too.
+    fn retract(&self, now: Now, kept: &Kept, before: i64) {
+        let Some((id, by)) = &kept.retraction else { return };
+        let (sender, recipient) = (kept.from.bare_str(), kept.to.bare_str());
+        let (owner, with) = if kept.places.has(Places::RECEIVED) {
+            (recipient, sender)
+        } else if kept.places.has(Places::SENT) {
+            (sender, recipient)
+        } else {
+            return;
+        };
+        self.bury(Search {
+            owner: owner.into(),
+            with: with.into(),
+            sender: sender.into(),
+            id: id.clone(),
+            by: by.clone(),
+            at: now,
+            before,
+            searched: 0,
+        });
     }
 
     /// A message that is on disk goes to who is there; who is not will read it.
@@ -220,14 +257,25 @@ impl Router {
             .map(|session| session.priority)
             .max();
         // To a resource that has gone meanwhile as to the bare JID.
-        let addressed = kept.to.resource().filter(|resource| account.resource(resource).is_some());
+        let addressed = kept
+            .to
+            .resource()
+            .filter(|resource| account.resource(resource).is_some());
         let is_direct = |session: &Session| match addressed {
             Some(resource) => &*session.resource == resource,
             None if kept.kind == MessageType::Headline => session.takes_messages(),
             None => session.takes_messages() && Some(session.priority) == highest,
         };
-        let replaying = account.backlog.is_replaying().then(|| account.backlog.session()).flatten();
-        let nobody_reads = !account.sessions.iter().any(|s| is_direct(s) && s.is_attached());
+        let replaying = account
+            .backlog
+            .is_replaying()
+            .then(|| account.backlog.session())
+            .flatten();
+        let reads = |session: &Session| session.is_attached() && !session.outbox.is_resuming();
+        let nobody_reads = !account
+            .sessions
+            .iter()
+            .any(|session| is_direct(session) && reads(session));
         if waits && replaying.is_none() && nobody_reads && account.backlog.waiting() > 0 {
             // Behind what waits already, whoever comes.
             return account.backlog.add(id);
@@ -278,6 +326,22 @@ impl Router {
         }
     }
 
+    /// XEP-0280 section 8: what a client has sent is copied to the account's other devices, also where it comes back.
+    pub(crate) fn copy_refused(&self, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
+        let stanza::Kind::Message(kind) = stanza.kind() else {
+            return;
+        };
+        if turn.origin.is_none() || from.bare_str() == to.bare_str() || !archive::keeping(kind, stanza).carbons {
+            return;
+        }
+        let text = crate::outgoing::letter(stanza, from, to);
+        turn.queue.push_back(Work::Copies(Copied {
+            text: text.into(),
+            from: from.to_owned(),
+            id: None,
+        }));
+    }
+
     /// XEP-0280 section 8: what one device has sent, for the others.
     pub(crate) fn copy_to_sender(&self, copied: &Copied, turn: &mut Turn) {
         let Copied { text, from, id } = copied;
@@ -312,7 +376,7 @@ impl Router {
         out
     }
 
-    /// A message that is not kept goes to who is there, at once; its copies too.
+    /// A message that is not kept goes to who is there, at once; its copies too. False: nobody took it.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn pass(
         &self,
@@ -323,8 +387,9 @@ impl Router {
         from: JidRef<'_>,
         to: JidRef<'_>,
         edits: &Edits,
+        is_own: bool,
         turn: &mut Turn,
-    ) {
+    ) -> bool {
         let highest = account
             .sessions
             .iter()
@@ -337,33 +402,47 @@ impl Router {
             None if kind == MessageType::Headline => session.takes_messages(),
             None => session.takes_messages() && Some(session.priority) == highest,
         };
-        let item = if keeping.transient { Item::Transient } else { Item::Other };
-        self.deliver_to(account, account.sessions.iter().filter(is_direct), item, stanza, from, to, edits, turn);
-        if !keeping.carbons {
-            return;
+        let item = if keeping.transient {
+            Item::Transient
+        } else {
+            Item::Other
+        };
+        let direct = account.sessions.iter().filter(is_direct);
+        let delivered = self.deliver_to(account, direct, item, stanza, from, to, edits, turn);
+        if !keeping.carbons || !delivered && keeping.wait {
+            return delivered;
         }
-        let is_own = turn.origin.is_some();
         let is_sender = |session: &Session| is_own && session_is(account, session, &from.to_owned());
         let copied = |session: &&Session| {
-            keeping.carbons_received && session.switches.has(Switches::CARBONS) && !is_direct(session) && !is_sender(session)
+            keeping.carbons_received
+                && session.switches.has(Switches::CARBONS)
+                && !is_direct(session)
+                && !is_sender(session)
         };
         let is_to_self = from.bare_str() == account.jid.as_str();
         let others = account.sessions.iter().any(|session| copied(&session));
         if !others && (!is_own || is_to_self) {
-            return;
+            return delivered;
         }
         let mut text = Vec::new();
         splice(stanza, from.as_str(), Some(to.as_str()), edits, &mut text);
         let text: Arc<str> = String::from_utf8(text).unwrap_or_default().into();
         for session in account.sessions.iter().filter(copied) {
             self.push(account, session, item, turn, |out| {
-                archive::carbon(&text, Direction::Received, account.jid.as_str(), &account.full(session), out);
+                archive::carbon(
+                    &text,
+                    Direction::Received,
+                    account.jid.as_str(),
+                    &account.full(session),
+                    out,
+                );
             });
         }
         if is_own && !is_to_self {
             let from = from.to_owned();
             turn.queue.push_back(Work::Copies(Copied { text, from, id: None }));
         }
+        delivered
     }
 }
 

@@ -233,7 +233,7 @@ impl Router {
                 let (from, to) = (escaped(back.to.as_str()), escaped(back.from.as_str()));
                 let mut texts: Vec<String> = said
                     .messages
-                    .into_iter()
+                    .iter()
                     .map(|content| format!("<message from='{from}' to='{to}'>{content}</message>"))
                     .collect();
                 texts.push(match said.answer {
@@ -252,6 +252,7 @@ impl Router {
                                 out.extend_from_slice(text.as_bytes());
                             });
                         }
+                        account.backlog.has_read(&said.arrived);
                     }) == Some(());
                 if !delivered {
                     for text in texts {

@@ -18,8 +18,8 @@
 
 mod account;
 mod broadcast;
-mod deposit;
 mod delivery;
+mod deposit;
 mod durable;
 mod iq;
 mod load;
@@ -30,6 +30,7 @@ mod roster;
 mod saved;
 mod sessions;
 mod shard;
+mod tombstone;
 mod turn;
 mod wake;
 

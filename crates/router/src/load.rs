@@ -1,5 +1,7 @@
 //! Accounts come into memory when something concerns them, and leave when nobody uses them.
 
+use std::sync::Arc;
+
 use accounts::ACCOUNTS;
 use module::{LastActivity, Now};
 use offline::{Backlog, CURSOR};
@@ -156,9 +158,11 @@ impl Router {
                 drop(shard);
                 for held in waiting {
                     match held {
-                        Held::Letter(text, _origin) => self.read_letter(&text, &mut turn, |stanza, from, to, turn| {
-                            self.no_such_user(stanza, from, to, turn);
-                        }),
+                        Held::Letter(text, origin) => {
+                            self.read_held(&text, origin, &mut turn, |stanza, from, to, turn| {
+                                self.no_such_user(stanza, from, to, turn);
+                            });
+                        }
                         // Removed between the login and the binding.
                         Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
@@ -181,13 +185,9 @@ impl Router {
     fn let_in(&self, now: Now, account: &mut Account, waiting: Vec<Held>, turn: &mut Turn) {
         for held in waiting {
             match held {
-                Held::Letter(text, origin) => {
-                    turn.origin = origin;
-                    self.read_letter(&text, turn, |stanza, from, to, turn| {
-                        self.incoming(now, account, stanza, from, to, turn);
-                    });
-                    turn.origin = None;
-                }
+                Held::Letter(text, origin) => self.read_held(&text, origin, turn, |stanza, from, to, turn| {
+                    self.incoming(now, account, stanza, from, to, turn);
+                }),
                 Held::Bind(request) => self.bind_now(now, account, request, turn),
                 Held::Resume(request) => self.resume_now(now, account, request, turn),
                 Held::Restore(saved) => account.put_back(now, saved),
@@ -199,13 +199,31 @@ impl Router {
     fn turn_away(&self, waiting: Vec<Held>, turn: &mut Turn) {
         for held in waiting {
             match held {
-                Held::Letter(text, _origin) => self.read_letter(&text, turn, |stanza, from, to, turn| {
+                Held::Letter(text, origin) => self.read_held(&text, origin, turn, |stanza, from, to, turn| {
                     self.bounce(stanza, from, to, &store_failed(), turn);
                 }),
                 Held::Bind(request) => request.refuse(turn, store_failed()),
                 Held::Resume(request) => request.refuse(turn, store_failed()),
                 Held::Restore(_) => {}
             }
+        }
+    }
+
+    /// Reads a stanza that has waited; then those behind it may follow.
+    fn read_held(
+        &self,
+        text: &str,
+        origin: Option<Origin>,
+        turn: &mut Turn,
+        act: impl FnOnce(&Stanza<'_>, JidRef<'_>, JidRef<'_>, &mut Turn),
+    ) {
+        let awaited = origin.as_ref().filter(|origin| origin.is_awaited);
+        let awaited = awaited.map(|origin| Arc::clone(&origin.outbox));
+        turn.origin = origin;
+        self.read_letter(text, turn, act);
+        turn.origin = None;
+        if let Some(outbox) = awaited {
+            outbox.tell(turn, Event::Proceed);
         }
     }
 
@@ -299,7 +317,12 @@ impl Router {
                 for held in account.stale.take().map_or_else(Vec::new, |waiting| *waiting) {
                     match held {
                         Held::Letter(text, None) => turn.queue.push_back(Work::Letter(text)),
-                        Held::Letter(text, Some(origin)) => turn.queue.push_back(Work::Sent(text, origin)),
+                        Held::Letter(text, Some(mut origin)) => {
+                            if std::mem::take(&mut origin.is_awaited) {
+                                origin.outbox.tell(&mut turn, Event::Proceed);
+                            }
+                            turn.queue.push_back(Work::Sent(text, origin));
+                        }
                         Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Restore(_) => {}

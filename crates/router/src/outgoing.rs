@@ -1,5 +1,7 @@
 //! What a client sends: the sender's rules, then the way to the recipient.
 
+use std::sync::Arc;
+
 use module::{Host, Now, Passing, Stage, Verdict};
 use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply, splice};
 
@@ -7,19 +9,21 @@ use crate::account::Account;
 use crate::deposit::Origin;
 use crate::load::Held;
 use crate::turn::Work;
-use crate::{Bound, Router, Turn};
+use crate::{Bound, Outbox, Router, Turn};
 
 impl Router {
     /// Handles a stanza of a bound resource. The connection has checked its form and that `from`
     /// is the sender's own (RFC 6120 section 8.1.2.1).
-    pub fn from_client(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
-        let origin = Origin::of(bound);
+    ///
+    /// True: it waits for its recipient to be read, and so does what is behind it, until [`Event::Proceed`] comes.
+    pub fn from_client(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) -> bool {
+        let Ok(origin) = Origin::of(bound) else { return false };
         let is_managed = origin.receipt.is_some();
         turn.origin = Some(origin);
         let from = bound.jid.as_ref();
         match stanza.kind() {
             Kind::Presence(kind) => self.presence_from_client(now, bound, kind, stanza, turn),
-            Kind::Message(kind) => {
+            Kind::Message(_) => {
                 // RFC 6120 section 10.3.1: without an address it is for the sender's own account.
                 let to = stanza.to().unwrap_or(from.bare());
                 if let Some(origin) = &mut turn.origin {
@@ -27,7 +31,7 @@ impl Router {
                 }
                 let outbox = &bound.outbox;
                 // What goes into the archive keeps its order there.
-                if !outbox.is_behind() || (!outbox.is_behind_decisions() && archive::keeping(kind, stanza).wait) {
+                if !outbox.is_behind() || (!outbox.is_behind_decisions() && is_kept(stanza)) {
                     self.route(now, stanza, from, to, turn);
                 } else {
                     self.send_on(now, bound, stanza, from, to, turn);
@@ -38,9 +42,10 @@ impl Router {
                 let to = stanza.to().unwrap_or(from.bare());
                 if matches!(kind, IqType::Result | IqType::Error) && to.as_str() == from.domain() {
                     self.answer_to_server(bound, stanza);
-                } else if to.as_str() == from.bare_str() && !is_managed {
-                    // A decision of one's own account waits for no other: all are made in order. Where stanzas are
-                    // counted, none is written before those that came before it.
+                } else if to.as_str() == from.bare_str() && !is_managed && !bound.outbox.is_behind_messages() {
+                    // A decision of one's own account waits for no other: all are made in order. But who has sent
+                    // messages may ask for them; and where stanzas are counted, none is written before those that
+                    // came before it.
                     self.route(now, stanza, from, to, turn);
                 } else {
                     self.send_on(now, bound, stanza, from, to, turn);
@@ -49,13 +54,15 @@ impl Router {
         }
         // Here, so that nothing that follows from it is taken for the client's own.
         let origin = turn.origin.take();
+        let is_held = std::mem::take(&mut turn.is_held);
         self.settle(now, turn);
         drop(origin);
+        is_held
     }
 
     /// A stanza that came and cannot be handled counts as one that was (XEP-0198 section 4).
     pub fn count(&self, bound: &Bound) {
-        drop(bound.outbox.receive());
+        drop(bound.outbox.receive().ok());
     }
 
     /// What a client sends to others; behind what it has decided, if that waits for its commit:
@@ -64,12 +71,29 @@ impl Router {
         if !bound.outbox.is_behind() {
             return self.route(now, stanza, from, to, turn);
         }
+        self.send_behind(&bound.outbox, stanza, from, to, turn);
+    }
+
+    fn send_behind(
+        &self,
+        outbox: &Arc<Outbox>,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
         let text = letter(stanza, from, to);
         let work = match turn.origin.take() {
-            Some(origin) => Work::Sent(text, origin),
+            Some(origin) => Work::Sent(
+                text,
+                Origin {
+                    is_awaited: false,
+                    ..origin
+                },
+            ),
             None => Work::Letter(text),
         };
-        self.follow(&bound.outbox, vec![work]);
+        self.follow(outbox, vec![work]);
     }
 
     /// An answer to something that the server asked: only the ping after offline messages is.
@@ -106,7 +130,11 @@ impl Router {
             turn,
             to.bare(),
             |account, turn| self.incoming(now, account, stanza, from, to, turn),
-            |turn| Held::Letter(letter(stanza, from, to), turn.origin.take()),
+            |turn| {
+                let origin = turn.origin.take();
+                turn.is_held |= origin.as_ref().is_some_and(|origin| origin.is_awaited);
+                Held::Letter(letter(stanza, from, to), origin)
+            },
         );
         if let Err(error) = result {
             self.bounce(stanza, from, to, &error, turn);
@@ -147,6 +175,7 @@ impl Router {
         if !stanza.kind().may_be_answered() {
             return;
         }
+        self.copy_refused(stanza, from, to, turn);
         let mut text = Vec::new();
         error_reply(stanza, to.as_str(), from.as_str(), error, &mut text);
         turn.letter(String::from_utf8(text).unwrap_or_default());
@@ -205,8 +234,13 @@ impl Router {
                 }
             }),
             Work::Sent(text, origin) => {
+                let outbox = Arc::clone(&origin.outbox);
                 turn.origin = Some(origin);
                 self.read_letter(&text, turn, |stanza, from, to, turn| {
+                    // What was sent before it may be on its way into the archive only since a moment.
+                    if outbox.is_behind_messages() && !is_kept(stanza) {
+                        return self.send_behind(&outbox, stanza, from, to, turn);
+                    }
                     self.route(now, stanza, from, to, turn);
                 });
                 turn.origin = None;
@@ -251,6 +285,17 @@ impl Router {
                 self.bounce(stanza, from, own.as_ref(), &StanzaError::bad_request(), turn);
             }
         }
+    }
+}
+
+/// Whether it goes into the archive, and so keeps its order there.
+fn is_kept(stanza: &Stanza<'_>) -> bool {
+    match stanza.kind() {
+        Kind::Message(kind) => {
+            let keeping = archive::keeping(kind, stanza);
+            keeping.archive || keeping.wait
+        }
+        _ => false,
     }
 }
 

@@ -65,7 +65,9 @@ impl Router {
     /// `<enable/>`. False: it was enabled before. `<enabled/>`, or `<failed/>`, goes into the outbox; where the stream
     /// is to be resumable, when the store knows it.
     pub fn enable(&self, now: Now, bound: &Bound, request: &EnableRequest, turn: &mut Turn) -> bool {
-        let seconds = request.max.map_or(self.limits.resume_seconds, |max| max.min(self.limits.resume_seconds));
+        let seconds = request
+            .max
+            .map_or(self.limits.resume_seconds, |max| max.min(self.limits.resume_seconds));
         let ns = ns::SM;
         if !request.resume || seconds == 0 {
             if !bound.outbox.manage(None) {
@@ -81,6 +83,7 @@ impl Router {
         let resumable = Resumable {
             id: id.as_str().into(),
             key,
+            seconds,
         };
         if !bound.outbox.manage(Some(resumable)) {
             return false;
@@ -229,9 +232,8 @@ impl Router {
                     Query::Mark { key },
                     Box::new(move |found| {
                         let mut turn = Turn::default();
-                        let h = found.and_then(Found::mark).ok().flatten();
-                        // The counter of a stream is 32 bits long (section 4).
-                        let h = h.map(|h| h as u32);
+                        // Known and without a counter: nothing of it is on disk. It is 32 bits long (section 4).
+                        let h = found.and_then(Found::mark).ok().map(|h| h.unwrap_or(0) as u32);
                         request.answer(&mut turn, Err(NotResumed::NotFound { h }));
                         turn.finish();
                     }),
@@ -291,7 +293,9 @@ impl Router {
             Err(StoreError::Closed) => return,
             Err(error) => {
                 tracing::error!(account = %account.jid, %error, "a resumed stream could not be filled; it ends");
-                return session.outbox.tell(turn, Event::End(StreamError::internal_server_error()));
+                return session
+                    .outbox
+                    .tell(turn, Event::End(StreamError::internal_server_error()));
             }
         };
         let full = account.full(session);
@@ -317,19 +321,23 @@ impl Router {
         how: How,
         out: &mut Vec<u8>,
     ) {
-        let (own, shown) = (account.jid.as_str(), self.ids.show(message.id));
+        let own = account.jid.as_str();
+        // What does not stand in the archive has no id there: a client would ask for what comes after it.
+        let shown = message.archived.then(|| self.ids.show(message.id));
+        if how == How::Late {
+            let (stamp, domain) = (Now(message.at).stamp(), account.jid.domain());
+            return archive::waiting(&message.stanza, own, shown.as_deref(), domain, &stamp, out);
+        }
+        let mut stamped = Vec::new();
+        match shown {
+            Some(shown) => archive::with_stanza_id(&message.stanza, own, &shown, &mut stamped),
+            None => stamped.extend_from_slice(message.stanza.as_bytes()),
+        }
         let direction = match how {
-            How::Direct => return archive::with_stanza_id(&message.stanza, own, &shown, out),
-            How::Late => {
-                let stamp = Now(message.at).stamp();
-                let domain = account.jid.domain();
-                return archive::waiting(&message.stanza, own, Some(&shown), domain, &stamp, out);
-            }
             How::Received => archive::Direction::Received,
             How::Sent => archive::Direction::Sent,
+            How::Direct | How::Late => return out.append(&mut stamped),
         };
-        let mut stamped = Vec::new();
-        archive::with_stanza_id(&message.stanza, own, &shown, &mut stamped);
         // A copy of text between pieces of text.
         let stamped = String::from_utf8(stamped).unwrap_or_default();
         archive::carbon(&stamped, direction, own, full, out);
@@ -338,11 +346,12 @@ impl Router {
     /// What is due now and then, in one walk over all accounts: sessions that nobody has resumed in time end, and it is
     /// written how far messages are delivered.
     pub fn tend(&self, now: Now) {
-        let horizon = Moment::of(now.seconds() - i64::from(self.limits.resume_seconds));
         let (mut over, mut cursors) = (Vec::new(), Vec::new());
         self.each_account(|account| {
             for session in &account.sessions {
-                if !session.is_attached() && (session.detached <= horizon || session.outbox.resumable().is_none()) {
+                let is_over =
+                    |stream: Resumable| session.detached <= Moment::of(now.seconds() - i64::from(stream.seconds));
+                if !session.is_attached() && session.outbox.resumable().is_none_or(is_over) {
                     over.push((account.jid.clone(), session.id));
                 }
             }
@@ -399,9 +408,8 @@ fn remember(owner: &str, id: &str, key: i64, seconds: i64, mut known: Vec<(Box<s
             batch.ops.extend(key_of(row).map(|key| Op::Unmark { key }));
         }
     }
-    batch
-        .put(&STREAMS, owner, id, vec![Value::Int(key), Value::Int(seconds)])
-        .mark(key, 0)
+    // Not its counter: the client may have sent on before it heard that the stream is managed.
+    batch.put(&STREAMS, owner, id, vec![Value::Int(key), Value::Int(seconds)])
 }
 
 fn key_of(row: &Row) -> Option<i64> {

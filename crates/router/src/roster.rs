@@ -12,10 +12,10 @@ use crate::account::{Account, Session};
 use crate::durable::After;
 use crate::iq::Return;
 use crate::load::store_failed;
+use crate::outbox::{Item, Receipt};
 use crate::outgoing::letter;
 use crate::sessions::escaped;
 use crate::turn::Work;
-use crate::outbox::{Item, Receipt};
 use crate::{Bound, Outbox, Router, Turn};
 
 /// Seconds of the window in which subscription requests are counted.

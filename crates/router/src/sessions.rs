@@ -127,7 +127,14 @@ impl Router {
 
     /// Ends a session, or lets it wait to be resumed. Returns copies of stanzas that are undelivered, if its stream was
     /// managed. None: there is no such session.
-    pub(crate) fn close(&self, now: Now, bare: &str, id: u64, ending: Ending, turn: &mut Turn) -> Option<Option<Vec<u8>>> {
+    pub(crate) fn close(
+        &self,
+        now: Now,
+        bare: &str,
+        id: u64,
+        ending: Ending,
+        turn: &mut Turn,
+    ) -> Option<Option<Vec<u8>>> {
         self.with(bare, |account| {
             account.touched = Moment::of(now.seconds());
             let session = account.session_mut(id)?;
@@ -237,7 +244,9 @@ impl Router {
                     "<iq type='get' id='{ping}' from='{from}' to='{to}'><ping xmlns='{}'/></iq>",
                     stanza::ns::PING
                 );
-                session.outbox.push(turn, Item::Other, |out| out.extend_from_slice(text.as_bytes()));
+                session
+                    .outbox
+                    .push(turn, Item::Other, |out| out.extend_from_slice(text.as_bytes()));
             }
             Step::Read(read) => self.read_page(account, id, read),
         }

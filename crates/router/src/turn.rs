@@ -83,6 +83,8 @@ pub struct Turn {
     pub(crate) scratch: Scratch,
     /// Whose stanza is being handled, if it is a client's.
     pub(crate) origin: Option<Origin>,
+    /// It waits for its recipient to be read.
+    pub(crate) is_held: bool,
     woken: Vec<Arc<Outbox>>,
 }
 

@@ -7,7 +7,7 @@ use stanza::{Fault, Stanza, StanzaError, StreamError, ns, write_error};
 use xmlstream::Element;
 
 use crate::config::StreamConfig;
-use crate::core::Context;
+use crate::core::{Context, Next};
 use crate::errors::too_high;
 use crate::negotiation::Negotiation;
 
@@ -29,10 +29,10 @@ impl Stream {
         }
     }
 
-    pub(crate) fn element(&mut self, element: Element<'_>, cx: &mut Context<'_>) -> Result<(), StreamError> {
+    pub(crate) fn element(&mut self, element: Element<'_>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
         let stanza = match Stanza::read(element) {
             Ok(Some(stanza)) => stanza,
-            Ok(None) => return self.nonza(&element, cx),
+            Ok(None) => return self.nonza(&element, cx).map(|()| Next::Read),
             Err(Fault::InvalidFrom) => return Err(StreamError::invalid_from()),
             Err(fault) => {
                 // It was a stanza all the same, so it is counted (XEP-0198 section 4).
@@ -40,7 +40,7 @@ impl Stream {
                 if fault.is_answered() {
                     self.answer_fault(&element, &fault, cx);
                 }
-                return Ok(());
+                return Ok(Next::Read);
             }
         };
         // Section 8.1.2.1: absent, or the sender's own bare or full JID.
@@ -51,8 +51,9 @@ impl Stream {
             return Err(StreamError::invalid_from());
         }
         let stanza = stanza.with_default_lang(self.lang.as_deref());
-        cx.router.from_client(cx.now, &self.bound, &stanza, cx.turn);
-        Ok(())
+        // The order of a stream is kept: what waits for its recipient to be read holds up what is behind it.
+        let waits = cx.router.from_client(cx.now, &self.bound, &stanza, cx.turn);
+        Ok(if waits { Next::Wait } else { Next::Read })
     }
 
     /// What is for the stream itself: stream management (XEP-0198) and the client's state (XEP-0352).
@@ -61,7 +62,9 @@ impl Stream {
         match (element.ns(), element.name()) {
             (ns::SM, "enable") => {
                 let mut request = EnableRequest {
-                    resume: element.attr("resume").is_some_and(|resume| matches!(&*resume, "true" | "1")),
+                    resume: element
+                        .attr("resume")
+                        .is_some_and(|resume| matches!(&*resume, "true" | "1")),
                     max: element.attr("max").and_then(|max| max.parse().ok()),
                     random: [0; STREAM_ID_BYTES],
                 };

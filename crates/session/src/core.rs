@@ -181,7 +181,7 @@ impl StreamCore {
                         xmlstream::Event::Element(element) if element.is("error", ns::STREAM) => Some(Ok(Next::Close)),
                         xmlstream::Event::Element(element) => Some(match &mut self.state {
                             State::Negotiating(negotiation) => negotiation.element(&element, cx),
-                            State::Bound(stream) => stream.element(element, cx).map(|()| Next::Read),
+                            State::Bound(stream) => stream.element(element, cx),
                             State::Closed | State::Awaited | State::Late(_) => Ok(Next::Close),
                         }),
                         xmlstream::Event::Close => {

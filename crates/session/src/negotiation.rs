@@ -382,7 +382,9 @@ impl Negotiation {
                 self.after_login_step(outcome)
             }
             // The core or the connection handles these before they get here.
-            Event::Bound(Ok(_)) | Event::Resumed(Ok(_)) | Event::End(_) | Event::Silent => Ok(Next::Read),
+            Event::Bound(Ok(_)) | Event::Resumed(Ok(_)) | Event::Proceed | Event::End(_) | Event::Silent => {
+                Ok(Next::Read)
+            }
         }
     }
 

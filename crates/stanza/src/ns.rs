@@ -105,6 +105,7 @@ pub const OMEMO_LEGACY: &str = "eu.siacs.conversations.axolotl";
 pub const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
 /// XEP-0424 Message Retraction.
 pub const RETRACTION: &str = "urn:xmpp:message-retract:1";
+pub const RETRACTION_TOMBSTONE: &str = "urn:xmpp:message-retract:1#tombstone";
 /// XEP-0440 SASL Channel-Binding Type Capability.
 pub const SASL_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 /// XEP-0444 Message Reactions.

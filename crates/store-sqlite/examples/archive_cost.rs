@@ -1,7 +1,8 @@
 //! What the archive costs: CPU of the whole process per message and per page, printed for a few loads. Linux only, as it
 //! reads the scheduler's figures. Run it with `--release` on a machine that does nothing else; the figures are noisy.
 //!
-//! `archive_cost [FOLDER] [MESSAGES]`: the folder should be on the disk that is meant, not on a tmpfs.
+//! `archive_cost [FOLDER] [MESSAGES] [OWNERS GROUP]`: the folder should be on the disk that is meant, not on a tmpfs. With
+//! the last two, that load only. Making the batches is not counted, handing them over and calling back is.
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -24,12 +25,17 @@ fn main() {
         .next()
         .and_then(|number| number.parse().ok())
         .unwrap_or(300_000);
-    for (name, owners, group) in [
-        ("narrow", 16, 128),
-        ("wide", 10_000, 128),
-        ("wide", 10_000, 16),
-        ("wide", 10_000, 1),
-    ] {
+    let numbers: Vec<usize> = arguments.filter_map(|number| number.parse().ok()).collect();
+    let loads = match numbers[..] {
+        [owners, group] => vec![("chosen", owners as u64, group)],
+        _ => vec![
+            ("narrow", 16, 128),
+            ("wide", 10_000, 128),
+            ("wide", 10_000, 16),
+            ("wide", 10_000, 1),
+        ],
+    };
+    for (name, owners, group) in loads {
         let path = folder.join(format!("archive-cost-{}.db", std::process::id()));
         // Fewer where each is a commit of its own.
         let messages = if group == 1 { messages / 20 } else { messages };
@@ -141,6 +147,12 @@ fn submit(store: &SqliteStore, batches: Vec<Batch>, group: usize) -> u64 {
 }
 
 fn pages(store: &SqliteStore, owners: u64, messages: i64, random: &mut Random) {
+    let start = cpu_ns();
+    for key in 0..PAGES as i64 {
+        store.read_wait(Query::Mark { key }).expect("the query is right");
+    }
+    let handing_over = (cpu_ns() - start) as f64 / PAGES as f64 / 1e3;
+    println!("  a mark: {handing_over:.0} us CPU, most of it the way to the reader and back");
     for (name, before, with) in [
         ("the last 50", false, false),
         ("50 before an id", true, false),

@@ -43,8 +43,8 @@ pub(crate) use write::Archiver;
 /// A bucket has this power of two of ids, unless [`Options::archive_bucket_bits`](crate::Options) says otherwise. It bounds
 /// the memory of the tail: about two buckets of two postings of 24 bytes for each id, 6 MB.
 pub(crate) const BUCKET_BITS: u32 = 16;
-/// What the option may be: smaller ones are for tests.
-pub(crate) const BUCKET_BITS_ALLOWED: std::ops::RangeInclusive<u32> = 4..=18;
+/// What the option may be: smaller ones are for tests, and with larger ones two parts could have one key (see `codec`).
+pub(crate) const BUCKET_BITS_ALLOWED: std::ops::RangeInclusive<u32> = 4..=17;
 
 /// Numbers of JIDs have 28 bits in the key of a posting.
 const JID_LIMIT: i64 = 1 << 28;

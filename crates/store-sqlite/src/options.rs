@@ -32,7 +32,7 @@ pub struct Options {
     /// [`Full`](store::StoreError::Full). `None`: as many as the disk holds.
     pub max_pages: Option<u32>,
     /// The archive is indexed in pieces of this power of two of messages. Only for a file that is new; it keeps what it
-    /// was made with. 4 to 18. A larger one takes more memory and time to open, a smaller one more for each search.
+    /// was made with. 4 to 17. A larger one takes more memory and time to open, a smaller one more for each search.
     pub archive_bucket_bits: u32,
     /// Called with one line of text when going on would mean to lie: a failed fsync, a commit whose fate is unknown, a
     /// panic in the driver. It must not return, and no callback may be called afterwards. The default writes the line

@@ -132,10 +132,10 @@ impl Writer {
     /// ahead, so that their callbacks come later.
     fn run_group(&mut self, group: Vec<Job>) {
         let count = group.len();
-        let results = match self.commit(&group) {
+        let results = match self.commit(&group, true) {
             Ok(results) => results,
             Err(Failure::All(error)) => group.iter().map(|job| fail(job, &error)).collect(),
-            Err(Failure::Surprise(error)) if count == 1 => vec![Err(error)],
+            Err(Failure::Surprise(error)) if count == 1 && !self.archiver.is_to_blame() => vec![Err(error)],
             Err(Failure::Surprise(_)) => group.iter().map(|job| self.commit_alone(job)).collect(),
         };
         debug_assert_eq!(results.len(), count);
@@ -170,14 +170,15 @@ impl Writer {
     }
 
     fn commit_alone(&mut self, job: &Job) -> Result<Wrote, StoreError> {
-        match self.commit(std::slice::from_ref(job)) {
+        match self.commit(std::slice::from_ref(job), false) {
             Ok(mut results) => results.pop().expect("one job, one result"),
             Err(Failure::All(error) | Failure::Surprise(error)) => Err(error),
         }
     }
 
-    /// One transaction. The results are those of the batches by themselves, and hold once this returns.
-    fn commit(&mut self, group: &[Job]) -> Result<Vec<Result<Wrote, StoreError>>, Failure> {
+    /// One transaction. The results are those of the batches by themselves, and hold once this returns. With `may_seal`
+    /// the archive does a part of its own work in it.
+    fn commit(&mut self, group: &[Job], may_seal: bool) -> Result<Vec<Result<Wrote, StoreError>>, Failure> {
         let mut results = Vec::with_capacity(group.len());
         let mut open = false;
         for job in group {
@@ -205,7 +206,7 @@ impl Writer {
             self.reserve(reserve).map_err(|error| self.broken(&error))?;
         }
         self.archiver
-            .before_commit(&self.connection)
+            .before_commit(&self.connection, may_seal)
             .map_err(|error| self.broken(&error))?;
         {
             let index = Arc::clone(self.archiver.index());

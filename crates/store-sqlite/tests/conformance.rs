@@ -209,13 +209,13 @@ fn full_and_then_room_again() {
     assert_eq!(count(), Ok(1));
 }
 
-/// The disk is full at any moment, also when a bucket is sealed or marks are folded: what was told is there, what was
-/// refused is not, and sealing goes on once there is room.
+/// The file is full at any moment, also when a bucket is sealed or marks are folded: what was told is there, what was
+/// refused is not, and sealing goes on once there is room, without a restart.
 #[test]
 fn full_while_the_archive_is_sealed() {
     let (_folder, path) = folder();
-    let options = |max_pages| Options {
-        max_pages,
+    let options = Options {
+        max_pages: Some(200),
         archive_bucket_bits: 6,
         ..Options::default()
     };
@@ -227,61 +227,87 @@ fn full_while_the_archive_is_sealed() {
         fingerprint: Some(at as u128),
         stanza: "x".repeat(200).into(),
     };
-    let archived = |store: &SqliteStore| -> Vec<i64> {
-        let mut all = Vec::new();
-        let mut after = 0;
-        loop {
-            let range = Range {
-                after: Some(after),
-                ..Range::of("juliet", View::Archive, usize::MAX)
-            };
-            let page = store
-                .read_wait(Query::archive(range))
-                .and_then(store::Found::archive)
-                .expect("a page");
-            all.extend(page.messages.iter().map(|message| message.at));
-            after = page.messages.last().map_or(after, |message| message.id);
-            if page.complete {
-                return all;
+    let check = |store: &SqliteStore, told: &[i64]| {
+        let archived = |owner: &str| -> Vec<i64> {
+            let mut all = Vec::new();
+            let mut after = 0;
+            loop {
+                let range = Range {
+                    after: Some(after),
+                    ..Range::of(owner, View::Archive, usize::MAX)
+                };
+                let found = store.read_wait(Query::archive(range));
+                let page = found.and_then(store::Found::archive).expect("a page");
+                all.extend(page.messages.iter().map(|message| message.at));
+                after = page.messages.last().map_or(after, |message| message.id);
+                if page.complete {
+                    return all;
+                }
             }
+        };
+        assert_eq!(archived("juliet"), told);
+        for peer in [0, 17] {
+            let of_peer: Vec<_> = told.iter().filter(|at| *at % 50 == peer).copied().collect();
+            assert_eq!(archived(&format!("peer{peer}")), of_peer);
+        }
+        for key in 0..200 {
+            let mark = store.read_wait(Query::Mark { key }).and_then(store::Found::mark);
+            let last = told.iter().rev().find(|at| **at % 200 == key);
+            assert_eq!(mark, Ok(last.copied()));
         }
     };
-    let mut told = Vec::new();
-    let mut at = 0;
-    let mut marked = None;
-    // Ever more room, so that another write each time is the one that does not fit.
-    for max_pages in (60..160).step_by(3) {
-        let store = open_suite(&path, options(Some(max_pages)));
+
+    let store = open_suite(&path, options.clone());
+    let filler = |number: usize| format!("filler{number}");
+    let mut fillers = 0;
+    while store
+        .write_wait(Batch::new().append(&QUEUE, &filler(fillers), stanza(3_500)))
+        .is_ok()
+    {
+        fillers += 1;
+    }
+    assert!(fillers > 100, "{fillers}");
+    let (mut told, mut at) = (Vec::new(), 0);
+    // A little room each time, so that another write is the one that does not fit.
+    for number in 0..fillers {
+        assert_eq!(store.write_wait(Batch::new().delete(&QUEUE, &filler(number), None)), OK);
         let mut refused = 0;
-        while refused < 8 {
+        while refused < 4 {
             at += 1;
             match store.write_wait(Batch::new().deposit(message(at)).mark(at % 200, at)) {
-                Ok(_) => {
-                    told.push(at);
-                    marked = Some(at);
-                }
+                Ok(_) => told.push(at),
                 Err(error) => {
                     assert_eq!(error, StoreError::Full);
                     refused += 1;
                 }
             }
         }
-        assert_eq!(archived(&store), told, "{max_pages} pages");
-        drop(store);
+        if number % 10 == 0 {
+            check(&store, &told);
+        }
     }
-    let store = open_suite(&path, options(None));
-    assert_eq!(archived(&store), told);
+    assert!(told.len() > 1_000, "{}", told.len());
+    check(&store, &told);
+    store.close();
+
+    let store = open_suite(
+        &path,
+        Options {
+            max_pages: None,
+            ..options
+        },
+    );
+    check(&store, &told);
     for _ in 0..600 {
         at += 1;
-        assert!(store.write_wait(Batch::new().deposit(message(at))).is_ok());
+        assert!(
+            store
+                .write_wait(Batch::new().deposit(message(at)).mark(at % 200, at))
+                .is_ok()
+        );
         told.push(at);
     }
-    assert_eq!(archived(&store), told);
-    let key = marked.expect("some were told") % 200;
-    assert_eq!(
-        store.read_wait(Query::Mark { key }).and_then(store::Found::mark),
-        Ok(marked)
-    );
+    check(&store, &told);
     store.close();
     let connection = rusqlite::Connection::open(&path).expect("the file is there");
     let behind: i64 = connection

@@ -133,6 +133,10 @@ impl Range {
 pub struct Archived {
     pub id: i64,
     pub at: i64,
+    /// It stands in the owner's archive ([`View::Archive`]).
+    pub archived: bool,
+    /// It waits for the owner, or has waited ([`View::Waiting`]).
+    pub waits: bool,
     pub stanza: Box<str>,
 }
 

@@ -262,9 +262,7 @@ impl Client {
     /// Asks until so many stanzas are acknowledged. What the server has not made durable yet it may leave out of an
     /// answer, so one answer need not be the last.
     pub async fn acked_to(&mut self, h: u32) {
-        let asking = async {
-            while self.asked().await < h {}
-        };
+        let asking = async { while self.asked().await < h {} };
         if timeout(TIMEOUT, asking).await.is_err() || self.acked() != h {
             self.fail(&format!("{h} stanzas are to be acknowledged, {} are", self.acked()));
         }

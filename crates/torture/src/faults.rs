@@ -19,6 +19,8 @@ const STALLED: (u64, u64) = (500, 6_000);
 const LEFT: (u64, u64) = (100, 8_000);
 /// From the cut to the end of the process, which sees its writes fail meanwhile, in milliseconds.
 const DYING: (u64, u64) = (0, 100);
+/// Every so manieth power cut leaves the server to see its disk fail.
+const BROKEN_EVERY: u64 = 3;
 /// Clients that one fault strikes.
 const STRUCK: (u64, u64) = (1, 8);
 
@@ -32,8 +34,11 @@ pub(crate) enum Fault {
     Stop(Duration),
     /// The disk is full for this time.
     Full(Duration),
-    /// The disk loses its power, and after the first time the server is gone too; started again after the second.
-    Cut(Duration, Duration),
+    /// Disk and server lose their power; started again after this time.
+    Cut(Duration),
+    /// The disk is gone, and the server sees its writes and flushes fail for the first time until it is killed; started
+    /// again after the second.
+    Broken(Duration, Duration),
     Clients(Vec<ClientId>, Command),
 }
 
@@ -56,7 +61,8 @@ impl Fault {
             Fault::Terminate(_) => "term",
             Fault::Stop(_) => "stop",
             Fault::Full(_) => "full disk",
-            Fault::Cut(..) => "power cut",
+            Fault::Cut(_) => "power cut",
+            Fault::Broken(..) => "broken disk",
             Fault::Clients(_, Command::Reset) => "reset",
             Fault::Clients(_, Command::Stall(_)) => "stall",
             Fault::Clients(_, Command::Leave(_)) => "leave",
@@ -127,7 +133,10 @@ impl Schedule {
         let Goal { kills, power_cuts } = self.left;
         if self.rng.below(kills + power_cuts) < power_cuts {
             self.left.power_cuts -= 1;
-            return Fault::Cut(self.millis(DYING), self.millis(AWAY));
+            return match self.rng.one_in(BROKEN_EVERY) {
+                true => Fault::Broken(self.millis(DYING), self.millis(AWAY)),
+                false => Fault::Cut(self.millis(AWAY)),
+            };
         }
         self.left.kills -= 1;
         Fault::Kill(self.millis(AWAY))
@@ -165,8 +174,17 @@ mod tests {
         let faults = all();
         assert_eq!(faults, all());
         let count = |kind: &str| faults.iter().filter(|(_, fault)| fault.kind() == kind).count();
-        assert_eq!((count("kill"), count("power cut")), (20, 5));
-        for kind in ["term", "stop", "full disk", "reset", "stall", "leave"] {
+        assert_eq!((count("kill"), count("power cut") + count("broken disk")), (20, 5));
+        for kind in [
+            "power cut",
+            "broken disk",
+            "term",
+            "stop",
+            "full disk",
+            "reset",
+            "stall",
+            "leave",
+        ] {
             assert!(count(kind) > 0, "{kind}");
         }
         let mut schedule = Schedule::new(Rng::new(1, 0), 100, false, goal);

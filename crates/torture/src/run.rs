@@ -264,16 +264,23 @@ impl<'a> Run<'a> {
                 self.note("the disk has room".to_owned());
                 Ok(())
             }
-            Fault::Cut(dying, away) => {
+            Fault::Cut(away) => {
                 self.world.crashes.fetch_add(1, Ordering::AcqRel);
+                // Both at one moment: a flush that is under way ends before the power does.
+                self.server.freeze()?;
                 self.note("power cut".to_owned());
                 self.disk.shut_down()?;
+                self.lose(away).await
+            }
+            Fault::Broken(dying, away) => {
+                self.world.crashes.fetch_add(1, Ordering::AcqRel);
+                // Not while a flush is under way, of which one could not say what it was worth.
+                self.server.freeze()?;
+                self.disk.shut_down()?;
+                self.note("the disk is broken".to_owned());
+                self.server.signal("CONT");
                 self.rest(dying).await;
-                self.server.kill();
-                self.note("the server is gone".to_owned());
-                self.disk.recover()?;
-                self.rest(away).await;
-                self.start(true)
+                self.lose(away).await
             }
             Fault::Clients(struck, command) => {
                 let names: Vec<String> = struck.iter().map(ClientId::to_string).collect();
@@ -285,6 +292,15 @@ impl<'a> Run<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// The server is gone, and its disk comes back with what had been flushed.
+    async fn lose(&mut self, away: Duration) -> Result<(), String> {
+        self.server.kill();
+        self.note("the server is gone".to_owned());
+        self.disk.recover()?;
+        self.rest(away).await;
+        self.start(true)
     }
 
     /// SIGTERM, and all that must hold then.

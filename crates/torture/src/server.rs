@@ -24,6 +24,8 @@ const KNOCK_LIMIT: Duration = Duration::from_millis(200);
 const LOOK_EVERY: Duration = Duration::from_millis(3);
 /// How long a graceful stop may take: `shutdown_seconds`, and room for a busy machine.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How long a thread may be in a call of the kernel that cannot be stopped.
+const FREEZE_LIMIT: Duration = Duration::from_secs(10);
 /// The last lines of the log that are shown when it did not start.
 const LOG_LINES: usize = 20;
 
@@ -166,6 +168,32 @@ impl Server {
             .arg(child.id().to_string())
             .stderr(Stdio::null())
             .status();
+    }
+
+    /// Stops it (SIGSTOP), and returns when none of its threads runs any more.
+    pub(crate) fn freeze(&self) -> Result<(), String> {
+        self.signal("STOP");
+        let began = Instant::now();
+        while !self.is_frozen() {
+            if began.elapsed() > FREEZE_LIMIT {
+                return Err("the server does not stop at SIGSTOP".to_owned());
+            }
+            sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
+    fn is_frozen(&self) -> bool {
+        let Some(child) = &self.child else { return true };
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", child.id())) else {
+            return true;
+        };
+        // `ID (NAME) STATE ...`, where T is stopped and Z is dead.
+        tasks.flatten().all(|task| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+            state.is_empty() || state.starts_with(['T', 'Z'])
+        })
     }
 
     /// Ends it at once, as a crash does.

@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn a_session_switches_its_copies_on_and_off() {
         let check = |payload: &str, before: bool, after: bool| {
-            let others = Switches::ARCHIVE;
+            let others = Switches::from_bits(0x80);
             let asked = Asked::own_account(payload)
                 .set()
                 .with(others.with(Switches::CARBONS, before));

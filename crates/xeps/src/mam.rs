@@ -12,7 +12,7 @@ mod store_tests;
 #[cfg(test)]
 mod tests;
 
-use module::{Access, Answer, Ask, Coverage, Method, Module, Said, Switches};
+use module::{Access, Answer, Ask, Coverage, Method, Module, Said};
 use stanza::{ErrorType, StanzaError, ns};
 use store::{Found, Page, Query, Range, StoreError, View};
 
@@ -63,11 +63,6 @@ fn query(ask: &mut Ask<'_>) -> Answer {
         Ok(search) => search,
         Err(error) => return Answer::Error(error),
     };
-    if search.is_catching_up()
-        && let Some(switches) = ask.switches
-    {
-        switches.set(switches.get().with(Switches::ARCHIVE, true));
-    }
     let ids = *ask.ids;
     let question = search.question();
     Answer::Asked(question, Box::new(move |found| search.said(&ids, found)))
@@ -104,6 +99,7 @@ fn metadata(ask: &mut Ask<'_>) -> Answer {
         Query::Many(vec![one(false), one(true)]),
         Box::new(move |found| Said {
             messages: Vec::new(),
+            arrived: Vec::new(),
             answer: pages(found).map(|pages| results::metadata(&ids, &pages)),
         }),
     )

@@ -156,7 +156,9 @@ fn waiting(world: &World) -> Vec<usize> {
     let owner = "juliet@example.org";
     world.service.router.save_cursors();
     let store = &world.storing.store;
-    let cursor = store.read_wait(Query::get(&offline::CURSOR, owner, None)).and_then(store::Found::row);
+    let cursor = store
+        .read_wait(Query::get(&offline::CURSOR, owner, None))
+        .and_then(store::Found::row);
     let cursor = offline::cursor_of(cursor.expect("read").as_ref());
     let mut range = store::Range::of(owner, store::View::Waiting, store::PAGE_LIMIT);
     range.after = Some(cursor);

@@ -54,7 +54,9 @@ mod tests {
         let all: Vec<Box<[u8]>> = held.take().collect();
         assert_eq!(all, [Box::from(*b"<presence/>"), Box::from(*b"<presence id='99'/>")]);
         assert!(held.is_empty());
-        let many = (0..).take_while(|number| held.hold(&number.to_string(), vec![b'x'; 1000])).count();
+        let many = (0..)
+            .take_while(|number| held.hold(&number.to_string(), vec![b'x'; 1000]))
+            .count();
         assert_eq!(many, HELD_BYTES / (1000 + ENTRY_BYTES));
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Resumable {
     /// The "SM-ID", and the key of the inbound counter in the store.
     pub(crate) id: Box<str>,
     pub(crate) key: i64,
+    /// How long it is waited for, as the client was told.
+    pub(crate) seconds: u32,
 }
 
 /// What is next for a stream that was resumed.
@@ -145,6 +147,10 @@ impl Managed {
     fn give_up(&mut self) {
         self.given_up = true;
         self.resumable = None;
+        if self.detached {
+            // None of it was written: it goes its way when the session ends, and nothing more is taken.
+            return;
+        }
         self.acknowledged = self.acknowledged.wrapping_add(self.queue.len() as u32);
         let ids = self.queue.drain(..).filter_map(|entry| match entry {
             Entry::Archived { id, how } if how != How::Sent => Some(id),
@@ -204,6 +210,9 @@ impl Managed {
         self.written = 0;
         self.asked = false;
         self.answer_at = None;
+        // What was refused comes again, under the same number.
+        self.received = self.handled();
+        self.refused = None;
         Ok(ids)
     }
 
@@ -259,7 +268,8 @@ impl Managed {
     }
 
     /// The session has ended: the messages that nobody may count on it for, and copies of the other stanzas.
-    pub(crate) fn end(&mut self) -> (Vec<i64>, Vec<u8>) {
+    /// No copies, if it was given up while it had a connection: that knows what it has written.
+    pub(crate) fn end(&mut self) -> (Vec<i64>, Option<Vec<u8>>) {
         let (mut ids, mut copies) = (std::mem::take(&mut self.lost), Vec::new());
         for entry in self.queue.drain(..) {
             match entry {
@@ -269,7 +279,8 @@ impl Managed {
             }
         }
         (self.written, self.copied) = (0, 0);
-        (ids, copies)
+        let is_trusted = self.given_up && !self.detached;
+        (ids, (!is_trusted).then_some(copies))
     }
 
     /// Messages that are not acknowledged.
@@ -286,6 +297,8 @@ impl Managed {
         let Some(resumable) = &self.resumable else { return };
         out.bytes(resumable.id.as_bytes());
         out.number(resumable.key);
+        out.number(i64::from(resumable.seconds));
+        out.number(self.written as i64);
         out.number(i64::from(self.acknowledged));
         out.number(i64::from(self.handled()));
         for entry in &self.queue {
@@ -306,10 +319,12 @@ impl Managed {
         let resumable = Resumable {
             id: from.text()?.into(),
             key: from.number()?,
+            seconds: u32::try_from(from.number()?).ok()?,
         };
         let mut managed = Managed::new(Some(resumable));
         managed.enabled = true;
         managed.detach();
+        let written = usize::try_from(from.number()?).ok()?;
         // Written from 32 bits each.
         managed.acknowledged = from.number()? as u32;
         managed.received = from.number()? as u32;
@@ -328,6 +343,8 @@ impl Managed {
             };
             managed.queue.push_back(entry);
         }
+        // The client may acknowledge what had been written to it.
+        managed.written = written.min(managed.queue.len());
         Some(managed)
     }
 
@@ -404,7 +421,11 @@ impl Managed {
             }
         }
         // Never less than the client was told.
-        if is_before(handled, self.told) { self.told } else { handled }
+        if is_before(handled, self.told) {
+            self.told
+        } else {
+            handled
+        }
     }
 
     /// As after a restart.
@@ -495,7 +516,10 @@ mod tests {
     fn a_resumed_stream_gets_what_it_has_not_acknowledged() {
         let mut managed = enabled(0, 0);
         assert!(managed.sent(archived(7), true, 1000), "asked for at once");
-        assert!(!managed.sent(Entry::Copy(b"<iq/>".as_slice().into()), true, 1000), "once");
+        assert!(
+            !managed.sent(Entry::Copy(b"<iq/>".as_slice().into()), true, 1000),
+            "once"
+        );
         managed.sent(archived(9), true, 1000);
         managed.detach();
         managed.sent(archived(11), false, 1000);
@@ -519,7 +543,11 @@ mod tests {
     #[test]
     fn who_acknowledges_nothing_is_given_up() {
         let mut managed = enabled(0, 0);
-        managed.resumable = Some(Resumable { id: "x".into(), key: 1 });
+        managed.resumable = Some(Resumable {
+            id: "x".into(),
+            key: 1,
+            seconds: 60,
+        });
         for id in 0..=UNACKNOWLEDGED as i64 {
             managed.sent(archived(id), true, 1000);
         }
@@ -527,7 +555,7 @@ mod tests {
         managed.sent(archived(-1), true, 1000);
         assert_eq!(managed.acknowledge(5), Ok(vec![]));
         let (ids, copies) = managed.end();
-        assert_eq!((ids.len(), copies.len()), (UNACKNOWLEDGED + 1, 0));
+        assert_eq!((ids.len(), copies), (UNACKNOWLEDGED + 1, None));
 
         let mut managed = enabled(0, 0);
         managed.sent(Entry::Copy(vec![0; 600].into()), true, 1000);

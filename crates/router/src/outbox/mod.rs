@@ -30,6 +30,7 @@ use crate::{Bound, Turn};
 pub use managed::TooHigh;
 pub(crate) use managed::{How, Outcome, Pump, Resumable};
 pub(crate) use receipt::Receipt;
+pub(crate) use stream::Moved;
 
 use held::Held;
 use managed::{Entry, Managed};
@@ -71,6 +72,8 @@ pub enum Event {
     Bound(Result<Bound, StanzaError>),
     /// The answer to a request to resume a stream (XEP-0198 section 5).
     Resumed(Result<Resumed, NotResumed>),
+    /// A stanza that had to wait for its recipient to be read has gone on its way: those behind it may follow.
+    Proceed,
     /// Nothing came from the client for so long that it has to be found out whether it is there.
     Silent,
     /// Write what waits, then this error, then close.
@@ -89,7 +92,9 @@ pub struct Resumed {
 /// A stream does not go on; where it is known how many stanzas of it were handled, the client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotResumed {
-    NotFound { h: Option<u32> },
+    NotFound {
+        h: Option<u32>,
+    },
     /// The stream is there, and stays; the client claims to have got more than it was sent.
     TooHigh(TooHigh),
     Failed(StanzaError),
@@ -99,7 +104,10 @@ pub enum NotResumed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Item<'a> {
     /// A message that the archive has.
-    Archived { id: i64, how: How },
+    Archived {
+        id: i64,
+        how: How,
+    },
     /// Presence of somebody, by the full JID: only the last matters.
     Presence(&'a str),
     /// Of the moment: chat states.
@@ -191,6 +199,11 @@ impl Outbox {
         self.behind.load(Ordering::Acquire) != 0
     }
 
+    /// Whether messages of this client are on their way into the archive.
+    pub(crate) fn is_behind_messages(&self) -> bool {
+        !self.behind.load(Ordering::Acquire).is_multiple_of(DECISION)
+    }
+
     /// The same for what goes into the archive: messages do not overtake each other there.
     pub(crate) fn is_behind_decisions(&self) -> bool {
         self.behind.load(Ordering::Acquire) >= DECISION
@@ -218,7 +231,12 @@ impl Outbox {
 
     /// Lets `write` append one stanza to what waits. None if the connection takes nothing any more; then
     /// nothing was written, and a message has to go elsewhere.
-    pub(crate) fn push(self: &Arc<Self>, turn: &mut Turn, item: Item<'_>, write: impl FnOnce(&mut Vec<u8>)) -> Option<Taking> {
+    pub(crate) fn push(
+        self: &Arc<Self>,
+        turn: &mut Turn,
+        item: Item<'_>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<Taking> {
         let mut inner = self.lock();
         if let Some(moved) = inner.extra.as_ref().and_then(|extra| extra.moved.clone()) {
             // Something that was on its way when the stream moved.

@@ -11,6 +11,9 @@ use crate::Turn;
 use crate::saved::{Reader, Writer};
 use crate::wake::wake;
 
+/// The stream goes on elsewhere: what still comes here is not handled and not counted, so the client sends it there.
+pub(crate) struct Moved;
+
 impl Outbox {
     /// The client wants its stream managed: from now on what it sends is counted. False: it was so before.
     pub(crate) fn manage(&self, resumable: Option<Resumable>) -> bool {
@@ -54,13 +57,19 @@ impl Outbox {
         }
     }
 
-    /// A stanza has come from the client. None where its stream is not managed.
-    pub(crate) fn receive(self: &Arc<Self>) -> Option<Receipt> {
+    /// A stanza has come from the client: its receipt, where the stream is managed.
+    pub(crate) fn receive(self: &Arc<Self>) -> Result<Option<Receipt>, Moved> {
         let mut inner = self.lock();
-        let managed = inner.managed()?;
+        let Some(extra) = &mut inner.extra else { return Ok(None) };
+        if extra.moved.is_some() {
+            return Err(Moved);
+        }
+        let Some(managed) = &mut extra.managed else {
+            return Ok(None);
+        };
         let (number, key) = (managed.receive(), managed.resumable.as_ref().map(|r| r.key));
         drop(inner);
-        Some(Receipt::new(Arc::clone(self), number, key))
+        Ok(Some(Receipt::new(Arc::clone(self), number, key)))
     }
 
     /// The counter that goes to the store with a stanza.
@@ -118,7 +127,9 @@ impl Outbox {
 
     /// Whether the client acknowledges what it gets.
     pub(crate) fn acknowledges(&self) -> bool {
-        self.lock().managed().is_some_and(|managed| managed.enabled && !managed.has_given_up())
+        self.lock()
+            .managed()
+            .is_some_and(|managed| managed.enabled && !managed.has_given_up())
     }
 
     pub fn is_managed(&self) -> bool {
@@ -127,13 +138,20 @@ impl Outbox {
 
     /// The id with which the stream may be resumed.
     pub(crate) fn resumable(&self) -> Option<Resumable> {
-        self.lock().managed().filter(|managed| managed.enabled)?.resumable.clone()
+        self.lock()
+            .managed()
+            .filter(|managed| managed.enabled)?
+            .resumable
+            .clone()
     }
 
     /// Whether it is, or was until it was moved to another connection.
     pub(crate) fn was_managed(&self) -> bool {
         let inner = self.lock();
-        inner.extra.as_ref().is_some_and(|extra| extra.moved.is_some() || extra.managed.as_ref().is_some_and(|m| m.enabled))
+        inner
+            .extra
+            .as_ref()
+            .is_some_and(|extra| extra.moved.is_some() || extra.managed.as_ref().is_some_and(|m| m.enabled))
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -143,7 +161,10 @@ impl Outbox {
     /// The connection has gone. True: the stream may be resumed, and takes what it is sent until then.
     pub(crate) fn detach(&self) -> bool {
         let mut inner = self.lock();
-        let Some(managed) = inner.managed().filter(|managed| managed.enabled && managed.resumable.is_some()) else {
+        let Some(managed) = inner
+            .managed()
+            .filter(|managed| managed.enabled && managed.resumable.is_some())
+        else {
             return false;
         };
         managed.detach();
@@ -156,11 +177,11 @@ impl Outbox {
 
     /// The session ends: the messages that it gives back, and copies of the other stanzas. None where its stream was
     /// not managed: then what is unsent is for its connection to tell.
-    pub(crate) fn end_managed(&self) -> Option<(Vec<i64>, Vec<u8>)> {
+    pub(crate) fn end_managed(&self) -> Option<(Vec<i64>, Option<Vec<u8>>)> {
         let mut inner = self.lock();
-        let ended = inner.managed().filter(|managed| managed.enabled)?.end();
-        inner.shut = true;
-        Some(ended)
+        let (ids, copies) = inner.managed().filter(|managed| managed.enabled)?.end();
+        inner.shut |= copies.is_some();
+        Some((ids, copies))
     }
 
     /// Hands a stream over to the connection that resumes it. Returns the messages that the client has got, and how
@@ -196,7 +217,9 @@ impl Outbox {
         let mut inner = self.lock();
         let room = inner.limit as usize / 2;
         let inner = &mut *inner;
-        let Some(extra) = &mut inner.extra else { return Pump::Live };
+        let Some(extra) = &mut inner.extra else {
+            return Pump::Live;
+        };
         let Some(managed) = &mut extra.managed else {
             return Pump::Live;
         };
@@ -229,7 +252,9 @@ impl Outbox {
 
     /// Whether a resumed stream has not got everything yet.
     pub(crate) fn is_resuming(&self) -> bool {
-        self.lock().managed().is_some_and(|managed| managed.is_behind() && !managed.detached)
+        self.lock()
+            .managed()
+            .is_some_and(|managed| managed.is_behind() && !managed.detached)
     }
 
     /// Writes a stream that may be resumed: nothing is taken any more. False for any other.
@@ -238,7 +263,10 @@ impl Outbox {
         inner.shut = true;
         // Presence that was held is of the last moment too.
         inner.hold_no_more();
-        let Some(managed) = inner.managed().filter(|managed| managed.enabled && managed.resumable.is_some()) else {
+        let Some(managed) = inner
+            .managed()
+            .filter(|managed| managed.enabled && managed.resumable.is_some())
+        else {
             return false;
         };
         managed.write(out);
@@ -253,7 +281,9 @@ impl Outbox {
 
     /// Messages that the client has not acknowledged.
     pub(crate) fn unacknowledged(&self) -> Vec<i64> {
-        self.lock().managed().map_or_else(Vec::new, |managed| managed.unacknowledged())
+        self.lock()
+            .managed()
+            .map_or_else(Vec::new, |managed| managed.unacknowledged())
     }
 
     /// The client looks at what it gets, or does not (XEP-0352).

@@ -23,7 +23,10 @@ fn chat(world: &mut World, from: &str, to: &str, content: &str) {
 fn sent_and_received() {
     let mut world = world();
     chat(&mut world, "romeo/orchard", "juliet@d", "<body>1</body>");
-    assert!(!world.pump("juliet/balcony") && !world.pump("romeo/garden"), "nothing before the commit");
+    assert!(
+        !world.pump("juliet/balcony") && !world.pump("romeo/garden"),
+        "nothing before the commit"
+    );
     world.expect("juliet/balcony", &["chat romeo/orchard>juliet 1"]);
     world.expect("juliet/chamber", &["received [chat romeo/orchard>juliet 1]"]);
     world.expect("romeo/garden", &["sent [chat romeo/orchard>juliet 1]"]);
@@ -52,8 +55,16 @@ fn sent_and_received() {
 #[test]
 fn none_of_what_is_private() {
     let mut world = world();
-    for hint in ["<private xmlns='urn:xmpp:carbons:2'/>", "<no-copy xmlns='urn:xmpp:hints'/>"] {
-        chat(&mut world, "romeo/orchard", "juliet@d", &format!("<body>1</body>{hint}"));
+    for hint in [
+        "<private xmlns='urn:xmpp:carbons:2'/>",
+        "<no-copy xmlns='urn:xmpp:hints'/>",
+    ] {
+        chat(
+            &mut world,
+            "romeo/orchard",
+            "juliet@d",
+            &format!("<body>1</body>{hint}"),
+        );
         world.expect("juliet/balcony", &["chat romeo/orchard>juliet 1"]);
         world.nothing_more();
     }
@@ -83,7 +94,10 @@ fn copies_have_the_id_of_the_archive() {
         .collect();
     let by: Vec<&str> = ids.iter().map(|(by, _)| by.as_str()).collect();
     assert_eq!(by, ["juliet@d", "juliet@d", "romeo@d"]);
-    assert!(ids.iter().all(|(_, id)| *id == ids[0].1), "one message has one id: {ids:?}");
+    assert!(
+        ids.iter().all(|(_, id)| *id == ids[0].1),
+        "one message has one id: {ids:?}"
+    );
 }
 
 /// A message that only a copy was made of waits: a copy that is not acknowledged is nothing to rely on.
@@ -97,7 +111,10 @@ fn a_copy_is_no_delivery() {
     assert_eq!(world.stored_messages("juliet").len(), 1);
     world.send("juliet/balcony", "<presence/>");
     let lines = world.lines("juliet/balcony");
-    assert!(lines.contains(&"chat romeo/orchard>juliet 1 (delayed)".to_owned()), "{lines:?}");
+    assert!(
+        lines.contains(&"chat romeo/orchard>juliet 1 (delayed)".to_owned()),
+        "{lines:?}"
+    );
     assert!(world.stored_messages("juliet").is_empty());
 }
 
@@ -108,8 +125,14 @@ fn an_inactive_client_is_spared() {
     world.befriend("romeo/orchard", "juliet/balcony");
     world.set_active("juliet/balcony", false);
     for status in ["1", "2", "3"] {
-        world.send("romeo/orchard", &format!("<presence><status>{status}</status></presence>"));
-        world.send("romeo/garden", &format!("<presence><status>{status}</status></presence>"));
+        world.send(
+            "romeo/orchard",
+            &format!("<presence><status>{status}</status></presence>"),
+        );
+        world.send(
+            "romeo/garden",
+            &format!("<presence><status>{status}</status></presence>"),
+        );
         chat(&mut world, "romeo/orchard", "juliet@d", STATE);
     }
     world.expect("juliet/balcony", &[]);

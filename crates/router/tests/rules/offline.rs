@@ -318,6 +318,20 @@ fn what_is_not_kept_does_not_overtake() {
     );
 }
 
+/// What stands in no archive has no id there (XEP-0359 section 3): a client would ask for what comes after it.
+#[test]
+fn no_id_without_an_archive() {
+    let mut world = World::without_archives(&["romeo", "juliet"]);
+    world.online(&["romeo/orchard"]);
+    chat(&mut world, "juliet@d", "1");
+    world.settle();
+    world.connect("juliet/balcony");
+    world.send("juliet/balcony", "<presence/>");
+    let read = world.read("juliet/balcony");
+    assert_eq!(crate::support::line(&read[1]), "chat romeo/orchard>juliet 1 (delayed)");
+    assert_eq!(crate::support::stanza_id(&read[1]), None);
+}
+
 /// Without an archive: to a connection that takes nothing any more a message is as to nobody.
 #[test]
 fn a_full_outbox_without_an_archive() {

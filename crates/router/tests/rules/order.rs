@@ -151,7 +151,11 @@ fn what_waits_is_not_lost_with_the_connection() {
     );
     world.leave("romeo/orchard", false);
     world.settle();
-    assert_eq!(world.stored_messages("romeo").len(), 2, "both were accepted while he was there");
+    assert_eq!(
+        world.stored_messages("romeo").len(),
+        2,
+        "both were accepted while he was there"
+    );
     world.nothing_more();
 }
 

@@ -62,6 +62,8 @@ pub(crate) struct Client {
     pub(crate) answers_pings: bool,
     /// Takes what its outbox holds.
     pub(crate) reads: bool,
+    /// What it has sent behind a stanza that waits for its recipient to be read ([`Event::Proceed`]).
+    carried: Option<VecDeque<String>>,
     pub(crate) stream: Option<Stream>,
 }
 
@@ -79,6 +81,10 @@ pub(crate) struct Stream {
     pub(crate) acknowledged: u32,
     /// Those that it has not, in order.
     pub(crate) unacknowledged: VecDeque<String>,
+    /// All that was sent, from the first that counts.
+    pub(crate) history: Vec<String>,
+    /// What the server has acknowledged and nobody has looked at.
+    pub(crate) promised: Vec<String>,
     /// Does not answer `<r/>`.
     pub(crate) is_mute: bool,
 }
@@ -86,6 +92,7 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn sent(&mut self, text: &str) {
         self.sent += 1;
+        self.history.push(text.to_owned());
         self.unacknowledged.push_back(text.to_owned());
     }
 
@@ -98,7 +105,8 @@ impl Stream {
             self.acknowledged,
             self.sent
         );
-        self.unacknowledged.drain(..(h - self.acknowledged) as usize);
+        let count = (h - self.acknowledged) as usize;
+        self.promised.extend(self.unacknowledged.drain(..count));
         self.acknowledged = h;
     }
 }
@@ -242,6 +250,7 @@ impl World {
             inbox: Vec::new(),
             answers_pings: true,
             reads: true,
+            carried: None,
             stream: None,
         };
         self.clients.insert(name.to_owned(), client);
@@ -261,6 +270,7 @@ impl World {
                     inbox: Vec::new(),
                     answers_pings: true,
                     reads: true,
+                    carried: None,
                     stream: None,
                 };
                 self.clients.insert(String::new(), client);
@@ -293,16 +303,27 @@ impl World {
 
     /// A client sends a stanza. Nothing is committed.
     pub(crate) fn send(&mut self, name: &str, text: &str) {
-        let now = self.now();
         let client = self.clients.get_mut(name).unwrap_or_else(|| panic!("no client {name}"));
         if let Some(stream) = &mut client.stream {
             stream.sent(text);
         }
+        if let Some(carried) = &mut client.carried {
+            return carried.push_back(text.to_owned());
+        }
+        self.handle(name, text);
+    }
+
+    /// The server reads a stanza.
+    fn handle(&mut self, name: &str, text: &str) {
+        let now = self.now();
+        let client = self.clients.get_mut(name).expect(name);
         let mut scratch = Scratch::default();
         let limits = xmlstream::Limits::default();
         let element = xmlstream::parse_element(text, ns::CLIENT, &mut scratch, &limits).expect(text);
         let stanza = Stanza::read(element).expect(text).expect(text);
-        self.router.from_client(now, &client.bound, &stanza, &mut self.turn);
+        if self.router.from_client(now, &client.bound, &stanza, &mut self.turn) {
+            client.carried.get_or_insert_default();
+        }
         self.turn.finish();
     }
 
@@ -361,15 +382,27 @@ impl World {
                 client.inbox.push(stanza);
             }
         }
+        let mut carried = VecDeque::new();
         for event in taken.events {
-            if let Event::End(error) = event {
-                client.inbox.push(ended(&error));
+            match event {
+                Event::End(error) => client.inbox.push(ended(&error)),
+                Event::Proceed => carried = client.carried.take().unwrap_or_default(),
+                _ => {}
             }
         }
         if client.outbox.drained() {
             let bound = client.bound.clone();
             self.router.drained(now, &bound, &mut self.turn);
             moved = true;
+        }
+        while let Some(text) = carried.pop_front() {
+            self.handle(name, &text);
+            moved = true;
+            let client = self.clients.get_mut(name).expect(name);
+            if let Some(behind) = &mut client.carried {
+                // The next one waits too.
+                behind.append(&mut carried);
+            }
         }
         if asked {
             self.acknowledge(name);
@@ -437,7 +470,12 @@ impl World {
     }
 
     pub(crate) fn stream(&mut self, name: &str) -> &mut Stream {
-        self.clients.get_mut(name).expect(name).stream.as_mut().expect("a managed stream")
+        self.clients
+            .get_mut(name)
+            .expect(name)
+            .stream
+            .as_mut()
+            .expect("a managed stream")
     }
 
     /// `<a/>`.
@@ -497,12 +535,7 @@ impl World {
     }
 
     /// Waits for the answer to [`World::resumption`].
-    pub(crate) fn resumed(
-        &mut self,
-        name: &str,
-        outbox: &Arc<Outbox>,
-        mut stream: Stream,
-    ) -> Result<(), NotResumed> {
+    pub(crate) fn resumed(&mut self, name: &str, outbox: &Arc<Outbox>, mut stream: Stream) -> Result<(), NotResumed> {
         let resumed = loop {
             if let Some(event) = outbox.take(Waker::noop(), false).events.pop() {
                 let Event::Resumed(resumed) = event else {
@@ -517,12 +550,14 @@ impl World {
         stream.covered(resumed.h);
         let again = std::mem::take(&mut stream.unacknowledged);
         stream.sent = resumed.h;
+        stream.history.truncate(resumed.h as usize);
         let client = Client {
             bound: resumed.bound,
             outbox: Arc::clone(outbox),
             inbox: Vec::new(),
             answers_pings: true,
             reads: true,
+            carried: None,
             stream: Some(stream),
         };
         self.clients.insert(name.to_owned(), client);
@@ -644,7 +679,10 @@ impl World {
     /// The counter of a stream on disk.
     pub(crate) fn mark(&self, stream: &Stream) -> Option<i64> {
         let owner_key = &stream.id.as_deref().expect("resumable")[..16];
-        let bytes: Vec<u8> = (0..16).step_by(2).map(|at| u8::from_str_radix(&owner_key[at..at + 2], 16).expect("hex")).collect();
+        let bytes: Vec<u8> = (0..16)
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&owner_key[at..at + 2], 16).expect("hex"))
+            .collect();
         let key = i64::from_le_bytes(bytes.try_into().expect("8 bytes"));
         self.ask(Query::Mark { key }).mark().expect("a mark")
     }
@@ -679,7 +717,8 @@ impl World {
 
     /// As [`World::write`], when its turn comes.
     pub(crate) fn write_behind(&self, batch: Batch) {
-        self.store.write(batch, Box::new(|result| assert!(result.is_ok(), "{result:?}")));
+        self.store
+            .write(batch, Box::new(|result| assert!(result.is_ok(), "{result:?}")));
     }
 }
 
@@ -724,7 +763,10 @@ fn ended(error: &StreamError) -> Element {
 /// `by` and `id` of a message or of what it is a copy of (XEP-0359).
 pub(crate) fn stanza_id(stanza: &Element) -> Option<(String, String)> {
     if let Some(copy) = copy_of(stanza) {
-        return stanza_id(copy.get_child("forwarded", ns::FORWARD)?.get_child("message", ns::CLIENT)?);
+        return stanza_id(
+            copy.get_child("forwarded", ns::FORWARD)?
+                .get_child("message", ns::CLIENT)?,
+        );
     }
     let id = stanza.get_child("stanza-id", ns::STANZA_IDS)?;
     Some((id.attr("by")?.to_owned(), id.attr("id")?.to_owned()))
@@ -732,7 +774,9 @@ pub(crate) fn stanza_id(stanza: &Element) -> Option<(String, String)> {
 
 /// `<sent/>` or `<received/>` (XEP-0280).
 fn copy_of(stanza: &Element) -> Option<&Element> {
-    stanza.get_child("sent", ns::CARBONS).or_else(|| stanza.get_child("received", ns::CARBONS))
+    stanza
+        .get_child("sent", ns::CARBONS)
+        .or_else(|| stanza.get_child("received", ns::CARBONS))
 }
 
 /// A stanza in one line; see the module's text.

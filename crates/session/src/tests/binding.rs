@@ -127,7 +127,8 @@ fn stanzas_before_it() {
             "invalid-from",
         ),
         ("<letter/>", "unsupported-stanza-type"),
-        ("<enable xmlns='urn:xmpp:sm:3'/>", "unsupported-stanza-type"),
+        ("<enabled xmlns='urn:xmpp:sm:3'/>", "unsupported-stanza-type"),
+        ("<active xmlns='urn:xmpp:csi:0'/>", "unsupported-stanza-type"),
     ] {
         let mut peer = World::new().authenticated("juliet");
         peer.send(stanza);

@@ -82,7 +82,7 @@ fn after_the_login() {
     for size in [1, 1000, limit] {
         dribble(&mut peer, message(limit).as_bytes(), size);
         assert!(
-            peer.said().ends_with(end),
+            peer.said().contains("</body><stanza-id "),
             "the limit itself is allowed, in pieces of {size}"
         );
     }

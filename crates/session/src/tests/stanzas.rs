@@ -124,7 +124,10 @@ fn what_is_no_stanza() {
     };
     check("<message xmlns='jabber:server'/>", "unsupported-stanza-type");
     check("<letter/>", "unsupported-stanza-type");
-    check("<a xmlns='urn:xmpp:sm:3'/>", "unsupported-stanza-type");
+    check("<enabled xmlns='urn:xmpp:sm:3'/>", "unsupported-stanza-type");
+    check("<inactive xmlns='urn:xmpp:csi:1'/>", "unsupported-stanza-type");
+    check("<a xmlns='urn:xmpp:sm:3'/>", "bad-format");
+    check("<a xmlns='urn:xmpp:sm:3' h='-1'/>", "bad-format");
     check("<stream:features/>", "unsupported-stanza-type");
     check(&plain("", "juliet", "secret"), "unsupported-stanza-type");
     check("hello", "bad-format");
@@ -206,7 +209,7 @@ fn before_the_login() {
         ),
         ("<iq/>", "not-authorized"),
         ("<letter/>", "unsupported-stanza-type"),
-        ("<enable xmlns='urn:xmpp:sm:3'/>", "unsupported-stanza-type"),
+        ("<active xmlns='urn:xmpp:csi:0'/>", "unsupported-stanza-type"),
         (
             "<compress xmlns='http://jabber.org/protocol/compress'/>",
             "unsupported-stanza-type",

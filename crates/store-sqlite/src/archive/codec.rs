@@ -3,14 +3,18 @@
 //! Numbers are varints: seven bits a byte, the lowest first, the high bit where more follow. Signed ones are folded first
 //! (0, -1, 1, -2 … become 0, 1, 2, 3 …).
 
-use super::tail::{Entry, Span};
+use super::tail::{Buckets, Entry, Span};
 
 /// The most bytes of a part: a row of the table must not spill into overflow pages, and three share a page.
 const PART_BYTES: usize = 1_150;
-/// The longest entry: three varints.
+/// The longest entry: three varints. So a full part has 37 entries or more.
 const ENTRY_BYTES: usize = 30;
 
-const OWNER_SHIFT: u32 = 12;
+/// A key is the bucket, 28 bits for the owner, and 12 for the place in the bucket of the part's first entry, as far as
+/// they go: the last bits of the place are left out. In a bucket of 2^17 ids that is 32 places for one key, and a part
+/// covers more, so no two have the same.
+const PART_BITS: u32 = 12;
+const OWNER_SHIFT: u32 = PART_BITS;
 const BUCKET_SHIFT: u32 = 40;
 
 /// The key of the first row of postings of a bucket.
@@ -18,10 +22,10 @@ pub(super) fn bucket_key(bucket: i64) -> i64 {
     bucket << BUCKET_SHIFT
 }
 
-/// The keys of the first and the last possible part of an owner in a bucket.
-pub(super) fn owner_keys(bucket: i64, owner: u32) -> (i64, i64) {
-    let first = bucket_key(bucket) | i64::from(owner) << OWNER_SHIFT;
-    (first, first | ((1 << OWNER_SHIFT) - 1))
+/// The key of a part that begins with this id.
+pub(super) fn part_key(cut: Buckets, owner: u32, id: i64) -> i64 {
+    let part = cut.place(id) >> cut.bits.saturating_sub(PART_BITS);
+    bucket_key(cut.of(id)) | i64::from(owner) << OWNER_SHIFT | i64::from(part)
 }
 
 fn put(out: &mut Vec<u8>, mut number: u64) {
@@ -55,22 +59,24 @@ fn unfold(number: u64) -> i64 {
 
 /// The postings of one owner in one bucket, ascending, in parts that can each be read alone. An entry is the distance
 /// from the id before it (in the first one from the start of the bucket), that from the time before it (from 0), and
-/// the number of the peer with the two bits.
-pub(super) fn pack_entries(entries: &[Entry], bucket_start: i64) -> Vec<Vec<u8>> {
-    let mut parts = Vec::new();
-    let mut part = Vec::new();
+/// the number of the peer with the two bits. Each part comes with its first id.
+pub(super) fn pack_entries(entries: &[Entry], bucket_start: i64) -> Vec<(i64, Vec<u8>)> {
+    let mut parts: Vec<(i64, Vec<u8>)> = Vec::new();
     let (mut id, mut at) = (bucket_start, 0i64);
     for entry in entries {
-        if part.len() + ENTRY_BYTES > PART_BYTES {
-            parts.push(std::mem::take(&mut part));
+        if parts
+            .last()
+            .is_none_or(|(_, part)| part.len() + ENTRY_BYTES > PART_BYTES)
+        {
+            parts.push((entry.id, Vec::new()));
             (id, at) = (bucket_start, 0);
         }
-        put(&mut part, (entry.id - id) as u64);
-        put(&mut part, fold(entry.at.wrapping_sub(at)));
-        put(&mut part, u64::from(entry.peer) << 2 | u64::from(entry.bits));
+        let Some((_, part)) = parts.last_mut() else { continue };
+        put(part, (entry.id - id) as u64);
+        put(part, fold(entry.at.wrapping_sub(at)));
+        put(part, u64::from(entry.peer) << 2 | u64::from(entry.bits));
         (id, at) = (entry.id, entry.at);
     }
-    parts.push(part);
     parts
 }
 
@@ -192,13 +198,36 @@ mod tests {
             })
             .collect();
         let parts = pack_entries(&entries, start);
-        assert!(parts.len() > 5 && parts.iter().all(|part| part.len() <= PART_BYTES));
+        assert!(parts.len() > 5 && parts.iter().all(|(_, part)| part.len() <= PART_BYTES));
         let mut back = Vec::new();
-        for part in &parts {
+        for (first, part) in &parts {
+            let from = back.len();
             unpack_entries(part, start, &mut back).expect("it was just packed");
+            assert_eq!(back[from].id, *first);
         }
         assert_eq!(back, entries);
-        assert_eq!(unpack_entries(&parts[0][..parts[0].len() - 1], start, &mut back), None);
+        let (_, part) = &parts[0];
+        assert_eq!(unpack_entries(&part[..part.len() - 1], start, &mut back), None);
+        assert_eq!(pack_entries(&[], start), []);
+    }
+
+    /// The longest entries there can be, of consecutive ids, in the largest bucket.
+    #[test]
+    fn keys_of_parts_differ() {
+        let cut = Buckets {
+            bits: *crate::archive::BUCKET_BITS_ALLOWED.end(),
+        };
+        let entry = |n: i64| Entry {
+            id: cut.start(5) + n,
+            at: [i64::MIN, i64::MAX / 2][(n % 2) as usize],
+            peer: u32::MAX >> 4,
+            bits: 3,
+        };
+        let entries: Vec<_> = (0..1 << cut.bits).map(entry).collect();
+        let parts = pack_entries(&entries, cut.start(5));
+        let keys: Vec<_> = parts.iter().map(|(first, _)| part_key(cut, 9, *first)).collect();
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(keys[0] >= part_key(cut, 9, cut.start(5)) && keys[keys.len() - 1] < part_key(cut, 10, cut.start(5)));
     }
 
     #[test]

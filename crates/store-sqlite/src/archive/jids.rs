@@ -1,7 +1,6 @@
 //! Numbers for bare JIDs: short in every row, and the same for ever.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use rusqlite::{Connection, Error, OptionalExtension};
 
 use super::JID_LIMIT;

@@ -1,6 +1,6 @@
 //! Opening: what is not sealed, not folded and not older than a day is read into memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, Error};
@@ -49,7 +49,7 @@ pub(crate) fn open(connection: &mut Connection, bucket_bits: u32) -> Result<Open
         seq: 0,
         sealed,
         buckets: BTreeMap::new(),
-        marks: HashMap::new(),
+        marks: Default::default(),
         expired: read_expired(connection)?,
     };
     let folded = read_journal(connection, &mut tail)?;

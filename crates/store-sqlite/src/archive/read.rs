@@ -6,7 +6,7 @@ use rusqlite::{CachedStatement, Connection, Error, OptionalExtension};
 use store::archive::{bare, is_addressed};
 use store::{Archived, Found, PAGE_LIMIT, Page, PageBuilder, Places, Query, Range, View};
 
-use super::codec::{owner_keys, unpack_entries};
+use super::codec::{part_key, unpack_entries};
 use super::corrupt;
 use super::jids::known;
 use super::tail::{ARCHIVED, Buckets, Entry, Expired, Filter, Index, Message, Tail, WAITING};
@@ -322,6 +322,8 @@ impl<'a> Rows<'a> {
         Ok(Some(Archived {
             id: entry.id,
             at: entry.at,
+            archived: entry.bits & ARCHIVED != 0,
+            waits: entry.bits & WAITING != 0,
             stanza: stanza.into(),
         }))
     }
@@ -379,7 +381,11 @@ impl Moment {
         let mut entries = Vec::new();
         while let Some(row) = buckets.next()? {
             let bucket: i64 = row.get(0)?;
-            let mut parts = postings.query(owner_keys(bucket, filter.owner))?;
+            // From the part that has the first id that may fit to the one that has the last.
+            let (start, end) = (self.cut.start(bucket), self.cut.start(bucket + 1) - 1);
+            let key = |id: i64| part_key(self.cut, filter.owner, id.clamp(start, end));
+            let keys = (key(start), key(filter.after.max(0)), key(filter.before.max(1) - 1));
+            let mut parts = postings.query(keys)?;
             while let Some(row) = parts.next()? {
                 entries.clear();
                 unpack_entries(row.get_ref(0)?.as_blob()?, self.cut.start(bucket), &mut entries)
@@ -402,6 +408,40 @@ const BUCKETS_UP: &str = "SELECT bucket FROM jackdaw_archive_buckets
     WHERE bucket BETWEEN ?1 AND ?2 AND last_at >= ?3 AND first_at <= ?4 ORDER BY bucket";
 const BUCKETS_DOWN: &str = "SELECT bucket FROM jackdaw_archive_buckets
     WHERE bucket BETWEEN ?1 AND ?2 AND last_at >= ?3 AND first_at <= ?4 ORDER BY bucket DESC";
-const POSTINGS_UP: &str = "SELECT entries FROM jackdaw_archive_postings WHERE place BETWEEN ?1 AND ?2 ORDER BY place";
-const POSTINGS_DOWN: &str =
-    "SELECT entries FROM jackdaw_archive_postings WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC";
+/// The lower end is the last part that begins at or before ?2: it may go on behind it.
+const POSTINGS_UP: &str = "SELECT entries FROM jackdaw_archive_postings
+    WHERE place <= ?3 AND place >= coalesce(
+        (SELECT max(place) FROM jackdaw_archive_postings WHERE place BETWEEN ?1 AND ?2), ?1)
+    ORDER BY place";
+const POSTINGS_DOWN: &str = "SELECT entries FROM jackdaw_archive_postings
+    WHERE place <= ?3 AND place >= coalesce(
+        (SELECT max(place) FROM jackdaw_archive_postings WHERE place BETWEEN ?1 AND ?2), ?1)
+    ORDER BY place DESC";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The window between a COMMIT and the tail is too short to be hit by a test of the whole store.
+    #[test]
+    fn the_tail_must_be_of_the_same_commit() {
+        let mut connection = Connection::open_in_memory().expect("memory is there");
+        crate::schema::migrate(&mut connection, crate::schema::MIGRATIONS).expect("the steps are right");
+        let opened = crate::archive::open(&mut connection, 4).expect("the file is new");
+        let query = Query::Mark { key: 1 };
+        let is_prepared = || {
+            prepare(&connection, &opened.index, &query)
+                .expect("the file can be read")
+                .is_some()
+        };
+        assert!(is_prepared());
+        connection
+            .execute("INSERT INTO jackdaw_journal VALUES (1, x'')", [])
+            .expect("the table is there");
+        assert!(!is_prepared(), "the file is ahead");
+        opened.index.write().seq = 1;
+        assert!(is_prepared());
+        opened.index.write().seq = 2;
+        assert!(!is_prepared(), "the tail is ahead");
+    }
+}

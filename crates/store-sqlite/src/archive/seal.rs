@@ -6,7 +6,7 @@
 
 use rusqlite::{Connection, Error};
 
-use super::codec::{owner_keys, pack_entries, pack_hashes, pack_spans};
+use super::codec::{pack_entries, pack_hashes, pack_spans, part_key};
 use super::tail::{Bucket, Span};
 use super::write::Archiver;
 
@@ -19,7 +19,7 @@ const STEP_AT_LEAST: usize = 32;
 const FINGERPRINTS: usize = 2_048;
 /// So many fingerprints are counted as one posting in a step: a row of them is one write.
 const FINGERPRINTS_AS_POSTINGS: usize = 4;
-/// The key of such a row: the bucket, and so many bits for the part. 256 parts are enough for 2^18 ids.
+/// The key of such a row: the bucket, and so many bits for the part. 256 parts are enough for 2^17 ids.
 pub(super) const FINGERPRINT_PART_BITS: u32 = 8;
 
 /// Marks are folded when the journal has one commit for so many ids of a bucket (4,096 commits, but for tests), or the
@@ -105,10 +105,10 @@ impl Archiver {
         while left > 0 && next.owners < sealing.owners.len() {
             let owner = sealing.owners[next.owners];
             let entries = content.owners.get(&owner).map_or(&[][..], Vec::as_slice);
-            for (part, bytes) in pack_entries(entries, self.cut.start(*bucket)).into_iter().enumerate() {
+            for (first, part) in pack_entries(entries, self.cut.start(*bucket)) {
                 connection
                     .prepare_cached("INSERT INTO jackdaw_archive_postings VALUES (?1, ?2)")?
-                    .execute((owner_keys(*bucket, owner).0 + part as i64, bytes))?;
+                    .execute((part_key(self.cut, owner, first), part))?;
             }
             left = left.saturating_sub(entries.len());
             next.owners += 1;
@@ -181,5 +181,47 @@ impl Archiver {
             folding.staged = folding.keys.len() + 1;
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A step that was rolled back is done again.
+    #[test]
+    fn a_fold_that_fails_begins_where_it_was() {
+        let mut connection = Connection::open_in_memory().expect("memory is there");
+        crate::schema::migrate(&mut connection, crate::schema::MIGRATIONS).expect("the steps are right");
+        let mut archiver = crate::archive::open(&mut connection, 4)
+            .expect("the file is new")
+            .archiver;
+        let transaction = |archiver: &mut Archiver, marks: std::ops::Range<i64>, is_kept: bool| {
+            connection.execute_batch("BEGIN").expect("none is open");
+            for key in marks {
+                archiver.mark(key, Some(-key));
+            }
+            archiver.before_commit(&connection, true).expect("there is room");
+            if is_kept {
+                connection.execute_batch("COMMIT").expect("there is room");
+                archiver.committed();
+            } else {
+                connection.execute_batch("ROLLBACK").expect("one is open");
+                archiver.rolled_back();
+                archiver.pause = 0;
+            }
+        };
+        transaction(&mut archiver, 0..200, true);
+        for round in 0..10 {
+            transaction(&mut archiver, 0..0, round % 2 == 1);
+        }
+        assert!(archiver.folded > 0, "all are folded");
+        let folded: (i64, i64) = connection
+            .query_row("SELECT count(*), sum(value) FROM jackdaw_marks", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .expect("the table is there");
+        assert_eq!(folded, (200, -199 * 100));
+        assert!(archiver.index.read().marks.is_empty());
     }
 }

@@ -1,8 +1,9 @@
 //! What is committed and not sealed yet: postings by owner, marks, and what the file says of itself at that moment.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use foldhash::HashMap;
 use store::Places;
 
 /// The owner has it in the archive.

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use rusqlite::{Connection, Error, OptionalExtension};
 use store::{Deposit, Deposited, EXPIRE_LIMIT, FINGERPRINT_LIFETIME_MS};
 
-use super::codec::{bucket_key, owner_keys, pack_marks, unpack_spans};
+use super::codec::{bucket_key, pack_marks, unpack_spans};
 use super::corrupt;
 use super::dedupe::{Recent, hash};
 use super::jids::Jids;
 use super::seal::{FINGERPRINT_PART_BITS, Folding, Sealing};
 use super::tail::{Buckets, Expired, Index, Marked, Message, Span};
 
-/// After a failed commit in which something was sealed, so many follow in which nothing is: more than a group has
-/// batches, which are run one by one then, and may each fit where the sealing does not.
-const PAUSE: u32 = 512;
+/// After a failed transaction in which something was sealed, so many groups follow in which nothing is: the disk may be
+/// full, and what is sent now goes first.
+const PAUSE: u32 = 16;
 
 pub(crate) struct Archiver {
     pub(super) index: Arc<Index>,
@@ -29,7 +29,7 @@ pub(crate) struct Archiver {
     pub(super) folding: Option<Folding>,
     /// Marks of commits up to this one are folded, and out of the journal.
     pub(super) folded: i64,
-    /// In so many commits nothing is sealed or folded.
+    /// In so many groups nothing is sealed or folded.
     pub(super) pause: u32,
 }
 
@@ -233,11 +233,16 @@ impl Archiver {
         self.jids.forget_new(point.jids);
     }
 
-    /// The last thing in a transaction: the row of the journal, and a step of what is under way.
-    pub(crate) fn before_commit(&mut self, connection: &Connection) -> Result<(), Error> {
-        if self.pause > 0 {
+    /// Whether the last transaction that failed may have done so because of what was sealed in it.
+    pub(crate) fn is_to_blame(&self) -> bool {
+        self.pause == PAUSE
+    }
+
+    /// The last thing in a transaction: the row of the journal and, if `may_step`, a step of what is under way.
+    pub(crate) fn before_commit(&mut self, connection: &Connection, may_step: bool) -> Result<(), Error> {
+        if may_step && self.pause > 0 {
             self.pause -= 1;
-        } else {
+        } else if may_step {
             // Noted first, for when one of them fails.
             self.pending.has_steps = true;
             let sealed = self.seal_step(connection)?;
@@ -374,7 +379,7 @@ fn is_empty(connection: &Connection, cut: Buckets, bucket: i64) -> Result<bool, 
 fn drop_bucket(connection: &Connection, bucket: i64) -> Result<(), Error> {
     connection
         .prepare_cached("DELETE FROM jackdaw_archive_postings WHERE place >= ?1 AND place < ?2")?
-        .execute((owner_keys(bucket, 0).0, bucket_key(bucket + 1)))?;
+        .execute((bucket_key(bucket), bucket_key(bucket + 1)))?;
     connection
         .prepare_cached("DELETE FROM jackdaw_archive_fingerprints WHERE place >= ?1 AND place < ?2")?
         .execute((bucket << FINGERPRINT_PART_BITS, (bucket + 1) << FINGERPRINT_PART_BITS))?;

@@ -124,6 +124,8 @@ impl Archive {
             let message = Archived {
                 id,
                 at: message.at,
+                archived: self.fits(&range.owner, View::Archive, id),
+                waits: self.fits(&range.owner, View::Waiting, id),
                 stanza: (&*message.stanza).into(),
             };
             if !builder.push(message) {

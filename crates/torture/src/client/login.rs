@@ -136,22 +136,35 @@ impl Client {
         self.streams += 1;
         // What crashes from here on makes a later resumption impossible.
         let mut line = Line::new(self.streams, self.world.crashes.load(Ordering::Acquire));
-        if self.facts.is_managed {
-            wire.send(&format!("<enable xmlns='{NS_SM}' resume='true'/>"));
-            let answer = wire.element().await?;
-            if !answer.is("enabled", NS_SM) {
-                return Err(format!(
-                    "<enable/> was answered with <{}/>: {}",
-                    answer.name,
-                    answer.condition()
-                ));
-            }
-            line.is_managed = true;
-            line.id = answer.attr("id").map(str::to_owned);
-        }
+        let is_managed = self.facts.is_managed;
+        line.is_managed = is_managed;
         self.line = Some(line);
+        if is_managed {
+            wire.send(&format!("<enable xmlns='{NS_SM}' resume='true'/>"));
+            self.wait_until_enabled(wire).await?;
+        }
         self.tells(format!("has begun stream {}", self.streams));
         Ok(())
+    }
+}
+
+impl Client {
+    /// What is sent to the full JID may come before: nobody has to wait for presence (RFC 6121 section 8.5.3.1).
+    async fn wait_until_enabled(&mut self, wire: &mut Wire) -> Result<(), Lost> {
+        loop {
+            let came = wire.element().await?;
+            if came.is("enabled", NS_SM) {
+                if let Some(line) = &mut self.line {
+                    line.received = 0;
+                    line.id = came.attr("id").map(str::to_owned);
+                }
+                return Ok(());
+            }
+            if came.is("failed", NS_SM) {
+                return Err(format!("<enable/> failed: {}", came.condition()));
+            }
+            self.take(wire, &came)?;
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use crate::faults::Command;
 use crate::history::{ClientId, Facts, OpId, Target};
 use crate::line::{Line, Sent};
+use crate::oracle;
 use crate::rng::Rng;
 use crate::server::DOMAIN;
 use crate::wire::{Lost, Wire};
@@ -136,7 +137,7 @@ impl Client {
                     }
                 },
                 Err(why) => {
-                    self.world.tells(self.id, &format!("cannot log in: {why}"));
+                    self.tells(format!("cannot log in: {why}"));
                     self.rng.millis(RETRY.0, RETRY.1)
                 }
             };

@@ -19,6 +19,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 
 use crate::history::{Account, Change, ClientId, Entry, History, How, Message, OpId, Sid, Sighting, Target, Violation};
+pub(crate) use story::client_story;
 use story::{change_story, message_story};
 
 /// The places of messages in one archive.

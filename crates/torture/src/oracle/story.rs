@@ -7,6 +7,8 @@ use crate::history::{Account, Change, ClientId, Entry, History, How, OpId, Time,
 
 /// Faults that happened so long before and behind a message are told with it.
 const AROUND: Duration = Duration::from_secs(1);
+/// And so long before a client saw what is wrong by itself.
+const BEFORE: Duration = Duration::from_secs(15);
 /// The most lines of one story; a message that waits for long sees many faults.
 const LINES: usize = 60;
 /// Entries of an archive that are shown to each side of a place.
@@ -83,6 +85,24 @@ pub(super) fn change_story(history: &History, changes: &[Change]) -> Vec<String>
     }
     let owner: Vec<Account> = changes.iter().map(|change| change.by.account()).take(1).collect();
     with_faults(history, lines, &owner)
+}
+
+/// What became of one client's streams, and of everybody, before it saw something that must not be.
+pub(crate) fn client_story(history: &History, client: ClientId, now: Time) -> Vec<String> {
+    let before = now.saturating_sub(BEFORE);
+    let faults = history.faults.iter().filter(|(at, _)| *at >= before);
+    let mut lines: Vec<(Time, String)> = faults.map(|(at, what)| (*at, format!("-- {what}"))).collect();
+    let from = history.streams.partition_point(|(at, ..)| *at < before);
+    let own = history.streams[from..].iter().filter(|(_, other, _)| *other == client);
+    lines.extend(own.map(|(at, _, what)| (*at, format!("-- {client}: {what}"))));
+    lines.push((now, format!("{client} sees it")));
+    lines.sort();
+    let left = lines.len().saturating_sub(LINES);
+    lines
+        .into_iter()
+        .skip(left)
+        .map(|(at, line)| format!("{} {line}", show(at)))
+        .collect()
 }
 
 /// The lines with the faults of their time among them, and with what became of the streams of these accounts.

@@ -20,8 +20,10 @@ impl Results<'_> {
         if self.flip {
             messages.reverse();
         }
+        let arrived = page.messages.iter().filter(|message| message.waits);
         Said {
             messages,
+            arrived: arrived.map(|message| message.id).collect(),
             answer: Ok(self.fin(page)),
         }
     }

@@ -67,15 +67,6 @@ impl Search {
         })
     }
 
-    /// Whether who asks so wants to know what he has missed, rather than to look something up. Who catches up learns
-    /// from the archive what waited for him (section 6.1.1, last paragraph).
-    pub(super) fn is_catching_up(&self) -> bool {
-        let range = &self.range;
-        let is_part = range.with.is_some() || range.ids.is_some() || range.end.is_some();
-        // From an id backwards: older than what is known already.
-        !is_part && range.before.is_none() && range.limit > 0
-    }
-
     pub(super) fn question(&self) -> Query {
         let page = Query::archive(self.range.clone());
         if self.named.is_empty() {
@@ -111,6 +102,7 @@ impl Search {
             Ok(page) => results.said(&page),
             Err(error) => Said {
                 messages: Vec::new(),
+                arrived: Vec::new(),
                 answer: Err(error),
             },
         }

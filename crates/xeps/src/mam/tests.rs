@@ -1,4 +1,4 @@
-use module::{Answer, ArchivePrefs, ArchiveRule, MakeSaid, Said, Switches};
+use module::{Answer, ArchivePrefs, ArchiveRule, MakeSaid, Said};
 use stanza::StanzaError;
 use store::{Archived, Found, Page, Query, Range, StoreError, View};
 
@@ -61,6 +61,8 @@ fn page(first: i64, messages: i64, complete: bool) -> Page {
     let message = |id: i64| Archived {
         id,
         at: 1_278_803_305_000 + 1_000 * id,
+        archived: true,
+        waits: id % 2 == 0,
         stanza: format!("<message from='romeo@montague.lit/orchard' to='{OWNER}' id='{id}'><body>hi</body></message>")
             .into(),
     };
@@ -361,35 +363,12 @@ fn a_store_that_cannot_answer_is_told() {
     }
 }
 
+/// What waited and stands on the page has arrived with it (section 6.1.1, last paragraph).
 #[test]
-fn who_catches_up_knows_what_waited() {
-    let check = |fields: &[(&str, &str)], set: &str, expected: bool| {
-        let asked = Asked::own_account(query_of(fields, &rsm(set)))
-            .set()
-            .with(Switches::CARBONS);
-        let (answer, switches) = ask(super::module(), asked);
-        assert!(matches!(answer, Answer::Asked(..)));
-        assert_eq!(
-            switches,
-            Switches::CARBONS.with(Switches::ARCHIVE, expected),
-            "{fields:?} {set}"
-        );
-    };
-    let id = ids().show(5);
-    check(&[], "", true);
-    check(&[], "<before/><max>20</max>", true);
-    check(&[], &format!("<after>{id}</after>"), true);
-    check(&[("after-id", &id)], "", true);
-    check(&[("start", "2010-06-07T00:00:00Z")], "", true);
-    check(&[("with", "romeo@montague.lit")], "", false);
-    check(&[("ids", &id)], "", false);
-    check(&[("end", "2010-06-07T00:00:00Z")], "", false);
-    check(&[("before-id", &id)], "", false);
-    check(&[], &format!("<before>{id}</before>"), false);
-    check(&[], "<max>0</max>", false);
-
-    let wrong = Asked::own_account(query_of(&[("start", "x")], "")).set();
-    assert_eq!(ask(super::module(), wrong).1, Switches::default());
+fn what_waited_has_arrived() {
+    let (_, said) = asked(&query_of(&[], ""));
+    let said = said(Ok(Found::Archive(page(5, 4, true))));
+    assert_eq!(said.arrived, [6, 8]);
 }
 
 /// Section 4.1.5.

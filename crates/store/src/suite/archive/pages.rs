@@ -29,6 +29,8 @@ pub(in crate::suite) fn deposits_are_in_order(store: &dyn Store) {
     let expected = Archived {
         id: ids[1],
         at: 3,
+        archived: true,
+        waits: BOTH.has(Places::WAITING),
         stanza: (&*message(JULIET, ROMEO, 3).stanza).into(),
     };
     assert_eq!(*second, expected);
