@@ -84,8 +84,11 @@ async fn the_stream_goes_on() {
     let server = Server::with_users(10);
     for (before, after, how) in ways() {
         let mut other = managed(&server, before, &server.user()).await;
-        let client = managed(&server, before, &format!("{}/phone", server.user())).await;
+        let mut client = managed(&server, before, &format!("{}/phone", server.user())).await;
         let jid = client.jid.clone();
+        // So that the other may know that it is there (RFC 6121 section 8.5.3.1).
+        client.send(format!("<presence to='{}'/>", other.jid)).await;
+        other.wait(&format!("<presence from='{jid}'/>")).await;
         let session = lose(&server, client, how).await;
         // A request while it is away is answered when it is back.
         other

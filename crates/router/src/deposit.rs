@@ -16,7 +16,7 @@ use store::{Batch, Deposit, Places, StoreError};
 use crate::account::{Account, Session};
 use crate::durable::{After, close, mark, require_account, told};
 use crate::iq::Return;
-use crate::outbox::{How, Item, MESSAGE, Moved, Receipt};
+use crate::outbox::{How, Item, Moved, Receipt, message_units};
 use crate::tombstone::Search;
 use crate::turn::Work;
 use crate::wake::gather;
@@ -44,18 +44,19 @@ impl Origin {
 }
 
 /// What a client sends behind a message does not overtake it while it is on its way into the archive.
-struct Behind(Arc<Outbox>);
+struct Behind(Arc<Outbox>, u32);
 
 impl Behind {
-    fn of(outbox: &Arc<Outbox>) -> Behind {
-        outbox.fall_behind(MESSAGE);
-        Behind(Arc::clone(outbox))
+    fn of(outbox: &Arc<Outbox>, bytes: usize) -> Behind {
+        let units = message_units(bytes);
+        outbox.fall_behind(units);
+        Behind(Arc::clone(outbox), units)
     }
 }
 
 impl Drop for Behind {
     fn drop(&mut self) {
-        self.0.catch_up(MESSAGE);
+        self.0.catch_up(self.1);
     }
 }
 
@@ -143,7 +144,7 @@ impl Router {
             stanza: Arc::clone(&text),
         });
         require_account(account, &mut batch);
-        let behind = origin.as_ref().map(|origin| Behind::of(&origin.outbox));
+        let behind = origin.as_ref().map(|origin| Behind::of(&origin.outbox, text.len()));
         let is_own = origin.is_some();
         let receipt = origin.and_then(|origin| origin.receipt);
         mark(receipt.as_ref(), &mut batch);

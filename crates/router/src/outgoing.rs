@@ -1,7 +1,5 @@
 //! What a client sends: the sender's rules, then the way to the recipient.
 
-use std::sync::Arc;
-
 use module::{Host, Now, Passing, Stage, Verdict};
 use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply, splice};
 
@@ -9,13 +7,14 @@ use crate::account::Account;
 use crate::deposit::Origin;
 use crate::load::Held;
 use crate::turn::Work;
-use crate::{Bound, Outbox, Router, Turn};
+use crate::{Bound, Router, Turn};
 
 impl Router {
     /// Handles a stanza of a bound resource. The connection has checked its form and that `from`
     /// is the sender's own (RFC 6120 section 8.1.2.1).
     ///
-    /// True: it waits for its recipient to be read, and so does what is behind it, until [`Event::Proceed`] comes.
+    /// True: it waits for its recipient to be read, or too much of this client is on its way. Then nothing more may come
+    /// from it until [`Event::Proceed`](crate::Event) does.
     pub fn from_client(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) -> bool {
         let Ok(origin) = Origin::of(bound) else { return false };
         let is_managed = origin.receipt.is_some();
@@ -29,9 +28,8 @@ impl Router {
                 if let Some(origin) = &mut turn.origin {
                     origin.archives = self.with(from.bare_str(), |account| account.archives(to)) != Some(false);
                 }
-                let outbox = &bound.outbox;
-                // What goes into the archive keeps its order there.
-                if !outbox.is_behind() || (!outbox.is_behind_decisions() && is_kept(stanza)) {
+                // What is kept goes through the store, behind all that waits for it: nothing is overtaken.
+                if !bound.outbox.is_behind() || is_kept(stanza) {
                     self.route(now, stanza, from, to, turn);
                 } else {
                     self.send_on(now, bound, stanza, from, to, turn);
@@ -57,7 +55,7 @@ impl Router {
         let is_held = std::mem::take(&mut turn.is_held);
         self.settle(now, turn);
         drop(origin);
-        is_held
+        is_held || bound.outbox.is_to_wait()
     }
 
     /// A stanza that came and cannot be handled counts as one that was (XEP-0198 section 4).
@@ -71,17 +69,6 @@ impl Router {
         if !bound.outbox.is_behind() {
             return self.route(now, stanza, from, to, turn);
         }
-        self.send_behind(&bound.outbox, stanza, from, to, turn);
-    }
-
-    fn send_behind(
-        &self,
-        outbox: &Arc<Outbox>,
-        stanza: &Stanza<'_>,
-        from: JidRef<'_>,
-        to: JidRef<'_>,
-        turn: &mut Turn,
-    ) {
         let text = letter(stanza, from, to);
         let work = match turn.origin.take() {
             Some(origin) => Work::Sent(
@@ -93,7 +80,7 @@ impl Router {
             ),
             None => Work::Letter(text),
         };
-        self.follow(outbox, vec![work]);
+        self.follow(&bound.outbox, vec![work]);
     }
 
     /// An answer to something that the server asked: only the ping after offline messages is.
@@ -234,13 +221,8 @@ impl Router {
                 }
             }),
             Work::Sent(text, origin) => {
-                let outbox = Arc::clone(&origin.outbox);
                 turn.origin = Some(origin);
                 self.read_letter(&text, turn, |stanza, from, to, turn| {
-                    // What was sent before it may be on its way into the archive only since a moment.
-                    if outbox.is_behind_messages() && !is_kept(stanza) {
-                        return self.send_behind(&outbox, stanza, from, to, turn);
-                    }
                     self.route(now, stanza, from, to, turn);
                 });
                 turn.origin = None;

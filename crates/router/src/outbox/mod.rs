@@ -25,6 +25,7 @@ use offline::Taking;
 use stanza::{StanzaError, StreamError};
 
 use crate::account::Moment;
+use crate::wake::wake;
 use crate::{Bound, Turn};
 
 pub use managed::TooHigh;
@@ -138,13 +139,22 @@ struct Inner {
     shut: bool,
     /// The owner wants to hear when everything was written.
     wants_drained: bool,
+    /// Its connection waits for messages on their way.
+    is_awaited: bool,
     extra: Option<Box<Extra>>,
 }
 
-/// What waits for a commit of a client ([`Outbox::fall_behind`]): a message,
-pub(crate) const MESSAGE: u32 = 1;
-/// and anything else. More messages than this on their way are taken for a decision, which only makes them slower.
+/// What waits for a commit of a client is counted so ([`Outbox::fall_behind`]): messages by their bytes,
+pub(crate) fn message_units(bytes: usize) -> u32 {
+    1 + (bytes / MESSAGE_UNIT_BYTES).min(usize::from(u16::MAX / 2)) as u32
+}
+const MESSAGE_UNIT_BYTES: usize = 4 * 1024;
+/// and above them anything else.
 pub(crate) const DECISION: u32 = 1 << 16;
+
+/// Messages of one client on their way into the archive, in those units: 64 short ones, or 256 KiB. With more, it is not
+/// read from until half of them are there, so that no client fills the store's queue, nor its own outbox unseen.
+const MESSAGE_UNITS: u32 = 64;
 
 /// Bytes and events for one connection; shared by its task and the owner of its account.
 pub struct Outbox {
@@ -204,18 +214,45 @@ impl Outbox {
         !self.behind.load(Ordering::Acquire).is_multiple_of(DECISION)
     }
 
-    /// The same for what goes into the archive: messages do not overtake each other there.
-    pub(crate) fn is_behind_decisions(&self) -> bool {
-        self.behind.load(Ordering::Acquire) >= DECISION
-    }
-
     pub(crate) fn fall_behind(&self, by: u32) {
         self.behind.fetch_add(by, Ordering::AcqRel);
     }
 
     /// Ends one [`Outbox::fall_behind`]; after what waited has gone out.
-    pub(crate) fn catch_up(&self, by: u32) {
-        self.behind.fetch_sub(by, Ordering::AcqRel);
+    pub(crate) fn catch_up(self: &Arc<Self>, by: u32) {
+        let before = self.behind.fetch_sub(by, Ordering::AcqRel) % DECISION;
+        let half = MESSAGE_UNITS / 2;
+        if by < DECISION && before > half && before - by <= half {
+            self.proceed();
+        }
+    }
+
+    /// Whether too much of the client is on its way. Then [`Event::Proceed`] comes when it is less.
+    pub(crate) fn is_to_wait(&self) -> bool {
+        let units = || self.behind.load(Ordering::Acquire) % DECISION;
+        if units() < MESSAGE_UNITS {
+            return false;
+        }
+        self.lock().is_awaited = true;
+        if units() <= MESSAGE_UNITS / 2 {
+            // It became less in between, and nobody may have been told: so nobody waits.
+            self.lock().is_awaited = false;
+            return false;
+        }
+        true
+    }
+
+    fn proceed(self: &Arc<Self>) {
+        let mut inner = self.lock();
+        if !mem::take(&mut inner.is_awaited) {
+            return;
+        }
+        inner.events.get_or_insert_default().push(Event::Proceed);
+        let was_dirty = mem::replace(&mut inner.dirty, true);
+        drop(inner);
+        if !was_dirty {
+            wake(Arc::clone(self));
+        }
     }
 
     /// Whether so many more bytes fit and leave room for what comes besides. An empty outbox takes
