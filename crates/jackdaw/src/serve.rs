@@ -202,7 +202,14 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
 /// Sessions of the last process, before anybody is let in.
 async fn restore_sessions(router: &Arc<Router>) -> Result<(), Failure> {
     let router = Arc::clone(router);
-    let restored = spawn_blocking(move || router.restore_sessions(Service::clock())).await;
+    let restored = spawn_blocking(move || {
+        let moved = router.move_offline()?;
+        if moved > 0 {
+            tracing::info!("{moved} waiting messages of an earlier version are in the archive now");
+        }
+        router.restore_sessions(Service::clock())
+    })
+    .await;
     match restored {
         Ok(Ok(0)) => Ok(()),
         Ok(Ok(count)) => {
@@ -210,9 +217,9 @@ async fn restore_sessions(router: &Arc<Router>) -> Result<(), Failure> {
             Ok(())
         }
         Ok(Err(error)) => Err(Failure::unavailable(format!(
-            "the saved sessions cannot be read: {error}"
+            "what an earlier run has saved cannot be read: {error}"
         ))),
-        Err(error) => Err(Failure::failed(format!("the saved sessions were not read: {error}"))),
+        Err(error) => Err(Failure::failed(format!("what an earlier run has saved was not read: {error}"))),
     }
 }
 

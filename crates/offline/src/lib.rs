@@ -563,3 +563,6 @@ pub fn page(owner: &str, read: Read) -> Query {
 pub fn save(owner: &str, cursor: i64) -> Batch {
     Batch::new().put(&CURSOR, owner, None, vec![Value::Int(cursor)])
 }
+
+#[cfg(test)]
+mod tests;

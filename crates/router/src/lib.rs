@@ -23,6 +23,7 @@ mod deposit;
 mod durable;
 mod iq;
 mod load;
+mod moved;
 mod outbox;
 mod outgoing;
 mod resume;
@@ -69,7 +70,7 @@ pub(crate) const OWN_LIMITS: xmlstream::Limits = xmlstream::Limits {
 };
 
 /// The tables of the account itself; those of features come from their declarations.
-pub static TABLES: [&Table; 8] = [
+pub static TABLES: [&Table; 10] = [
     &accounts::ACCOUNTS,
     &presence::ROSTER,
     &presence::ROSTER_VERSION,
@@ -77,6 +78,8 @@ pub static TABLES: [&Table; 8] = [
     &archive::PREFS,
     &resume::STREAMS,
     &saved::SAVED,
+    &moved::OFFLINE,
+    &moved::OFFLINE_MOVED,
     &LAST_ACTIVITY,
 ];
 

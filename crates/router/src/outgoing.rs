@@ -1,5 +1,7 @@
 //! What a client sends: the sender's rules, then the way to the recipient.
 
+use std::sync::Arc;
+
 use module::{Host, Now, Passing, Stage, Verdict};
 use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply, splice};
 
@@ -7,7 +9,7 @@ use crate::account::Account;
 use crate::deposit::Origin;
 use crate::load::Held;
 use crate::turn::Work;
-use crate::{Bound, Router, Turn};
+use crate::{Bound, Event, Router, Turn};
 
 impl Router {
     /// Handles a stanza of a bound resource. The connection has checked its form and that `from`
@@ -28,10 +30,14 @@ impl Router {
                 if let Some(origin) = &mut turn.origin {
                     origin.archives = self.with(from.bare_str(), |account| account.archives(to)) != Some(false);
                 }
-                // What is kept goes through the store, behind all that waits for it: nothing is overtaken.
-                if !bound.outbox.is_behind() || is_kept(stanza) {
+                let is_kept = bound.outbox.is_behind() && is_kept(stanza);
+                // What is kept goes through the store, behind the messages before it.
+                if !bound.outbox.is_behind() || (is_kept && !bound.outbox.is_behind_decisions()) {
                     self.route(now, stanza, from, to, turn);
                 } else {
+                    // Behind a decision it comes into the store later than what follows it would get past it: so that
+                    // is not read before.
+                    turn.is_held = is_kept;
                     self.send_on(now, bound, stanza, from, to, turn);
                 }
             }
@@ -74,7 +80,7 @@ impl Router {
             Some(origin) => Work::Sent(
                 text,
                 Origin {
-                    is_awaited: false,
+                    is_awaited: turn.is_held,
                     ..origin
                 },
             ),
@@ -221,11 +227,17 @@ impl Router {
                 }
             }),
             Work::Sent(text, origin) => {
+                let awaited = origin.is_awaited.then(|| Arc::clone(&origin.outbox));
                 turn.origin = Some(origin);
                 self.read_letter(&text, turn, |stanza, from, to, turn| {
                     self.route(now, stanza, from, to, turn);
                 });
                 turn.origin = None;
+                // Else it waits for its recipient to be read.
+                let is_held = std::mem::take(&mut turn.is_held);
+                if let Some(outbox) = awaited.filter(|_| !is_held) {
+                    outbox.tell(turn, Event::Proceed);
+                }
             }
             Work::Copies(copied) => self.copy_to_sender(&copied, turn),
             Work::Fanout {

@@ -78,6 +78,44 @@ fn does_what_the_memory_does() {
     }
 }
 
+/// A page may begin anywhere: also just before a row of the index that has the same key as the id it begins behind.
+#[test]
+fn pages_begin_anywhere_in_a_sealed_bucket() {
+    let (_folder, path) = folder();
+    let options = Options {
+        archive_bucket_bits: 14,
+        ..Options::default()
+    };
+    let store = open_suite(&path, options);
+    let message = |number: i64| store::Deposit {
+        at: number,
+        sender: "juliet@example.org".into(),
+        recipient: "romeo@example.net".into(),
+        places: store::Places::SENT,
+        fingerprint: None,
+        stanza: "<message from='juliet@example.org/x' to='romeo@example.net/y'/>".into(),
+    };
+    // One bucket and more, so that it is sealed.
+    const COUNT: i64 = 40_000;
+    let writes = (0..COUNT).map(|number| -> (Batch, store::Written) {
+        (Batch::new().deposit(message(number)), Box::new(|_| {}))
+    });
+    store.write_many(writes.collect());
+    let page = |after: i64, newest: bool| {
+        let mut range = store::Range::of("juliet@example.org", store::View::Archive, 2);
+        (range.after, range.before) = if newest { (None, Some(after)) } else { (Some(after), None) };
+        range.newest = newest;
+        let page = store.read_wait(Query::archive(range)).and_then(store::Found::archive);
+        page.expect("read").messages.iter().map(|message| message.at).collect::<Vec<_>>()
+    };
+    let first = store.read_wait(Query::archive(store::Range::of("juliet@example.org", store::View::Archive, 1)));
+    let first = first.and_then(store::Found::archive).expect("read").messages[0].id;
+    for number in 1..2_000 {
+        assert_eq!(page(first + number - 1, false), [number, number + 1]);
+        assert_eq!(page(first + number + 1, true), [number - 1, number]);
+    }
+}
+
 /// As a crash would leave it, while nothing is under way.
 fn copy_open_database(from: &Path, to: &Path) {
     for end in ["", "-wal"] {

@@ -31,6 +31,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 /// Why a connection is over, for people.
 pub(crate) type Lost = String;
 
+/// What begins the reason of a connection that the server ended with a stream error.
+pub(crate) const STREAM_ERROR: &str = "stream error: ";
+
 /// How to get in.
 pub(crate) struct Access {
     address: SocketAddr,
@@ -171,7 +174,9 @@ impl Wire {
                 Item::Header => {}
                 Item::Close => return Err("the server closed the stream".to_owned()),
                 Item::Element(node) if node.is("error", "http://etherx.jabber.org/streams") => {
-                    return Err(format!("stream error: {}", node.condition()));
+                    let about = node.children.iter().find(|child| child.name != node.condition());
+                    let about = about.map(|child| format!("{child:?}")).unwrap_or_default();
+                    return Err(format!("{STREAM_ERROR}{} {about}", node.condition()));
                 }
                 Item::Element(node) => return Ok(node),
             }

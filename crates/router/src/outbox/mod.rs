@@ -214,6 +214,11 @@ impl Outbox {
         !self.behind.load(Ordering::Acquire).is_multiple_of(DECISION)
     }
 
+    /// The same for what goes into the archive: messages do not overtake each other there.
+    pub(crate) fn is_behind_decisions(&self) -> bool {
+        self.behind.load(Ordering::Acquire) >= DECISION
+    }
+
     pub(crate) fn fall_behind(&self, by: u32) {
         self.behind.fetch_add(by, Ordering::AcqRel);
     }

@@ -198,6 +198,7 @@ fn all_stanzas_count() {
     ] {
         world.send("romeo/orchard", text);
     }
+    world.settle();
     world.router.count(&world.clients["romeo/orchard"].bound);
     world.stream("romeo/orchard").sent("<message to='@'/>");
     assert_eq!(world.h("romeo/orchard"), before + 8);

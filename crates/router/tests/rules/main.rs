@@ -13,4 +13,5 @@ mod presence;
 mod random;
 mod resumed;
 mod roster;
+mod streams;
 mod subscriptions;

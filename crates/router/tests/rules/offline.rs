@@ -1,5 +1,7 @@
 //! What waits for who is away (XEP-0160), and its replay.
 
+use jackdaw_router::TABLES;
+use store::Store as _;
 use store::StoreError;
 
 use crate::support::World;
@@ -440,4 +442,45 @@ fn nothing_is_left_of_a_removed_account() {
     );
     assert!(world.stored_messages("juliet").is_empty());
     assert!(world.stored_requests("juliet").is_empty());
+}
+
+/// What an earlier version kept in a table of its own waits where such messages wait now, once.
+#[test]
+fn messages_of_an_earlier_version() {
+    let mut world = World::new(&["romeo", "juliet"]);
+    let old = *TABLES
+        .iter()
+        .find(|table| table.name == "offline")
+        .expect("the old table");
+    world.store.release();
+    let rows = [("juliet@d", "1"), ("juliet@d", "2"), ("romeo@d", "3")];
+    for (at, (owner, body)) in rows.into_iter().enumerate() {
+        let text = format!("<message type='chat' from='nurse@d/x' to='{owner}'><body>{body}</body></message>");
+        let row = vec![store::Value::Int(at as i64), store::Value::from(text)];
+        world
+            .store
+            .write_wait(store::Batch::new().append(old, owner, row))
+            .expect("written");
+    }
+    assert_eq!(world.router.move_offline(), Ok(3));
+    assert_eq!(world.router.move_offline(), Ok(0), "once");
+    for owner in ["juliet@d", "romeo@d"] {
+        let left = world.store.read_wait(store::Query::count(old, owner)).expect("read");
+        assert_eq!(left, store::Found::Count(0));
+    }
+    assert!(
+        world.kept("juliet", store::View::Archive).is_empty(),
+        "they were in no archive"
+    );
+    world.store.hold();
+    world.connect("juliet/balcony");
+    world.send("juliet/balcony", "<presence/>");
+    world.expect(
+        "juliet/balcony",
+        &[
+            NO_PRESENCE,
+            "chat nurse/x>juliet 1 (delayed)",
+            "chat nurse/x>juliet 2 (delayed)",
+        ],
+    );
 }

@@ -67,6 +67,13 @@ pub(crate) struct Client {
     pub(crate) stream: Option<Stream>,
 }
 
+impl Client {
+    /// What was read but not asked for.
+    pub(crate) fn take_inbox(&mut self) -> Vec<Element> {
+        std::mem::take(&mut self.inbox)
+    }
+}
+
 /// What the client of a managed stream knows (XEP-0198 section 4).
 #[derive(Clone, Default)]
 pub(crate) struct Stream {
@@ -495,6 +502,10 @@ impl World {
 
     /// What the server says when asked how many stanzas it has handled, once everything has settled.
     pub(crate) fn h(&mut self, name: &str) -> u32 {
+        // What it has sent before has been read then.
+        while self.clients[name].carried.is_some() && self.store.step() {
+            self.pump(name);
+        }
         self.ask_for_h(name);
         self.settle();
         self.stream(name).acknowledged
@@ -773,7 +784,7 @@ pub(crate) fn stanza_id(stanza: &Element) -> Option<(String, String)> {
 }
 
 /// `<sent/>` or `<received/>` (XEP-0280).
-fn copy_of(stanza: &Element) -> Option<&Element> {
+pub(crate) fn copy_of(stanza: &Element) -> Option<&Element> {
     stanza
         .get_child("sent", ns::CARBONS)
         .or_else(|| stanza.get_child("received", ns::CARBONS))

@@ -384,7 +384,9 @@ impl Moment {
             // From the part that has the first id that may fit to the one that has the last.
             let (start, end) = (self.cut.start(bucket), self.cut.start(bucket + 1) - 1);
             let key = |id: i64| part_key(self.cut, filter.owner, id.clamp(start, end));
-            let keys = (key(start), key(filter.after.max(0)), key(filter.before.max(1) - 1));
+            // A key stands for several ids, so a part that begins with the key of `after` may begin behind it, and what
+            // lies between is in the part before.
+            let keys = (key(start), key(filter.after.max(0)) - 1, key(filter.before.max(1) - 1));
             let mut parts = postings.query(keys)?;
             while let Some(row) = parts.next()? {
                 entries.clear();
@@ -408,7 +410,7 @@ const BUCKETS_UP: &str = "SELECT bucket FROM jackdaw_archive_buckets
     WHERE bucket BETWEEN ?1 AND ?2 AND last_at >= ?3 AND first_at <= ?4 ORDER BY bucket";
 const BUCKETS_DOWN: &str = "SELECT bucket FROM jackdaw_archive_buckets
     WHERE bucket BETWEEN ?1 AND ?2 AND last_at >= ?3 AND first_at <= ?4 ORDER BY bucket DESC";
-/// The lower end is the last part that begins at or before ?2: it may go on behind it.
+/// The lower end is the last part that begins at or before ?2: it may go on behind that.
 const POSTINGS_UP: &str = "SELECT entries FROM jackdaw_archive_postings
     WHERE place <= ?3 AND place >= coalesce(
         (SELECT max(place) FROM jackdaw_archive_postings WHERE place BETWEEN ?1 AND ?2), ?1)

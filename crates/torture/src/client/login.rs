@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{Client, NS_CLIENT, NS_SM};
 use crate::line::Line;
 use crate::server::DOMAIN;
-use crate::wire::{Lost, Wire};
+use crate::wire::{Lost, STREAM_ERROR, Wire};
 use crate::world::Counts;
 use crate::xml::Node;
 
@@ -61,7 +61,11 @@ impl Client {
         let h = line.received;
         self.tells(format!("resumes stream {} with h {h}", line.number));
         wire.send(&format!("<resume xmlns='{NS_SM}' h='{h}' previd='{}'/>", attribute(id)));
-        let answer = wire.element().await?;
+        let answer = match wire.element().await {
+            Ok(answer) => answer,
+            Err(why) if why.starts_with(STREAM_ERROR) => return Err(self.refused_for_good(&why)),
+            Err(why) => return Err(why),
+        };
         let h = answer.attr("h").and_then(|h| h.parse::<u32>().ok());
         if answer.is("resumed", NS_SM) {
             let Some(h) = h else {
@@ -84,6 +88,18 @@ impl Client {
         self.tells(format!("could not resume stream {}, h {h:?}", self.streams));
         self.not_resumed(h);
         Ok(false)
+    }
+
+    /// A stream error for `<resume/>`: it would come again and again, so the stream is given up. We count as we should, so
+    /// the server does not.
+    fn refused_for_good(&mut self, why: &str) -> Lost {
+        let (number, received) = self.line.as_ref().map_or((0, 0), |line| (line.number, line.received));
+        // Told while the server shuts down it says nothing of the stream.
+        if !why.contains("system-shutdown") {
+            self.violated("G2", format!("{}: stream {number} with h {received}: {why}", self.id));
+            self.end_line();
+        }
+        why.to_owned()
     }
 
     fn not_resumed(&mut self, h: Option<u32>) {

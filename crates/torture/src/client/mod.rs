@@ -339,10 +339,10 @@ impl Client {
     }
 
     fn violated(&self, rule: &'static str, what: String) {
-        let now = crate::history::show(self.world.now());
-        self.world
-            .history()
-            .violated(rule, what, vec![format!("seen at {now}")]);
+        let now = self.world.now();
+        let mut history = self.world.history();
+        let story = oracle::client_story(&history, self.id, now);
+        history.violated(rule, what, story);
     }
 }
 
