@@ -6,12 +6,15 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::process::{self, Outcome};
-use crate::{cargo, cost, docs, root, server_binary, setup};
+use crate::{cargo, cost, docs, root, server_binary, setup, target};
 
 const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 const FMT_LIMIT: Duration = Duration::from_secs(120);
 const DENY_LIMIT: Duration = Duration::from_secs(180);
 const UNIT_LIMIT: Duration = Duration::from_secs(25 * 60);
+const TORTURE_LIMIT: Duration = Duration::from_secs(8 * 60);
+/// Of the storm; logging in, syncing and checking come on top.
+const TORTURE_SECONDS: &str = "90";
 const INTEROP_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +54,7 @@ const STEPS: &[(&str, Step)] = &[
     ("docs", docs),
     ("interop", interop),
     ("cost", cost),
+    ("torture", torture),
 ];
 
 /// Runs the steps (`--only` some of them) and prints the count. True when nothing failed.
@@ -193,6 +197,24 @@ fn interop() -> Result<Count, String> {
 
 fn cost() -> Result<Count, String> {
     Ok(Count::one(cost::check()?))
+}
+
+/// Two minutes of `cargo xtask torture`. A seed that finds something is printed, with how to run it again.
+fn torture() -> Result<Count, String> {
+    let build = [
+        "build",
+        "--quiet",
+        "--package",
+        "jackdaw",
+        "--package",
+        "jackdaw-torture",
+    ];
+    if !run_cargo("torture", &build, BUILD_LIMIT).success {
+        return Err("the server or its torture doesn't build".to_owned());
+    }
+    let mut program = Command::new(target().join("debug/torture"));
+    program.args(["--seconds", TORTURE_SECONDS]).current_dir(root());
+    Ok(Count::one(process::run("torture", &program, TORTURE_LIMIT).success))
 }
 
 fn build_server(name: &str) -> Result<(), String> {

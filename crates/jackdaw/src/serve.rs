@@ -13,7 +13,7 @@ use router::Router;
 use session::{StreamConfig, TlsPolicy};
 use stanza::{Jid, StreamError};
 use store::{Batch, Column, Query, Shape, Store, Table, Value};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::accounts::{Accounts, Change};
@@ -25,13 +25,13 @@ use crate::{database, first_run};
 
 /// How often accounts that nobody uses are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// A silent client is found out after `limits.keepalive_seconds`, and this part of it at most.
 /// How often it is looked after sessions that nobody has resumed, and written how far messages are delivered.
 const TEND_EVERY: Duration = Duration::from_secs(5);
 /// How often old messages are deleted from the archive, and how many then: up to 250 a second.
 const EXPIRE_EVERY: Duration = Duration::from_secs(4);
 const EXPIRED_AT_ONCE: usize = 1_000;
 const MILLISECONDS_PER_DAY: i64 = 24 * 3_600_000;
+/// A silent client is found out after `limits.keepalive_seconds`, and this part of it at most.
 const LOOKS_PER_SILENCE: u32 = 8;
 /// An account without sessions is forgotten by the memory after this many seconds: long enough
 /// for a client that reconnects, short enough that a crowd that has left costs nothing.
@@ -155,6 +155,7 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     // Before the ports: who waits for a port and then types an account command finds the socket.
     let socket = config.admin_socket();
     let admin_listener = admin::bind(&socket)?;
+    let signals = Signals::listen()?;
     let listeners = bind(config, &certificates, secret)?;
     restore_sessions(&router).await?;
 
@@ -170,7 +171,7 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     print!("{}", first_run::welcome(&loaded, &made, first.as_ref()));
     drop(first);
 
-    until_told_to_stop(&certificates, &router, config).await?;
+    until_told_to_stop(&certificates, &router, config, signals).await?;
 
     tracing::info!("stopping");
     for task in accepting.iter().chain([&admin]) {
@@ -219,18 +220,40 @@ async fn restore_sessions(router: &Arc<Router>) -> Result<(), Failure> {
         Ok(Err(error)) => Err(Failure::unavailable(format!(
             "what an earlier run has saved cannot be read: {error}"
         ))),
-        Err(error) => Err(Failure::failed(format!("what an earlier run has saved was not read: {error}"))),
+        Err(error) => Err(Failure::failed(format!(
+            "what an earlier run has saved was not read: {error}"
+        ))),
+    }
+}
+
+/// Listened for before the ports are open: who sees them open may already send one.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::unavailable(format!("no signals can be received: {error}")));
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
     }
 }
 
 /// Waits for SIGTERM or Ctrl-C, and does what is due meanwhile.
-async fn until_told_to_stop(certificates: &Arc<Certificates>, router: &Router, config: &Config) -> Result<(), Failure> {
+async fn until_told_to_stop(
+    certificates: &Arc<Certificates>,
+    router: &Router,
+    config: &Config,
+    mut signals: Signals,
+) -> Result<(), Failure> {
     let keepalive = config.limits.keepalive();
     let seconds = u32::try_from(keepalive.as_secs()).unwrap_or(u32::MAX);
-    let no_signals = |error| Failure::unavailable(format!("no signals can be received: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
     let mut look = tokio::time::interval(c2s::tls::CHECK_EVERY);
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let mut tend = tokio::time::interval(TEND_EVERY.min(Duration::from_secs(config.limits.resume_seconds)));
@@ -238,9 +261,9 @@ async fn until_told_to_stop(certificates: &Arc<Certificates>, router: &Router, c
     let mut silence = tokio::time::interval(keepalive / LOOKS_PER_SILENCE);
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(certificates, true).await,
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            _ = signals.hangup.recv() => reload(certificates, true).await,
             _ = look.tick() => reload(certificates, false).await,
             _ = sweep.tick() => router.sweep(Service::clock()),
             _ = tend.tick() => router.tend(Service::clock()),

@@ -87,7 +87,11 @@ impl Router {
             self.keep(now, account, kind, keeping, stanza, from, to, &edits, turn);
         } else {
             let is_own = turn.origin.is_some();
-            self.pass(account, kind, keeping, stanza, from, to, &edits, is_own, turn);
+            let is_taken = self.pass(account, kind, keeping, stanza, from, to, &edits, is_own, turn);
+            if !is_taken && !keeping.transient && matches!(kind, MessageType::Chat | MessageType::Normal) {
+                // It may not be stored (XEP-0334 section 4.2), and its sender is told so (RFC 6121 section 8.5.2.2.1).
+                self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
+            }
         }
     }
 

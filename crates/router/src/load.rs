@@ -9,14 +9,14 @@ use presence::{Change, ROSTER, ROSTER_VERSION, Roster};
 use stanza::{Jid, JidRef, Stanza, StanzaError, StreamError};
 use store::{Column, ColumnKind, Found, Query, Row, Shape, StoreError, Table, Value};
 
-use crate::account::{Account, Moment};
+use crate::account::{Account, Moment, Session};
 use crate::deposit::Origin;
 use crate::resume::ResumeRequest;
 use crate::saved::SavedSessions;
 use crate::sessions::{BindRequest, Ending, escaped};
 use crate::shard::{Loading, Slot};
 use crate::turn::Work;
-use crate::{Event, Router, Turn};
+use crate::{Bound, Event, Router, Turn};
 
 /// When an account was last online and the status it left (XEP-0012).
 pub static LAST_ACTIVITY: Table = Table {
@@ -296,16 +296,25 @@ impl Router {
     pub fn expel(&self, bare: &str, error: &StreamError) {
         let now = (self.clock)();
         let mut turn = Turn::default();
-        let ids = self
+        let ended = self
             .with(bare, |account| {
                 for session in &account.sessions {
                     session.outbox.tell(&mut turn, Event::End(error.clone()));
                 }
-                account.sessions.iter().map(|session| session.id).collect::<Vec<_>>()
+                let bound = |session: &Session| {
+                    Some(Bound {
+                        jid: account.jid.with_resource(&session.resource).ok()?,
+                        id: session.id,
+                        outbox: Arc::clone(&session.outbox),
+                    })
+                };
+                account.sessions.iter().filter_map(bound).collect::<Vec<_>>()
             })
             .unwrap_or_default();
-        for id in ids {
-            self.close(now, bare, id, Ending::Final, &mut turn);
+        for bound in ended {
+            if let Some(rest) = self.close(now, bare, bound.id, Ending::Final, &mut turn).flatten() {
+                turn.queue.push_back(Work::Undelivered(bound, rest));
+            }
         }
         let hash = self.hash(bare);
         let mut shard = self.lock(hash);

@@ -239,6 +239,7 @@ impl Router {
                     outbox.tell(turn, Event::Proceed);
                 }
             }
+            Work::Undelivered(bound, rest) => self.reclaim_all(now, &bound, &rest, turn),
             Work::Copies(copied) => self.copy_to_sender(&copied, turn),
             Work::Fanout {
                 presence,

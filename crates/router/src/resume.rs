@@ -376,15 +376,8 @@ impl Router {
         let Some(bound) = session.flatten() else { return };
         let rest = self.close(now, owner.as_str(), id, Ending::Final, turn).flatten();
         self.settle(now, turn);
-        let Some(rest) = rest else { return };
-        let mut unsent = rest.as_slice();
-        // Its copies are limited, so this ends soon.
-        loop {
-            let used = self.reclaim(now, &bound, unsent, turn);
-            if used == 0 {
-                return;
-            }
-            unsent = &unsent[used..];
+        if let Some(rest) = rest {
+            self.reclaim_all(now, &bound, &rest, turn);
         }
     }
 

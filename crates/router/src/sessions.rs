@@ -12,6 +12,7 @@ use xmlstream::Framer;
 use crate::account::{Account, Moment, Session};
 use crate::load::Held;
 use crate::outbox::{How, Item};
+use crate::turn::Work;
 use crate::{Bound, Event, Outbox, Router, Turn};
 
 /// Stands before what is read back from an outbox.
@@ -77,9 +78,15 @@ impl Router {
             Err(_) => return request.refuse(turn, StanzaError::bad_request()),
         };
         if let Some(old) = account.resource(&request.resource) {
-            let id = old.id;
+            let bound = Bound {
+                jid: jid.clone(),
+                id: old.id,
+                outbox: Arc::clone(&old.outbox),
+            };
             old.outbox.tell(turn, Event::End(StreamError::conflict()));
-            self.leave(now, account, id, Ending::Final, turn);
+            if let Some(rest) = self.leave(now, account, bound.id, Ending::Final, turn) {
+                turn.queue.push_back(Work::Undelivered(bound, rest));
+            }
         } else if account.sessions.len() >= self.limits.sessions {
             let error = StanzaError::resource_constraint().kind(ErrorType::Wait);
             return request.refuse(turn, error.text("too many resources are bound"));
@@ -197,6 +204,18 @@ impl Router {
         }
         self.settle(now, turn);
         unsent.len() - rest.len()
+    }
+
+    /// [`Router::reclaim`] to the end. What a session keeps in memory is limited, so this ends soon.
+    pub(crate) fn reclaim_all(&self, now: Now, bound: &Bound, rest: &[u8], turn: &mut Turn) {
+        let mut unsent = rest;
+        loop {
+            let used = self.reclaim(now, bound, unsent, turn);
+            if used == 0 {
+                return;
+            }
+            unsent = &unsent[used..];
+        }
     }
 
     /// The id of a message in the archive of the resource's account, if it stands there.

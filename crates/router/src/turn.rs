@@ -10,10 +10,10 @@ use std::sync::Arc;
 use stanza::{Jid, Sent};
 use xmlstream::Scratch;
 
-use crate::Outbox;
 use crate::deposit::{Copied, Origin};
 use crate::outbox::Receipt;
 use crate::wake::wake;
+use crate::{Bound, Outbox};
 
 /// Something for another owner.
 pub(crate) enum Work {
@@ -23,6 +23,8 @@ pub(crate) enum Work {
     Sent(Box<str>, Origin),
     /// A message for the sender's other devices (XEP-0280).
     Copies(Copied),
+    /// Copies of stanzas that a session which has ended was not given.
+    Undelivered(Bound, Vec<u8>),
     /// A letter that refuses a probe. It ends a subscription that only the asker believes in; a
     /// request that he has made since must not take it for its denial.
     Refusal(Box<str>),

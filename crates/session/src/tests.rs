@@ -4,6 +4,7 @@ mod binding;
 mod headers;
 mod limits;
 mod login;
+mod management;
 mod stanzas;
 mod tls;
 mod world;

@@ -153,21 +153,33 @@ fn pages(store: &SqliteStore, owners: u64, messages: i64, random: &mut Random) {
     }
     let handing_over = (cpu_ns() - start) as f64 / PAGES as f64 / 1e3;
     println!("  a mark: {handing_over:.0} us CPU, most of it the way to the reader and back");
-    for (name, before, with) in [
-        ("the last 50", false, false),
-        ("50 before an id", true, false),
-        ("the last 50 with somebody", false, true),
+    for (name, newest, place, with) in [
+        ("the last 50", true, false, false),
+        ("50 before an id", true, true, false),
+        ("50 after an id", false, true, false),
+        ("the last 50 with somebody", true, false, true),
+        ("50 after an id with somebody", false, true, true),
+        ("whether an id is there", false, false, false),
     ] {
         let mut found = 0;
         let start = cpu_ns();
         for _ in 0..PAGES {
             let owner = random.below(owners);
             let peer = (owner / (PEERS + 1) * (PEERS + 1) + random.below(PEERS + 1)) % owners;
+            let id = messages / 8 + random.below(messages as u64 / 2) as i64;
+            let is_page = newest || place;
             let range = Range {
-                newest: true,
-                before: before.then(|| messages / 2 + random.below(messages as u64 / 2) as i64),
+                newest,
+                before: (newest && place).then_some(id),
+                after: (!newest && place).then_some(id),
                 with: with.then(|| format!("user{peer}@example.org").into()),
-                ..Range::of(&format!("user{owner}@example.org"), View::Archive, 50)
+                ids: (!is_page).then(|| vec![id]),
+                count: !is_page,
+                ..Range::of(
+                    &format!("user{owner}@example.org"),
+                    View::Archive,
+                    if is_page { 50 } else { 0 },
+                )
             };
             let page = store.read_wait(Query::archive(range)).and_then(Found::archive);
             found += page.expect("the query is right").messages.len();

@@ -134,8 +134,10 @@ impl Writer {
         let count = group.len();
         let results = match self.commit(&group, true) {
             Ok(results) => results,
-            Err(Failure::All(error)) => group.iter().map(|job| fail(job, &error)).collect(),
-            Err(Failure::Surprise(error)) if count == 1 && !self.archiver.is_to_blame() => vec![Err(error)],
+            Err(Failure::All(error)) => group.iter().map(|job| self.fail(job, &error)).collect(),
+            Err(Failure::Surprise(error)) if count == 1 && !self.archiver.is_to_blame() => {
+                vec![self.fail(&group[0], &error)]
+            }
             Err(Failure::Surprise(_)) => group.iter().map(|job| self.commit_alone(job)).collect(),
         };
         debug_assert_eq!(results.len(), count);
@@ -169,10 +171,28 @@ impl Writer {
         self.shared.processed(count);
     }
 
+    /// The result of a job whose group failed. A message that is there already, and came once more, has not failed.
+    fn fail(&self, job: &Job, error: &StoreError) -> Result<Wrote, StoreError> {
+        match job {
+            Job::Refused { error, .. } => Err(error.clone()),
+            Job::Write { batch, .. } if batch.is_empty() => Ok(Wrote::default()),
+            Job::Write { batch, .. } => {
+                let deposited = batch.ops.iter().find_map(|op| match op {
+                    store::Op::Deposit(deposit) => self.archiver.known(&self.connection, deposit),
+                    _ => None,
+                });
+                match deposited {
+                    Some(_) => Ok(Wrote { deposited }),
+                    None => Err(error.clone()),
+                }
+            }
+        }
+    }
+
     fn commit_alone(&mut self, job: &Job) -> Result<Wrote, StoreError> {
         match self.commit(std::slice::from_ref(job), false) {
             Ok(mut results) => results.pop().expect("one job, one result"),
-            Err(Failure::All(error) | Failure::Surprise(error)) => Err(error),
+            Err(Failure::All(error) | Failure::Surprise(error)) => self.fail(job, &error),
         }
     }
 
@@ -348,15 +368,6 @@ impl Writer {
             // The commits are safe in the log; a full disk is the usual reason.
             Err(error) => tracing::warn!("a checkpoint failed and will be tried again: {}", describe(&error)),
         }
-    }
-}
-
-/// The result of a job whose group failed.
-fn fail(job: &Job, error: &StoreError) -> Result<Wrote, StoreError> {
-    match job {
-        Job::Refused { error, .. } => Err(error.clone()),
-        Job::Write { batch, .. } if batch.is_empty() => Ok(Wrote::default()),
-        Job::Write { .. } => Err(error.clone()),
     }
 }
 

@@ -97,18 +97,29 @@ fn pages_begin_anywhere_in_a_sealed_bucket() {
     };
     // One bucket and more, so that it is sealed.
     const COUNT: i64 = 40_000;
-    let writes = (0..COUNT).map(|number| -> (Batch, store::Written) {
-        (Batch::new().deposit(message(number)), Box::new(|_| {}))
-    });
+    let writes = (0..COUNT)
+        .map(|number| -> (Batch, store::Written) { (Batch::new().deposit(message(number)), Box::new(|_| {})) });
     store.write_many(writes.collect());
     let page = |after: i64, newest: bool| {
         let mut range = store::Range::of("juliet@example.org", store::View::Archive, 2);
-        (range.after, range.before) = if newest { (None, Some(after)) } else { (Some(after), None) };
+        (range.after, range.before) = if newest {
+            (None, Some(after))
+        } else {
+            (Some(after), None)
+        };
         range.newest = newest;
         let page = store.read_wait(Query::archive(range)).and_then(store::Found::archive);
-        page.expect("read").messages.iter().map(|message| message.at).collect::<Vec<_>>()
+        page.expect("read")
+            .messages
+            .iter()
+            .map(|message| message.at)
+            .collect::<Vec<_>>()
     };
-    let first = store.read_wait(Query::archive(store::Range::of("juliet@example.org", store::View::Archive, 1)));
+    let first = store.read_wait(Query::archive(store::Range::of(
+        "juliet@example.org",
+        store::View::Archive,
+        1,
+    )));
     let first = first.and_then(store::Found::archive).expect("read").messages[0].id;
     for number in 1..2_000 {
         assert_eq!(page(first + number - 1, false), [number, number + 1]);

@@ -78,6 +78,8 @@ pub(crate) struct Sid(u32);
 pub(crate) enum How {
     /// Itself, at once or from what waited.
     Direct,
+    /// The same, having waited (XEP-0203): it may come behind what came at once, to a client that was not available yet.
+    Late,
     /// As a copy of what another client of the account received, or sent (XEP-0280).
     Received,
     Sent,

@@ -57,7 +57,7 @@ section! {
 section! {
     /// The archive of messages (XEP-0313): the history that every device of an account shows.
     @default pub struct Archive {
-        /// Whether messages are archived. Without it they are kept only until they are delivered.
+        /// Whether messages are archived. Without it only those are kept that nobody is there to take.
         pub enabled: bool = true,
         /// After how many days a message is deleted; 0: never.
         pub keep_days: u32 = 0,

@@ -1,6 +1,8 @@
 //! The rules of RFC 6121 between accounts of one server, as scripts: the real router over the
 //! memory store, which commits when a test says so. One program, so that it is linked once.
 
+mod lines;
+mod managed;
 mod support;
 
 mod acknowledged;

@@ -424,3 +424,42 @@ fn too_much_that_is_not_kept_is_not_lost() {
     let errors = world.lines("romeo/orchard").len();
     assert_eq!(world.stored_messages("juliet").len() + errors, 10);
 }
+
+/// The resource is bound anew, as by a client that has lost its memory: what only the old session had is not lost.
+#[test]
+fn what_is_not_kept_survives_a_new_binding() {
+    for is_there in [false, true] {
+        let mut world = World::without_archives(&["romeo", "juliet"]);
+        world.online(&["romeo/orchard"]);
+        world.managed(&["juliet/balcony"]);
+        world.send("juliet/balcony", "<presence to='romeo@d/orchard'/>");
+        world.forget();
+        if is_there {
+            world.clients.get_mut("juliet/balcony").expect("online").reads = false;
+        } else {
+            world.detach("juliet/balcony");
+        }
+        chat(&mut world, "1");
+        world.send(
+            "romeo/orchard",
+            "<iq type='get' id='p' to='juliet@d/balcony'><ping xmlns='urn:xmpp:ping'/></iq>",
+        );
+        world.settle();
+        let old = world.clients.remove("juliet/balcony");
+        world.connect("juliet/balcony");
+        if let Some(old) = old {
+            world.clients.insert("old".into(), old);
+            world.leave("old", false);
+        }
+        world.send("juliet/balcony", "<presence/>");
+        let read = chats(&world.read("juliet/balcony"));
+        assert_eq!(read, ["1"], "it had a connection: {is_there}");
+        world.expect(
+            "romeo/orchard",
+            &[
+                "unavailable juliet/balcony>romeo/orchard",
+                "iq error service-unavailable juliet/balcony>romeo/orchard #p",
+            ],
+        );
+    }
+}

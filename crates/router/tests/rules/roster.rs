@@ -153,6 +153,7 @@ fn nothing_is_decided_while_the_truth_is_being_read() {
             "result g [nurse none, romeo none +ask]",
         ],
     );
+    world.expect("romeo/orchard", &["subscribe juliet>romeo"]);
     world.nothing_more();
     let stored = world.stored_roster("juliet");
     assert_eq!(stored.children().count(), 2);

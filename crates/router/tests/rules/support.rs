@@ -19,21 +19,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::Waker;
 
-use jackdaw_router::{
-    BindRequest, Bound, EnableRequest, Event, Limits, NotResumed, Outbox, Parts, ResumeRequest, RosterLimits, Router,
-    TABLES, Turn,
-};
+use jackdaw_router::{BindRequest, Bound, Event, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn};
 use minidom::Element;
 use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Software, Switches};
-use stanza::{Jid, Stanza, StreamError, ns};
+use stanza::{Jid, Stanza, ns};
 use store::{Archived, Batch, Found, Memory, Query, Range, Store, View};
-use xmlstream::{Framer, Scratch};
+use xmlstream::Scratch;
+
+pub(crate) use crate::lines::{copy_of, line, stanza_id};
+use crate::lines::{element, elements, ended};
+pub(crate) use crate::managed::Stream;
 
 pub(crate) const DOMAIN: &str = "d";
 /// The time at which every world begins, in milliseconds.
 const START: i64 = 1_700_000_000_000;
 /// Bytes that an outbox holds.
-const OUTBOX: usize = 64 * 1024;
+pub(crate) const OUTBOX: usize = 64 * 1024;
 
 pub(crate) const LIMITS: Limits = Limits {
     sessions: 4,
@@ -56,14 +57,14 @@ pub(crate) const LIMITS: Limits = Limits {
 /// One resource and its connection.
 pub(crate) struct Client {
     pub(crate) bound: Bound,
-    outbox: Arc<Outbox>,
-    inbox: Vec<Element>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) inbox: Vec<Element>,
     /// Answers the server's pings, as every client should.
     pub(crate) answers_pings: bool,
     /// Takes what its outbox holds.
     pub(crate) reads: bool,
     /// What it has sent behind a stanza that waits for its recipient to be read ([`Event::Proceed`]).
-    carried: Option<VecDeque<String>>,
+    pub(crate) carried: Option<VecDeque<String>>,
     pub(crate) stream: Option<Stream>,
 }
 
@@ -71,50 +72,6 @@ impl Client {
     /// What was read but not asked for.
     pub(crate) fn take_inbox(&mut self) -> Vec<Element> {
         std::mem::take(&mut self.inbox)
-    }
-}
-
-/// What the client of a managed stream knows (XEP-0198 section 4).
-#[derive(Clone, Default)]
-pub(crate) struct Stream {
-    /// "SM-ID"; None until `<enabled/>` has come, or where the stream is not resumable.
-    pub(crate) id: Option<String>,
-    /// `<enabled/>` has come: stanzas are counted.
-    enabled: bool,
-    /// Stanzas that have come.
-    pub(crate) got: u32,
-    /// Stanzas that were sent, and how many of them the server has acknowledged.
-    pub(crate) sent: u32,
-    pub(crate) acknowledged: u32,
-    /// Those that it has not, in order.
-    pub(crate) unacknowledged: VecDeque<String>,
-    /// All that was sent, from the first that counts.
-    pub(crate) history: Vec<String>,
-    /// What the server has acknowledged and nobody has looked at.
-    pub(crate) promised: Vec<String>,
-    /// Does not answer `<r/>`.
-    pub(crate) is_mute: bool,
-}
-
-impl Stream {
-    pub(crate) fn sent(&mut self, text: &str) {
-        self.sent += 1;
-        self.history.push(text.to_owned());
-        self.unacknowledged.push_back(text.to_owned());
-    }
-
-    /// The server has told this `h`.
-    #[track_caller]
-    pub(crate) fn covered(&mut self, h: u32) {
-        assert!(
-            (self.acknowledged..=self.sent).contains(&h),
-            "h='{h}' after h='{}', and {} stanzas were sent",
-            self.acknowledged,
-            self.sent
-        );
-        let count = (h - self.acknowledged) as usize;
-        self.promised.extend(self.unacknowledged.drain(..count));
-        self.acknowledged = h;
     }
 }
 
@@ -127,7 +84,7 @@ pub(crate) struct World {
     limits: Limits,
     archives: bool,
     /// For ids of streams.
-    streams: u8,
+    pub(crate) streams: u8,
 }
 
 pub(crate) fn full(name: &str) -> String {
@@ -428,7 +385,7 @@ impl World {
         self.end(&client, clean)
     }
 
-    fn end(&mut self, client: &Client, clean: bool) -> Vec<String> {
+    pub(crate) fn end(&mut self, client: &Client, clean: bool) -> Vec<String> {
         let now = self.now();
         let managed = self.router.unbind(now, &client.bound, clean, &mut self.turn);
         let unsent = client.outbox.shut();
@@ -444,138 +401,6 @@ impl World {
         }
         self.turn.finish();
         elements(&unsent)
-    }
-
-    /// `<enable/>`; the answer comes as everything does.
-    pub(crate) fn enable(&mut self, name: &str, resume: bool) {
-        self.streams += 1;
-        let request = EnableRequest {
-            resume,
-            max: None,
-            random: [self.streams; _],
-        };
-        let now = self.now();
-        let client = self.clients.get_mut(name).expect(name);
-        assert!(self.router.enable(now, &client.bound, &request, &mut self.turn));
-        client.stream = Some(Stream::default());
-        self.turn.finish();
-    }
-
-    /// Online, with carbons and a stream that can be resumed.
-    pub(crate) fn managed(&mut self, names: &[&str]) {
-        for name in names {
-            self.connect(name);
-            self.enable(name, true);
-            self.carbons(name);
-            self.send(name, "<presence/>");
-        }
-        self.forget();
-    }
-
-    pub(crate) fn carbons(&mut self, name: &str) {
-        self.send(name, "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>");
-    }
-
-    pub(crate) fn stream(&mut self, name: &str) -> &mut Stream {
-        self.clients
-            .get_mut(name)
-            .expect(name)
-            .stream
-            .as_mut()
-            .expect("a managed stream")
-    }
-
-    /// `<a/>`.
-    pub(crate) fn acknowledge(&mut self, name: &str) {
-        let client = &self.clients[name];
-        let h = client.stream.as_ref().expect("a managed stream").got;
-        let result = self.router.acknowledged(&client.bound, h, &mut self.turn);
-        assert_eq!(result, Some(Ok(())), "{name} has got {h}");
-        self.turn.finish();
-    }
-
-    /// `<r/>`.
-    pub(crate) fn ask_for_h(&mut self, name: &str) {
-        assert!(self.clients[name].outbox.requested(&mut self.turn));
-        self.turn.finish();
-    }
-
-    /// What the server says when asked how many stanzas it has handled, once everything has settled.
-    pub(crate) fn h(&mut self, name: &str) -> u32 {
-        // What it has sent before has been read then.
-        while self.clients[name].carried.is_some() && self.store.step() {
-            self.pump(name);
-        }
-        self.ask_for_h(name);
-        self.settle();
-        self.stream(name).acknowledged
-    }
-
-    /// XEP-0352.
-    pub(crate) fn set_active(&mut self, name: &str, active: bool) {
-        self.clients[name].outbox.set_active(active, &mut self.turn);
-        self.turn.finish();
-    }
-
-    /// The connection breaks; the stream can be resumed. What had come until then is in `inbox`.
-    pub(crate) fn detach(&mut self, name: &str) -> Stream {
-        let mut client = self.clients.remove(name).expect(name);
-        let unsent = self.end(&client, false);
-        assert!(unsent.is_empty(), "{name} is not resumable");
-        client.stream.take().expect("a managed stream")
-    }
-
-    /// Goes on with a stream. The client has `h` of the server then, and sends again what is not covered.
-    pub(crate) fn resume(&mut self, name: &str, stream: Stream) -> Result<(), NotResumed> {
-        let outbox = self.resumption(name, &stream);
-        self.resumed(name, &outbox, stream)
-    }
-
-    /// `<resume/>` alone.
-    pub(crate) fn resumption(&mut self, name: &str, stream: &Stream) -> Arc<Outbox> {
-        let outbox = Outbox::new(OUTBOX);
-        let request = ResumeRequest {
-            account: Jid::parse(&full(bare(name))).expect("a JID"),
-            previd: stream.id.as_deref().expect("resumable").into(),
-            h: stream.got,
-            outbox: Arc::clone(&outbox),
-        };
-        self.router.resume(self.now(), request, &mut self.turn);
-        self.turn.finish();
-        outbox
-    }
-
-    /// Waits for the answer to [`World::resumption`].
-    pub(crate) fn resumed(&mut self, name: &str, outbox: &Arc<Outbox>, mut stream: Stream) -> Result<(), NotResumed> {
-        let resumed = loop {
-            if let Some(event) = outbox.take(Waker::noop(), false).events.pop() {
-                let Event::Resumed(resumed) = event else {
-                    panic!("{name} is told something else")
-                };
-                break resumed?;
-            }
-            assert!(self.store.step(), "{name} is not told whether its stream goes on");
-        };
-        assert_eq!(stream.id.as_deref(), Some(&*resumed.id));
-        assert_eq!(resumed.bound.jid.as_str(), full(name));
-        stream.covered(resumed.h);
-        let again = std::mem::take(&mut stream.unacknowledged);
-        stream.sent = resumed.h;
-        stream.history.truncate(resumed.h as usize);
-        let client = Client {
-            bound: resumed.bound,
-            outbox: Arc::clone(outbox),
-            inbox: Vec::new(),
-            answers_pings: true,
-            reads: true,
-            carried: None,
-            stream: Some(stream),
-        };
-        self.clients.insert(name.to_owned(), client);
-        for text in again {
-            self.send(name, &text);
-        }
-        Ok(())
     }
 
     /// What a client was sent since it was last asked.
@@ -687,19 +512,8 @@ impl World {
         }
     }
 
-    /// The counter of a stream on disk.
-    pub(crate) fn mark(&self, stream: &Stream) -> Option<i64> {
-        let owner_key = &stream.id.as_deref().expect("resumable")[..16];
-        let bytes: Vec<u8> = (0..16)
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&owner_key[at..at + 2], 16).expect("hex"))
-            .collect();
-        let key = i64::from_le_bytes(bytes.try_into().expect("8 bytes"));
-        self.ask(Query::Mark { key }).mark().expect("a mark")
-    }
-
     /// Asks the store, which must have nothing else to do.
-    fn ask(&self, query: Query) -> Found {
+    pub(crate) fn ask(&self, query: Query) -> Found {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         self.store.read(query, Box::new(move |found| drop(sender.send(found))));
         self.store.settle();
@@ -733,134 +547,6 @@ impl World {
     }
 }
 
-fn bare(name: &str) -> &str {
+pub(crate) fn bare(name: &str) -> &str {
     name.split_once('/').map_or(name, |(local, _)| local)
-}
-
-/// Takes apart what stands in an outbox.
-pub(crate) fn elements(bytes: &[u8]) -> Vec<String> {
-    const HEADER: &[u8] = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
-    let (mut framer, mut scratch) = (Framer::new(), Scratch::default());
-    let limits = xmlstream::Limits {
-        bytes: usize::MAX,
-        elements: usize::MAX,
-        ..xmlstream::Limits::default()
-    };
-    framer.next(HEADER, &mut scratch, &limits).expect("a header");
-    let (mut rest, mut all) = (bytes, Vec::new());
-    while !rest.is_empty() {
-        let step = framer.next(rest, &mut scratch, &limits).expect("well-formed");
-        let xmlstream::Event::Element(element) = step.event else {
-            panic!("an outbox holds whole stanzas")
-        };
-        all.push(element.source().to_owned());
-        rest = &rest[step.consumed..];
-    }
-    all
-}
-
-fn element(text: &str) -> Element {
-    let (start, rest) = text.split_at(text.find([' ', '>', '/']).expect("an element"));
-    if rest.starts_with(" xmlns='") {
-        return text.parse().expect(text);
-    }
-    format!("{start} xmlns='jabber:client'{rest}").parse().expect(text)
-}
-
-fn ended(error: &StreamError) -> Element {
-    element(&format!("<end id='{}'/>", error.condition.name()))
-}
-
-/// `by` and `id` of a message or of what it is a copy of (XEP-0359).
-pub(crate) fn stanza_id(stanza: &Element) -> Option<(String, String)> {
-    if let Some(copy) = copy_of(stanza) {
-        return stanza_id(
-            copy.get_child("forwarded", ns::FORWARD)?
-                .get_child("message", ns::CLIENT)?,
-        );
-    }
-    let id = stanza.get_child("stanza-id", ns::STANZA_IDS)?;
-    Some((id.attr("by")?.to_owned(), id.attr("id")?.to_owned()))
-}
-
-/// `<sent/>` or `<received/>` (XEP-0280).
-pub(crate) fn copy_of(stanza: &Element) -> Option<&Element> {
-    stanza
-        .get_child("sent", ns::CARBONS)
-        .or_else(|| stanza.get_child("received", ns::CARBONS))
-}
-
-/// A stanza in one line; see the module's text.
-pub(crate) fn line(stanza: &Element) -> String {
-    let short = |name: &str| {
-        let jid = stanza.attr(name).unwrap_or("-");
-        jid.replacen("@d", "", 1)
-    };
-    let id = stanza.attr("id").unwrap_or("-");
-    let way = format!("{}>{}", short("from"), short("to"));
-    let kind = stanza.attr("type");
-    let child = |name: &str| stanza.get_child(name, ns::CLIENT).map(Element::text);
-    if stanza.name() == "end" {
-        return format!("end {id}");
-    }
-    if kind == Some("error") {
-        let error = stanza.get_child("error", ns::CLIENT).expect("an <error/>");
-        let condition = error
-            .children()
-            .find(|child| child.ns() == ns::STANZAS)
-            .expect("a condition");
-        return format!("{} error {} {way} #{id}", stanza.name(), condition.name());
-    }
-    match stanza.name() {
-        "message" if copy_of(stanza).is_some() => {
-            let copy = copy_of(stanza).expect("a copy");
-            let forwarded = copy.get_child("forwarded", ns::FORWARD).expect("forwarded");
-            let message = forwarded.get_child("message", ns::CLIENT).expect("a message");
-            format!("{} [{}]", copy.name(), line(message))
-        }
-        "message" => {
-            let delayed = if stanza.get_child("delay", ns::DELAY).is_some() {
-                " (delayed)"
-            } else {
-                ""
-            };
-            let body = child("body").unwrap_or_default();
-            format!("{} {way} {body}{delayed}", kind.unwrap_or("normal"))
-        }
-        "presence" => {
-            let extra = ["show", "status"]
-                .into_iter()
-                .filter_map(child)
-                .map(|text| format!(" {text}"));
-            format!("{} {way}{}", kind.unwrap_or("available"), extra.collect::<String>())
-        }
-        _ => match (kind, stanza.get_child("query", ns::ROSTER)) {
-            (Some("set"), Some(query)) => {
-                let items: Vec<String> = query.children().map(item).collect();
-                format!("push {}", items.join(", "))
-            }
-            (Some("result"), Some(query)) => {
-                let items: Vec<String> = query.children().map(item).collect();
-                format!("result {id} [{}]", items.join(", "))
-            }
-            (Some("result"), None) => format!("result {id}"),
-            (kind, _) => format!("{} {id} {way}", kind.unwrap_or("-")),
-        },
-    }
-}
-
-fn item(item: &Element) -> String {
-    let jid = item.attr("jid").expect("a jid").replacen("@d", "", 1);
-    let subscription = item.attr("subscription").expect("a subscription");
-    let mut text = match subscription {
-        "remove" => return format!("{jid} removed"),
-        subscription => format!("{jid} {subscription}"),
-    };
-    if item.attr("ask").is_some() {
-        text.push_str(" +ask");
-    }
-    if item.attr("approved").is_some() {
-        text.push_str(" +approved");
-    }
-    text
 }

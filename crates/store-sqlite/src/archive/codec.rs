@@ -36,15 +36,27 @@ fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+#[inline]
 fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..u64::BITS).step_by(7) {
+    let (first, rest) = bytes.split_first()?;
+    // Most of them: a page of the archive has several hundred to read.
+    if *first < 0x80 {
+        *bytes = rest;
+        return Some(u64::from(*first));
+    }
+    take_long(bytes)
+}
+
+fn take_long(bytes: &mut &[u8]) -> Option<u64> {
+    let (mut number, mut shift) = (0, 0);
+    while shift < u64::BITS {
         let (first, rest) = bytes.split_first()?;
         *bytes = rest;
         number |= u64::from(first & 0x7f) << shift;
         if first & 0x80 == 0 {
             return Some(number);
         }
+        shift += 7;
     }
     None
 }
@@ -80,21 +92,51 @@ pub(super) fn pack_entries(entries: &[Entry], bucket_start: i64) -> Vec<(i64, Ve
     parts
 }
 
-/// Adds the entries of one part. None: it is damaged.
-pub(super) fn unpack_entries(mut part: &[u8], bucket_start: i64, out: &mut Vec<Entry>) -> Option<()> {
-    let (mut id, mut at) = (bucket_start, 0i64);
-    while !part.is_empty() {
-        id = id.checked_add_unsigned(take(&mut part)?)?;
-        at = at.wrapping_add(unfold(take(&mut part)?));
-        let peer = take(&mut part)?;
-        out.push(Entry {
-            id,
-            at,
+/// The entries of one part, unpacked as they are asked for: who has a full page needs no more of them.
+pub(super) fn unpack_entries(part: &[u8], bucket_start: i64) -> Entries<'_> {
+    Entries {
+        part,
+        id: bucket_start,
+        at: 0,
+    }
+}
+
+/// See [`unpack_entries`]. An item of None: the part is damaged, and that is the last one.
+pub(super) struct Entries<'a> {
+    part: &'a [u8],
+    id: i64,
+    at: i64,
+}
+
+impl Entries<'_> {
+    #[inline]
+    fn take(&mut self) -> Option<Entry> {
+        self.id = self.id.checked_add_unsigned(take(&mut self.part)?)?;
+        self.at = self.at.wrapping_add(unfold(take(&mut self.part)?));
+        let peer = take(&mut self.part)?;
+        Some(Entry {
+            id: self.id,
+            at: self.at,
             peer: u32::try_from(peer >> 2).ok()?,
             bits: (peer & 3) as u8,
-        });
+        })
     }
-    Some(())
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Option<Entry>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Option<Entry>> {
+        if self.part.is_empty() {
+            return None;
+        }
+        let entry = self.take();
+        if entry.is_none() {
+            self.part = &[];
+        }
+        Some(entry)
+    }
 }
 
 /// The marks of one commit, in their order; `None` takes the mark away.
@@ -199,15 +241,16 @@ mod tests {
             .collect();
         let parts = pack_entries(&entries, start);
         assert!(parts.len() > 5 && parts.iter().all(|(_, part)| part.len() <= PART_BYTES));
+        let unpack = |part: &[u8]| unpack_entries(part, start).collect::<Option<Vec<_>>>();
         let mut back = Vec::new();
         for (first, part) in &parts {
-            let from = back.len();
-            unpack_entries(part, start, &mut back).expect("it was just packed");
-            assert_eq!(back[from].id, *first);
+            let unpacked = unpack(part).expect("it was just packed");
+            assert_eq!(unpacked[0].id, *first);
+            back.extend(unpacked);
         }
         assert_eq!(back, entries);
         let (_, part) = &parts[0];
-        assert_eq!(unpack_entries(&part[..part.len() - 1], start, &mut back), None);
+        assert_eq!(unpack(&part[..part.len() - 1]), None);
         assert_eq!(pack_entries(&[], start), []);
     }
 

@@ -389,14 +389,25 @@ impl Moment {
             let keys = (key(start), key(filter.after.max(0)) - 1, key(filter.before.max(1) - 1));
             let mut parts = postings.query(keys)?;
             while let Some(row) = parts.next()? {
+                let part = unpack_entries(row.get_ref(0)?.as_blob()?, self.cut.start(bucket));
                 entries.clear();
-                unpack_entries(row.get_ref(0)?.as_blob()?, self.cut.start(bucket), &mut entries)
-                    .ok_or_else(|| corrupt("a part of the archive's index"))?;
-                if newest {
-                    entries.reverse();
+                for entry in part {
+                    let entry = entry.ok_or_else(|| corrupt("a part of the archive's index"))?;
+                    if entry.id >= filter.before {
+                        break;
+                    }
+                    if !filter.fits(&entry) || self.expired.has(&entry) {
+                        continue;
+                    }
+                    if newest {
+                        // They can only be read from the front.
+                        entries.push(entry);
+                    } else if !call(&entry)? {
+                        return Ok(false);
+                    }
                 }
-                for entry in &entries {
-                    if filter.fits(entry) && !self.expired.has(entry) && !call(entry)? {
+                while let Some(entry) = entries.pop() {
+                    if !call(&entry)? {
                         return Ok(false);
                     }
                 }

@@ -98,6 +98,14 @@ impl Archiver {
         Ok(Deposited { id, is_new: true })
     }
 
+    /// What the archive has of this message already. None also where the disk cannot tell.
+    pub(crate) fn known(&self, connection: &Connection, deposit: &Deposit) -> Option<Deposited> {
+        let fingerprint = deposit.fingerprint?;
+        let found = self.earlier(connection, fingerprint, hash(fingerprint), deposit.at);
+        let id = found.ok().flatten()?;
+        Some(Deposited { id, is_new: false })
+    }
+
     /// The message with this fingerprint, if it is there and was accepted in the last 24 hours.
     fn earlier(&self, connection: &Connection, fingerprint: u128, hash: u64, at: i64) -> Result<Option<i64>, Error> {
         let pending = self.pending.hashes.get(&hash).copied();

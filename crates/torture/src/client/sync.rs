@@ -57,9 +57,9 @@ impl Client {
         self.ask_page(wire);
     }
 
-    /// Reads everything, unless it is being read.
+    /// Reads everything, unless something is being read: the end of that would be taken for the end of this.
     pub(super) fn read_all(&mut self, wire: &mut Wire) {
-        if self.sync.as_ref().is_some_and(|sync| sync.is_whole) {
+        if self.sync.is_some() {
             return;
         }
         self.sync = Some(Sync::new(true, None));

@@ -14,6 +14,7 @@ const NS_CARBONS: &str = "urn:xmpp:carbons:2";
 const NS_FORWARD: &str = "urn:xmpp:forward:0";
 const NS_MAM: &str = "urn:xmpp:mam:2";
 const NS_SID: &str = "urn:xmpp:sid:0";
+const NS_DELAY: &str = "urn:xmpp:delay";
 
 impl Client {
     pub(super) fn take(&mut self, wire: &mut Wire, node: &Node) -> Result<(), Lost> {
@@ -82,7 +83,10 @@ impl Client {
                 return;
             }
         }
-        self.saw(node, How::Direct);
+        let has_waited = node
+            .child("delay", NS_DELAY)
+            .is_some_and(|delay| delay.attr("from") == Some(DOMAIN));
+        self.saw(node, if has_waited { How::Late } else { How::Direct });
     }
 
     fn account_jid(&self) -> String {

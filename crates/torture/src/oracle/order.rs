@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::story::{excerpt, message_story};
 use super::{Archives, Places};
-use crate::history::{Account, ClientId, Entry, History, OpId, RESOURCES, Sighting, Violation};
+use crate::history::{Account, ClientId, Entry, History, How, OpId, RESOURCES, Sighting, Violation};
 
 /// Readers, senders and deliveries. Of each order that is broken the first place is told, since one message too early
 /// makes all behind it late.
@@ -74,7 +74,7 @@ fn senders(history: &History, archives: &Archives, account: Account, places: &Pl
     }
 }
 
-/// A stream brings messages in the order of the archive. What comes once more (to be resent is allowed) counts where it
+/// A stream brings messages in the order of the archive; those that have waited, which is written on them, by themselves. What comes once more (to be resent is allowed) counts where it
 /// came first.
 fn deliveries(history: &History, archives: &Archives, found: &mut Vec<Violation>) {
     let mut seen: Vec<(&OpId, &Sighting)> = Vec::new();
@@ -83,7 +83,7 @@ fn deliveries(history: &History, archives: &Archives, found: &mut Vec<Violation>
     }
     seen.sort_unstable_by_key(|(_, sighting)| sighting.order);
     // By stream, the place that came last; streams that are told already have none.
-    let mut last: HashMap<(ClientId, u32), Option<(usize, OpId)>> = HashMap::new();
+    let mut last: HashMap<(ClientId, u32, bool), Option<(usize, OpId)>> = HashMap::new();
     let mut known: HashSet<(ClientId, OpId)> = HashSet::new();
     for (op, sighting) in seen {
         if !known.insert((sighting.by, *op)) {
@@ -93,7 +93,7 @@ fn deliveries(history: &History, archives: &Archives, found: &mut Vec<Violation>
         let Some([(at, _)]) = places.map(Vec::as_slice) else {
             continue;
         };
-        let stream = (sighting.by, sighting.stream);
+        let stream = (sighting.by, sighting.stream, sighting.how == How::Late);
         match last.get(&stream) {
             Some(None) => {}
             Some(Some((before, earlier))) if before > at => {

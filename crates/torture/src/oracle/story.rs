@@ -36,6 +36,7 @@ pub(super) fn message_story(history: &History, archives: &Archives, op: OpId) ->
     for seen in &message.seen {
         let how = match seen.how {
             How::Direct => "itself",
+            How::Late => "itself, having waited,",
             How::Received => "as a copy of what was received",
             How::Sent => "as a copy of what was sent",
         };
