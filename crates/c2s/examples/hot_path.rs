@@ -101,7 +101,7 @@ impl World {
             registry,
             store: Arc::clone(&store) as Arc<dyn Store>,
             limits,
-            archives: true,
+            archives: false,
             clock: Box::new(|| NOW),
         });
         World {

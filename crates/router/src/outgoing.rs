@@ -27,7 +27,7 @@ impl Router {
             Kind::Message(_) => {
                 // RFC 6120 section 10.3.1: without an address it is for the sender's own account.
                 let to = stanza.to().unwrap_or(from.bare());
-                if let Some(origin) = &mut turn.origin {
+                if let Some(origin) = turn.origin.as_mut().filter(|_| self.archives) {
                     origin.archives = self.with(from.bare_str(), |account| account.archives(to)) != Some(false);
                 }
                 let is_kept = bound.outbox.is_behind() && is_kept(stanza);
