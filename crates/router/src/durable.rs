@@ -62,7 +62,9 @@ pub(crate) type OnFailure = Box<dyn FnOnce(&StanzaError) -> Vec<After> + Send>;
 /// What a peer is told of a failure of the store (`docs/manual.md`, "When the disk is full").
 pub(crate) fn told(error: &StoreError) -> StanzaError {
     match error {
-        StoreError::Full | StoreError::Overloaded => StanzaError::resource_constraint().kind(ErrorType::Wait),
+        StoreError::Full | StoreError::Overloaded | StoreError::Io(_) => {
+            StanzaError::resource_constraint().kind(ErrorType::Wait)
+        }
         StoreError::Missing => StanzaError::item_not_found(),
         StoreError::Exists => StanzaError::conflict(),
         _ => StanzaError::internal_server_error().kind(ErrorType::Wait),
