@@ -87,6 +87,37 @@ impl Router {
         Ok(())
     }
 
+    /// As [`Router::with_or_hold`], for something that is used up either way. Returned where too much waits already.
+    pub(crate) fn give_or_hold<T>(
+        &self,
+        turn: &mut Turn,
+        bare: JidRef<'_>,
+        value: T,
+        act: impl FnOnce(&mut Account, T, &mut Turn),
+        held: impl FnOnce(T) -> Held,
+    ) -> Result<(), (T, StanzaError)> {
+        // One of the two closures takes it.
+        let value = std::cell::Cell::new(Some(value));
+        let done = self.with_or_hold(
+            turn,
+            bare,
+            |account, turn| {
+                if let Some(value) = value.take() {
+                    act(account, value, turn);
+                }
+            },
+            |_| match value.take() {
+                Some(value) => held(value),
+                // `with_or_hold` runs exactly one of the two, once.
+                None => unreachable!("a value is given once"),
+            },
+        );
+        match (done, value.take()) {
+            (Err(error), Some(value)) => Err((value, error)),
+            _ => Ok(()),
+        }
+    }
+
     fn load(&self, jid: Jid) {
         let owner = jid.as_str();
         let query = Query::Many(vec![

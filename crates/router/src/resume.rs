@@ -133,23 +133,8 @@ impl Router {
     /// `<resume/>`.
     pub fn resume(&self, now: Now, request: ResumeRequest, turn: &mut Turn) {
         let bare = request.account.clone();
-        // One of the two closures takes the request.
-        let request = std::cell::Cell::new(Some(request));
-        let held = self.with_or_hold(
-            turn,
-            bare.as_ref(),
-            |account, turn| {
-                if let Some(request) = request.take() {
-                    self.resume_now(now, account, request, turn);
-                }
-            },
-            |_| match request.take() {
-                Some(request) => Held::Resume(request),
-                // `with_or_hold` runs exactly one of the two, once.
-                None => unreachable!("a request is used once"),
-            },
-        );
-        if let (Err(error), Some(request)) = (held, request.take()) {
+        let act = |account: &mut Account, request, turn: &mut Turn| self.resume_now(now, account, request, turn);
+        if let Err((request, error)) = self.give_or_hold(turn, bare.as_ref(), request, act, Held::Resume) {
             request.refuse(turn, error);
         }
         self.settle(now, turn);

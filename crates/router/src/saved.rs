@@ -110,22 +110,9 @@ impl Router {
     }
 
     fn put_back(&self, now: Now, jid: &Jid, saved: SavedSessions) {
-        let saved = std::cell::Cell::new(Some(saved));
         let mut turn = Turn::default();
-        let held = self.with_or_hold(
-            &mut turn,
-            jid.as_ref(),
-            |account, _| {
-                if let Some(saved) = saved.take() {
-                    account.put_back(now, saved);
-                }
-            },
-            |_| match saved.take() {
-                Some(saved) => Held::Restore(saved),
-                // `with_or_hold` runs exactly one of the two, once.
-                None => unreachable!("saved sessions are put back once"),
-            },
-        );
+        let act = |account: &mut Account, saved, _: &mut Turn| account.put_back(now, saved);
+        let held = self.give_or_hold(&mut turn, jid.as_ref(), saved, act, Held::Restore);
         if held.is_err() {
             tracing::warn!(account = %jid, "saved sessions cannot be put back; the clients log in anew");
         }

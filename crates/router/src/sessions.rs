@@ -46,23 +46,8 @@ impl Router {
     /// that comes back before the server noticed that it was gone.
     pub fn bind(&self, now: Now, request: BindRequest, turn: &mut Turn) {
         let bare = request.account.clone();
-        // One of the two closures takes the request.
-        let request = std::cell::Cell::new(Some(request));
-        let held = self.with_or_hold(
-            turn,
-            bare.as_ref(),
-            |account, turn| {
-                if let Some(request) = request.take() {
-                    self.bind_now(now, account, request, turn);
-                }
-            },
-            |_| match request.take() {
-                Some(request) => Held::Bind(request),
-                // `with_or_hold` runs exactly one of the two, once.
-                None => unreachable!("a bind request is used once"),
-            },
-        );
-        if let (Err(error), Some(request)) = (held, request.take()) {
+        let act = |account: &mut Account, request, turn: &mut Turn| self.bind_now(now, account, request, turn);
+        if let Err((request, error)) = self.give_or_hold(turn, bare.as_ref(), request, act, Held::Bind) {
             request.refuse(turn, error);
         }
         self.settle(now, turn);
