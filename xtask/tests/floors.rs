@@ -20,13 +20,14 @@ const FLOORS: &[&[&str]] = &[
         "jackdaw-session",
     ],
     &["jackdaw-xeps"],
-    &["jackdaw-store-sqlite", "jackdaw-c2s"],
+    &["jackdaw-store-sqlite", "jackdaw-c2s", "jackdaw-http"],
     &["jackdaw"],
 ];
 
 /// Beside the house: they may import anything, and only tests may import them.
 const BESIDE: &[&str] = &[
     "jackdaw-testkit",
+    "jackdaw-sim",
     "jackdaw-bench",
     "jackdaw-tests",
     "jackdaw-torture",
