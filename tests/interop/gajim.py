@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from checks import Checks, Failed, Group, until
@@ -43,8 +44,11 @@ async def run(server: Server, checks: Checks, folder: Path) -> None:
 
 
 class Gajim:
-    def __init__(self, home: Path):
+    """One profile; its process can end and be started again on it."""
+
+    def __init__(self, home: Path, resource: str = "gajim"):
         self.home = home
+        self.resource = resource
         self.events: list[dict] = []
         self.replies: asyncio.Queue = asyncio.Queue()
         self.writer: asyncio.StreamWriter | None = None
@@ -52,15 +56,23 @@ class Gajim:
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self, server: Server, account: tuple[str, str], direct: bool) -> None:
+        self.prepare(server, account, direct)
+        await self.launch()
+
+    def prepare(self, server: Server, account: tuple[str, str], direct: bool) -> None:
         home = self.home
         (home / "config").mkdir(parents=True)
+        (home / "run").mkdir(mode=0o700)
         plugin = home / "share" / "gajim" / "plugins" / "interop"
         shutil.copytree(Path(__file__).parent / "gajim_plugin", plugin)
         shutil.copy(server.ca_file, home / "ca.crt")
         self.settings(home / "config" / "gajim", server, account, direct)
+
+    async def launch(self) -> None:
+        home = self.home
+        self.writer = None
         path = str(home / "socket")
         self.listener = await asyncio.start_unix_server(self.connected, path)
-        (home / "run").mkdir(mode=0o700)
         command = ["sh", "-c", SCRIPT]
         if os.geteuid() == 0:
             for place in (home, *home.rglob("*")):
@@ -91,12 +103,11 @@ class Gajim:
 
         await until(up, "Gajim's plugin", START_SECONDS)
 
-    @staticmethod
-    def settings(folder: Path, server: Server, account: tuple[str, str], direct: bool) -> None:
+    def settings(self, folder: Path, server: Server, account: tuple[str, str], direct: bool) -> None:
         local, domain = account[0].split("@")
         values = {
             "name": local, "hostname": domain, "password": account[1], "savepass": True, "active": True,
-            "account_label": account[0], "autoconnect": False, "resource": "gajim", "use_custom_host": True,
+            "account_label": account[0], "autoconnect": False, "resource": self.resource, "use_custom_host": True,
             "custom_host": server.address, "custom_port": server.direct_port if direct else server.port,
             "custom_type": "DIRECT TLS" if direct else "START TLS",
         }  # fmt: skip
@@ -157,22 +168,57 @@ class Gajim:
                 await asyncio.wait_for(self.process.wait(), END_SECONDS)
             except (AssertionError, OSError, TimeoutError):
                 pass
+        await self.end(signal.SIGTERM)
+
+    async def end(self, *first: int) -> None:
+        """Kills what is left of it; with a signal before, it gets a moment to end by itself."""
+        if self.writer is not None:
             self.writer.close()
+            self.writer = None
         if self.process is not None:
             try:
-                os.killpg(self.process.pid, signal.SIGTERM)
-                await asyncio.sleep(0.3)
+                for number in first:
+                    os.killpg(self.process.pid, number)
+                    await asyncio.sleep(0.3)
                 os.killpg(self.process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
             await self.process.wait()
+            self.process = None
         if self.listener is not None:
             self.listener.close()
+            self.listener = None
+
+    # What a user does, and waits for.
+
+    async def status(self, show: str, text: str = "") -> None:
+        await self.do("status", account=ACCOUNT, show=show, text=text)
+
+    async def trust(self) -> None:
+        await self.do("trust", ca=str(self.home / "ca.crt"))
+
+    async def login(self) -> None:
+        since = len(self.events)
+        await self.status("online")
+        await self.event("our-show", since, show="online")
+
+    async def befriend(self, jid: str) -> None:
+        await self.do("subscribe", account=ACCOUNT, jid=jid, name="Friend")
+        await self.answers("roster", lambda found: found.get(jid) == "both", f"roster with {jid} both")
+
+    async def answers(self, what: str, wanted: Callable[[object], bool], meaning: str, **values):
+        """Asks again until the answer is the wanted one."""
+        for _ in range(200):
+            if wanted(answer := await self.do(what, account=ACCOUNT, **values)):
+                return answer
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"Gajim: no {meaning}, but {answer}")
 
 
 # One session of the kernel's holds all: X server, D-Bus, Gajim. Xvfb takes the first free display and tells which.
 SCRIPT = r"""
 set -eu
+rm -f run/display
 mkfifo run/display
 Xvfb -displayfd 9 -screen 0 1024x768x24 -nolisten tcp 9>run/display >xvfb.log 2>&1 &
 xvfb=$!
@@ -194,19 +240,12 @@ async def chat(server: Server, check: Group, direct: bool, gajim: Gajim, people:
     await peer.login()
     await check.step("starts", gajim.start(server, account, direct), START_SECONDS + 5)
 
-    async def status(show: str, text: str = "") -> None:
-        await gajim.do("status", account=ACCOUNT, show=show, text=text)
-
     async def state(wanted: str) -> None:
-        for _ in range(200):
-            if (now := await gajim.do("state", account=ACCOUNT)) == wanted:
-                return
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"Gajim is {now}, not {wanted}")
+        await gajim.answers("state", lambda now: now == wanted, f"state {wanted}")
 
     # It knows the CA by nothing yet.
     async def unknown_ca() -> None:
-        await status("online")
+        await gajim.status("online")
         for _ in range(100):
             if await gajim.do("distrusts"):
                 return await state("disconnected")
@@ -215,25 +254,15 @@ async def chat(server: Server, check: Group, direct: bool, gajim: Gajim, people:
 
     await check.step("certificate of an unknown CA refused", unknown_ca())
 
-    async def login() -> None:
-        since = len(gajim.events)
-        await status("online")
-        await gajim.event("our-show", since, show="online")
-
     async def trusted_login() -> None:
-        await gajim.do("trust", ca=str(gajim.home / "ca.crt"))
-        await login()
+        await gajim.trust()
+        await gajim.login()
 
     await check.step("logs in, certificate verified", trusted_login())
 
     async def befriend() -> None:
-        await gajim.do("subscribe", account=ACCOUNT, jid=peer.bare, name="Friend")
+        await gajim.befriend(peer.bare)
         await peer.subscription(account[0], "both")
-        for _ in range(100):
-            if (await gajim.do("roster", account=ACCOUNT)).get(peer.bare) == "both":
-                return
-            await asyncio.sleep(0.1)
-        raise AssertionError("Gajim's roster doesn't say both")
 
     await check.step("contact added, subscription both", befriend())
     await check.step("its presence seen by the contact", peer.saw(account[0], "available"))
@@ -245,7 +274,7 @@ async def chat(server: Server, check: Group, direct: bool, gajim: Gajim, people:
     await check.step("presence of the contact seen", contact_seen())
 
     async def away() -> None:
-        await status("away", "out")
+        await gajim.status("away", "out")
         await peer.saw(account[0], "away")
 
     await check.step("its change of presence seen", away())
@@ -264,7 +293,7 @@ async def chat(server: Server, check: Group, direct: bool, gajim: Gajim, people:
     await check.step("message from the contact", from_contact())
 
     async def leaves() -> None:
-        await status("offline")
+        await gajim.status("offline")
         await peer.saw(account[0], "unavailable")
         await state("disconnected")
 
@@ -273,7 +302,7 @@ async def chat(server: Server, check: Group, direct: bool, gajim: Gajim, people:
     async def offline() -> None:
         peer.send_message(account[0], "while you were away", mtype="chat")
         await peer["xep_0199"].ping(server.domain, timeout=10)  # answered after the message was taken
-        await login()
+        await gajim.login()
         await gajim.event("message-received", fjid=peer.bare, msgtxt="while you were away")
 
     await check.step("offline message received after the next login", offline())

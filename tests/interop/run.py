@@ -19,13 +19,17 @@ import time
 from pathlib import Path
 
 import gajim
+import gajim_history
 import history
 import profanity
 import slixmpp_chat
 from checks import Checks
 from server import ROOT, STOP_SECONDS, Jackdaw, Prosody, Server, die_with_parent
 
-CLIENTS = {"slixmpp": slixmpp_chat.run, "history": history.run, "profanity": profanity.run, "gajim": gajim.run}
+CLIENTS = {
+    "slixmpp": slixmpp_chat.run, "history": history.run, "profanity": profanity.run, "gajim": gajim.run,
+    "gajim-history": gajim_history.run,
+}  # fmt: skip
 CLIENT_SECONDS = 200.0  # one client, both transports
 ENDING = (signal.SIGINT, signal.SIGTERM)
 KEPT = ROOT / ".cache" / "interop-failed"  # logs of the last run that failed

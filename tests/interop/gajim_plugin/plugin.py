@@ -15,6 +15,7 @@ from gajim.gtk.util import get_app_window
 from gajim.plugins import GajimPlugin
 from nbxmpp.protocol import JID
 
+MOST = 10_000
 EVENTS = ("message-received", "presence-received", "our-show", "subscribed-presence-received", "signed-in")
 
 
@@ -27,7 +28,7 @@ class Interop(GajimPlugin):
         self._commands = {
             "trust": self._trust, "status": self._status, "subscribe": self._subscribe, "say": self._say,
             "roster": self._roster, "state": self._state, "distrusts": self._distrusts, "open": self._open,
-            "quit": self._quit,
+            "history": self._history, "quit": self._quit,
         }  # fmt: skip
 
     def activate(self):
@@ -106,6 +107,15 @@ class Interop(GajimPlugin):
     def _roster(account):
         module = app.get_client(account).get_module("Roster")
         return {str(contact.jid): contact.subscription for contact in module.iter_contacts()}
+
+    @staticmethod
+    def _history(account, jid):
+        """The lines of a chat as its window would show them; None while they are still being fetched."""
+        client = app.get_client(account)
+        if not client.get_module("MAM").is_catch_up_finished(client.get_own_jid().bare):
+            return None
+        rows = app.storage.archive.get_conversation_before_after(account, jid, False, 0, MOST)
+        return [row.message for row in rows]
 
     @staticmethod
     def _quit():
