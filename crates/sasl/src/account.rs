@@ -6,7 +6,7 @@ use crate::{Hash, SALT_LENGTH, Verifier};
 
 /// The form in which names of accounts are compared: nodeprep (RFC 6122 appendix A), the preparation of localparts.
 /// Names that it refuses are compared as they are; they name no account.
-fn folded(user: &str) -> Cow<'_, str> {
+pub(crate) fn folded(user: &str) -> Cow<'_, str> {
     stringprep::nodeprep(user).unwrap_or(Cow::Borrowed(user))
 }
 

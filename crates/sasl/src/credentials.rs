@@ -85,13 +85,17 @@ pub struct Verifier {
 impl Verifier {
     /// Takes a password that went through [`prepare`].
     pub(crate) fn derive(hash: Hash, prepared: &str, iterations: u32, salt: &[u8]) -> Verifier {
-        let salted = hash.salted(prepared, salt, iterations);
-        let client_key = Zeroizing::new(hash.hmac(&salted, b"Client Key"));
+        Verifier::from_salted(hash, &hash.salted(prepared, salt, iterations), iterations, salt)
+    }
+
+    /// Takes a SaltedPassword of the hash's length.
+    pub(crate) fn from_salted(hash: Hash, salted: &[u8], iterations: u32, salt: &[u8]) -> Verifier {
+        let client_key = Zeroizing::new(hash.hmac(salted, b"Client Key"));
         Verifier {
             salt: salt.to_vec(),
             iterations,
             stored_key: hash.digest(&client_key),
-            server_key: hash.hmac(&salted, b"Server Key"),
+            server_key: hash.hmac(salted, b"Server Key"),
         }
     }
 
@@ -176,6 +180,22 @@ impl Credentials {
             Hash::Sha1 => self.sha1.as_ref(),
             Hash::Sha256 => self.sha256.as_ref(),
             Hash::Sha512 => self.sha512.as_ref(),
+        }
+    }
+
+    /// Puts a verifier in the place of the one there was for its hash.
+    pub fn set(&mut self, hash: Hash, verifier: Verifier) {
+        *self.slot(hash) = Some(verifier);
+    }
+
+    /// Takes over the verifiers that are in `newer`.
+    pub fn update(&mut self, newer: Credentials) {
+        for (own, new) in [
+            (&mut self.sha1, newer.sha1),
+            (&mut self.sha256, newer.sha256),
+            (&mut self.sha512, newer.sha512),
+        ] {
+            *own = new.or(own.take());
         }
     }
 

@@ -6,10 +6,17 @@ use sasl::server::{Mechanism as Server, MechanismError, Response};
 use zeroize::Zeroizing;
 
 use crate::account::{same, stand_in};
+use crate::bearer::{self, Opening};
+use crate::external;
+use crate::mechanism::Family;
 use crate::message::{ClientFirst, PlainMessage, is_nonce};
 use crate::plain::Plain;
 use crate::scram::{Scram, bound};
-use crate::{Binding, Credentials, Failure, Hash, Mechanism, PasswordCheck, Verifier, offered};
+use crate::token::{self, Attempt, Initiator};
+use crate::{
+    Binding, Context, Credentials, Failure, Hash, Lookup, Mechanism, PasswordCheck, Proof, Step, TokenLookup, TokenUse,
+    Verdict, Verifier, outdated,
+};
 
 /// The longest message of a client, in bytes after base 64. RFC 4616 section 2 asks for 767 at least.
 pub const MAX_MESSAGE: usize = 4096;
@@ -17,68 +24,6 @@ pub const MAX_MESSAGE: usize = 4096;
 pub const MIN_NONCE: usize = 16;
 /// The hash that PLAIN is checked with: of the two sound ones the cheaper, and the same for users who do not exist.
 const PLAIN_HASH: Hash = Hash::Sha256;
-
-/// What an exchange has to know of its stream and its server.
-#[derive(Clone)]
-pub struct Context {
-    /// The domain the client logs in to, prepared: the domain of its bare JID.
-    pub domain: String,
-    /// Whether the stream is under TLS.
-    pub tls: bool,
-    /// What the TLS channel offers to bind to. Ignored without TLS.
-    pub binding: Binding,
-    /// The server's part of the nonce: from the shell's random generator, new for each exchange, [`MIN_NONCE`] printable
-    /// ASCII characters at least, no comma (RFC 5802 section 5.1, `r`).
-    pub nonce: String,
-    /// The key from which salts of users who do not exist are made. Random, kept for the life of the server: if it
-    /// changes, salts of those users do and those of real ones do not.
-    pub secret: [u8; 32],
-    /// The iteration count shown to users who do not exist: the one that passwords are set with here. Accounts whose
-    /// password was set with another can be told apart until it is set anew.
-    pub iterations: u32,
-}
-
-impl fmt::Debug for Context {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Context")
-            .field("domain", &self.domain)
-            .field("tls", &self.tls)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What is to do next.
-#[derive(Debug)]
-pub enum Step {
-    /// Send `<challenge/>` with this, then give the answer to [`Exchange::respond`].
-    Challenge(Vec<u8>),
-    /// Look the account up and call [`Exchange::supply`].
-    ///
-    /// `user` is the user name without its SCRAM escapes and otherwise as sent, not empty. It is neither SASLprepped nor
-    /// a valid localpart: prepare it as a localpart, which maps and refuses all that SASLprep does (RFC 5802 section
-    /// 5.1, `n`, lets the server do so), and supply [`Lookup::Missing`] if that fails.
-    Lookup { user: String },
-    /// Run this where it may take milliseconds, and call [`Exchange::checked`] with the result.
-    Check(PasswordCheck),
-    /// Logged in. `user` is the name of the look-up; it is the authorization identity too, as no other is accepted. Send
-    /// `<success/>` with the data.
-    Success { user: String, data: Option<Vec<u8>> },
-    /// Send `<failure/>` with this.
-    Failure(Failure),
-}
-
-/// The account that was looked up.
-#[derive(Clone, Debug)]
-pub enum Lookup {
-    /// It may log in with these.
-    Found(Credentials),
-    /// There is none of that name.
-    Missing,
-    /// It is disabled: the client is told so if it has the right password, else it is told what all are.
-    Disabled(Credentials),
-    /// The accounts cannot be read.
-    Unavailable,
-}
 
 /// What the end of the exchange depends on besides the password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +61,18 @@ enum State {
         claim: Claim,
         standing: Standing,
     },
+    /// [`Step::Tokens`] is out. The client's proof waits.
+    FindingToken {
+        user: String,
+        hashed: Vec<u8>,
+    },
+    /// [`Step::Certificate`], [`Step::Bearer`] or [`Step::Guest`] is out.
+    Deciding {
+        authzid: Option<String>,
+        proof: Proof,
+    },
+    /// The error of OAUTHBEARER is out. Whatever comes back, the attempt has failed.
+    Refused,
     Over,
 }
 
@@ -131,7 +88,8 @@ impl Exchange {
     /// Begins with the mechanism named in `<auth/>`.
     ///
     /// # Errors
-    /// [`Failure::InvalidMechanism`] for a mechanism that [`offered`] does not list (RFC 6120 section 6.5.7),
+    /// [`Failure::InvalidMechanism`] for a mechanism that [`Context::offer`] does not list (RFC 6120 section 6.5.7) or
+    /// that the channel cannot do,
     /// [`Failure::EncryptionRequired`] for PLAIN without TLS (6.5.4), [`Failure::TemporaryAuthFailure`] if the context's
     /// nonce is unfit, which is a fault of the caller's.
     pub fn begin(mechanism: &str, mut context: Context) -> Result<Exchange, Failure> {
@@ -139,11 +97,11 @@ impl Exchange {
             context.binding = Binding::default();
         }
         let mechanism = Mechanism::from_name(mechanism).ok_or(Failure::InvalidMechanism)?;
-        if !offered(context.tls, &context.binding).contains(&mechanism) {
-            return Err(match mechanism {
-                Mechanism::Plain => Failure::EncryptionRequired,
-                _ => Failure::InvalidMechanism,
-            });
+        if mechanism == Mechanism::Plain && !context.tls {
+            return Err(Failure::EncryptionRequired);
+        }
+        if !context.offer.has(mechanism) || !mechanism.fits(context.tls, &context.binding) {
+            return Err(Failure::InvalidMechanism);
         }
         if context.nonce.len() < MIN_NONCE || !is_nonce(&context.nonce) {
             return Err(Failure::TemporaryAuthFailure);
@@ -188,9 +146,16 @@ impl Exchange {
                     Err(error) => Step::Failure(failure(&error)),
                 }
             }
-            (State::LookingUp { .. } | State::Checking { .. } | State::Over, _) => {
-                Step::Failure(Failure::MalformedRequest)
-            }
+            (State::Refused, Some(bearer::SEPARATOR)) => Step::Failure(Failure::NotAuthorized),
+            (
+                State::LookingUp { .. }
+                | State::Checking { .. }
+                | State::FindingToken { .. }
+                | State::Deciding { .. }
+                | State::Refused
+                | State::Over,
+                _,
+            ) => Step::Failure(Failure::MalformedRequest),
         }
     }
 
@@ -208,12 +173,20 @@ impl Exchange {
 
         let Some(hash) = self.mechanism.hash() else {
             let (hash, verifier, standing) = self.password_verifier(&credentials, standing, &claim.user);
+            let iterations = self.context.iterations;
+            let lacking = match standing {
+                Standing::Good => outdated(&credentials, iterations, &self.context.offer),
+                Standing::Disabled | Standing::Missing => Vec::new(),
+            };
             self.state = State::Checking { claim, standing };
-            return Step::Check(PasswordCheck::new(Plain::new(hash, verifier), message));
+            let plain = Plain::new(hash, verifier);
+            return Step::Check(PasswordCheck::new(plain, message, lacking, iterations));
         };
         let (verifier, standing) = self.verifier(&credentials, hash, standing, &claim.user);
         let (binding, nonce) = (self.context.binding.clone(), self.context.nonce.clone());
-        let mut scram = Box::new(Scram::new(self.mechanism, hash, binding, nonce, verifier));
+        let attributes = self.context.offer.attributes(hash);
+        let scram = Scram::new(self.mechanism, hash, binding, nonce, attributes, verifier);
+        let mut scram = Box::new(scram);
         match scram.respond(&message) {
             Ok(Response::Proceed(challenge)) => {
                 self.state = State::Challenged { claim, standing, scram };
@@ -233,6 +206,78 @@ impl Exchange {
         }
     }
 
+    /// Answers [`Step::Tokens`].
+    pub fn supply_tokens(&mut self, tokens: TokenLookup, attempt: &Attempt) -> Step {
+        let State::FindingToken { user, hashed } = self.take() else {
+            return Step::Failure(Failure::MalformedRequest);
+        };
+        let (tokens, standing) = match tokens {
+            TokenLookup::Found(tokens) => (tokens, Standing::Good),
+            TokenLookup::Disabled(tokens) => (tokens, Standing::Disabled),
+            TokenLookup::Missing => (Vec::new(), Standing::Missing),
+            TokenLookup::Unavailable => return Step::Failure(Failure::TemporaryAuthFailure),
+        };
+        let Family::Token(kind) = self.mechanism.family() else {
+            return Step::Failure(Failure::MalformedRequest);
+        };
+        let binding = kind.and_then(|kind| self.context.binding.data(kind)).unwrap_or(&[]);
+        let found = token::find(&tokens, self.mechanism, binding, &hashed, &self.context.secret);
+        let Some((token, age)) = found else {
+            return Step::Failure(Failure::NotAuthorized);
+        };
+        let slot = token.slot(age);
+        if let Err(failure) = slot.admits(attempt) {
+            return Step::Failure(failure);
+        }
+        let used = TokenUse {
+            id: token.id.clone(),
+            age,
+            mechanism: slot.mechanism,
+            rotate: slot.is_due(attempt),
+            count: attempt.count,
+        };
+        match standing {
+            Standing::Missing => Step::Failure(Failure::NotAuthorized),
+            Standing::Disabled => Step::Failure(Failure::AccountDisabled),
+            Standing::Good => Step::Success {
+                user,
+                data: Some(token::responder(&slot.secret, binding)),
+                proof: Proof::Token(used),
+            },
+        }
+    }
+
+    /// Answers [`Step::Certificate`], [`Step::Bearer`] and [`Step::Guest`].
+    pub fn decide(&mut self, verdict: Verdict) -> Step {
+        let State::Deciding { authzid, proof } = self.take() else {
+            return Step::Failure(Failure::MalformedRequest);
+        };
+        // OAUTHBEARER says more about a bad token than the failure may (RFC 7628 section 3.2.3).
+        match (verdict, &proof) {
+            (Verdict::Granted { user }, _) => {
+                let other = |authzid: &String| !same(authzid, &user, &self.context.domain);
+                if authzid.as_ref().is_some_and(other) {
+                    return Step::Failure(Failure::InvalidAuthzid);
+                }
+                let data = None;
+                Step::Success { user, data, proof }
+            }
+            (Verdict::Refused | Verdict::Expired, Proof::Bearer) => self.refused("invalid_token"),
+            (Verdict::WrongScope, Proof::Bearer) => self.refused("insufficient_scope"),
+            (Verdict::Refused | Verdict::WrongScope, _) => Step::Failure(Failure::NotAuthorized),
+            (Verdict::Expired, _) => Step::Failure(Failure::CredentialsExpired),
+            (Verdict::WrongIdentity, _) => Step::Failure(Failure::InvalidAuthzid),
+            (Verdict::Disabled, _) => Step::Failure(Failure::AccountDisabled),
+            (Verdict::Unavailable, _) => Step::Failure(Failure::TemporaryAuthFailure),
+        }
+    }
+
+    /// Sends the error result of OAUTHBEARER, to be answered with [`bearer::SEPARATOR`].
+    fn refused(&mut self, status: &str) -> Step {
+        self.state = State::Refused;
+        Step::Challenge(bearer::error(status, &self.context.bearer))
+    }
+
     /// Every call leaves the exchange over unless it says otherwise.
     fn take(&mut self) -> State {
         std::mem::replace(&mut self.state, State::Over)
@@ -243,32 +288,70 @@ impl Exchange {
         if data.len() > MAX_MESSAGE {
             return Step::Failure(Failure::MalformedRequest);
         }
-        let claim = if self.mechanism.hash().is_some() {
-            let Ok(first) = ClientFirst::parse(data) else {
-                return Step::Failure(Failure::MalformedRequest);
-            };
-            if let Err(error) = bound(self.mechanism, &self.context.binding, first.flag) {
-                return Step::Failure(failure(&error));
-            }
-            Claim {
-                user: first.user.into_owned(),
-                authzid: first.authzid.map(|authzid| authzid.into_owned()),
-            }
-        } else {
-            let Ok(message) = PlainMessage::parse(data) else {
-                return Step::Failure(Failure::MalformedRequest);
-            };
-            Claim {
-                user: message.user.to_owned(),
-                authzid: message.authzid.map(str::to_owned),
-            }
+        let step = match self.mechanism.family() {
+            Family::Scram(_) => self.scram_opened(data),
+            Family::Plain => self.plain_opened(data),
+            Family::Token(_) => self.token_opened(data),
+            Family::External => external::identity(data).ok().map(|authzid| {
+                let authzid = authzid.map(str::to_owned);
+                self.ask(authzid.clone(), Proof::Certificate, Step::Certificate { authzid })
+            }),
+            Family::Anonymous => external::trace(data).ok().map(|trace| {
+                let trace = trace.map(str::to_owned);
+                self.ask(None, Proof::Nothing, Step::Guest { trace })
+            }),
+            Family::Bearer => bearer::parse(data).ok().map(|opening| match opening {
+                Opening::NoToken => self.refused("invalid_token"),
+                Opening::Token(token) => self.ask(token.authzid.clone(), Proof::Bearer, Step::Bearer(token)),
+            }),
         };
+        step.unwrap_or(Step::Failure(Failure::MalformedRequest))
+    }
+
+    /// `None` here and below: the message does not follow the grammar.
+    fn scram_opened(&mut self, data: &[u8]) -> Option<Step> {
+        let first = ClientFirst::parse(data).ok()?;
+        if let Err(error) = bound(self.mechanism, &self.context.binding, first.flag) {
+            return Some(Step::Failure(failure(&error)));
+        }
+        let claim = Claim {
+            user: first.user.into_owned(),
+            authzid: first.authzid.map(|authzid| authzid.into_owned()),
+        };
+        Some(self.look_up(claim, data))
+    }
+
+    fn plain_opened(&mut self, data: &[u8]) -> Option<Step> {
+        let message = PlainMessage::parse(data).ok()?;
+        let claim = Claim {
+            user: message.user.to_owned(),
+            authzid: message.authzid.map(str::to_owned),
+        };
+        Some(self.look_up(claim, data))
+    }
+
+    fn look_up(&mut self, claim: Claim, data: &[u8]) -> Step {
         let user = claim.user.clone();
         self.state = State::LookingUp {
             claim,
             message: Zeroizing::new(data.to_vec()),
         };
         Step::Lookup { user }
+    }
+
+    fn token_opened(&mut self, data: &[u8]) -> Option<Step> {
+        let message = Initiator::parse(data).ok()?;
+        let user = message.user.to_owned();
+        self.state = State::FindingToken {
+            user: user.clone(),
+            hashed: message.hashed.to_vec(),
+        };
+        Some(Step::Tokens { user })
+    }
+
+    fn ask(&mut self, authzid: Option<String>, proof: Proof, step: Step) -> Step {
+        self.state = State::Deciding { authzid, proof };
+        step
     }
 
     /// The account's verifier for a hash, or the stand-in. The stand-in is made in both cases: that is the same cost.
@@ -303,7 +386,11 @@ impl Exchange {
             Standing::Missing => Step::Failure(Failure::NotAuthorized),
             Standing::Disabled => Step::Failure(Failure::AccountDisabled),
             Standing::Good if !claim.authzid.as_ref().is_none_or(allowed) => Step::Failure(Failure::InvalidAuthzid),
-            Standing::Good => Step::Success { user: claim.user, data },
+            Standing::Good => Step::Success {
+                user: claim.user,
+                data,
+                proof: Proof::Password,
+            },
         }
     }
 }

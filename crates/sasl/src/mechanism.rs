@@ -1,4 +1,4 @@
-//! Which mechanisms there are, and which of them a stream offers.
+//! Which mechanisms there are, and what a TLS channel has to bind to.
 
 use crate::Hash;
 
@@ -12,22 +12,53 @@ pub enum Mechanism {
     ScramSha256,
     ScramSha1,
     Plain,
+    /// A client certificate (RFC 4422 appendix A, XEP-0178).
+    External,
+    /// A bearer token of an OAuth server (RFC 7628).
+    OAuthBearer,
+    /// Nobody in particular (RFC 4505, XEP-0175).
+    Anonymous,
+    /// A token of this server's (XEP-0484), bound to `tls-exporter`.
+    TokenExporter,
+    /// The same, bound to `tls-server-end-point`.
+    TokenEndPoint,
+    /// The same, bound to nothing.
+    TokenUnbound,
+}
+
+/// What kind of proof a mechanism is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Scram(Hash),
+    Plain,
+    External,
+    Bearer,
+    Anonymous,
+    /// With the type of channel binding.
+    Token(Option<&'static str>),
 }
 
 impl Mechanism {
-    /// All, strongest first: binding to the channel weighs more than the hash, as a relayed log-in is the likelier
-    /// attack than a broken HMAC-SHA-1.
-    pub const ALL: [Mechanism; 7] = [
+    /// All. First those of a list of mechanisms, strongest first: binding to the channel weighs more than the hash, as
+    /// a relayed log-in is the likelier attack than a broken HMAC-SHA-1. Then those of tokens, strongest first.
+    pub const ALL: [Mechanism; 13] = [
+        Mechanism::External,
         Mechanism::ScramSha512Plus,
         Mechanism::ScramSha256Plus,
         Mechanism::ScramSha1Plus,
         Mechanism::ScramSha512,
         Mechanism::ScramSha256,
         Mechanism::ScramSha1,
+        Mechanism::OAuthBearer,
         Mechanism::Plain,
+        Mechanism::Anonymous,
+        Mechanism::TokenExporter,
+        Mechanism::TokenEndPoint,
+        Mechanism::TokenUnbound,
     ];
 
-    /// The name as registered with IANA (RFC 5802 section 4, RFC 4616 section 2).
+    /// The name as registered with IANA; of tokens, as in draft-schmaus-kitten-sasl-ht-09 section 2 and XEP-0484
+    /// section 3.1.
     pub fn name(self) -> &'static str {
         match self {
             Mechanism::ScramSha512Plus => "SCRAM-SHA-512-PLUS",
@@ -37,6 +68,12 @@ impl Mechanism {
             Mechanism::ScramSha256 => "SCRAM-SHA-256",
             Mechanism::ScramSha1 => "SCRAM-SHA-1",
             Mechanism::Plain => "PLAIN",
+            Mechanism::External => "EXTERNAL",
+            Mechanism::OAuthBearer => "OAUTHBEARER",
+            Mechanism::Anonymous => "ANONYMOUS",
+            Mechanism::TokenExporter => "HT-SHA-256-EXPR",
+            Mechanism::TokenEndPoint => "HT-SHA-256-ENDP",
+            Mechanism::TokenUnbound => "HT-SHA-256-NONE",
         }
     }
 
@@ -45,14 +82,44 @@ impl Mechanism {
         Mechanism::ALL.into_iter().find(|mechanism| mechanism.name() == name)
     }
 
-    /// The hash of a SCRAM mechanism; `None` for PLAIN.
-    pub fn hash(self) -> Option<Hash> {
+    pub(crate) fn family(self) -> Family {
         match self {
-            Mechanism::ScramSha512Plus | Mechanism::ScramSha512 => Some(Hash::Sha512),
-            Mechanism::ScramSha256Plus | Mechanism::ScramSha256 => Some(Hash::Sha256),
-            Mechanism::ScramSha1Plus | Mechanism::ScramSha1 => Some(Hash::Sha1),
-            Mechanism::Plain => None,
+            Mechanism::ScramSha512Plus | Mechanism::ScramSha512 => Family::Scram(Hash::Sha512),
+            Mechanism::ScramSha256Plus | Mechanism::ScramSha256 => Family::Scram(Hash::Sha256),
+            Mechanism::ScramSha1Plus | Mechanism::ScramSha1 => Family::Scram(Hash::Sha1),
+            Mechanism::Plain => Family::Plain,
+            Mechanism::External => Family::External,
+            Mechanism::OAuthBearer => Family::Bearer,
+            Mechanism::Anonymous => Family::Anonymous,
+            Mechanism::TokenExporter => Family::Token(Some(TLS_EXPORTER)),
+            Mechanism::TokenEndPoint => Family::Token(Some(TLS_SERVER_END_POINT)),
+            Mechanism::TokenUnbound => Family::Token(None),
         }
+    }
+
+    /// The hash of a SCRAM mechanism; `None` for all others.
+    pub fn hash(self) -> Option<Hash> {
+        match self.family() {
+            Family::Scram(hash) => Some(hash),
+            _ => None,
+        }
+    }
+
+    /// Whether the channel has what the mechanism needs: PLAIN and bearer tokens only under TLS (RFC 4616 section 5, RFC
+    /// 7628 section 3), -PLUS and bound tokens only under TLS that has something to bind to (RFC 5802 section 4),
+    /// certificates and every token only under TLS (XEP-0484 section 6).
+    pub(crate) fn fits(self, tls: bool, binding: &Binding) -> bool {
+        match self.family() {
+            Family::Scram(_) => !self.is_plus() || (tls && !binding.is_empty()),
+            Family::Plain | Family::External | Family::Bearer | Family::Token(None) => tls,
+            Family::Anonymous => true,
+            Family::Token(Some(kind)) => tls && binding.data(kind).is_some(),
+        }
+    }
+
+    /// Whether it takes a token of XEP-0484: then it stands in `<fast/>`, and in no list of mechanisms.
+    pub fn is_token(self) -> bool {
+        matches!(self.family(), Family::Token(_))
     }
 
     /// Whether the mechanism is bound to the TLS channel (RFC 5802 section 4).
@@ -101,20 +168,7 @@ impl Binding {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.exporter.is_none() && self.server_end_point.is_none()
     }
-}
-
-/// The mechanisms a stream offers, strongest first (RFC 6120 section 6.3.3): PLAIN only under TLS (RFC 4616 section 5),
-/// -PLUS only under TLS that has something to bind to (RFC 5802 section 4).
-pub fn offered(tls: bool, binding: &Binding) -> Vec<Mechanism> {
-    Mechanism::ALL
-        .into_iter()
-        .filter(|mechanism| match mechanism {
-            Mechanism::Plain => tls,
-            scram if scram.is_plus() => tls && !binding.is_empty(),
-            _ => true,
-        })
-        .collect()
 }

@@ -37,17 +37,7 @@ pub(crate) struct ClientFirst<'a> {
 impl<'a> ClientFirst<'a> {
     pub(crate) fn parse(data: &'a [u8]) -> Result<ClientFirst<'a>, Malformed> {
         let text = text(data)?;
-        let (flag, rest) = text.split_once(',').ok_or(Malformed)?;
-        let (authzid, bare) = rest.split_once(',').ok_or(Malformed)?;
-        let flag = match flag {
-            "n" => Flag::None,
-            "y" => Flag::NotOffered,
-            _ => Flag::Type(binding_name(flag.strip_prefix("p=").ok_or(Malformed)?)?),
-        };
-        let authzid = match authzid {
-            "" => None,
-            _ => Some(name(authzid.strip_prefix("a=").ok_or(Malformed)?)?),
-        };
+        let (flag, authzid, bare) = gs2_header(text)?;
 
         // `m=` could only stand where `n=` has to, so it is refused here (section 5.1: MUST fail).
         let mut attributes = bare.split(',');
@@ -66,6 +56,22 @@ impl<'a> ClientFirst<'a> {
             bare,
         })
     }
+}
+
+/// `gs2-header`, and what follows it.
+pub(crate) fn gs2_header(text: &str) -> Result<(Flag<'_>, Option<Cow<'_, str>>, &str), Malformed> {
+    let (flag, rest) = text.split_once(',').ok_or(Malformed)?;
+    let (authzid, rest) = rest.split_once(',').ok_or(Malformed)?;
+    let flag = match flag {
+        "n" => Flag::None,
+        "y" => Flag::NotOffered,
+        _ => Flag::Type(binding_name(flag.strip_prefix("p=").ok_or(Malformed)?)?),
+    };
+    let authzid = match authzid {
+        "" => None,
+        _ => Some(name(authzid.strip_prefix("a=").ok_or(Malformed)?)?),
+    };
+    Ok((flag, authzid, rest))
 }
 
 /// `client-final-message`.

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::credentials::prepare;
 use crate::message::PlainMessage;
-use crate::{Hash, Mechanism, Verifier};
+use crate::{Credentials, Hash, Mechanism, SALT_LENGTH, Verifier};
 
 /// PLAIN with one account. Says whether the password is right; who may log in is for others to say.
 pub(crate) struct Plain {
@@ -51,16 +51,42 @@ impl Server for Plain {
 pub struct PasswordCheck {
     plain: Plain,
     message: Zeroizing<Vec<u8>>,
+    /// The hashes that the account lacks, and the iterations they are to have.
+    lacking: Vec<Hash>,
+    iterations: u32,
 }
 
 impl PasswordCheck {
-    pub(crate) fn new(plain: Plain, message: Zeroizing<Vec<u8>>) -> PasswordCheck {
-        PasswordCheck { plain, message }
+    pub(crate) fn new(plain: Plain, message: Zeroizing<Vec<u8>>, lacking: Vec<Hash>, iterations: u32) -> PasswordCheck {
+        PasswordCheck {
+            plain,
+            message,
+            lacking,
+            iterations,
+        }
     }
 
     /// Whether the password is right. Takes as long for a user who does not exist.
     pub fn run(&self) -> bool {
         self.plain.verify(&self.message).is_ok()
+    }
+
+    /// As [`run`](Self::run), and if the password is right, makes of it the verifiers that the account lacks or has with
+    /// too few iterations: another PBKDF2 for each, once in the life of the account. `None`: the password is wrong. The
+    /// salts as for [`Credentials::derive`]; nothing of the password is kept but the verifiers.
+    pub fn run_and_renew(&self, salts: [[u8; SALT_LENGTH]; 3]) -> Option<Credentials> {
+        if !self.run() {
+            return None;
+        }
+        let mut renewed = Credentials::default();
+        let message = PlainMessage::parse(&self.message).ok()?;
+        let password = prepare(message.password).ok()?;
+        for (hash, salt) in Hash::ALL.into_iter().zip(salts) {
+            if self.lacking.contains(&hash) {
+                renewed.set(hash, Verifier::derive(hash, &password, self.iterations, &salt));
+            }
+        }
+        Some(renewed)
     }
 
     /// What `run` costs.

@@ -17,6 +17,8 @@ pub(crate) struct Scram {
     binding: Binding,
     /// The server's half of the nonce.
     nonce: String,
+    /// What the challenge ends with: extensions, each behind a comma.
+    attributes: String,
     verifier: Verifier,
     state: State,
 }
@@ -37,12 +39,20 @@ enum State {
 
 impl Scram {
     /// `hash` is the one of the mechanism; `binding` is what the stream offers, empty if it offers no -PLUS.
-    pub(crate) fn new(mechanism: Mechanism, hash: Hash, binding: Binding, nonce: String, verifier: Verifier) -> Scram {
+    pub(crate) fn new(
+        mechanism: Mechanism,
+        hash: Hash,
+        binding: Binding,
+        nonce: String,
+        attributes: String,
+        verifier: Verifier,
+    ) -> Scram {
         Scram {
             mechanism,
             hash,
             binding,
             nonce,
+            attributes,
             verifier,
             state: State::Start,
         }
@@ -54,7 +64,8 @@ impl Scram {
         let binding = [first.header.as_bytes(), data].concat();
         let nonce = format!("{}{}", first.nonce, self.nonce);
         let salt = STANDARD.encode(&self.verifier.salt);
-        let challenge = format!("r={nonce},s={salt},i={}", self.verifier.iterations);
+        let (iterations, attributes) = (self.verifier.iterations, &self.attributes);
+        let challenge = format!("r={nonce},s={salt},i={iterations}{attributes}");
         let so_far = format!("{},{challenge},", first.bare);
         self.state = State::Challenged {
             user: first.user.into_owned(),

@@ -1,17 +1,26 @@
 //! An account, a stream and clients, and what all tests ask of them.
 
+mod bearer;
 mod binding;
 mod client;
 mod credentials;
+mod decided;
 mod hostile;
 mod names;
+mod offer;
 mod plain;
+mod random;
+mod token;
+mod upgrade;
 mod vectors;
 mod whole;
 
 use std::sync::OnceLock;
 
-use crate::{Binding, Context, Credentials, Exchange, Failure, Lookup, Mechanism, Step};
+use crate::{
+    Attempt, BearerHint, Binding, Context, Credentials, Exchange, Failure, Lookup, Mechanism, Offer, Policy, Step,
+    TokenLookup, Verdict,
+};
 
 const DOMAIN: &str = "example.org";
 const USER: &str = "juliet";
@@ -22,15 +31,33 @@ const END_POINT: &[u8] = b"hash of the certificate";
 /// Few, as these tests are not about the cost.
 const ITERATIONS: u32 = 50;
 
+/// The mechanisms that are about passwords.
+const PASSWORDS: [Mechanism; 7] = [
+    Mechanism::ScramSha512Plus,
+    Mechanism::ScramSha256Plus,
+    Mechanism::ScramSha1Plus,
+    Mechanism::ScramSha512,
+    Mechanism::ScramSha256,
+    Mechanism::ScramSha1,
+    Mechanism::Plain,
+];
+
 /// TLS 1.3 with a usual certificate.
+fn binding() -> Binding {
+    Binding {
+        exporter: Some(EXPORTER),
+        server_end_point: Some(END_POINT.to_vec()),
+    }
+}
+
+/// A stream over it, on which passwords are taken.
 fn context() -> Context {
     Context {
         domain: DOMAIN.to_owned(),
         tls: true,
-        binding: Binding {
-            exporter: Some(EXPORTER),
-            server_end_point: Some(END_POINT.to_vec()),
-        },
+        binding: binding(),
+        offer: Offer::new(true, &binding(), &Policy::default()),
+        bearer: BearerHint::default(),
         nonce: NONCE.to_owned(),
         secret: [7; 32],
         iterations: ITERATIONS,
@@ -78,8 +105,14 @@ fn show(step: &Step) -> String {
         Step::Challenge(data) => format!("challenge {}", text(data)),
         Step::Lookup { user } => format!("lookup {user}"),
         Step::Check(_) => "check".to_owned(),
-        Step::Success { user, data: None } => format!("success {user}"),
-        Step::Success { user, data: Some(data) } => format!("success {user} {}", text(data)),
+        Step::Tokens { user } => format!("tokens {user}"),
+        Step::Certificate { authzid } => format!("certificate {authzid:?}"),
+        Step::Bearer(bearer) => format!("bearer {} {:?}", *bearer.token, bearer.authzid),
+        Step::Guest { trace } => format!("guest {trace:?}"),
+        Step::Success { user, data: None, .. } => format!("success {user}"),
+        Step::Success {
+            user, data: Some(data), ..
+        } => format!("success {user} {}", text(data)),
         Step::Failure(failure) => failure.name().to_owned(),
     }
 }
@@ -104,20 +137,39 @@ fn play(
             Step::Challenge(data) => exchange.respond(Some(&client(Some(&data)))),
             Step::Lookup { .. } => exchange.supply(account.lookup()),
             Step::Check(check) => exchange.checked(check.run()),
-            Step::Success { .. } | Step::Failure(_) => break,
+            other => {
+                step = other;
+                break;
+            }
         };
     }
     // Over means over, whichever way it ended.
+    is_over(&mut exchange);
+    seen.pop();
+    (seen, step)
+}
+
+/// The exchange answers nothing any more.
+fn is_over(exchange: &mut Exchange) {
+    let attempt = Attempt {
+        now: 0,
+        rotate_after: 0,
+        count: None,
+        early: false,
+    };
+    let granted = Verdict::Granted { user: USER.to_owned() };
     for answer in [
         exchange.respond(None),
-        exchange.supply(account.lookup()),
+        exchange.respond(Some(b"\x01")),
+        exchange.supply(Lookup::Found(credentials())),
         exchange.checked(true),
+        exchange.supply_tokens(TokenLookup::Found(Vec::new()), &attempt),
+        exchange.decide(granted),
     ] {
         assert!(
             matches!(answer, Step::Failure(Failure::MalformedRequest)),
-            "{mechanism:?}: {answer:?}"
+            "{:?}: {answer:?}",
+            exchange.mechanism()
         );
     }
-    seen.pop();
-    (seen, step)
 }
