@@ -357,7 +357,9 @@ impl<S: Socket> Connection<S> {
         if self.phase != Phase::Open {
             return Ok(());
         }
-        let taken = self.outbox.take(cx.waker(), self.unsent.is_empty());
+        // What comes for a resource whose answer is on its way goes behind that (XEP-0386 section 3.2).
+        let is_binding = self.core.awaits_resource();
+        let taken = self.outbox.take(cx.waker(), self.unsent.is_empty() && !is_binding);
         let mut bytes = taken.bytes;
         let answered = !taken.events.is_empty();
         for event in taken.events {
@@ -391,6 +393,9 @@ impl<S: Socket> Connection<S> {
         // What came behind a question is processed after its answer.
         if answered && !self.waiting && !self.carried.is_empty() {
             self.feed(cx, worker)?;
+        }
+        if is_binding && !self.core.awaits_resource() {
+            return self.take_outbox(cx, worker);
         }
         Ok(())
     }

@@ -148,6 +148,8 @@ pub struct Module {
     pub(crate) handlers: Vec<Handler>,
     pub(crate) filters: Vec<Filter>,
     pub(crate) stream_features: Vec<StreamFeature>,
+    pub(crate) bind_features: Vec<&'static str>,
+    pub(crate) bind_questions: Vec<(&'static str, &'static str)>,
     pub(crate) tables: Vec<&'static Table>,
     pub(crate) forms: Vec<(Target, MakeForm)>,
 }
@@ -162,6 +164,8 @@ impl Module {
             handlers: Vec::new(),
             filters: Vec::new(),
             stream_features: Vec::new(),
+            bind_features: Vec::new(),
+            bind_questions: Vec::new(),
             tables: Vec::new(),
             forms: Vec::new(),
         }
@@ -254,6 +258,20 @@ impl Module {
     /// Adds to the stream features offered after authentication.
     pub fn stream_feature(mut self, write: StreamFeature) -> Module {
         self.stream_features.push(write);
+        self
+    }
+
+    /// May be negotiated together with binding a resource (XEP-0386 section 3.1): offered there under this name, which
+    /// is also the namespace of what a client asks. That is handled as if it came in an IQ of type set to the account,
+    /// where the module answers such.
+    pub fn bind_feature(mut self, var: &'static str) -> Module {
+        self.bind_features.push(var);
+        self
+    }
+
+    /// What every client is told that binds in this way: the answer to an IQ of type get to the account.
+    pub fn bind_question(mut self, name: &'static str, namespace: &'static str) -> Module {
+        self.bind_questions.push((name, namespace));
         self
     }
 

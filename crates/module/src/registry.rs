@@ -66,6 +66,8 @@ pub struct Registry {
     forms: Vec<(Target, MakeForm)>,
     incoming: Vec<Filter>,
     stream_features: Vec<StreamFeature>,
+    bind_features: Vec<&'static str>,
+    bind_questions: Vec<(&'static str, &'static str)>,
     tables: Vec<&'static Table>,
     xeps: Vec<(Xep, &'static str)>,
 }
@@ -80,6 +82,8 @@ impl Registry {
             forms: Vec::new(),
             incoming: Vec::new(),
             stream_features: Vec::new(),
+            bind_features: Vec::new(),
+            bind_questions: Vec::new(),
             tables: Vec::new(),
             xeps: Vec::new(),
         };
@@ -114,6 +118,8 @@ impl Registry {
             filters.extend(module.filters);
             registry.forms.extend(module.forms);
             registry.stream_features.extend(module.stream_features);
+            registry.bind_features.extend(module.bind_features);
+            registry.bind_questions.extend(module.bind_questions);
             registry.tables.extend(module.tables);
             registry
                 .xeps
@@ -176,6 +182,16 @@ impl Registry {
     /// The stream features offered after authentication, as XML.
     pub fn stream_features(&self, host: &Host) -> String {
         self.stream_features.iter().map(|write| write(host, self)).collect()
+    }
+
+    /// What may be negotiated together with binding a resource (XEP-0386 section 3.1).
+    pub fn bind_features(&self) -> &[&'static str] {
+        &self.bind_features
+    }
+
+    /// Name and namespace of what the account is asked for a client that binds so.
+    pub fn bind_questions(&self) -> &[(&'static str, &'static str)] {
+        &self.bind_questions
     }
 
     /// Tables of all modules, for the driver of the store.

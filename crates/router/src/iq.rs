@@ -134,7 +134,7 @@ impl Router {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn handle_for_account(
+    pub(crate) fn handle_for_account(
         &self,
         now: Now,
         account: &mut Account,

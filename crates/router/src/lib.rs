@@ -21,6 +21,7 @@ mod broadcast;
 mod delivery;
 mod deposit;
 mod durable;
+mod establish;
 mod iq;
 mod load;
 mod moved;
@@ -45,6 +46,7 @@ pub use presence::RosterLimits;
 use stanza::{Jid, Rendered};
 use store::{Store, Table};
 
+pub use establish::{Established, Inline};
 pub use load::LAST_ACTIVITY;
 pub use outbox::{Event, NotResumed, Outbox, Resumed, Taken, TooHigh, give_buffer};
 pub use resume::{EnableRequest, ResumeRequest, STREAM_ID_BYTES, failed};

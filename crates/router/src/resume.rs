@@ -42,6 +42,35 @@ pub struct EnableRequest {
     pub random: [u8; STREAM_ID_BYTES],
 }
 
+impl EnableRequest {
+    /// What makes the stream resumable, where that is wanted. `most`: seconds that a stream is waited for.
+    pub(crate) fn resumable(&self, most: u32) -> Option<Resumable> {
+        let seconds = self.max.map_or(most, |max| max.min(most));
+        if !self.resume || seconds == 0 {
+            return None;
+        }
+        let id: String = self.random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let [a, b, c, d, e, f, g, h, ..] = self.random;
+        Some(Resumable {
+            id: id.as_str().into(),
+            // Unsigned would do as well, but the store has only the other kind.
+            key: i64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            seconds,
+        })
+    }
+}
+
+/// `<enabled/>` (section 3). The id is hexadecimal digits.
+pub(crate) fn enabled_text(resumable: Option<&Resumable>) -> String {
+    let ns = ns::SM;
+    match resumable {
+        None => format!("<enabled xmlns='{ns}'/>"),
+        Some(Resumable { id, seconds, .. }) => {
+            format!("<enabled xmlns='{ns}' id='{id}' resume='true' max='{seconds}'/>")
+        }
+    }
+}
+
 /// A client wants to go on with a stream. The answer comes as [`Event::Resumed`].
 pub struct ResumeRequest {
     /// Bare JID of the authenticated account.
@@ -65,30 +94,17 @@ impl Router {
     /// `<enable/>`. False: it was enabled before. `<enabled/>`, or `<failed/>`, goes into the outbox; where the stream
     /// is to be resumable, when the store knows it.
     pub fn enable(&self, now: Now, bound: &Bound, request: &EnableRequest, turn: &mut Turn) -> bool {
-        let seconds = request
-            .max
-            .map_or(self.limits.resume_seconds, |max| max.min(self.limits.resume_seconds));
-        let ns = ns::SM;
-        if !request.resume || seconds == 0 {
+        let Some(resumable) = request.resumable(self.limits.resume_seconds) else {
             if !bound.outbox.manage(None) {
                 return false;
             }
-            bound.outbox.enabled(&format!("<enabled xmlns='{ns}'/>"), turn);
+            bound.outbox.enabled(&enabled_text(None), turn);
             return true;
-        }
-        let id: String = request.random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let [a, b, c, d, e, f, g, h, ..] = request.random;
-        // Unsigned would do as well, but the store has only the other kind.
-        let key = i64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let resumable = Resumable {
-            id: id.as_str().into(),
-            key,
-            seconds,
         };
-        if !bound.outbox.manage(Some(resumable)) {
+        if !bound.outbox.manage(Some(resumable.clone())) {
             return false;
         }
-        let enabled = format!("<enabled xmlns='{ns}' id='{id}' resume='true' max='{seconds}'/>");
+        let enabled = enabled_text(Some(&resumable));
         let (owner, outbox, me) = (bound.jid.to_bare(), Arc::clone(&bound.outbox), self.me.clone());
         let seconds = now.seconds();
         self.store.read(
@@ -96,7 +112,7 @@ impl Router {
             Box::new(move |found| {
                 let Some(router) = me.upgrade() else { return };
                 let known = found.and_then(Found::rows).unwrap_or_default();
-                let batch = remember(owner.as_str(), &id, key, seconds, known);
+                let batch = remember(owner.as_str(), &resumable.id, resumable.key, seconds, known);
                 router.store.write(
                     batch,
                     Box::new(move |result| {
@@ -375,7 +391,7 @@ impl Router {
 }
 
 /// The stream is noted, and what nobody will ask for any more is forgotten.
-fn remember(owner: &str, id: &str, key: i64, seconds: i64, mut known: Vec<(Box<str>, Row)>) -> Batch {
+pub(crate) fn remember(owner: &str, id: &str, key: i64, seconds: i64, mut known: Vec<(Box<str>, Row)>) -> Batch {
     let mut batch = Batch::new().require(&accounts::ACCOUNTS, owner, None);
     let enabled = |row: &Row| row.get(1).and_then(Value::as_int).unwrap_or(0);
     known.sort_by_key(|(_, row)| enabled(row));

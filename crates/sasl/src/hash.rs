@@ -49,7 +49,7 @@ impl Hash {
     }
 
     /// HMAC(key, data).
-    pub(crate) fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
+    pub fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
         match self {
             Hash::Sha1 => Sha1::hmac(data, key),
             Hash::Sha256 => Sha256::hmac(data, key),

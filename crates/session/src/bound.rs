@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use router::{Bound, EnableRequest, STREAM_ID_BYTES};
+use router::Bound;
 use stanza::{Fault, Stanza, StanzaError, StreamError, ns, write_error};
 use xmlstream::Element;
 
@@ -10,6 +10,7 @@ use crate::config::StreamConfig;
 use crate::core::{Context, Next};
 use crate::errors::too_high;
 use crate::negotiation::Negotiation;
+use crate::sasl2::enable_request;
 
 /// What a stream keeps once a resource is bound.
 pub(crate) struct Stream {
@@ -61,14 +62,7 @@ impl Stream {
         let (bound, turn) = (&self.bound, &mut *cx.turn);
         match (element.ns(), element.name()) {
             (ns::SM, "enable") => {
-                let mut request = EnableRequest {
-                    resume: element
-                        .attr("resume")
-                        .is_some_and(|resume| matches!(&*resume, "true" | "1")),
-                    max: element.attr("max").and_then(|max| max.parse().ok()),
-                    random: [0; STREAM_ID_BYTES],
-                };
-                cx.shell.random(&mut request.random);
+                let request = enable_request(|name| element.attr(name), cx.shell);
                 if !cx.router.enable(cx.now, bound, &request, turn) {
                     // Section 3: "it SHOULD respond with a stream error".
                     return Err(StreamError::policy_violation().text("stream management was enabled already"));

@@ -234,9 +234,19 @@ impl StreamCore {
                 self.state = State::Bound(stream);
                 return Next::Read;
             }
+            (State::Negotiating(negotiation), Event::Established(established)) => {
+                negotiation.write_established(&established, cx);
+                let stream = bound::Stream::new(established.bound, negotiation);
+                self.state = State::Bound(stream);
+                return Next::Read;
+            }
             (State::Negotiating(negotiation), event) => negotiation.event(event, cx),
             (State::Awaited, Event::Bound(answer)) => {
                 self.state = answer.map_or(State::Closed, State::Late);
+                return Next::Close;
+            }
+            (State::Awaited, Event::Established(established)) => {
+                self.state = State::Late(established.bound);
                 return Next::Close;
             }
             (State::Awaited, Event::Resumed(answer)) => {

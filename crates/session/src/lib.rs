@@ -17,6 +17,7 @@ mod errors;
 mod header;
 mod login;
 mod negotiation;
+mod sasl2;
 
 pub use config::{StreamConfig, TlsPolicy};
 pub use core::{Context, Next, Progress, Shell, StreamCore};

@@ -1,4 +1,5 @@
-//! Classic SASL (RFC 6120 section 6): from `<auth/>` to `<success/>`, around [`auth::Exchange`].
+//! The exchange of SASL, around [`auth::Exchange`], in either of its profiles: the classic one (RFC 6120 section 6), from
+//! `<auth/>` to `<success/>`, and SASL2 (XEP-0388), of which [`crate::sasl2`] has the rest.
 
 use auth::{Binding, Exchange, Failure, Lookup, Step};
 use stanza::{Jid, ns};
@@ -7,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::config::StreamConfig;
 use crate::core::Context;
+use crate::sasl2;
 
 /// Random bytes of the server's nonce: 192 bits.
 const NONCE_BYTES: usize = 24;
@@ -15,17 +17,40 @@ pub(crate) enum Outcome {
     Continue,
     /// The account is being looked up, or the password checked.
     Wait,
-    /// Bare JID.
-    LoggedIn(Jid),
+    LoggedIn {
+        /// Bare JID.
+        account: Jid,
+        /// What the mechanism says with the success.
+        data: Option<Vec<u8>>,
+    },
     /// Not an element of SASL that a client sends.
     Unsupported,
     /// The last attempt that is allowed has failed.
     TooMany,
 }
 
+/// Which elements an exchange is made of.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) enum Profile {
+    #[default]
+    Classic,
+    Sasl2,
+}
+
+impl Profile {
+    fn ns(self) -> &'static str {
+        match self {
+            Profile::Classic => ns::SASL,
+            Profile::Sasl2 => ns::SASL2,
+        }
+    }
+}
+
 /// The attempts to log in on one stream.
 #[derive(Default)]
 pub(crate) struct Login {
+    /// Of the attempt.
+    profile: Profile,
     exchange: Option<Box<Exchange>>,
     waiting: bool,
     failures: u8,
@@ -35,7 +60,8 @@ pub(crate) struct Login {
 }
 
 /// The stream features of SASL (section 6.3.1) and of XEP-0440.
-pub(crate) fn offer(secured: bool, binding: &Binding) -> String {
+/// SASL2 only under TLS (XEP-0388 section 3).
+pub(crate) fn offer(secured: bool, binding: &Binding, bind_features: &[&str]) -> String {
     let mut features = String::new();
     let types = binding.types();
     if secured && !types.is_empty() {
@@ -45,17 +71,38 @@ pub(crate) fn offer(secured: bool, binding: &Binding) -> String {
         }
         features.push_str("</sasl-channel-binding>");
     }
+    let mechanisms: Vec<&str> = auth::offered(secured, binding)
+        .into_iter()
+        .map(auth::Mechanism::name)
+        .collect();
+    if secured {
+        features.push_str(&sasl2::offer(&mechanisms, bind_features));
+    }
     features.push_str(&format!("<mechanisms xmlns='{}'>", ns::SASL));
-    for mechanism in auth::offered(secured, binding) {
-        features.push_str(&format!("<mechanism>{}</mechanism>", mechanism.name()));
+    for mechanism in mechanisms {
+        features.push_str(&format!("<mechanism>{mechanism}</mechanism>"));
     }
     features.push_str("</mechanisms>");
     features
 }
 
+/// Where a login takes place.
+pub(crate) struct At<'a> {
+    /// TLS is in place where it has to be.
+    pub(crate) allowed: bool,
+    pub(crate) secured: bool,
+    pub(crate) domain: &'a str,
+    pub(crate) config: &'a StreamConfig,
+}
+
 impl Login {
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting
+    }
+
+    /// An attempt in this profile has begun and is not over.
+    pub(crate) fn is_under_way(&self, profile: Profile) -> bool {
+        self.exchange.is_some() && self.profile == profile
     }
 
     /// Drops an attempt that is under way; those that failed still count.
@@ -65,96 +112,122 @@ impl Login {
         self.account = None;
     }
 
-    pub(crate) fn element(
-        &mut self,
-        element: &Element<'_>,
-        allowed: bool,
-        secured: bool,
-        domain: &str,
-        config: &StreamConfig,
-        cx: &mut Context<'_>,
-    ) -> Outcome {
+    /// An element of the classic profile.
+    pub(crate) fn element(&mut self, element: &Element<'_>, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         // The data of PLAIN is the password, so what was decoded is wiped after use.
-        let data = auth::decode(&element.text()).map(|data| data.map(Zeroizing::new));
+        let data = || auth::decode(&element.text()).map(|data| data.map(Zeroizing::new));
+        self.profile = Profile::Classic;
         match element.name() {
             "auth" => {
-                // A new attempt ends one that is under way.
-                self.exchange = None;
-                if !allowed {
-                    return self.failed(Failure::EncryptionRequired, config, cx);
-                }
-                if !cx.shell.may_log_in(None) {
-                    return self.failed(Failure::TemporaryAuthFailure, config, cx);
-                }
-                let mut nonce = [0; NONCE_BYTES];
-                cx.shell.random(&mut nonce);
-                let context = auth::Context {
-                    domain: domain.to_owned(),
-                    tls: secured,
-                    binding: cx.shell.binding(),
-                    nonce: auth::encode(&nonce),
-                    secret: config.secret,
-                    iterations: config.iterations,
-                };
-                self.domain = domain.to_owned();
-                self.account = None;
                 let mechanism = element.attr("mechanism").unwrap_or_default();
-                let mut exchange = match Exchange::begin(&mechanism, context) {
-                    Ok(exchange) => exchange,
-                    Err(failure) => return self.failed(failure, config, cx),
-                };
-                let step = match data {
-                    Err(failure) => return self.failed(failure, config, cx),
-                    // Section 6.4.2: no text at all is no initial response, "=" is an empty one.
-                    Ok(data) => exchange.respond(data.as_ref().map(|data| &data[..])),
-                };
-                self.exchange = Some(Box::new(exchange));
-                self.step(step, config, cx)
+                // Section 6.4.2: no text at all is no initial response, "=" is an empty one.
+                self.begin(&mechanism, data(), at, cx)
             }
-            "response" => {
-                let Some(exchange) = &mut self.exchange else {
-                    return self.failed(Failure::MalformedRequest, config, cx);
-                };
-                match data {
-                    Err(failure) => self.failed(failure, config, cx),
-                    Ok(data) => {
-                        let step = exchange.respond(Some(data.as_ref().map_or(&[], |data| &data[..])));
-                        self.step(step, config, cx)
-                    }
-                }
-            }
+            "response" => self.respond(data().map(Option::unwrap_or_default), at, cx),
             // Section 6.4.4.
-            "abort" => self.failed(Failure::Aborted, config, cx),
+            "abort" => self.failed(Failure::Aborted, at, cx),
             _ => Outcome::Unsupported,
         }
     }
 
-    pub(crate) fn supply(&mut self, account: Lookup, config: &StreamConfig, cx: &mut Context<'_>) -> Outcome {
+    /// An element of SASL2.
+    pub(crate) fn element2(&mut self, element: &Element<'_>, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
+        let data = |text: &str| sasl2::data(text).map(Zeroizing::new);
+        self.profile = Profile::Sasl2;
+        match element.name() {
+            "authenticate" => {
+                let mechanism = element.attr("mechanism").unwrap_or_default();
+                let initial = element.child("initial-response", ns::SASL2);
+                let initial = initial.map(|initial| data(&initial.text())).transpose();
+                self.begin(&mechanism, initial, at, cx)
+            }
+            "response" => self.respond(data(&element.text()), at, cx),
+            "abort" => self.failed(Failure::Aborted, at, cx),
+            _ => Outcome::Unsupported,
+        }
+    }
+
+    fn begin(
+        &mut self,
+        mechanism: &str,
+        initial: Result<Option<Zeroizing<Vec<u8>>>, Failure>,
+        at: &At<'_>,
+        cx: &mut Context<'_>,
+    ) -> Outcome {
+        // A new attempt ends one that is under way.
+        self.exchange = None;
+        if !at.allowed {
+            return self.failed(Failure::EncryptionRequired, at, cx);
+        }
+        if !cx.shell.may_log_in(None) {
+            return self.failed(Failure::TemporaryAuthFailure, at, cx);
+        }
+        let mut nonce = [0; NONCE_BYTES];
+        cx.shell.random(&mut nonce);
+        let binding = cx.shell.binding();
+        let context = auth::Context {
+            domain: at.domain.to_owned(),
+            tls: at.secured,
+            offer: auth::Offer::new(at.secured, &binding, &auth::Policy::default()),
+            bearer: auth::BearerHint::default(),
+            binding,
+            nonce: auth::encode(&nonce),
+            secret: at.config.secret,
+            iterations: at.config.iterations,
+        };
+        self.domain = at.domain.to_owned();
+        self.account = None;
+        let mut exchange = match Exchange::begin(mechanism, context) {
+            Ok(exchange) => exchange,
+            Err(failure) => return self.failed(failure, at, cx),
+        };
+        let step = match initial {
+            Err(failure) => return self.failed(failure, at, cx),
+            Ok(data) => exchange.respond(data.as_ref().map(|data| &data[..])),
+        };
+        self.exchange = Some(Box::new(exchange));
+        self.step(step, at, cx)
+    }
+
+    fn respond(&mut self, data: Result<Zeroizing<Vec<u8>>, Failure>, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
+        let Some(exchange) = &mut self.exchange else {
+            return self.failed(Failure::MalformedRequest, at, cx);
+        };
+        match data {
+            Err(failure) => self.failed(failure, at, cx),
+            Ok(data) => {
+                let step = exchange.respond(Some(&data));
+                self.step(step, at, cx)
+            }
+        }
+    }
+
+    pub(crate) fn supply(&mut self, account: Lookup, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         self.waiting = false;
         match &mut self.exchange {
             None => Outcome::Continue,
             Some(exchange) => {
                 let step = exchange.supply(account);
-                self.step(step, config, cx)
+                self.step(step, at, cx)
             }
         }
     }
 
-    pub(crate) fn checked(&mut self, good: bool, config: &StreamConfig, cx: &mut Context<'_>) -> Outcome {
+    pub(crate) fn checked(&mut self, good: bool, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         self.waiting = false;
         match &mut self.exchange {
             None => Outcome::Continue,
             Some(exchange) => {
                 let step = exchange.checked(good);
-                self.step(step, config, cx)
+                self.step(step, at, cx)
             }
         }
     }
 
-    fn step(&mut self, step: Step, config: &StreamConfig, cx: &mut Context<'_>) -> Outcome {
+    fn step(&mut self, step: Step, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         match step {
             Step::Challenge(data) => {
-                write(cx.out, "challenge", &data);
+                self.write(cx.out, "challenge", &data);
                 Outcome::Continue
             }
             Step::Lookup { user } => {
@@ -163,7 +236,7 @@ impl Login {
                     .and_then(|local| Jid::new(Some(&local), &self.domain, None).ok());
                 match &self.account {
                     Some(account) if !cx.shell.may_log_in(Some(account)) => {
-                        self.failed(Failure::TemporaryAuthFailure, config, cx)
+                        self.failed(Failure::TemporaryAuthFailure, at, cx)
                     }
                     Some(account) => {
                         cx.shell.look_up(account);
@@ -171,7 +244,7 @@ impl Login {
                         Outcome::Wait
                     }
                     // A name that nobody can have fails as late as one that nobody has.
-                    None => self.supply(Lookup::Missing, config, cx),
+                    None => self.supply(Lookup::Missing, at, cx),
                 }
             }
             Step::Check(check) => {
@@ -180,28 +253,28 @@ impl Login {
                 Outcome::Wait
             }
             Step::Success { data, .. } => {
+                let Some(account) = self.account.take() else {
+                    return self.failed(Failure::NotAuthorized, at, cx);
+                };
                 self.exchange = None;
-                match self.account.take() {
-                    Some(account) => {
-                        match data {
-                            Some(data) => write(cx.out, "success", &data),
-                            None => cx
-                                .out
-                                .extend_from_slice(format!("<success xmlns='{}'/>", ns::SASL).as_bytes()),
-                        }
-                        Outcome::LoggedIn(account)
-                    }
-                    None => self.failed(Failure::NotAuthorized, config, cx),
-                }
+                Outcome::LoggedIn { account, data }
             }
-            Step::Failure(failure) => self.failed(failure, config, cx),
+            // The offer has no mechanism that asks for these.
+            Step::Tokens { .. } | Step::Certificate { .. } | Step::Bearer(_) | Step::Guest { .. } => {
+                self.failed(Failure::InvalidMechanism, at, cx)
+            }
+            Step::Failure(failure) => self.failed(failure, at, cx),
         }
     }
 
-    fn failed(&mut self, failure: Failure, config: &StreamConfig, cx: &mut Context<'_>) -> Outcome {
+    /// The attempt has failed, also where the mechanism was content.
+    pub(crate) fn failed(&mut self, failure: Failure, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         self.exchange = None;
         self.waiting = false;
-        failure.write(cx.out);
+        match self.profile {
+            Profile::Classic => failure.write(cx.out),
+            Profile::Sasl2 => sasl2::failure(failure, cx.out),
+        }
         if matches!(
             failure,
             Failure::NotAuthorized | Failure::AccountDisabled | Failure::InvalidAuthzid
@@ -210,19 +283,27 @@ impl Login {
         }
         // Whatever the reason: an endless series of attempts is never right (section 6.4.5).
         self.failures = self.failures.saturating_add(1);
-        if self.failures >= config.login_attempts {
+        if self.failures >= at.config.login_attempts {
             Outcome::TooMany
         } else {
             Outcome::Continue
         }
     }
+
+    fn write(&self, out: &mut Vec<u8>, name: &str, data: &[u8]) {
+        let text = match self.profile {
+            Profile::Sasl2 if data.is_empty() => String::new(),
+            _ => auth::encode(data),
+        };
+        out.extend_from_slice(format!("<{name} xmlns='{}'>{text}</{name}>", self.profile.ns()).as_bytes());
+    }
 }
 
-fn write(out: &mut Vec<u8>, name: &str, data: &[u8]) {
-    let text = if data.is_empty() {
-        "=".to_owned()
-    } else {
-        auth::encode(data)
+/// `<success/>` of the classic profile.
+pub(crate) fn success(data: Option<&[u8]>, out: &mut Vec<u8>) {
+    let text = match data {
+        None => format!("<success xmlns='{}'/>", ns::SASL),
+        Some(data) => format!("<success xmlns='{0}'>{1}</success>", ns::SASL, auth::encode(data)),
     };
-    out.extend_from_slice(format!("<{name} xmlns='{}'>{text}</{name}>", ns::SASL).as_bytes());
+    out.extend_from_slice(text.as_bytes());
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use module::Host;
-use router::{BindRequest, Bound, Event, NotResumed, ResumeRequest, Resumed};
-use stanza::{Fault, IqType, Jid, Kind, Stanza, StanzaError, StreamError, ns, write_error};
+use router::{BindRequest, Bound, Established, Event, NotResumed, ResumeRequest, Resumed};
+use stanza::{Condition, Fault, IqType, Jid, Kind, Stanza, StanzaError, StreamError, ns, write_error};
 use xmlstream::{Element, Header, Limits};
 
 use crate::config::{StreamConfig, TlsPolicy};
 use crate::core::{Context, Next};
 use crate::header::{self, Opening};
-use crate::login::{Login, Outcome};
+use crate::login::{self, At, Login, Outcome, Profile};
+use crate::sasl2::{self, Wanted};
 
 /// Random bytes in a stream id and in a generated resource: unguessable (section 4.7.3).
 const RANDOM_BYTES: usize = 16;
@@ -46,6 +47,17 @@ pub(crate) struct Negotiation {
     bind_id: String,
     /// Requests to bind that have failed.
     bind_failures: u8,
+    /// A login by SASL2, from its request to its success.
+    sasl2: Option<Box<Sasl2>>,
+}
+
+#[derive(Default)]
+struct Sasl2 {
+    wanted: Wanted,
+    /// What the mechanism says with the success.
+    data: Option<Vec<u8>>,
+    /// What has become of the parts so far, as XML.
+    told: String,
 }
 
 impl Negotiation {
@@ -63,6 +75,7 @@ impl Negotiation {
             account: None,
             bind_id: String::new(),
             bind_failures: 0,
+            sasl2: None,
         }
     }
 
@@ -91,6 +104,7 @@ impl Negotiation {
         self.from = None;
         self.lang = None;
         self.login.abandon();
+        self.sasl2 = None;
     }
 
     pub(crate) fn take_restart(&mut self) -> bool {
@@ -128,6 +142,12 @@ impl Negotiation {
             self.host = host;
         }
         self.open(cx);
+        // XEP-0388 section 2.1.
+        if let (Some(from), Some(host)) = (&self.from, &self.host)
+            && from.domain() != host.domain
+        {
+            return Err(StreamError::invalid_from());
+        }
         if let Some(fault) = opening.fault {
             return Err(fault);
         }
@@ -157,7 +177,8 @@ impl Negotiation {
             }
             if self.may_log_in() {
                 let binding = cx.shell.binding();
-                features.push_str(&crate::login::offer(self.secured, &binding));
+                let bind_features = cx.router.registry().bind_features();
+                features.push_str(&login::offer(self.secured, &binding, bind_features));
             }
         }
         features.push_str("</stream:features>");
@@ -172,11 +193,15 @@ impl Negotiation {
         if self.phase != Phase::Features {
             return Err(StreamError::bad_format());
         }
+        // XEP-0388 section 2.4.
+        if self.login.is_under_way(Profile::Sasl2) && element.ns() != ns::SASL2 {
+            return Err(StreamError::policy_violation().text("a login is under way"));
+        }
         match (element.ns(), element.name()) {
             (ns::TLS, "starttls") => Ok(self.start_tls(cx)),
-            (ns::SASL, _) if self.account.is_none() => self.sasl(element, cx),
-            // Section 6.3.4: authenticated once, a stream cannot be authenticated again.
-            (ns::SASL, _) => Err(StreamError::policy_violation()),
+            (ns::SASL | ns::SASL2, _) if self.account.is_none() => self.sasl(element, cx),
+            // Section 6.3.4, XEP-0388 section 4.8: authenticated once, a stream cannot be authenticated again.
+            (ns::SASL | ns::SASL2, _) => Err(StreamError::policy_violation()),
             (ns::SM, name) => self.stream_management(name, element, cx),
             (ns::CLIENT, "iq" | "message" | "presence") => match self.account.clone() {
                 // Section 4.9.3.12.
@@ -204,20 +229,55 @@ impl Negotiation {
         let Some(host) = self.host.clone() else {
             return Err(StreamError::host_unknown());
         };
-        let (allowed, secured) = (self.may_log_in(), self.secured);
-        let outcome = self
-            .login
-            .element(element, allowed, secured, &host.domain, &self.config, cx);
-        self.after_login_step(outcome)
+        let is_sasl2 = element.ns() == ns::SASL2;
+        if element.name() == "authenticate" {
+            self.sasl2 = is_sasl2.then(|| Box::new(Sasl2::of(element, cx)));
+        }
+        self.log_in(&host, cx, |login, at, cx| match is_sasl2 {
+            true => login.element2(element, at, cx),
+            false => login.element(element, at, cx),
+        })
     }
 
-    fn after_login_step(&mut self, outcome: Outcome) -> Result<Next, StreamError> {
+    /// A step of the login.
+    fn log_in(
+        &mut self,
+        host: &Host,
+        cx: &mut Context<'_>,
+        step: impl FnOnce(&mut Login, &At<'_>, &mut Context<'_>) -> Outcome,
+    ) -> Result<Next, StreamError> {
+        let config = Arc::clone(&self.config);
+        let at = At {
+            // XEP-0388 section 3: "only ... after TLS negotiation".
+            allowed: self.may_log_in() && (self.secured || self.sasl2.is_none()),
+            secured: self.secured,
+            domain: &host.domain,
+            config: &config,
+        };
+        let mut outcome = step(&mut self.login, &at, cx);
+        if let Outcome::LoggedIn { account, .. } = &outcome
+            && self.sasl2.is_some()
+            && self.from.as_ref().is_some_and(|from| from != account)
+        {
+            // XEP-0388 section 2.3.
+            outcome = self.login.failed(auth::Failure::InvalidAuthzid, &at, cx);
+        }
+        self.after_login_step(outcome, cx)
+    }
+
+    fn after_login_step(&mut self, outcome: Outcome, cx: &mut Context<'_>) -> Result<Next, StreamError> {
         match outcome {
             Outcome::Continue => Ok(Next::Read),
             Outcome::Wait => Ok(Next::Wait),
-            Outcome::LoggedIn(account) => {
-                self.account = Some(account);
+            Outcome::LoggedIn { account, data } => {
                 self.login = Login::default();
+                if let Some(sasl2) = &mut self.sasl2 {
+                    sasl2.data = data;
+                    self.account = Some(account.clone());
+                    return self.go_on(account, cx);
+                }
+                login::success(data.as_deref(), cx.out);
+                self.account = Some(account);
                 // Section 6.4.6: both sides begin a new stream.
                 self.restart = true;
                 self.opened = false;
@@ -227,6 +287,77 @@ impl Negotiation {
             Outcome::Unsupported => Err(StreamError::unsupported_stanza_type()),
             Outcome::TooMany => Err(StreamError::policy_violation().text("too many failed attempts to log in")),
         }
+    }
+
+    /// After a login by SASL2: what else was asked for, one thing after the other (XEP-0386 section 3.2: resumption
+    /// first), and the success behind them.
+    fn go_on(&mut self, account: Jid, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        let Some(sasl2) = &mut self.sasl2 else {
+            return Ok(Next::Read);
+        };
+        if let Some(resume) = sasl2.wanted.resume.take() {
+            if let Some((previd, h)) = resume.stream {
+                self.phase = Phase::Binding;
+                let outbox = Arc::clone(cx.outbox);
+                let request = ResumeRequest {
+                    account,
+                    previd,
+                    h,
+                    outbox,
+                };
+                cx.router.resume(cx.now, request, cx.turn);
+                return Ok(Next::Wait);
+            }
+            sasl2.told.push_str(&router::failed(&StanzaError::bad_request(), None));
+        }
+        if let Some(bind) = sasl2.wanted.bind.take() {
+            let client = sasl2.wanted.client.as_deref();
+            let (resource, inline) = bind.into_request(&account, client, &self.config.secret, cx);
+            self.phase = Phase::Binding;
+            let request = BindRequest {
+                account,
+                resource,
+                outbox: Arc::clone(cx.outbox),
+                inline: Some(Box::new(inline)),
+            };
+            cx.router.bind(cx.now, request, cx.turn);
+            return Ok(Next::Wait);
+        }
+        self.phase = Phase::Features;
+        self.write_success(&account, "", cx);
+        self.write_features(cx);
+        Ok(Next::Read)
+    }
+
+    /// The success of SASL2, for the one who is logged in.
+    fn write_success(&mut self, jid: &Jid, last: &str, cx: &mut Context<'_>) {
+        let sasl2 = self.sasl2.take().unwrap_or_default();
+        let inline = sasl2.told + last;
+        sasl2::success(jid, sasl2.data.as_deref(), &inline, cx.out);
+    }
+
+    /// XEP-0386 section 3.2, and the features behind it (XEP-0388 section 2.6.1).
+    pub(crate) fn write_established(&mut self, established: &Established, cx: &mut Context<'_>) {
+        self.write_success(&established.bound.jid, &sasl2::bound(established), cx);
+        if let Some(host) = &self.host {
+            let features = cx.router.registry().stream_features(host);
+            let text = format!("<stream:features>{features}</stream:features>");
+            cx.out.extend_from_slice(text.as_bytes());
+        }
+    }
+
+    /// The resource that SASL2 was to bind cannot be: so the login as a whole has failed.
+    fn not_established(&mut self, error: &StanzaError, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        self.sasl2 = None;
+        self.account = None;
+        sasl2::failure(
+            match error.condition {
+                Condition::NotAuthorized => auth::Failure::NotAuthorized,
+                _ => auth::Failure::TemporaryAuthFailure,
+            },
+            cx.out,
+        );
+        self.count_bind_failure("too many failed attempts to bind a resource")
     }
 
     /// A stanza after authentication and before a resource is bound (section 7.1).
@@ -297,6 +428,7 @@ impl Negotiation {
             account: account.clone(),
             resource,
             outbox: Arc::clone(cx.outbox),
+            inline: None,
         };
         cx.router.bind(cx.now, request, cx.turn);
         Ok(Next::Wait)
@@ -334,27 +466,37 @@ impl Negotiation {
 
     /// The client may bind a resource instead, but not try for ever.
     fn not_resumed(&mut self, error: &StanzaError, h: Option<u32>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
-        cx.out.extend_from_slice(router::failed(error, h).as_bytes());
-        self.bind_failures = self.bind_failures.saturating_add(1);
-        if self.bind_failures >= BIND_ATTEMPTS {
-            return Err(StreamError::policy_violation().text("too many failed attempts to resume a stream"));
+        let text = router::failed(error, h);
+        if let (Some(sasl2), Some(account)) = (&mut self.sasl2, self.account.clone()) {
+            sasl2.told.push_str(&text);
+            return self.go_on(account, cx);
         }
-        Ok(Next::Read)
+        cx.out.extend_from_slice(text.as_bytes());
+        self.count_bind_failure("too many failed attempts to resume a stream")
     }
 
-    pub(crate) fn write_resumed(&self, resumed: &Resumed, cx: &mut Context<'_>) {
+    /// No features follow (XEP-0198 section 9.2).
+    pub(crate) fn write_resumed(&mut self, resumed: &Resumed, cx: &mut Context<'_>) {
         let (id, h) = (&resumed.id, resumed.h);
         // The id was written by the server: hexadecimal digits.
         let text = format!("<resumed xmlns='{}' previd='{id}' h='{h}'/>", ns::SM);
-        cx.out.extend_from_slice(text.as_bytes());
+        if self.sasl2.is_some() {
+            self.write_success(&resumed.bound.jid, &text, cx);
+        } else {
+            cx.out.extend_from_slice(text.as_bytes());
+        }
     }
 
     /// Section 7.7.3: the client may try again, but not for ever.
     fn bind_failed(&mut self, error: &StanzaError, cx: &mut Context<'_>) -> Result<Next, StreamError> {
         write_error("iq", Some(&self.bind_id), None, None, error, cx.out);
+        self.count_bind_failure("too many failed attempts to bind a resource")
+    }
+
+    fn count_bind_failure(&mut self, too_many: &'static str) -> Result<Next, StreamError> {
         self.bind_failures = self.bind_failures.saturating_add(1);
         if self.bind_failures >= BIND_ATTEMPTS {
-            return Err(StreamError::policy_violation().text("too many failed attempts to bind a resource"));
+            return Err(StreamError::policy_violation().text(too_many));
         }
         Ok(Next::Read)
     }
@@ -363,7 +505,10 @@ impl Negotiation {
         match event {
             Event::Bound(Err(error)) => {
                 self.phase = Phase::Features;
-                self.bind_failed(&error, cx)
+                match self.sasl2 {
+                    Some(_) => self.not_established(&error, cx),
+                    None => self.bind_failed(&error, cx),
+                }
             }
             Event::Resumed(Err(refusal)) => {
                 self.phase = Phase::Features;
@@ -374,17 +519,24 @@ impl Negotiation {
                 }
             }
             Event::Account(account) => {
-                let outcome = self.login.supply(account, &self.config, cx);
-                self.after_login_step(outcome)
+                let Some(host) = self.host.clone() else {
+                    return Ok(Next::Read);
+                };
+                self.log_in(&host, cx, |login, at, cx| login.supply(account, at, cx))
             }
             Event::Checked(good) => {
-                let outcome = self.login.checked(good, &self.config, cx);
-                self.after_login_step(outcome)
+                let Some(host) = self.host.clone() else {
+                    return Ok(Next::Read);
+                };
+                self.log_in(&host, cx, |login, at, cx| login.checked(good, at, cx))
             }
             // The core or the connection handles these before they get here.
-            Event::Bound(Ok(_)) | Event::Resumed(Ok(_)) | Event::Proceed | Event::End(_) | Event::Silent => {
-                Ok(Next::Read)
-            }
+            Event::Bound(Ok(_))
+            | Event::Established(_)
+            | Event::Resumed(Ok(_))
+            | Event::Proceed
+            | Event::End(_)
+            | Event::Silent => Ok(Next::Read),
         }
     }
 
@@ -396,6 +548,15 @@ impl Negotiation {
         let jid = String::from_utf8(jid).unwrap_or_default();
         let payload = format!("<bind xmlns='{}'><jid>{jid}</jid></bind>", ns::BIND);
         stanza::iq_result(&self.bind_id, None, None, &payload, cx.out);
+    }
+}
+
+impl Sasl2 {
+    fn of(authenticate: &Element<'_>, cx: &mut Context<'_>) -> Sasl2 {
+        Sasl2 {
+            wanted: Wanted::read(authenticate, cx),
+            ..Sasl2::default()
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod headers;
 mod limits;
 mod login;
 mod management;
+mod sasl2;
 mod stanzas;
 mod tls;
 mod world;

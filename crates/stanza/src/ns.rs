@@ -106,6 +106,10 @@ pub const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
 /// XEP-0424 Message Retraction.
 pub const RETRACTION: &str = "urn:xmpp:message-retract:1";
 pub const RETRACTION_TOMBSTONE: &str = "urn:xmpp:message-retract:1#tombstone";
+/// XEP-0386 Bind 2.
+pub const BIND2: &str = "urn:xmpp:bind:0";
+/// XEP-0388 Extensible SASL Profile.
+pub const SASL2: &str = "urn:xmpp:sasl:2";
 /// XEP-0440 SASL Channel-Binding Type Capability.
 pub const SASL_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 /// XEP-0444 Message Reactions.

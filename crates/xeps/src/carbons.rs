@@ -12,6 +12,7 @@ pub(crate) fn module() -> Module {
         .server_feature(ns::CARBONS_RULES)
         .account_feature(ns::CARBONS)
         .account_feature(ns::CARBONS_RULES)
+        .bind_feature(ns::CARBONS)
         .account_iq(Method::Set, "enable", ns::CARBONS, Access::Owner, |ask| {
             switch(ask, true)
         })

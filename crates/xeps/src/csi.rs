@@ -8,6 +8,7 @@ pub(crate) fn module() -> Module {
     Module::new("csi")
         .xep(352, "Client State Indication", "1.0.0", Coverage::Complete)
         .stream_feature(offer)
+        .bind_feature(ns::CLIENT_STATE)
 }
 
 /// Section 4.1.

@@ -52,6 +52,7 @@ pub(crate) fn module() -> Module {
         .account_iq(Method::Set, "query", ns::MAM, Access::Owner, query)
         .account_iq(Method::Get, "query", ns::MAM, Access::Owner, form)
         .account_iq(Method::Get, "metadata", ns::MAM, Access::Owner, metadata)
+        .bind_question("metadata", ns::MAM)
         .account_iq(Method::Get, "prefs", ns::MAM, Access::Owner, prefs::get)
         .account_iq(Method::Set, "prefs", ns::MAM, Access::Owner, prefs::set)
         .table(&archive::PREFS)

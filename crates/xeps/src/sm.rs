@@ -8,6 +8,7 @@ pub(crate) fn module() -> Module {
     Module::new("sm")
         .xep(198, "Stream Management", "1.6.3", Coverage::Complete)
         .stream_feature(offer)
+        .bind_feature(ns::STREAM_MANAGEMENT)
 }
 
 /// Section 2.

@@ -82,6 +82,7 @@ impl World {
             account: Jid::parse(&jid(number)).expect("a JID"),
             resource: RESOURCE.to_owned(),
             outbox: Arc::clone(&outbox),
+            inline: None,
         };
         self.router.bind(NOW, request, &mut self.turn);
         self.settle();

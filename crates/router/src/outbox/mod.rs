@@ -26,7 +26,7 @@ use stanza::{StanzaError, StreamError};
 
 use crate::account::Moment;
 use crate::wake::wake;
-use crate::{Bound, Turn};
+use crate::{Bound, Established, Turn};
 
 pub use managed::TooHigh;
 pub(crate) use managed::{How, Outcome, Pump, Resumable};
@@ -71,6 +71,8 @@ pub enum Event {
     Checked(bool),
     /// The answer to a request to bind a resource.
     Bound(Result<Bound, StanzaError>),
+    /// The answer to a request to bind with [`Inline`](crate::Inline) features.
+    Established(Box<Established>),
     /// The answer to a request to resume a stream (XEP-0198 section 5).
     Resumed(Result<Resumed, NotResumed>),
     /// A stanza that had to wait for its recipient to be read has gone on its way: those behind it may follow.

@@ -26,6 +26,25 @@ impl Outbox {
         true
     }
 
+    /// As [`Outbox::manage`], counted from here: nothing is written to the stream before `<enabled/>` is.
+    pub(crate) fn manage_at_once(&self, resumable: Option<Resumable>) {
+        let mut managed = Managed::new(resumable);
+        managed.enabled = true;
+        self.lock().extra.get_or_insert_default().managed = Some(managed);
+    }
+
+    /// It is managed, and cannot be resumed after all.
+    pub(crate) fn never_resume(&self) {
+        if let Some(managed) = self.lock().managed() {
+            managed.resumable = None;
+        }
+    }
+
+    /// The client looks at nothing yet (XEP-0352); nothing was pushed before.
+    pub(crate) fn begin_inactive(&self) {
+        self.lock().extra.get_or_insert_default().held.inactive = true;
+    }
+
     /// Says `<enabled/>`: from there on what is sent is counted.
     pub(crate) fn enabled(self: &Arc<Self>, enabled: &str, turn: &mut Turn) {
         let mut inner = self.lock();

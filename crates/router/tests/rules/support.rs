@@ -196,6 +196,7 @@ impl World {
             account: Jid::parse(&full(local)).expect("a JID"),
             resource: resource.to_owned(),
             outbox: Arc::clone(&outbox),
+            inline: None,
         };
         self.router.bind(self.now(), request, &mut self.turn);
         outbox

@@ -167,11 +167,16 @@ fn each_stream_has_features_of_its_own() {
                 <mechanism>SCRAM-SHA-1-PLUS</mechanism>";
     let starttls = format!("<starttls xmlns='{NS_TLS}'></starttls>");
     let clear = format!("<mechanisms xmlns='{NS_SASL}'>{scram}</mechanisms>");
+    let sasl2 = format!(
+        "<authentication xmlns='urn:xmpp:sasl:2'>{plus}{scram}<mechanism>PLAIN</mechanism>\
+         <inline><sm xmlns='urn:xmpp:sm:3'/><bind xmlns='urn:xmpp:bind:0'><inline><feature var='urn:test:switch'/>\
+         </inline></bind></inline></authentication>"
+    );
     // XEP-0440 section 2: beside the mechanisms.
     let secured = format!(
         "<sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'><channel-binding type='tls-exporter'/>\
          <channel-binding type='tls-server-end-point'/></sasl-channel-binding>\
-         <mechanisms xmlns='{NS_SASL}'>{plus}{scram}<mechanism>PLAIN</mechanism></mechanisms>"
+         {sasl2}<mechanisms xmlns='{NS_SASL}'>{plus}{scram}<mechanism>PLAIN</mechanism></mechanisms>"
     );
     for (tls, is_secured, features) in [
         (TlsPolicy::Optional, false, starttls.clone() + &clear),

@@ -160,7 +160,7 @@ fn what_is_no_sasl() {
             error("unsupported-stanza-type"),
         ),
         (
-            "<authenticate xmlns='urn:xmpp:sasl:2'/>".to_owned(),
+            "<authenticate xmlns='urn:xmpp:sasl:1'/>".to_owned(),
             error("unsupported-stanza-type"),
         ),
     ] {

@@ -7,10 +7,10 @@ use std::task::Waker;
 use auth::{Binding, Credentials, Lookup, PasswordCheck};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use module::{Host, Module, Now, Registry, Software};
+use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Said, Software, Switches};
 use router::{Event, Outbox, Router, Turn};
 use stanza::{Jid, StreamError};
-use store::{Memory, Store};
+use store::{Memory, Query, Range, Store, View};
 use xmlstream::{Limits, Scratch};
 
 use crate::{Context, Next, Shell, StreamConfig, StreamCore, TlsPolicy};
@@ -164,7 +164,16 @@ impl World {
             },
             started: NOW,
         });
-        let module = Module::new("test").stream_feature(|_, _| "<test xmlns='urn:test'/>".to_owned());
+        let module = Module::new("test")
+            .stream_feature(|_, _| "<test xmlns='urn:test'/>".to_owned())
+            .bind_feature("urn:test:switch")
+            .account_iq(Method::Set, "enable", "urn:test:switch", Access::Owner, |ask| {
+                let switches = ask.switches.expect("of a session");
+                switches.set(switches.get().with(Switches::CARBONS, true));
+                Answer::Result(String::new())
+            })
+            .bind_question("archive", "urn:test:archive")
+            .account_iq(Method::Get, "archive", "urn:test:archive", Access::Owner, archive);
         let router = Router::new(router::Parts {
             hosts: hosts.into(),
             registry: Registry::new(vec![module]).expect("one module"),
@@ -175,7 +184,7 @@ impl World {
         });
         let before_login = Limits {
             bytes: 1500,
-            elements: 5,
+            elements: 10,
             ..Limits::default()
         };
         let after_login = Limits {
@@ -257,6 +266,22 @@ impl World {
         assert_eq!(peer.said(), bound("b", &jid));
         peer
     }
+}
+
+/// How many messages the account has.
+fn archive(ask: &mut Ask<'_>) -> Answer {
+    let all = Range::of(ask.to.bare_str(), View::Archive, 10);
+    Answer::Asked(
+        Query::archive(all),
+        Box::new(|found| {
+            let count = found.and_then(store::Found::archive).expect("a page").messages.len();
+            Said {
+                messages: Vec::new(),
+                arrived: Vec::new(),
+                answer: Ok(format!("<archive xmlns='urn:test:archive'>{count}</archive>")),
+            }
+        }),
+    )
 }
 
 pub(crate) fn router_limits() -> router::Limits {
@@ -357,7 +382,8 @@ impl Peer {
     }
 
     fn take_outbox(&mut self) -> bool {
-        let taken = self.outbox.take(Waker::noop(), true);
+        let is_binding = self.core.awaits_resource();
+        let taken = self.outbox.take(Waker::noop(), !is_binding);
         let happened = !taken.events.is_empty() || !taken.bytes.is_empty();
         let mut bytes = taken.bytes;
         for event in taken.events {
