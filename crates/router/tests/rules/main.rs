@@ -7,6 +7,7 @@ mod support;
 
 mod acknowledged;
 mod carbons;
+mod established;
 mod leaks;
 mod messages;
 mod offline;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::Waker;
 
-use jackdaw_router::{BindRequest, Bound, Event, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn};
+use jackdaw_router::{BindRequest, Bound, Event, Inline, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn};
 use minidom::Element;
 use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Software, Switches};
 use stanza::{Jid, Stanza, ns};
@@ -190,13 +190,17 @@ impl World {
 
     /// Asks for a resource; the answer is there after [`World::settle`].
     pub(crate) fn request(&mut self, name: &str) -> Arc<Outbox> {
+        self.request_with(name, None)
+    }
+
+    fn request_with(&mut self, name: &str, inline: Option<Inline>) -> Arc<Outbox> {
         let (local, resource) = name.split_once('/').expect("a resource");
         let outbox = Outbox::new(OUTBOX);
         let request = BindRequest {
             account: Jid::parse(&full(local)).expect("a JID"),
             resource: resource.to_owned(),
             outbox: Arc::clone(&outbox),
-            inline: None,
+            inline: inline.map(Box::new),
         };
         self.router.bind(self.now(), request, &mut self.turn);
         outbox
@@ -205,6 +209,16 @@ impl World {
     /// Binds a resource: connected, without presence.
     pub(crate) fn connect(&mut self, name: &str) {
         let outbox = self.request(name);
+        self.connected(name, outbox);
+    }
+
+    /// As [`World::connect`], with what else is wanted at once (XEP-0386).
+    pub(crate) fn establish(&mut self, name: &str, inline: Inline) {
+        let outbox = self.request_with(name, Some(inline));
+        self.connected(name, outbox);
+    }
+
+    fn connected(&mut self, name: &str, outbox: Arc<Outbox>) {
         while !matches!(self.binding(&outbox), Some(Ok(()))) {
             assert!(self.store.step(), "{name} was not bound");
         }
@@ -224,7 +238,11 @@ impl World {
     /// The answer to a request to bind, if it has come; the client has no name yet.
     fn binding(&mut self, outbox: &Arc<Outbox>) -> Option<Result<(), String>> {
         let event = outbox.take(Waker::noop(), false).events.pop()?;
-        let Event::Bound(bound) = event else { return None };
+        let bound = match event {
+            Event::Bound(bound) => bound,
+            Event::Established(established) => Ok(established.bound),
+            _ => return None,
+        };
         match bound {
             Err(error) => Some(Err(error.condition.name().to_owned())),
             Ok(bound) => {
