@@ -100,5 +100,5 @@ fn inactive_from_the_beginning() {
     world.expect("juliet/balcony", &[NO_PRESENCE]);
     world.set_active("juliet/balcony", true);
     world.settle();
-    world.expect("juliet/balcony", &["available romeo/orchard>juliet"]);
+    world.expect("juliet/balcony", &["available romeo/orchard>juliet/balcony"]);
 }
