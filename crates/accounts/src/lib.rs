@@ -3,9 +3,10 @@
 //! Pure data: it neither waits for a store nor reads a clock. The login reads [`get`], the account commands and the
 //! first start write; both go through here, so that there is one place that knows how an account is stored. Only
 //! StoredKey and ServerKey are kept of a password (RFC 5802 section 3), one column per hash, so that a hash can be
-//! withdrawn by one `UPDATE`.
+//! withdrawn by one `UPDATE`. Which clients an account has, and the tokens that let them back in, is in [`tokens`].
 
 mod address;
+pub mod tokens;
 
 use auth::{Credentials, Hash, Verifier};
 use stanza::Jid;
@@ -28,6 +29,8 @@ pub static ACCOUNTS: Table = Table {
         Column::text("scram_sha_1"),
         Column::text("scram_sha_256"),
         Column::text("scram_sha_512"),
+        // Grows whenever all logins end at once; null: 0.
+        Column::int("epoch"),
     ],
 };
 
@@ -43,6 +46,9 @@ pub struct Account {
     /// May administer the server, beside those whom the configuration names.
     pub admin: bool,
     pub credentials: Credentials,
+    /// Which generation of logins this is: what was let in, or got a token, under another one is void. See
+    /// [`end_logins`].
+    pub epoch: i64,
 }
 
 /// A row that no release of Jackdaw wrote. The text names the account and column, no content.
@@ -66,6 +72,7 @@ impl Account {
             disabled: false,
             admin: false,
             credentials,
+            epoch: 0,
         }
     }
 
@@ -79,6 +86,7 @@ impl Account {
             verifier(Hash::Sha1),
             verifier(Hash::Sha256),
             verifier(Hash::Sha512),
+            self.epoch,
         ]
     }
 
@@ -108,6 +116,10 @@ impl Account {
                 sha256: verifier(4, Hash::Sha256)?,
                 sha512: verifier(5, Hash::Sha512)?,
             },
+            epoch: match row.get(6) {
+                None | Some(Value::Null) => 0,
+                Some(value) => value.as_int().ok_or_else(|| damaged("epoch"))?,
+            },
         })
     }
 }
@@ -134,6 +146,27 @@ pub fn change(account: &Account) -> Batch {
     Batch::new()
         .require(&ACCOUNTS, owner, None)
         .put(&ACCOUNTS, owner, None, account.row())
+}
+
+/// Writes an account of which the password or the standing was changed, and ends whatever was logged in with what it was
+/// before: the epoch grows, and no token is left. So one that a login of a moment ago is about to get is void too. Fails
+/// as [`change`] does. Streams and sessions are for the caller to end.
+pub fn end_logins(account: &mut Account) -> Batch {
+    account.epoch = account.epoch.saturating_add(1);
+    change(account).delete(&tokens::TOKENS, account.jid.bare_str(), None)
+}
+
+/// Adds the verifiers that a login with the right password brought (XEP-0480, or PLAIN by the way). `epoch` is the one
+/// that the login began under: with another one the password is not the same any more, and there is nothing to write.
+///
+/// The account has to be read where no other write of it can come between: what is written is the whole record, and a
+/// password that was changed meanwhile would be back.
+pub fn upgrade(account: &mut Account, epoch: i64, newer: Credentials) -> Option<Batch> {
+    if account.epoch != epoch || newer == Credentials::default() {
+        return None;
+    }
+    account.credentials.update(newer);
+    Some(change(account))
 }
 
 /// Removes the account and everything that any feature stored for it. Fails with [`store::StoreError::Missing`] if
@@ -174,6 +207,19 @@ mod tests {
         check(|account| account.disabled = true);
         check(|account| account.admin = true);
         check(|account| account.credentials.sha1 = None);
+        check(|account| account.epoch = 3);
+    }
+
+    /// Rows of an earlier version have no epoch.
+    #[test]
+    fn a_row_without_epoch_reads_as_the_first() {
+        let account = account("juliet@example.org");
+        let mut row = account.row();
+        for end in [Some(Value::Null), None] {
+            row.truncate(6);
+            row.extend(end);
+            assert_eq!(Account::from_row("juliet@example.org", &row), Ok(account.clone()));
+        }
     }
 
     #[test]
@@ -188,6 +234,7 @@ mod tests {
         check(1, Value::from("x"), "disabled");
         check(3, Value::from("1:x"), "SHA-1");
         check(5, Value::Int(5), "SHA-512");
+        check(6, Value::from("x"), "epoch");
     }
 
     #[test]
@@ -205,6 +252,29 @@ mod tests {
         assert_eq!(read(&store, &jid), None);
         assert_eq!(store.write_wait(remove(&jid)), Err(StoreError::Missing));
         assert_eq!(store.write_wait(change(&juliet)), Err(StoreError::Missing));
+    }
+
+    #[test]
+    fn an_upgrade_adds_what_the_login_brought() {
+        let store = Memory::new(&[&ACCOUNTS, &tokens::TOKENS]);
+        let full = account("juliet@example.org").credentials;
+        let mut juliet = account("juliet@example.org");
+        juliet.credentials.sha512 = None;
+        store.write_wait(add(&juliet)).expect("added");
+        let newer = Credentials {
+            sha512: full.sha512.clone(),
+            ..Credentials::default()
+        };
+        assert_eq!(upgrade(&mut juliet, 0, Credentials::default()), None);
+        let batch = upgrade(&mut juliet, 0, newer.clone()).expect("something new");
+        store.write_wait(batch).expect("written");
+        assert_eq!(read(&store, &juliet.jid).expect("there").credentials, full);
+
+        // The password was changed since the login began: what it brought is of the old one.
+        store.write_wait(end_logins(&mut juliet)).expect("written");
+        let before = juliet.clone();
+        assert_eq!(upgrade(&mut juliet, 0, newer), None);
+        assert_eq!(juliet, before);
     }
 
     #[test]

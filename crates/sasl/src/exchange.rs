@@ -221,7 +221,8 @@ impl Exchange {
             return Step::Failure(Failure::MalformedRequest);
         };
         let binding = kind.and_then(|kind| self.context.binding.data(kind)).unwrap_or(&[]);
-        let found = token::find(&tokens, self.mechanism, binding, &hashed, &self.context.secret);
+        let stand_in = &self.context.secret;
+        let found = token::find(&tokens, self.mechanism, binding, &hashed, attempt.least(), stand_in);
         let Some((token, age)) = found else {
             return Step::Failure(Failure::NotAuthorized);
         };

@@ -62,7 +62,8 @@ pub struct Offer {
     pub mechanisms: Vec<Mechanism>,
     /// The list of `<fast/>`, strongest first. Empty: there is no `<fast/>`.
     pub tokens: Vec<Mechanism>,
-    /// The types of `<sasl-channel-binding/>` (XEP-0440). Empty: there is none.
+    /// The types of `<sasl-channel-binding/>` (XEP-0440), the stronger first. Empty: there is none. They are there if
+    /// -PLUS is: a client that sees one without the other has to take it for an attack (section 3, rules 4 and 5).
     pub bindings: Vec<&'static str>,
     /// The version of TLS as on the wire, 0x0304 for 1.3. `None`: not said (XEP-0515 needs it).
     pub tls_version: Option<u16>,
@@ -82,14 +83,15 @@ impl Offer {
             Family::Token(Some(_)) => policy.tokens != TokenPolicy::Off,
             Family::Token(None) => policy.tokens == TokenPolicy::Any,
         };
-        let (tokens, mechanisms) = Mechanism::ALL
+        let (tokens, mechanisms): (Vec<_>, Vec<_>) = Mechanism::ALL
             .into_iter()
             .filter(|mechanism| mechanism.fits(tls, binding) && allowed(mechanism))
             .partition(|mechanism| mechanism.is_token());
+        let any_plus = mechanisms.iter().any(|mechanism| mechanism.is_plus());
         Offer {
             mechanisms,
             tokens,
-            bindings: if tls { binding.types() } else { Vec::new() },
+            bindings: if any_plus { binding.types() } else { Vec::new() },
             tls_version: None,
             signed: policy.signed,
         }

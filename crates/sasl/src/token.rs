@@ -17,8 +17,9 @@ use crate::{Failure, Hash, Mechanism};
 const HASH: Hash = Hash::Sha256;
 /// The most devices of an account that may have a token.
 pub const MAX_TOKENS: usize = 16;
-/// How many secrets each attempt is held against at least: as many as an account can have, whoever the user is.
-const MIN_COMPARED: usize = 2 * MAX_TOKENS;
+/// The most secrets of one client. An attempt is held against so many at least, or against as many as an account can
+/// have: which one depends on what the client said, not on who the user is.
+const SECRETS: usize = 2;
 
 /// A token's text, the shared secret itself: the mechanism needs it on both sides. Overwritten when dropped, and not
 /// shown by `Debug`.
@@ -85,10 +86,19 @@ pub struct Attempt {
     pub now: i64,
     /// Seconds after which a secret is to be replaced.
     pub rotate_after: i64,
+    /// Whether the client said which one it is (`<user-agent id=''/>`), and only its tokens were looked for. Cheaper.
+    pub named: bool,
     /// The attribute `count` of `<fast/>`; see [`token_count`].
     pub count: Option<u32>,
     /// Whether it came as early data of TLS 1.3, which can be replayed.
     pub early: bool,
+}
+
+impl Attempt {
+    /// How many secrets are compared at least.
+    pub(crate) fn least(&self) -> usize {
+        if self.named { SECRETS } else { SECRETS * MAX_TOKENS }
+    }
 }
 
 /// Which secret of a token was used.
@@ -143,12 +153,13 @@ impl<'a> Initiator<'a> {
 }
 
 /// Finds the secret that the client has: `None` if it is none of these, or if there is one and the client used another
-/// mechanism with it. Every secret is tried, and as many more as make [`MIN_COMPARED`], under the key `stand_in`.
+/// mechanism with it. Every secret is tried, and as many more as make `least`, under the key `stand_in`.
 pub(crate) fn find<'a>(
     tokens: &'a [Token],
     mechanism: Mechanism,
     binding: &[u8],
     hashed: &[u8],
+    least: usize,
     stand_in: &[u8],
 ) -> Option<(&'a Token, Age)> {
     let slots: Vec<(&Token, Age, &Slot)> = tokens
@@ -163,7 +174,7 @@ pub(crate) fn find<'a>(
     let message = [b"Initiator", binding].concat();
     // One behind the number of the slot that fits; 0 if none does.
     let mut found = 0_u32;
-    for at in 0..slots.len().max(MIN_COMPARED) {
+    for at in 0..slots.len().max(least) {
         let slot = slots.get(at).map(|(_, _, slot)| *slot);
         let expected = HASH.hmac(slot.map_or(stand_in, |slot| slot.secret.bytes()), &message);
         let allowed = slot.is_some_and(|slot| slot.mechanism == mechanism);

@@ -4,7 +4,7 @@ use ::base64::Engine;
 use ::base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::{Credentials, Failure, Hash, Offer, SALT_LENGTH, Verifier};
+use crate::{Credentials, Failure, Hash, MAX_ITERATIONS, Offer, SALT_LENGTH, Verifier};
 
 /// The least iterations of a task (XEP-0480, the schema; RFC 7677 section 4).
 pub const MIN_TASK_ITERATIONS: u32 = 4096;
@@ -60,12 +60,13 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
-    /// `salt` is from the shell's random generator. Fewer than [`MIN_TASK_ITERATIONS`] become as many.
+    /// `salt` is from the shell's random generator. Fewer than [`MIN_TASK_ITERATIONS`] become as many, and more than
+    /// [`MAX_ITERATIONS`] too.
     pub fn new(hash: Hash, salt: [u8; SALT_LENGTH], iterations: u32) -> Upgrade {
         Upgrade {
             hash,
             salt,
-            iterations: iterations.max(MIN_TASK_ITERATIONS),
+            iterations: iterations.clamp(MIN_TASK_ITERATIONS, MAX_ITERATIONS),
         }
     }
 

@@ -154,6 +154,7 @@ fn is_over(exchange: &mut Exchange) {
     let attempt = Attempt {
         now: 0,
         rotate_after: 0,
+        named: false,
         count: None,
         early: false,
     };

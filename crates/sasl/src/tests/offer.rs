@@ -79,6 +79,10 @@ fn the_operator_and_the_channel_decide() {
         ..Policy::default()
     };
     check(true, &binding(), &guests, "ANONYMOUS", "");
+    // Types are announced with -PLUS and not without (XEP-0440 section 3, rules 4 and 5).
+    assert!(Offer::new(true, &binding(), &guests).bindings.is_empty());
+    assert!(Offer::new(true, &none, &all()).bindings.is_empty());
+    assert_eq!(Offer::new(true, &end_point, &all()).bindings, ["tls-server-end-point"]);
     // The default is what there was before there was a policy.
     let usual = Offer::new(true, &binding(), &Policy::default());
     assert_eq!(usual.mechanisms, PASSWORDS);
@@ -100,7 +104,7 @@ fn only_what_was_offered_is_begun() {
                 true => Ok(mechanism),
                 false => Err(Failure::InvalidMechanism),
             };
-            assert_eq!(begun.map_err(|failure| failure), expected);
+            assert_eq!(begun, expected);
             // Even an offer that says otherwise cannot take what needs TLS out of TLS.
             let clear = Context {
                 tls: false,

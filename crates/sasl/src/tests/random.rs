@@ -93,6 +93,7 @@ fn noise_is_answered_and_lets_nobody_in() {
                     let attempt = Attempt {
                         now: 1,
                         rotate_after: 1,
+                        named: true,
                         count: Some(1),
                         early: true,
                     };

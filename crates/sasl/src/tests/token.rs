@@ -49,6 +49,7 @@ fn attempt() -> Attempt {
     Attempt {
         now: NOW,
         rotate_after: 2 * DAY,
+        named: false,
         count: None,
         early: false,
     }
@@ -143,7 +144,12 @@ fn every_token_of_an_account_lets_in() {
             .collect();
         for (number, text) in texts.iter().enumerate() {
             let sent = message(text, &data(mechanism));
-            let step = run(mechanism, &sent, TokenLookup::Found(tokens.clone()), &attempt());
+            // Saying who one is makes it cheaper, and changes nothing else.
+            let attempt = Attempt {
+                named: number % 2 == 0,
+                ..attempt()
+            };
+            let step = run(mechanism, &sent, TokenLookup::Found(tokens.clone()), &attempt);
             let Step::Success {
                 user,
                 data: Some(answer),
