@@ -1,24 +1,23 @@
 """Gajim (Debian) in a window under Xvfb: logs in over both transports, adds a contact, chats, finds what waited.
 
-The other end is a slixmpp peer. The small plugin beside this does what a user would click. Gajim refuses root, so root
-runs it as nobody, with a home, a D-Bus session and an X server of its own.
+The other end is a slixmpp peer. The small plugin beside this does what a user would click.
 """
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import desktop
 from checks import Checks, Failed, Group, until
+from desktop import Desktop
 from peer import Peer
-from server import Server, die_with_parent
+from server import Server
 
-NEEDED = {"gajim": "gajim", "Xvfb": "xvfb", "dbus-run-session": "dbus", "setpriv": "util-linux"}
-NOBODY = 65534
+NEEDED = {"gajim": "gajim", **desktop.NEEDED}
 SETTINGS_VERSION = 5  # of Gajim 1.7's settings.sqlite
 START_SECONDS = 60.0
 END_SECONDS = 5.0
@@ -48,12 +47,12 @@ class Gajim:
 
     def __init__(self, home: Path, resource: str = "gajim"):
         self.home = home
+        self.desktop = Desktop(home)
         self.resource = resource
         self.events: list[dict] = []
         self.replies: asyncio.Queue = asyncio.Queue()
         self.writer: asyncio.StreamWriter | None = None
         self.listener: asyncio.Server | None = None
-        self.process: asyncio.subprocess.Process | None = None
 
     async def start(self, server: Server, account: tuple[str, str], direct: bool) -> None:
         self.prepare(server, account, direct)
@@ -62,7 +61,6 @@ class Gajim:
     def prepare(self, server: Server, account: tuple[str, str], direct: bool) -> None:
         home = self.home
         (home / "config").mkdir(parents=True)
-        (home / "run").mkdir(mode=0o700)
         plugin = home / "share" / "gajim" / "plugins" / "interop"
         shutil.copytree(Path(__file__).parent / "gajim_plugin", plugin)
         shutil.copy(server.ca_file, home / "ca.crt")
@@ -73,32 +71,10 @@ class Gajim:
         self.writer = None
         path = str(home / "socket")
         self.listener = await asyncio.start_unix_server(self.connected, path)
-        command = ["sh", "-c", SCRIPT]
-        if os.geteuid() == 0:
-            for place in (home, *home.rglob("*")):
-                os.chown(place, NOBODY, NOBODY)
-            os.makedirs("/tmp/.X11-unix", exist_ok=True)  # an X server of nobody's can't make it
-            os.chmod("/tmp/.X11-unix", 0o1777)
-            command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
-            # A change of user takes the wish to die with the parent away, so it is said again behind it.
-            command = [*command, "--pdeathsig=TERM", "sh", "-c", SCRIPT]
-        environment = {
-            "HOME": str(home), "XDG_CONFIG_HOME": f"{home}/config", "XDG_DATA_HOME": f"{home}/share",
-            "XDG_CACHE_HOME": f"{home}/cache", "XDG_RUNTIME_DIR": f"{home}/run", "INTEROP_SOCKET": path,
-            "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8",
-            # Nothing of the desktop is asked: no settings daemon, no accessibility bus, no keyring, no GPU.
-            "GSETTINGS_BACKEND": "memory", "NO_AT_BRIDGE": "1", "LIBGL_ALWAYS_SOFTWARE": "1", "GTK_USE_PORTAL": "0",
-        }  # fmt: skip
-        log = (home / "gajim.log").open("ab")
-        self.process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, cwd=home, env=environment,
-            start_new_session=True, preexec_fn=die_with_parent,
-        )  # fmt: skip
-        log.close()
+        await self.desktop.launch("gajim", INTEROP_SOCKET=path)
 
         def up() -> bool:
-            if self.process.returncode is not None:
-                raise AssertionError(f"Gajim ended with {self.process.returncode}; see gajim.log")
+            self.desktop.check_running()
             return self.writer is not None
 
         await until(up, "Gajim's plugin", START_SECONDS)
@@ -165,7 +141,7 @@ class Gajim:
         if self.writer is not None:
             try:
                 await asyncio.wait_for(self.do("quit"), END_SECONDS)
-                await asyncio.wait_for(self.process.wait(), END_SECONDS)
+                await asyncio.wait_for(self.desktop.process.wait(), END_SECONDS)
             except (AssertionError, OSError, TimeoutError):
                 pass
         await self.end(signal.SIGTERM)
@@ -175,16 +151,7 @@ class Gajim:
         if self.writer is not None:
             self.writer.close()
             self.writer = None
-        if self.process is not None:
-            try:
-                for number in first:
-                    os.killpg(self.process.pid, number)
-                    await asyncio.sleep(0.3)
-                os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            await self.process.wait()
-            self.process = None
+        await self.desktop.end(*first)
         if self.listener is not None:
             self.listener.close()
             self.listener = None
@@ -213,22 +180,6 @@ class Gajim:
                 return answer
             await asyncio.sleep(0.1)
         raise AssertionError(f"Gajim: no {meaning}, but {answer}")
-
-
-# One session of the kernel's holds all: X server, D-Bus, Gajim. Xvfb takes the first free display and tells which.
-SCRIPT = r"""
-set -eu
-rm -f run/display
-mkfifo run/display
-Xvfb -displayfd 9 -screen 0 1024x768x24 -nolisten tcp 9>run/display >xvfb.log 2>&1 &
-xvfb=$!
-trap 'kill $xvfb 2>/dev/null || true' EXIT
-trap 'trap - TERM; kill 0' TERM
-read -r number <run/display
-export DISPLAY=":$number"
-dbus-run-session -- gajim &
-wait $! # a shell heeds a TERM in `wait`, not behind a program in the foreground
-"""
 
 
 async def chat(server: Server, check: Group, direct: bool, gajim: Gajim, people: list[Peer]) -> None:

@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import dino
 import gajim
 import gajim_history
 import history
@@ -28,7 +29,7 @@ from server import ROOT, STOP_SECONDS, Jackdaw, Prosody, Server, die_with_parent
 
 CLIENTS = {
     "slixmpp": slixmpp_chat.run, "history": history.run, "profanity": profanity.run, "gajim": gajim.run,
-    "gajim-history": gajim_history.run,
+    "gajim-history": gajim_history.run, "dino": dino.run,
 }  # fmt: skip
 CLIENT_SECONDS = 200.0  # one client, both transports
 ENDING = (signal.SIGINT, signal.SIGTERM)

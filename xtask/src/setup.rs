@@ -15,6 +15,7 @@ use crate::{cargo, root};
 const PACKAGES: &[&str] = &[
     "profanity",
     "gajim",
+    "dino-im",
     "xvfb",
     "dbus",
     "openssl",
