@@ -89,9 +89,8 @@ impl Exchange {
     ///
     /// # Errors
     /// [`Failure::InvalidMechanism`] for a mechanism that [`Context::offer`] does not list (RFC 6120 section 6.5.7) or
-    /// that the channel cannot do,
-    /// [`Failure::EncryptionRequired`] for PLAIN without TLS (6.5.4), [`Failure::TemporaryAuthFailure`] if the context's
-    /// nonce is unfit, which is a fault of the caller's.
+    /// that the channel cannot do, [`Failure::EncryptionRequired`] for PLAIN without TLS (6.5.4),
+    /// [`Failure::TemporaryAuthFailure`] if the context's nonce is unfit, which is a fault of the caller's.
     pub fn begin(mechanism: &str, mut context: Context) -> Result<Exchange, Failure> {
         if !context.tls {
             context.binding = Binding::default();
@@ -123,7 +122,8 @@ impl Exchange {
     /// 6.3.10); in `<response/>` it means data of zero length.
     pub fn respond(&mut self, data: Option<&[u8]>) -> Step {
         match (self.take(), data) {
-            (State::Start { asked: false }, None) => {
+            // ANONYMOUS has nothing that it would have to say (XEP-0175 section 4: `<auth/>`, `<success/>`).
+            (State::Start { asked: false }, None) if self.mechanism != Mechanism::Anonymous => {
                 self.state = State::Start { asked: true };
                 Step::Challenge(Vec::new())
             }

@@ -40,6 +40,8 @@ fn messages_of_external() {
 fn messages_of_anonymous() {
     let check = |message: &[u8], expected: &str| assert_eq!(first(Mechanism::Anonymous, message), expected);
     check(b"", "guest None");
+    // XEP-0175 section 4: no initial response, and no challenge either.
+    assert_eq!(show(&begin(Mechanism::Anonymous).respond(None)), "guest None");
     check(b"sirhc", "guest Some(\"sirhc\")");
     check(b"a@example.org", "guest Some(\"a@example.org\")");
     check(
