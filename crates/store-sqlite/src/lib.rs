@@ -14,7 +14,7 @@
 //!   nobody can know whether the commit survives a crash (measured: it is gone in the process, and there after a
 //!   kill), so neither success nor failure would be true: the process ends without calling any ([`Options::on_fatal`]).
 //! - **A full disk is weather.** The batches fail with [`Full`](store::StoreError::Full), and later ones succeed as soon
-//!   as there is room.
+//!   as there is room. What a commit needs of the disk behind its record in the log it has before: see `log_index`.
 //! - **The writer makes the checkpoints**, between commits: one made elsewhere never gets to reset the log under a
 //!   continuous writer, and the log grows without end. See `writer`.
 //!
@@ -26,6 +26,7 @@ mod answer;
 mod archive;
 mod callback;
 mod error;
+mod log_index;
 mod open;
 mod options;
 mod queue;
@@ -59,6 +60,7 @@ struct Threads {
     writer: JoinHandle<Connection>,
     readers: Vec<JoinHandle<()>>,
     callbacks: JoinHandle<()>,
+    log_index: Arc<log_index::LogIndex>,
     /// Holds the lock that keeps other processes away.
     lock: File,
 }
@@ -96,8 +98,11 @@ pub fn open(path: &Path, tables: &[&'static Table], options: Options) -> Result<
         readers.push(spawn("store-reader", on_fatal, run).map_err(failed)?);
     }
     let writer = writer::Writer::new(
-        opened.writer,
-        opened.last_id,
+        writer::Database {
+            connection: opened.writer,
+            last_id: opened.last_id,
+            log_index: Arc::clone(&opened.log_index),
+        },
         archiver,
         &plan,
         &shared,
@@ -111,6 +116,7 @@ pub fn open(path: &Path, tables: &[&'static Table], options: Options) -> Result<
         writer,
         readers,
         callbacks,
+        log_index: opened.log_index,
         lock: opened.lock,
     }));
     Ok(SqliteStore {
@@ -183,6 +189,7 @@ impl Store for SqliteStore {
         if threads.callbacks.thread().id() != std::thread::current().id() {
             drop(threads.callbacks.join());
         }
+        drop(threads.log_index);
         drop(threads.lock);
     }
 

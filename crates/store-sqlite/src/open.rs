@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -16,6 +17,7 @@ use store::{Catalog, Table};
 
 use crate::archive;
 use crate::error::{describe, primary_code};
+use crate::log_index::LogIndex;
 use crate::options::{BUSY_WAIT_MS, Options, STATEMENTS};
 use crate::schema::{self, APPLICATION_ID, MIGRATIONS};
 use crate::sql::Plan;
@@ -192,6 +194,7 @@ pub(crate) struct Opened {
     pub(crate) readers: Vec<Connection>,
     pub(crate) last_id: i64,
     pub(crate) archive: archive::Opened,
+    pub(crate) log_index: Arc<LogIndex>,
     pub(crate) lock: File,
 }
 
@@ -225,14 +228,18 @@ pub(crate) fn open(path: &Path, tables: &[&'static Table], options: &Options) ->
     for _ in 0..options.readers.max(1) {
         let reader = connect(path, options.reader_cache_kib).map_err(sqlite)?;
         reader.pragma_update(None, "query_only", true).map_err(sqlite)?;
+        // A list of ids as a table: a page of the archive is read by one statement.
+        rusqlite::vtab::array::load_module(&reader).map_err(sqlite)?;
         readers.push(reader);
     }
+    let log_index = LogIndex::open(path).map_err(|error| OpenError::file(path, &error))?;
     Ok(Opened {
         plan,
         writer,
         readers,
         last_id,
         archive,
+        log_index: Arc::new(log_index),
         lock,
     })
 }

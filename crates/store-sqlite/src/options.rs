@@ -1,5 +1,7 @@
 //! The limits of the driver, and its figures.
 
+use std::io::Write;
+
 use crate::archive::BUCKET_BITS;
 
 /// Batches in one transaction. More would gain little (2.3 µs a message at 512 against 2.5 at 256) and make each wait
@@ -58,9 +60,11 @@ impl Default for Options {
 
 /// Abort, not exit: nothing may run any more that could answer somebody.
 fn abort(text: &str) -> ! {
-    tracing::error!("{text}; ending at once, as neither success nor failure would be true");
-    // The log may be written by a thread that will not get to it.
-    eprintln!("jackdaw: {text}; ending at once, as neither success nor failure would be true");
+    const WHY: &str = "ending at once, as neither success nor failure would be true; see to the disk (the system's log, \
+                       free space) and start again: all that was acknowledged is there";
+    tracing::error!("{text}; {WHY}");
+    // The log may be written by a thread that will not get to it. (Not `eprintln`, which panics if nobody reads.)
+    drop(writeln!(std::io::stderr(), "jackdaw: {text}; {WHY}"));
     std::process::abort()
 }
 

@@ -20,6 +20,7 @@ use store::{Batch, StoreError, Written, Wrote};
 use crate::archive::Archiver;
 use crate::callback::Finished;
 use crate::error::{classify, describe, is_before_the_commit_record, is_failed_fsync};
+use crate::log_index::LogIndex;
 use crate::options::GROUP_LIMIT;
 use crate::queue::{Job, Next, Shared};
 use crate::sql::{self, Plan};
@@ -40,12 +41,19 @@ const ID_BLOCK: i64 = 1_024;
 
 const NO_COMMIT: u64 = u64::MAX;
 
+/// How many pages of the log more than it has the index of the log has room for before a commit, and so many for each
+/// page of what is to be written: a batch touches a handful of pages of 4 KiB besides its own bytes.
+const INDEX_AHEAD: u64 = 8_192;
+const PAGES_PER_PAGE: u64 = 4;
+const PAGE_BYTES: u64 = 4_096;
+
 pub(crate) struct Writer {
     connection: Connection,
     plan: Arc<Plan>,
     shared: Arc<Shared>,
     finished: Sender<Finished>,
     on_fatal: fn(&str) -> !,
+    log_index: Arc<LogIndex>,
 
     /// The last id given out. Only ever grows, also over a rollback.
     last_id: i64,
@@ -65,6 +73,13 @@ pub(crate) struct Writer {
     tried: bool,
 }
 
+/// What the writer writes to.
+pub(crate) struct Database {
+    pub(crate) connection: Connection,
+    pub(crate) last_id: i64,
+    pub(crate) log_index: Arc<LogIndex>,
+}
+
 /// Why a group was not committed. It is rolled back whole.
 enum Failure {
     /// The disk refused the commit, as it would for each batch.
@@ -75,14 +90,18 @@ enum Failure {
 
 impl Writer {
     pub(crate) fn new(
-        mut connection: Connection,
-        last_id: i64,
+        database: Database,
         archiver: Archiver,
         plan: &Arc<Plan>,
         shared: &Arc<Shared>,
         finished: Sender<Finished>,
         on_fatal: fn(&str) -> !,
     ) -> Result<Writer, Error> {
+        let Database {
+            mut connection,
+            last_id,
+            log_index,
+        } = database;
         let from_hook = Arc::new(AtomicU64::new(NO_COMMIT));
         let hook = Arc::clone(&from_hook);
         connection.wal_hook(Some(move |_: &mut Wal, pages: i32| {
@@ -95,11 +114,12 @@ impl Writer {
             shared: Arc::clone(shared),
             finished,
             on_fatal,
+            log_pages: log_index.log_pages,
+            log_index,
             last_id,
             archiver,
             reserved_id: last_id,
             from_hook,
-            log_pages: 0,
             all_copied: true,
             checkpoint_at: CHECKPOINT_PAGES,
             tried: false,
@@ -207,6 +227,7 @@ impl Writer {
                 Job::Write { batch, .. } if batch.is_empty() => Ok(Wrote::default()),
                 Job::Write { batch, .. } => {
                     if !open {
+                        self.make_room(group)?;
                         self.begin()?;
                         open = true;
                     }
@@ -238,6 +259,24 @@ impl Writer {
         self.reserved_id = reserve;
         self.shared.figures.commits.fetch_add(1, Ordering::Relaxed);
         Ok(results)
+    }
+
+    /// A commit whose log is written and whose index cannot grow has an unknown fate, so it grows before.
+    fn make_room(&mut self, group: &[Job]) -> Result<(), Failure> {
+        let bytes = group.iter().map(|job| match job {
+            Job::Write { bytes, .. } => *bytes as u64,
+            Job::Refused { .. } => 0,
+        });
+        let pages = bytes.sum::<u64>() / PAGE_BYTES * PAGES_PER_PAGE;
+        self.log_index
+            .make_room(self.log_pages + INDEX_AHEAD + pages)
+            .map_err(|error| {
+                tracing::warn!("a commit is not tried, as the index of the log cannot grow: {error}");
+                Failure::All(match error.kind() {
+                    std::io::ErrorKind::StorageFull => StoreError::Full,
+                    _ => StoreError::Io(error.to_string()),
+                })
+            })
     }
 
     fn begin(&mut self) -> Result<(), Failure> {
@@ -297,7 +336,7 @@ impl Writer {
 
     fn broken_commit(&mut self, error: &Error) -> Failure {
         if !is_failed_fsync(error) && !is_before_the_commit_record(error) {
-            (self.on_fatal)(&format!(
+            self.end(&format!(
                 "a commit failed and may be on the disk all the same: {}",
                 describe(error)
             ));
@@ -307,9 +346,15 @@ impl Writer {
         Failure::All(classify(error))
     }
 
+    /// Going on would mean to lie.
+    fn end(&self, why: &str) -> ! {
+        let path = self.connection.path().unwrap_or("the database");
+        (self.on_fatal)(&format!("{why}; the database is {path}"))
+    }
+
     fn roll_back(&mut self, error: &Error) {
         if is_failed_fsync(error) {
-            (self.on_fatal)(&format!("the disk failed to flush: {}", describe(error)));
+            self.end(&format!("the disk failed to flush: {}", describe(error)));
         }
         self.archiver.rolled_back();
         if self.connection.is_autocommit() {
@@ -318,7 +363,7 @@ impl Writer {
         let rolled_back = self.execute("ROLLBACK");
         if !self.connection.is_autocommit() {
             let why = rolled_back.err().map(|error| describe(&error)).unwrap_or_default();
-            (self.on_fatal)(&format!("a transaction cannot be rolled back: {why}"));
+            self.end(&format!("a transaction cannot be rolled back: {why}"));
         }
     }
 
@@ -363,7 +408,7 @@ impl Writer {
             // A reader of ours is in the way just now.
             Ok(_) => {}
             Err(error) if is_failed_fsync(&error) => {
-                (self.on_fatal)(&format!("the disk failed to flush a checkpoint: {}", describe(&error)));
+                self.end(&format!("the disk failed to flush a checkpoint: {}", describe(&error)));
             }
             // The commits are safe in the log; a full disk is the usual reason.
             Err(error) => tracing::warn!("a checkpoint failed and will be tried again: {}", describe(&error)),

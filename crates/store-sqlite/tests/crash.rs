@@ -25,7 +25,18 @@ const FAULT_FSYNC: &str = "JACKDAW_TEST_FAULT_FSYNC";
 /// While this file exists, writing to a log fails with ENOSPC.
 const FAULT_WRITE: &str = "JACKDAW_TEST_FAULT_WRITE";
 
+/// While this file exists, writing to the database and to the index of its log fails with ENOSPC.
+const FAULT_ROOM: &str = "JACKDAW_TEST_FAULT_ROOM";
+
+/// Commits of [`numbered`] that take more than the first piece of the index has room for.
+const MANY_COMMITS: i64 = 3_000;
+
 const KILLS: u64 = 20;
+/// Batches that are told before a kill: at least, and how many more at most.
+const ACKS: (u64, u64) = (300, 1_000);
+/// From then to the kill, or from the start in every so manieth round.
+const MOMENT_MICROS: u64 = 30_000;
+const EARLY_EVERY: u64 = 5;
 /// Batches that the child has under way at once.
 const WINDOW: usize = 64;
 const FATAL_EXIT: i32 = 42;
@@ -121,6 +132,7 @@ fn child() {
     match role.as_str() {
         "write" => write_for_ever(&path),
         "full" => full_disk(&path),
+        "room" => no_room_but_in_the_log(&path),
         "fsync" => failing_fsync(
             &path,
             Options {
@@ -210,19 +222,36 @@ fn killed_at_any_moment() {
     let (mut last_archived, mut last_archived_id) = (0, 0);
     for round in 0..KILLS {
         let mut child = start("write", &path, &[]);
-        let out = child.stdout.take().expect("it was piped");
-        let reader = std::thread::spawn(move || {
-            let lines = BufReader::new(out).lines().map_while(Result::ok);
-            // A line cut off by the kill has no end, and may be a shorter number: harmless, as it is acked as well.
-            lines
-                .filter_map(|line| line.strip_prefix("ack ")?.parse::<i64>().ok())
-                .max()
-        });
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        std::thread::sleep(Duration::from_millis(40 + random % 260));
-        child.kill().expect("it still runs");
+        // By what it has done, as a busy machine may let it do nothing for a while; and while it starts, too, but not
+        // before it has made the file as it is to be.
+        let is_early = round % EARLY_EVERY == EARLY_EVERY - 1;
+        let wanted = if is_early { 0 } else { ACKS.0 + random % ACKS.1 };
+        let out = child.stdout.take().expect("it was piped");
+        let (reached, is_reached) = mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            let lines = BufReader::new(out).lines().map_while(Result::ok);
+            // A line cut off by the kill has no end, and may be a shorter number: harmless, as it is acked as well.
+            let acks = lines.filter_map(|line| line.strip_prefix("ack ")?.parse::<i64>().ok());
+            let (mut count, mut newest) = (0, None);
+            for ack in acks {
+                newest = newest.max(Some(ack));
+                count += 1;
+                if count == wanted {
+                    // Nobody listens any more if the test has failed.
+                    let _ = reached.send(());
+                }
+            }
+            newest
+        });
+        if !is_early {
+            // An error: it has ended, which is looked at below.
+            let _ = is_reached.recv();
+        }
+        std::thread::sleep(Duration::from_micros(random % MOMENT_MICROS));
+        child.kill().expect("it was not waited for");
         let status = child.wait().expect("it was started");
         assert_eq!(signal(status), Some(9), "round {round}: it ended by itself");
         let acked = reader.join().expect("the reader does not panic").unwrap_or(0);
@@ -355,6 +384,7 @@ fn with_faults(role: &str) -> (TempDir, PathBuf, Child) {
         ("LD_PRELOAD", &*library),
         (FAULT_FSYNC, &*folder.path().join("fsync")),
         (FAULT_WRITE, &*folder.path().join("write")),
+        (FAULT_ROOM, &*folder.path().join("room")),
     ];
     let child = start(role, &path, &settings);
     (folder, path, child)
@@ -406,6 +436,36 @@ fn full_disk_and_then_room() {
         .read_wait(Query::count(&QUEUE, OWNER))
         .and_then(store::Found::count);
     assert_eq!(count, Ok(2));
+}
+
+/// In the child: no checkpoint can be made, so the log grows until its index would have to.
+fn no_room_but_in_the_log(path: &Path) {
+    let store = open_suite(path, Options::default());
+    assert!(store.write_wait(numbered(1)).is_ok());
+    std::fs::write(fault(FAULT_ROOM), "").expect("it can be written");
+    let refused = (2..MANY_COMMITS).find_map(|number| Some((number, store.write_wait(numbered(number)).err()?)));
+    let (number, error) = refused.expect("the index of the log has no end");
+    assert_eq!(error, StoreError::Full);
+    assert_eq!(newest(&store), number - 1, "nothing is half there");
+
+    std::fs::remove_file(fault(FAULT_ROOM)).expect("it is there");
+    assert!(store.write_wait(numbered(number)).is_ok(), "there is room again");
+    assert_eq!(newest(&store), number);
+    store.close();
+    tell("as it should be");
+}
+
+/// Where a commit needed room behind its record in the log, nobody would know whether it holds, and the process would end.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_index_of_the_log_cannot_grow() {
+    let (_folder, path, mut child) = with_faults("room");
+    let lines = lines(&mut child);
+    let status = child.wait().expect("it was started");
+    assert!(status.success(), "{status}: {lines:?}");
+    assert!(lines.iter().any(|line| line.ends_with("as it should be")), "{lines:?}");
+    let store = open_suite(&path, Options::default());
+    assert_eq!(archived(&store, OWNER, 0).0, (1..=newest(&store)).collect::<Vec<_>>());
 }
 
 /// In the child.

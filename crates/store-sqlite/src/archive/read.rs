@@ -1,7 +1,9 @@
 //! The readers' side: the tail and the file as of the same commit, and a page out of both.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
+use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, Error, OptionalExtension};
 use store::archive::{bare, is_addressed};
 use store::{Archived, Found, PAGE_LIMIT, Page, PageBuilder, Places, Query, Range, View};
@@ -10,6 +12,9 @@ use super::codec::{part_key, unpack_entries};
 use super::corrupt;
 use super::jids::known;
 use super::tail::{ARCHIVED, Buckets, Entry, Expired, Filter, Index, Message, Tail, WAITING};
+
+/// Postings whose rows are read at once where not each of them is on the page.
+const CHUNK: usize = 64;
 
 /// Whether a query needs a [`Moment`].
 pub(crate) fn concerns(query: &Query) -> bool {
@@ -53,7 +58,7 @@ enum Wanted<'a> {
 /// The first thing in a reader's transaction. None: the tail is of another moment; end the transaction and begin anew.
 pub(crate) fn prepare(connection: &Connection, index: &Index, query: &Query) -> Result<Option<Moment>, Error> {
     let mut wanted = Vec::new();
-    look_up(connection, query, &mut wanted)?;
+    look_up(connection, query, &mut Names::default(), &mut wanted)?;
     let seq: Option<i64> = connection
         .prepare_cached("SELECT max(seq) FROM jackdaw_journal")?
         .query_row([], |row| row.get(0))?;
@@ -69,20 +74,44 @@ pub(crate) fn prepare(connection: &Connection, index: &Index, query: &Query) -> 
     }))
 }
 
-fn look_up<'a>(connection: &Connection, query: &'a Query, wanted: &mut Vec<Wanted<'a>>) -> Result<(), Error> {
+/// The names of one query: a page and the ids that it begins at have the same owner.
+#[derive(Default)]
+struct Names<'a>(Vec<(&'a str, Option<(u32, i64)>)>);
+
+impl<'a> Names<'a> {
+    fn known(&mut self, connection: &Connection, jid: &'a str) -> Result<Option<(u32, i64)>, Error> {
+        // Few, or else they are not all of one account.
+        if let Some((_, found)) = self.0.iter().rev().take(NAMES).find(|(name, _)| *name == jid) {
+            return Ok(*found);
+        }
+        let found = known(connection, jid)?;
+        self.0.push((jid, found));
+        Ok(found)
+    }
+}
+
+/// The last so many names are looked through.
+const NAMES: usize = 4;
+
+fn look_up<'a>(
+    connection: &Connection,
+    query: &'a Query,
+    names: &mut Names<'a>,
+    wanted: &mut Vec<Wanted<'a>>,
+) -> Result<(), Error> {
     match query {
-        Query::Archive(range) => wanted.push(match filter_of(connection, range)? {
+        Query::Archive(range) => wanted.push(match filter_of(connection, range, names)? {
             Some(filter) => Wanted::Page(filter, range),
             None => Wanted::Nothing,
         }),
-        Query::Waiting { owner, after, most } => wanted.push(match known(connection, owner)? {
+        Query::Waiting { owner, after, most } => wanted.push(match names.known(connection, owner)? {
             Some((owner, horizon)) => Wanted::Waiting(all_of(owner, WAITING, horizon.max(*after)), *most),
             None => Wanted::Nothing,
         }),
         Query::Mark { key } => wanted.push(Wanted::Mark(*key)),
         Query::Many(queries) => {
             for query in queries {
-                look_up(connection, query, wanted)?;
+                look_up(connection, query, names, wanted)?;
             }
         }
         _ => {}
@@ -103,13 +132,13 @@ fn all_of(owner: u32, bit: u8, after: i64) -> Filter {
 }
 
 /// Without `after` and `before`, which are the place of the page; the horizon stands in for the one.
-fn filter_of(connection: &Connection, range: &Range) -> Result<Option<Filter>, Error> {
-    let Some((owner, horizon)) = known(connection, &range.owner)? else {
+fn filter_of<'a>(connection: &Connection, range: &'a Range, names: &mut Names<'a>) -> Result<Option<Filter>, Error> {
+    let Some((owner, horizon)) = names.known(connection, &range.owner)? else {
         return Ok(None);
     };
     let peer = match range.with.as_deref() {
         None => None,
-        Some(with) => match known(connection, bare(with))? {
+        Some(with) => match names.known(connection, bare(with))? {
             Some((peer, _)) => Some(peer),
             None => return Ok(None),
         },
@@ -225,30 +254,70 @@ fn page(
             tail.reverse();
         }
     }
+    let has_full = full(range).is_some();
+    let room = range.limit.min(PAGE_LIMIT);
     let mut builder = PageBuilder::new(range);
-    let mut add = |entry: &Entry| -> Result<bool, Error> {
-        if full(range).is_none() && !builder.has_room() {
-            builder.cut();
-            return Ok(false);
-        }
-        Ok(match rows.get(entry)? {
-            Some(message) => builder.push(message),
-            None => true,
+    let mut push = |entry: &Entry, stanza: &str| {
+        builder.push(Archived {
+            id: entry.id,
+            at: entry.at,
+            archived: entry.bits & ARCHIVED != 0,
+            waits: entry.bits & WAITING != 0,
+            stanza: stanza.into(),
         })
     };
+    let mut waiting = Vec::new();
+    let mut add = |entry: &Entry| -> Result<bool, Error> {
+        waiting.push(*entry);
+        if !has_full {
+            // One more than fits tells that the page is not the last.
+            return Ok(waiting.len() <= room);
+        }
+        if waiting.len() < CHUNK {
+            return Ok(true);
+        }
+        let goes_on = rows.read(&waiting, &mut push);
+        waiting.clear();
+        goes_on
+    };
     moment.each(connection, &on_page, range.newest, has_sealed, &tail, &mut add)?;
+    let is_cut = !has_full && waiting.len() > room;
+    if is_cut {
+        waiting.truncate(room);
+    }
+    rows.read(&waiting, &mut push)?;
+    if is_cut {
+        builder.cut();
+    }
     let mut page = builder.finish();
     if range.count {
         let first = page.messages.first().map(|message| message.id);
         let (mut total, mut index) = (0, 0);
+        let mut add = |entry: &Entry| {
+            total += 1;
+            index += u64::from(first.is_some_and(|first| entry.id < first));
+        };
+        waiting.clear();
         let mut count = |entry: &Entry| -> Result<bool, Error> {
-            if full(range).is_none() || rows.get(entry)?.is_some() {
-                total += 1;
-                index += u64::from(first.is_some_and(|first| entry.id < first));
+            if !has_full {
+                add(entry);
+                return Ok(true);
+            }
+            waiting.push(*entry);
+            if waiting.len() == CHUNK {
+                rows.read(&waiting, &mut |entry, _| {
+                    add(entry);
+                    true
+                })?;
+                waiting.clear();
             }
             Ok(true)
         };
         moment.each(connection, filter, false, has_sealed, &counted, &mut count)?;
+        rows.read(&waiting, &mut |entry, _| {
+            add(entry);
+            true
+        })?;
         page.total = Some(total);
         page.index = first.map(|_| index);
     }
@@ -293,40 +362,62 @@ struct Rows<'a> {
     full: Option<&'a str>,
 }
 
+/// The rows in the order of the ids: the array is outside. One statement for all of them, since the way into a statement
+/// and out of it costs as much as a row, and the one row that stands behind the other is found without a search.
+const ROWS: &str = "SELECT archive.id, archive.stanza
+    FROM rarray(?1) AS wanted CROSS JOIN jackdaw_archive AS archive ON archive.id = wanted.value";
+const ROWS_WITH_PARTIES: &str = "SELECT archive.id, archive.stanza, archive.sender, archive.recipient
+    FROM rarray(?1) AS wanted CROSS JOIN jackdaw_archive AS archive ON archive.id = wanted.value";
+
 impl<'a> Rows<'a> {
     fn new(connection: &'a Connection, range: &'a Range, owner: u32) -> Result<Rows<'a>, Error> {
-        let sql = "SELECT sender, recipient, stanza FROM jackdaw_archive WHERE id = ?1";
+        let full = full(range);
+        let sql = if full.is_some() { ROWS_WITH_PARTIES } else { ROWS };
         Ok(Rows {
             statement: connection.prepare_cached(sql)?,
             owner,
-            full: full(range),
+            full,
         })
     }
 
-    fn get(&mut self, entry: &Entry) -> Result<Option<Archived>, Error> {
-        let mut rows = self.statement.query([entry.id])?;
-        let Some(row) = rows.next()? else {
-            // What was deleted is known to be; so this row is lost, and the rest of the page is not.
-            tracing::error!("a message of the archive is missing in the database: it is damaged");
-            return Ok(None);
-        };
-        let stanza = row.get_ref(2)?.as_str()?;
-        if let Some(with) = self.full {
-            let (sender, recipient): (u32, u32) = (row.get(0)?, row.get(1)?);
-            let fits = (sender == self.owner && is_addressed(stanza, "to", with))
-                || (recipient == self.owner && is_addressed(stanza, "from", with));
-            if !fits {
-                return Ok(None);
+    /// Calls with each posting and its stanza until it is told to end; returns whether to go on.
+    fn read(&mut self, entries: &[Entry], call: &mut dyn FnMut(&Entry, &str) -> bool) -> Result<bool, Error> {
+        if entries.is_empty() {
+            return Ok(true);
+        }
+        let ids: Vec<Value> = entries.iter().map(|entry| Value::Integer(entry.id)).collect();
+        let mut rows = self.statement.query([Rc::new(ids)])?;
+        let mut wanted = entries.iter();
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            let entry = loop {
+                match wanted.next() {
+                    Some(entry) if entry.id == id => break entry,
+                    Some(_) => lost(),
+                    None => return Err(corrupt("the order of the archive")),
+                }
+            };
+            let stanza = row.get_ref(1)?.as_str()?;
+            if let Some(with) = self.full {
+                let (sender, recipient): (u32, u32) = (row.get(2)?, row.get(3)?);
+                let fits = (sender == self.owner && is_addressed(stanza, "to", with))
+                    || (recipient == self.owner && is_addressed(stanza, "from", with));
+                if !fits {
+                    continue;
+                }
+            }
+            if !call(entry, stanza) {
+                return Ok(false);
             }
         }
-        Ok(Some(Archived {
-            id: entry.id,
-            at: entry.at,
-            archived: entry.bits & ARCHIVED != 0,
-            waits: entry.bits & WAITING != 0,
-            stanza: stanza.into(),
-        }))
+        wanted.for_each(|_| lost());
+        Ok(true)
     }
+}
+
+/// What was deleted is known to be; so this row is lost, and the rest of the page is not.
+fn lost() {
+    tracing::error!("a message of the archive is missing in the database: it is damaged");
 }
 
 /// Called with postings; false ends it.
