@@ -105,10 +105,53 @@ impl Switches {
     }
 }
 
+/// Texts one behind the other in one buffer: a page of the archive has many, and each would be an allocation that grows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    /// With room for so many of so many bytes in all, which is a guess.
+    pub fn with_capacity(texts: usize, bytes: usize) -> Texts {
+        Texts {
+            bytes: Vec::with_capacity(bytes),
+            ends: Vec::with_capacity(texts),
+        }
+    }
+
+    /// The text is what `write` appends.
+    pub fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Of all texts.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// In the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let places = starts.zip(self.ends.iter().copied());
+        places.map(|(start, end)| &self.bytes[start..end])
+    }
+}
+
 /// What is said once the store has answered: messages to the asking resource, and behind them the answer.
 pub struct Said {
     /// Content of `<message/>` stanzas from the account that was asked.
-    pub messages: Vec<String>,
+    pub messages: Texts,
     /// Messages that had waited for the account and are among these (`store::Archived::waits`): they have arrived.
     pub arrived: Vec<i64>,
     /// Payload of the result.

@@ -17,7 +17,7 @@ mod host;
 mod registry;
 
 pub use archive::{ArchiveIds, ArchivePrefs, ArchiveRule};
-pub use ask::{AccountView, Answer, Ask, Device, LastActivity, MakeSaid, Relation, Said, Switches};
+pub use ask::{AccountView, Answer, Ask, Device, LastActivity, MakeSaid, Relation, Said, Switches, Texts};
 pub use filter::{Filter, Passing, Stage, Verdict};
 pub use form::{Field, Form};
 pub use host::{Contacts, Host, Software};
@@ -42,7 +42,19 @@ impl Now {
         let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
         let (year, month, day) = civil(days);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+        if !(0..=9_999).contains(&year) {
+            return format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z");
+        }
+        // The same without the formatter, as a page of the archive has many.
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let numbers = [(0..4, year), (5..7, month), (8..10, day), (11..13, hour), (14..16, minute), (17..19, second)];
+        for (place, mut number) in numbers.into_iter().chain([(20..23, millis)]) {
+            for digit in text[place].iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        }
+        text.iter().map(|byte| char::from(*byte)).collect()
     }
 }
 
@@ -295,6 +307,10 @@ mod tests {
             (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
             (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
             (4_102_444_800_000, "2100-01-01T00:00:00.000Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+            (253_402_300_800_000, "10000-01-01T00:00:00.000Z"),
+            (-62_167_219_200_000, "0000-01-01T00:00:00.000Z"),
+            (-62_167_219_200_001, "-001-12-31T23:59:59.999Z"),
         ];
         for (millis, stamp) in cases {
             assert_eq!(Now(millis).stamp(), stamp);

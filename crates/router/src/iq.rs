@@ -231,15 +231,19 @@ impl Router {
                 }
                 let said = make(found);
                 let (from, to) = (escaped(back.to.as_str()), escaped(back.from.as_str()));
-                let mut texts: Vec<String> = said
-                    .messages
-                    .iter()
-                    .map(|content| format!("<message from='{from}' to='{to}'>{content}</message>"))
-                    .collect();
-                texts.push(match said.answer {
-                    Ok(payload) => back.result(&payload),
-                    Err(error) => back.error_text(&error),
-                });
+                let (open, close) = (format!("<message from='{from}' to='{to}'>"), "</message>");
+                let answer = match &said.answer {
+                    Ok(payload) => back.result(payload),
+                    Err(error) => back.error_text(error),
+                };
+                // The outbox grows once and not with each message.
+                let all = said.messages.bytes() + said.messages.len() * (open.len() + close.len()) + answer.len();
+                let write = |content: &[u8], room: usize, out: &mut Vec<u8>| {
+                    out.reserve(room);
+                    out.extend_from_slice(open.as_bytes());
+                    out.extend_from_slice(content);
+                    out.extend_from_slice(close.as_bytes());
+                };
                 let mut turn = Turn::default();
                 let own = back.from.bare_str() == &*owner;
                 let delivered = own
@@ -247,17 +251,25 @@ impl Router {
                         let resource = back.from.as_ref().resource();
                         let session = resource.and_then(|resource| account.resource(resource));
                         let Some(session) = session else { return };
-                        for text in &texts {
+                        let mut room = all;
+                        for content in said.messages.iter() {
                             router.push(account, session, Item::Other, &mut turn, |out| {
-                                out.extend_from_slice(text.as_bytes());
+                                write(content, std::mem::take(&mut room), out);
                             });
                         }
+                        router.push(account, session, Item::Other, &mut turn, |out| {
+                            out.extend_from_slice(answer.as_bytes());
+                        });
                         account.backlog.has_read(&said.arrived);
                     }) == Some(());
                 if !delivered {
-                    for text in texts {
-                        turn.letter(text);
+                    for content in said.messages.iter() {
+                        let mut text = Vec::new();
+                        write(content, 0, &mut text);
+                        // Made of text.
+                        turn.letter(String::from_utf8(text).unwrap_or_default());
                     }
+                    turn.letter(answer);
                     router.settle((router.clock)(), &mut turn);
                 }
                 turn.finish();

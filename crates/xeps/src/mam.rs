@@ -12,7 +12,7 @@ mod store_tests;
 #[cfg(test)]
 mod tests;
 
-use module::{Access, Answer, Ask, Coverage, Method, Module, Said};
+use module::{Access, Answer, Ask, Coverage, Method, Module, Said, Texts};
 use stanza::{ErrorType, StanzaError, ns};
 use store::{Found, Page, Query, Range, StoreError, View};
 
@@ -99,7 +99,7 @@ fn metadata(ask: &mut Ask<'_>) -> Answer {
     Answer::Asked(
         Query::Many(vec![one(false), one(true)]),
         Box::new(move |found| Said {
-            messages: Vec::new(),
+            messages: Texts::default(),
             arrived: Vec::new(),
             answer: pages(found).map(|pages| results::metadata(&ids, &pages)),
         }),

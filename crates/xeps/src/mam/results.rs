@@ -1,6 +1,6 @@
 //! What a query finds (sections 4.2 and 4.3), and what there is to find (section 5).
 
-use module::{ArchiveIds, Now, Said};
+use module::{ArchiveIds, Now, Said, Texts};
 use stanza::ns;
 use store::{Archived, Page};
 
@@ -14,11 +14,19 @@ pub(super) struct Results<'a> {
     pub(super) flip: bool,
 }
 
+/// Room for what is written around a message: a guess, like that for `queryid`.
+const AROUND: usize = 384;
+
 impl Results<'_> {
     pub(super) fn said(&self, page: &Page) -> Said {
-        let mut messages: Vec<String> = page.messages.iter().map(|message| self.result(message)).collect();
+        let around = AROUND + self.query_id.map_or(0, str::len);
+        let bytes = page.messages.iter().map(|message| message.stanza.len() + around);
+        let mut messages = Texts::with_capacity(page.messages.len(), bytes.sum());
+        let mut add = |message| messages.add(|out| self.result(message, out));
         if self.flip {
-            messages.reverse();
+            page.messages.iter().rev().for_each(&mut add);
+        } else {
+            page.messages.iter().for_each(&mut add);
         }
         let arrived = page.messages.iter().filter(|message| message.waits);
         Said {
@@ -29,18 +37,17 @@ impl Results<'_> {
     }
 
     /// The message is as it was received: its `<stanza-id/>` would say once more what `id` says (section 4.2).
-    fn result(&self, message: &Archived) -> String {
-        let mut out = format!("<result xmlns='{}' id='{}'", ns::MAM, self.ids.show(message.id)).into_bytes();
-        if let Some(id) = self.query_id {
-            out.extend_from_slice(b" queryid='");
-            xmlstream::escape_attr(&mut out, id);
-            out.push(b'\'');
+    fn result(&self, message: &Archived, out: &mut Vec<u8>) {
+        for part in ["<result xmlns='", ns::MAM, "' id='", &self.ids.show(message.id)] {
+            out.extend_from_slice(part.as_bytes());
         }
-        out.push(b'>');
-        archive::forwarded(&message.stanza, Some(&Now(message.at).stamp()), &mut out);
+        if let Some(id) = self.query_id {
+            out.extend_from_slice(b"' queryid='");
+            xmlstream::escape_attr(out, id);
+        }
+        out.extend_from_slice(b"'>");
+        archive::forwarded(&message.stanza, Some(&Now(message.at).stamp()), out);
         out.extend_from_slice(b"</result>");
-        // Escaping text yields text.
-        String::from_utf8(out).unwrap_or_default()
     }
 
     /// The ends of the page are told in the order of the archive, flipped or not: they are where the next page begins.

@@ -1,6 +1,6 @@
 //! What a query asks for (section 4), as a question to the store.
 
-use module::{ArchiveIds, Ask, Said};
+use module::{ArchiveIds, Ask, Said, Texts};
 use stanza::{Jid, StanzaError, ns};
 use store::{Found, Query, Range, StoreError, View};
 use xmlstream::Child;
@@ -101,7 +101,7 @@ impl Search {
         match page {
             Ok(page) => results.said(&page),
             Err(error) => Said {
-                messages: Vec::new(),
+                messages: Texts::default(),
                 arrived: Vec::new(),
                 answer: Err(error),
             },

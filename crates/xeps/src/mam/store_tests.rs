@@ -48,8 +48,8 @@ fn said(store: &Memory, payload: &str) -> Said {
 /// The numbers of the messages as they come, and what the end says.
 fn found(store: &Memory, fields: &[(&str, &str)], set: &str) -> (Vec<i64>, String) {
     let said = said(store, &query_of(fields, set));
-    let number = |result: &String| {
-        let text = format!("<message>{result}</message>");
+    let number = |result: &[u8]| {
+        let text = format!("<message>{}</message>", String::from_utf8_lossy(result));
         let mut scratch = Scratch::default();
         let element = parse_element(&text, "jabber:client", &mut scratch, &Limits::default()).expect("XML");
         let stanza = Stanza::read(element).expect("a stanza").expect("a stanza");
