@@ -53,6 +53,13 @@ class Group:
         """Counts one check that needs no wait; a failure doesn't end the group."""
         self.checks.record(f"{self.prefix}: {name}", None if condition else problem)
 
+    def same(self, name: str, found: list, wanted: list) -> None:
+        """Counts one check of two lists; a failure says where they part."""
+        pairs = enumerate(zip(found, wanted, strict=False))
+        at = next((i for i, (one, other) in pairs if one != other), min(len(found), len(wanted)))
+        problem = f"{len(found)} against {len(wanted)}, from {at}: {found[at:at + 4]} instead of {wanted[at:at + 4]}"
+        self.expect(name, found == wanted, problem)
+
 
 async def until(condition: Callable[[], object], what: str, seconds: float = STEP_SECONDS - 1):
     """Waits until the condition gives something true, and returns that."""

@@ -53,7 +53,8 @@ class Desktop:
             "XDG_CACHE_HOME": f"{home}/cache", "XDG_RUNTIME_DIR": f"{home}/run",
             "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8",
             # Nothing of the desktop is asked: no settings daemon, no accessibility bus, no keyring, no GPU.
-            "GSETTINGS_BACKEND": "memory", "NO_AT_BRIDGE": "1", "GTK_A11Y": "none", "LIBGL_ALWAYS_SOFTWARE": "1", "GTK_USE_PORTAL": "0",
+            "GSETTINGS_BACKEND": "memory", "NO_AT_BRIDGE": "1", "GTK_A11Y": "none", "GTK_USE_PORTAL": "0",
+            "LIBGL_ALWAYS_SOFTWARE": "1",
             **environment,
         }  # fmt: skip
         with (home / f"{program[0]}.log").open("ab") as log:

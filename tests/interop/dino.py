@@ -19,7 +19,7 @@ from pathlib import Path
 import desktop
 from checks import Checks, Failed, Group, until
 from desktop import Desktop
-from history import Book, Device, difference
+from history import Book, Device
 from server import Server
 
 NEEDED = {"dino-im": "dino-im", "unshare": "util-linux", **desktop.NEEDED}
@@ -81,17 +81,18 @@ class Dino:
         shutil.copy(authority, self.home / "etc" / "ca.crt")
 
     def write(self, body: str) -> None:
-        """Puts a message into its one chat as it keeps one that was written while it was offline. It has to be ended."""
+        """Puts a message into its one chat, as Dino keeps one that was written offline. It must not be running."""
         now = int(time.time())
         with closing(sqlite3.connect(self.database)) as store, store:
             account, conversation, contact = store.execute("SELECT account_id, id, jid_id FROM conversation").fetchone()
             message = store.execute(
-                "INSERT INTO message (stanza_id, account_id, counterpart_id, our_resource, direction, type, time, local_time,"
-                " body, encryption, marked) VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, 0, ?)",
+                "INSERT INTO message (stanza_id, account_id, counterpart_id, our_resource, direction, type, time,"
+                " local_time, body, encryption, marked) VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, 0, ?)",
                 [str(uuid.uuid4()), account, contact, f"dino-{self.place}", CHAT, now, now, body, UNSENT],
             ).lastrowid
             store.execute(
-                "INSERT INTO content_item (conversation_id, time, local_time, content_type, foreign_id) VALUES (?, ?, ?, 1, ?)",
+                "INSERT INTO content_item (conversation_id, time, local_time, content_type, foreign_id)"
+                " VALUES (?, ?, ?, 1, ?)",
                 [conversation, now, now, message],
             )
 
@@ -146,7 +147,7 @@ class Story:
         self.account = await self.server.add_account("dino")
         friend = await self.server.add_account("friend-dino")
         self.third, self.peer = self.devices = [
-            Device(self.server, account, Book(account[0], "slixmpp"), direct=False) for account in (self.account, friend)
+            Device(self.server, who, Book(who[0], "slixmpp"), direct=False) for who in (self.account, friend)
         ]
         await asyncio.gather(*(device.come() for device in self.devices))
         await step("there is a history before it comes", self.talk())
@@ -155,8 +156,8 @@ class Story:
         await step("both log in, certificate verified, and fetch the history", self.come(desk, phone), START_SECONDS)
         await step("live messages and Carbons, at both", self.talk(desk, phone))
 
-        # What is missed stays below the 20 messages and markers of a page that Dino asks for. Of more it loses some: it asks
-        # for the page before by `end`, with the time of the first message that it has cut to the second.
+        # What is missed stays below the 20 messages and markers of a page that Dino asks for. Of more it can lose some:
+        # it asks for the page before with `end`, the time of the first message that it has, cut to the second.
         await step("one ends, the other goes on", self.without(phone, desk))
         await step("it starts, fetches what it missed, says something itself", self.say(phone, desk), START_SECONDS)
         await step("both go on", self.talk(phone, desk))
@@ -197,9 +198,8 @@ class Story:
             await receiver.got_message(sender.bare, body)
         await self.shown(*dinos)
         for dino in dinos:
-            end = [line[:2] for line in dino.shown()[began:]]
-            if end != self.said[began:]:
-                raise AssertionError(f"{dino.place}: {difference(end, self.said[began:])}")
+            if (end := [line[:2] for line in dino.shown()[began:]]) != self.said[began:]:
+                raise AssertionError(f"{dino.place} shows {end} instead of {self.said[began:]}")
 
     async def without(self, away: Dino, *others: Dino) -> None:
         await away.stop()
@@ -231,7 +231,6 @@ class Story:
                 raise TimeoutError(f"{error}; missing {sorted(missing)}") from error
 
     async def compare(self) -> None:
-        expect = self.check.expect
         await asyncio.gather(*(dino.stop() for dino in self.dinos))
         archive = await self.check.step("the account's archive is read", self.third.archive())
         theirs = await self.check.step("the contact's archive is read", self.peer.archive())
@@ -239,12 +238,12 @@ class Story:
         for whose, found in (("account", archive), ("contact", theirs)):
             # Dino's receipts and markers are kept as well, and have no body.
             bodies = [body for _, _, body in found if body]
-            expect(f"the archive of the {whose} has what was said, in order", bodies == wanted, difference(bodies, wanted))
+            self.check.same(f"the archive of the {whose} has what was said, in order", bodies, wanted)
         ids = {body: identity for identity, _, body in archive}
         for dino in self.dinos:
             lines = dino.shown()
             plain = [line[:2] for line in lines]
-            expect(f"the database of {dino.place} has it all, once, in order", plain == self.said, difference(plain, self.said))
-            # None: it sent that one itself.
-            wrong = [line for line in lines if line[2] != ids.get(line[1]) and not (line[2] is None and dino.place in line[1])]
-            expect(f"{dino.place} knows what came by the archive's ids", not wrong, str(wrong[:4]))
+            self.check.same(f"the database of {dino.place} has it all, once, in order", plain, self.said)
+            named = [(body, identity) for _, body, identity in lines if f"by {dino.place}," not in body]
+            by_archive = [(body, ids.get(body)) for body, _ in named]
+            self.check.same(f"{dino.place} knows what it did not send by the archive's ids", named, by_archive)

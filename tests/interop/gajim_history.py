@@ -12,7 +12,7 @@ from pathlib import Path
 
 from checks import Checks, Failed, Group
 from gajim import ACCOUNT, NEEDED, START_SECONDS, Gajim
-from history import Book, Device, difference
+from history import Book, Device
 from server import Server
 
 MANY = 80  # more than the 70 messages of a page that Gajim asks for
@@ -136,7 +136,7 @@ class Story:
         await asyncio.gather(*(self.shown(gajim) for gajim in gajims))
 
     async def compare(self) -> None:
-        expect = self.check.expect
+        same = self.check.same
         await asyncio.gather(*(gajim.stop() for gajim in self.gajims))  # it writes the last of it when it ends
         reader = self.slixmpp(self.account, "reader")
         await reader.login(presence=False)
@@ -144,22 +144,22 @@ class Story:
         theirs = await self.check.step("the contact's archive is read", self.peer.archive())
         bodies = [body for _, body in self.said]
         for whose, found in (("the account", archive), ("the contact", theirs)):
-            texts = [body for _, _, body in found]
-            expect(f"the archive of {whose} has what was said, in order", texts == bodies, difference(texts, bodies))
+            same(f"the archive of {whose} has what was said, in order", [body for _, _, body in found], bodies)
         ids = {body: identity for identity, _, body in archive}
         for gajim in self.gajims:
             rows = read(gajim.home / "share" / "gajim" / "logs.db", self.peer.bare)
             lines = [(kind, body) for kind, body, _ in rows]
-            expect(f"the database of {gajim.resource} has it all, once, in order", lines == self.said, difference(lines, self.said))
+            same(f"the database of {gajim.resource} has it all, once, in order", lines, self.said)
             named = [(body, identity) for kind, body, identity in rows if kind == "received"]
             wanted = [(body, ids.get(body)) for kind, body in self.said if kind == "received"]
-            expect(f"{gajim.resource} knows what came by the archive's ids", named == wanted, difference(named, wanted))
+            same(f"{gajim.resource} knows what came by the archive's ids", named, wanted)
 
 
 def read(database: Path, jid: str) -> list[tuple[str, str, str | None]]:
     """What a Gajim has stored of a chat, in the order in which it shows it: sent or received, body, stanza-id."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as store:
         rows = store.execute(
-            "SELECT kind, message, stanza_id FROM logs NATURAL JOIN jids WHERE jid = ? ORDER BY time, log_line_id", [jid]
+            "SELECT kind, message, stanza_id FROM logs NATURAL JOIN jids WHERE jid = ? ORDER BY time, log_line_id",
+            [jid],
         ).fetchall()
     return [(KINDS.get(kind, f"kind {kind}"), body, identity) for kind, body, identity in rows]

@@ -215,7 +215,7 @@ class Story:
         phone = await step("it comes back while they write, and catches up", catch_up())
 
         async def cut(device: Device, others: tuple[Device, ...]) -> None:
-            # What others write reaches its socket and no further, nor does `<a/>` for what it writes: first this arrives,
+            # What others write reaches its socket and no further, nor does `<a/>` for what it writes: this arrives first,
             # then not even this.
             device.fade(reads=False, writes=True)
             await talk(*others)
@@ -263,35 +263,24 @@ class Story:
                 raise TimeoutError(f"{error}; missing {sorted(sent - device.book.bodies())}") from error
 
     async def compare(self, devices: tuple[Device, ...]) -> None:
-        expect = self.check.expect
+        expect, same = self.check.expect, self.check.same
         for device in devices:
             await self.check.step(f"all that {name(device)} sent is acknowledged", device.acknowledged())
         archives = [await self.check.step(f"{name(d)} reads the archive", d.archive()) for d in devices]
         sent = sorted(body for book in self.books for body in book.own.values())
         bodies = [[body for _, _, body in archive] for archive in archives]
-        expect(
-            f"the archive has what was sent, {len(sent)} messages, each once",
-            sorted(bodies[0]) == sent, difference(sorted(bodies[0]), sent),
-        )  # fmt: skip
+        same(f"the archive has what was sent, {len(sent)} messages, each once", sorted(bodies[0]), sent)
         for device, archive, texts in zip(devices, archives, bodies, strict=True):
             book = device.book
-            expect(f"the archive read by {name(device)} is the same", texts == bodies[0], difference(texts, bodies[0]))
+            same(f"the archive read by {name(device)} is the same", texts, bodies[0])
             others = {identity: body for identity, origin, body in archive if origin not in book.own}
             mine = [body for _, origin, body in archive if origin in book.own]
             # Of what came live, as a carbon and by catching up: the same ids, in the same order.
-            shown, wanted = list(book.lines.items()), list(others.items())
-            expect(f"what {name(device)} has shown is the archive", shown == wanted, difference(shown, wanted))
-            written = list(book.own.values())
-            expect(f"what {name(device)} has written stands there as written", mine == written, difference(mine, written))
+            same(f"what {name(device)} has shown is the archive", list(book.lines.items()), list(others.items()))
+            same(f"what {name(device)} has written stands there as written", mine, list(book.own.values()))
             expect(f"nothing came twice to {name(device)}", not book.twice, f"twice: {book.twice}")
             expect(f"all that came to {name(device)} has its id", not book.nameless, str(book.nameless))
 
 
 def name(device: Device) -> str:
     return f"{device.bare.partition('-')[0]}'s {device.book.place}"
-
-
-def difference(found: list, wanted: list) -> str:
-    """Where two lists part, for who reads a failure."""
-    at = next((i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), min(len(found), len(wanted)))
-    return f"{len(found)} against {len(wanted)}, from {at}: {found[at:at + 4]} instead of {wanted[at:at + 4]}"

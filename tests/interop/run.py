@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Real clients against the server: prints one line a check and ends with `N passed, N failed`.
 
-    run.py [--server jackdaw|prosody] [--jackdaw PATH] [--only slixmpp,profanity,gajim] [--keep]
+    run.py [--server jackdaw|prosody] [--jackdaw PATH] [--only CLIENT,...] [--keep]
 
 `cargo xtask test --only interop` installs what this needs and runs it. The clients run at the same time, each with
 accounts of its own, against one server on a loopback address; each has a hard time limit and ends its processes.

@@ -178,7 +178,8 @@ class Prosody(Server):
         (self.folder / "prosody.cfg.lua").write_text(f"""
 run_as_root = true; daemonize = false; pidfile = "{self.folder}/prosody.pid"; data_path = "{data}"
 log = {{ info = "*console" }}
-modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "ping"; "version"; "time"; "lastactivity"; "uptime"; "offline"; "posix"; "smacks"; "carbons"; "mam" }}
+modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "ping"; "version"; "time"; "lastactivity"; "uptime"; "offline"; "posix";
+  "smacks"; "carbons"; "mam" }}
 modules_disabled = {{ "s2s"; "http"; "register" }}
 s2s_ports = {{}}; s2s_direct_tls_ports = {{}}; http_ports = {{}}; https_ports = {{}}; component_ports = {{}}
 c2s_ports = {{ {self.port} }}; c2s_direct_tls_ports = {{ {self.direct_port} }}
