@@ -114,6 +114,14 @@ impl Router {
             .all(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).iter().all(settled))
     }
 
+    /// Accounts in memory, used or not.
+    pub fn count_accounts(&self) -> usize {
+        let shards = self.shards.iter();
+        shards
+            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).iter().count())
+            .sum()
+    }
+
     /// Bound resources of all accounts in memory, for the log and the metrics.
     pub fn count_sessions(&self) -> usize {
         let count = |slot: &Slot| match slot {

@@ -243,28 +243,31 @@ impl Managed {
     }
 
     /// What was read for [`Pump::Read`]: `text` writes a message; false where it is not there any more, and then it
-    /// was never sent.
+    /// was never sent. Returns those: nobody has to have them any more.
     pub(crate) fn fill(
         &mut self,
         ids: &[(i64, How)],
         bytes: &mut Vec<u8>,
         room: usize,
         mut text: impl FnMut(i64, How, &mut Vec<u8>) -> bool,
-    ) {
+    ) -> Vec<i64> {
+        let mut gone = Vec::new();
         for wanted in ids {
             match self.queue.get(self.written) {
                 Some(Entry::Archived { id, how }) if (*id, *how) == *wanted => {}
-                _ => return,
+                _ => break,
             }
             if bytes.len() > room {
-                return;
+                break;
             }
             if text(wanted.0, wanted.1, bytes) {
                 self.written += 1;
             } else {
                 self.queue.remove(self.written);
+                gone.extend((wanted.1 != How::Sent).then_some(wanted.0));
             }
         }
+        gone
     }
 
     /// The session has ended: the messages that nobody may count on it for, and copies of the other stanzas.
@@ -529,10 +532,11 @@ mod tests {
             panic!("expected a read")
         };
         assert_eq!((bytes.as_slice(), ids.len()), (b"<iq/>".as_slice(), 2));
-        managed.fill(&ids, &mut bytes, 1000, |id, _, out| {
+        let gone = managed.fill(&ids, &mut bytes, 1000, |id, _, out| {
             out.extend_from_slice(format!("<{id}/>").as_bytes());
             id == 9
         });
+        assert_eq!(gone, [11]);
         assert!(matches!(managed.pump(&mut bytes, 1000), Pump::Live));
         assert!(managed.asks() && !managed.asks());
         // The last was not there any more, so it does not count.

@@ -253,20 +253,20 @@ impl Outbox {
         pump
     }
 
-    /// What [`Pump::Read`] asked for.
+    /// What [`Pump::Read`] asked for. Returns the messages that are not there any more.
     pub(crate) fn fill(
         self: &Arc<Self>,
         ids: &[(i64, How)],
         turn: &mut Turn,
         text: impl FnMut(i64, How, &mut Vec<u8>) -> bool,
-    ) {
+    ) -> Vec<i64> {
         let mut inner = self.lock();
         let room = inner.limit as usize / 2;
         let Inner { bytes, extra, .. } = &mut *inner;
-        if let Some(managed) = extra.as_mut().and_then(|extra| extra.managed.as_mut()) {
-            managed.fill(ids, bytes, room, text);
-        }
+        let managed = extra.as_mut().and_then(|extra| extra.managed.as_mut());
+        let gone = managed.map_or_else(Vec::new, |managed| managed.fill(ids, bytes, room, text));
         inner.wake_later(self, turn);
+        gone
     }
 
     /// Whether a resumed stream has not got everything yet.
