@@ -14,13 +14,15 @@ use std::time::Instant;
 use auth::{Binding, Credentials, PasswordCheck};
 use module::{Host, Now, Registry, Software};
 use router::{Event, Outbox, Router, Turn};
-use session::{Context, Shell, StreamConfig, StreamCore, TlsPolicy};
+use session::{Context, Recording, Shell, StreamConfig, StreamCore, TlsPolicy};
 use stanza::Jid;
 use store::{Memory, Store, Table};
 use xmlstream::{Limits, Scratch};
 
 /// Messages that are handed over at once, as in one read of a busy connection.
 const BATCH: usize = 32;
+/// So many of them are made, before it is counted; with more, they come again.
+const ROUNDS: usize = 200;
 const NOW: Now = Now(1_000_000_000_000);
 
 struct TestShell {
@@ -37,6 +39,12 @@ impl Shell for TestShell {
     }
     fn look_up(&mut self, account: &Jid) {
         self.account = Some(account.clone());
+    }
+    fn look_up_tokens(&mut self, _: &Jid, _: Option<&str>) {
+        panic!("nobody logs in with a token");
+    }
+    fn record(&mut self, _: Recording) {
+        panic!("nobody logs in by SASL2");
     }
     fn check(&mut self, check: PasswordCheck) {
         self.check = Some(check);
@@ -63,7 +71,7 @@ struct World {
 }
 
 impl World {
-    fn new() -> World {
+    fn new(archives: bool) -> World {
         let registry = Registry::new(xeps::all()).expect("the modules fit together");
         let mut tables: Vec<&'static Table> = router::TABLES.to_vec();
         tables.extend(registry.tables());
@@ -101,7 +109,7 @@ impl World {
             registry,
             store: Arc::clone(&store) as Arc<dyn Store>,
             limits,
-            archives: false,
+            archives,
             clock: Box::new(|| NOW),
         });
         World {
@@ -179,6 +187,8 @@ impl World {
             login_attempts: 1,
             secret: [0; 32],
             iterations: 4096,
+            policy: auth::Policy::default(),
+            lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
             default_domain: "example.org".into(),
         });
         let mut peer = Peer {
@@ -203,26 +213,58 @@ impl World {
     }
 }
 
+fn message(id: usize) -> String {
+    format!(
+        "<message to='romeo@example.org' type='chat' id='{id:06}'>\
+         <body>But, soft! what light through yonder window breaks? It is the east.</body>\
+         <request xmlns='urn:xmpp:receipts'/><origin-id xmlns='urn:xmpp:sid:0' id='{id:06}'/></message>"
+    )
+}
+
 fn main() {
     let messages: usize = std::env::args()
         .nth(1)
         .and_then(|count| count.parse().ok())
         .unwrap_or(100_000);
-    let mut world = World::new();
+    let is_kept = std::env::args().nth(2).is_some_and(|way| way == "kept");
+    let mut world = World::new(is_kept);
     let mut juliet = world.login("juliet");
     let mut romeo = world.login("romeo");
-    let message = "<message to='romeo@example.org' type='chat' id='a1b2c3'>\
-                   <body>But, soft! what light through yonder window breaks? It is the east.</body>\
-                   <request xmlns='urn:xmpp:receipts'/><origin-id xmlns='urn:xmpp:sid:0' id='a1b2c3'/></message>";
-    let batch = message.repeat(BATCH);
+    // A message that comes again under its id is not kept twice.
+    let batch = |round: usize| -> String {
+        let ids = round * BATCH..(round + 1) * BATCH;
+        let mut batch: String = ids.map(message).collect();
+        if is_kept {
+            batch.push_str("<r xmlns='urn:xmpp:sm:3'/>");
+        }
+        batch
+    };
+    let rounds = messages.div_ceil(BATCH);
+    let batches: Vec<String> = (0..ROUNDS).map(batch).collect();
+    if is_kept {
+        for peer in [&mut juliet, &mut romeo] {
+            world.feed(peer, b"<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+            world.store.settle();
+            world.events(peer);
+        }
+    }
     let begun = Instant::now();
     let mut delivered = 0;
-    for _ in 0..messages.div_ceil(BATCH) {
+    for round in 1..=rounds {
+        let batch = &batches[(round - 1) % batches.len()];
         let consumed = world.feed(&mut juliet, batch.as_bytes());
         assert_eq!(consumed, batch.len(), "the whole batch is processed");
+        if is_kept {
+            world.store.settle();
+            assert!(world.events(&mut juliet) > 0, "the batch is acknowledged");
+        }
         delivered += world.events(&mut romeo);
+        if is_kept {
+            let answer = format!("<a xmlns='urn:xmpp:sm:3' h='{}'/>", round * BATCH);
+            world.feed(&mut romeo, answer.as_bytes());
+        }
     }
     let per_message = begun.elapsed().as_nanos() as usize / messages.max(1);
-    assert!(delivered >= messages * message.len(), "everything was delivered");
+    assert!(delivered >= messages * message(0).len(), "everything was delivered");
     println!("{messages} messages, {delivered} bytes delivered, {per_message} ns a message");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use auth::{Binding, Lookup, PasswordCheck};
 use router::{Event, Outbox, Turn};
-use session::Shell;
+use session::{Recording, Shell, clients};
 use stanza::Jid;
 
 use crate::service::{Service, now};
@@ -62,6 +62,22 @@ impl Shell for ConnectionShell<'_> {
                 tell(&outbox, Event::Account(lookup));
             }),
         );
+    }
+
+    fn look_up_tokens(&mut self, account: &Jid, client: Option<&str>) {
+        let outbox = Arc::clone(self.outbox);
+        self.service.logs_in(self.number, Some(account.as_str()));
+        clients::look_up(self.service.router.store(), account, client, move |tokens| {
+            tell(&outbox, Event::Tokens(tokens));
+        });
+    }
+
+    fn record(&mut self, login: Recording) {
+        let outbox = Arc::clone(self.outbox);
+        let random = |bytes: &mut [u8]| getrandom::fill(bytes).expect("the system has random numbers");
+        clients::record(self.service.router.store(), login, now().seconds(), random, move |result| {
+            tell(&outbox, Event::Recorded(result));
+        });
     }
 
     fn check(&mut self, check: PasswordCheck) {

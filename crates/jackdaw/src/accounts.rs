@@ -142,7 +142,12 @@ impl Accounts {
         let mut account =
             Account::from_row(jid.as_str(), &row).map_err(|error| Failure::unavailable(error.to_string()))?;
         edit(&mut account);
-        self.written(jid, ::accounts::change(&account))?;
+        let batch = match change {
+            // With them goes every token: nobody comes back with what was given out before.
+            Change::PasswordChanged | Change::Disabled | Change::Removing => ::accounts::end_logins(&mut account),
+            Change::Added | Change::Enabled | Change::Removed => ::accounts::change(&account),
+        };
+        self.written(jid, batch)?;
         (self.on_changed)(jid, change);
         Ok(())
     }
@@ -245,7 +250,7 @@ mod tests {
                 .expect("no test panics in here")
                 .push((jid.to_string(), change))
         });
-        let store = Arc::new(Memory::new(&[&::accounts::ACCOUNTS]));
+        let store = Arc::new(Memory::new(&[&::accounts::ACCOUNTS, &::accounts::tokens::TOKENS]));
         World {
             accounts: Accounts::new(store, vec!["example.org".into(), "example.net".into()], on_changed),
             changes,

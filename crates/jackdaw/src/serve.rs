@@ -4,11 +4,12 @@
 //! anything listens, with one line that says what and where and what to do.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ::accounts::tokens::{DEFAULT_LIFETIMES, Lifetimes};
 use c2s::tls::{Certificates, HostFiles, Kind as TlsKind, Reloaded};
 use c2s::{Listen, Listener, Port, Service};
-use module::{Host, Registry, Software};
+use module::{Host, Now, Registry, Software};
 use router::Router;
 use session::{StreamConfig, TlsPolicy};
 use stanza::{Jid, StreamError};
@@ -19,18 +20,16 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::accounts::{Accounts, Change};
 use crate::admin;
 use crate::certificate::{self, Certificate};
-use crate::config::{Config, Kind, Loaded, Tls};
+use crate::config::{Config, Kind, Loaded, Login, ScramHash, Tls, Tokens};
 use crate::failure::{Failure, Why};
-use crate::{database, first_run};
+use crate::{database, first_run, retention};
 
 /// How often accounts that nobody uses are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked after sessions that nobody has resumed, and written how far messages are delivered.
 const TEND_EVERY: Duration = Duration::from_secs(5);
-/// How often old messages are deleted from the archive, and how many then: up to 250 a second.
-const EXPIRE_EVERY: Duration = Duration::from_secs(4);
-const EXPIRED_AT_ONCE: usize = 1_000;
-const MILLISECONDS_PER_DAY: i64 = 24 * 3_600_000;
+/// How often it is looked whether the clock was put right.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// A silent client is found out after `limits.keepalive_seconds`, and this part of it at most.
 const LOOKS_PER_SILENCE: u32 = 8;
 /// An account without sessions is forgotten by the memory after this many seconds: long enough
@@ -164,17 +163,21 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     let first = first_run::first_admin(&accounts, &loaded)?;
     let admin = tokio::spawn(admin::serve(admin_listener, Arc::new(accounts)));
 
+    let retention = tokio::spawn(retention::keep(
+        Arc::clone(&store),
+        retention::Rules::of(&config.archive),
+    ));
     let accepting: Vec<JoinHandle<()>> = listeners
         .into_iter()
         .map(|listener| tokio::spawn(listener.run(Arc::clone(&service))))
         .collect();
-    print!("{}", first_run::welcome(&loaded, &made, first.as_ref()));
+    crate::log::say(&first_run::welcome(&loaded, &made, first.as_ref()).to_string());
     drop(first);
 
     until_told_to_stop(&certificates, &router, config, signals).await?;
 
     tracing::info!("stopping");
-    for task in accepting.iter().chain([&admin]) {
+    for task in accepting.iter().chain([&admin, &retention]) {
         task.abort();
     }
     let left = service
@@ -257,42 +260,54 @@ async fn until_told_to_stop(
     let mut look = tokio::time::interval(c2s::tls::CHECK_EVERY);
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let mut tend = tokio::time::interval(TEND_EVERY.min(Duration::from_secs(config.limits.resume_seconds)));
-    let mut expire = tokio::time::interval(EXPIRE_EVERY);
     let mut silence = tokio::time::interval(keepalive / LOOKS_PER_SILENCE);
+    let mut watch = tokio::time::interval(WATCH_EVERY);
+    let mut clock = Clock::new();
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => return Ok(()),
             _ = signals.interrupt.recv() => return Ok(()),
             _ = signals.hangup.recv() => reload(certificates, true).await,
             _ = look.tick() => reload(certificates, false).await,
-            _ = sweep.tick() => router.sweep(Service::clock()),
-            _ = tend.tick() => router.tend(Service::clock()),
-            _ = expire.tick() => expire_archive(router, config.archive.keep_days),
-            _ = silence.tick() => router.look_for_silence(Service::clock(), seconds),
+            _ = watch.tick() => {
+                clock.look(router);
+            }
+            _ = sweep.tick() => router.sweep(clock.look(router)),
+            _ = tend.tick() => router.tend(clock.look(router)),
+            _ = silence.tick() => router.look_for_silence(clock.look(router), seconds),
         }
     }
 }
 
-/// Deletes what has been archived for long enough, a few messages at a time so that nobody waits for it.
-fn expire_archive(router: &Router, keep_days: u32) {
-    if keep_days == 0 {
-        return;
+/// The wall clock, and beside it one that nobody puts right.
+struct Clock {
+    said: Now,
+    at: Instant,
+}
+
+impl Clock {
+    fn new() -> Clock {
+        Clock {
+            said: Service::clock(),
+            at: Instant::now(),
+        }
     }
-    let before = Service::clock().0 - i64::from(keep_days) * MILLISECONDS_PER_DAY;
-    let most = EXPIRED_AT_ONCE;
-    let batch = store::Batch {
-        ops: vec![store::Op::Expire { before, most }],
-    };
-    router.store().write(
-        batch,
-        Box::new(|result| {
-            if let Err(error) = result
-                && error != store::StoreError::Closed
-            {
-                tracing::warn!(%error, "old messages could not be deleted; it will be tried again");
-            }
-        }),
-    );
+
+    /// What the clock says. If it has jumped the router is told first.
+    fn look(&mut self, router: &Router) -> Now {
+        let now = Clock::new();
+        let passed = i64::try_from((now.at - self.at).as_millis()).unwrap_or(i64::MAX);
+        let expected = Now(self.said.0.saturating_add(passed));
+        if router.clock_was_set(now.said, expected) {
+            tracing::warn!(
+                "the clock of this machine was {} and is {} now; messages are stamped with it",
+                expected.stamp(),
+                now.said.stamp()
+            );
+        }
+        *self = now;
+        self.said
+    }
 }
 
 /// Reads the certificates again: because somebody said so, or because a file has changed.
@@ -401,11 +416,41 @@ fn stream_config(config: &Config, tls: TlsPolicy, secret: [u8; 32]) -> StreamCon
         login_attempts: u8::try_from(limits.login_attempts).unwrap_or(u8::MAX),
         secret,
         iterations: limits.password_iterations,
+        policy: login_policy(&config.login),
+        lifetimes: lifetimes(&config.login),
         // `load` sees to it that there is a domain.
         default_domain: config
             .domain
             .first()
             .map_or_else(String::new, |domain| domain.name.as_str().to_owned()),
+    }
+}
+
+fn login_policy(login: &Login) -> auth::Policy {
+    let hash = |hash: &ScramHash| match hash {
+        ScramHash::Sha1 => auth::Hash::Sha1,
+        ScramHash::Sha256 => auth::Hash::Sha256,
+        ScramHash::Sha512 => auth::Hash::Sha512,
+    };
+    auth::Policy {
+        hashes: login.scram.iter().map(hash).collect(),
+        plain: login.plain,
+        signed: login.signed_offer,
+        tokens: match login.tokens {
+            Tokens::Any => auth::TokenPolicy::Any,
+            Tokens::Bound => auth::TokenPolicy::Bound,
+            Tokens::Off => auth::TokenPolicy::Off,
+        },
+        ..auth::Policy::default()
+    }
+}
+
+fn lifetimes(login: &Login) -> Lifetimes {
+    let seconds = i64::from(login.token_days) * 86_400;
+    Lifetimes {
+        token: seconds,
+        client: seconds,
+        rotate: DEFAULT_LIFETIMES.rotate.min(seconds / 2),
     }
 }
 

@@ -18,6 +18,7 @@
 
 mod account;
 mod broadcast;
+mod clock;
 mod delivery;
 mod deposit;
 mod durable;
@@ -48,7 +49,7 @@ use store::{Store, Table};
 
 pub use establish::{Established, Inline};
 pub use load::LAST_ACTIVITY;
-pub use outbox::{Event, NotResumed, Outbox, Resumed, Taken, TooHigh, give_buffer};
+pub use outbox::{Event, Issued, NotResumed, Outbox, Resumed, Taken, TooHigh, give_buffer};
 pub use resume::{EnableRequest, ResumeRequest, STREAM_ID_BYTES, failed};
 pub use sessions::BindRequest;
 pub use turn::Turn;
@@ -74,9 +75,9 @@ pub(crate) const OWN_LIMITS: xmlstream::Limits = xmlstream::Limits {
 /// The tables of the account itself; those of features come from their declarations.
 pub static TABLES: [&Table; 10] = [
     &accounts::ACCOUNTS,
+    &accounts::tokens::TOKENS,
     &presence::ROSTER,
     &presence::ROSTER_VERSION,
-    &offline::CURSOR,
     &archive::PREFS,
     &resume::STREAMS,
     &saved::SAVED,

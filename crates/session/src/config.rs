@@ -1,5 +1,7 @@
 //! What is configured for the streams of one listener.
 
+use accounts::tokens::Lifetimes;
+use auth::{Offer, Policy, TokenPolicy};
 use xmlstream::Limits;
 
 /// Whether a stream must be under TLS before anybody logs in (configuration: `listen.tls`).
@@ -24,6 +26,22 @@ pub struct StreamConfig {
     pub secret: [u8; 32],
     /// Iterations shown to users who do not exist: those that passwords are set with.
     pub iterations: u32,
+    /// What may be logged in with.
+    pub policy: Policy,
+    /// How long clients and their tokens are remembered.
+    pub lifetimes: Lifetimes,
     /// Named in the stream header where the client's `to` is none of ours.
     pub default_domain: String,
+}
+
+impl StreamConfig {
+    /// What a client may log in with in the classic profile, or by SASL2: tokens have no place in the former.
+    pub(crate) fn offer(&self, is_sasl2: bool, secured: bool, binding: &auth::Binding) -> Offer {
+        let tokens = if is_sasl2 { self.policy.tokens } else { TokenPolicy::Off };
+        let policy = Policy {
+            tokens,
+            ..self.policy.clone()
+        };
+        Offer::new(secured, binding, &policy)
+    }
 }

@@ -3,7 +3,8 @@
 use std::mem;
 use std::sync::Arc;
 
-use auth::{Binding, PasswordCheck};
+use accounts::tokens::{Agent, Lifetimes};
+use auth::{Binding, Mechanism, PasswordCheck, Proof};
 use module::Now;
 use router::{Bound, Event, Outbox, Router, Turn};
 use stanza::{Jid, StreamError, ns};
@@ -14,6 +15,18 @@ use crate::config::StreamConfig;
 use crate::errors::stream_error;
 use crate::negotiation::Negotiation;
 
+/// A login that was let in, to be written down (XEP-0484, XEP-0494).
+pub struct Recording {
+    pub account: Jid,
+    pub agent: Agent,
+    pub proof: Proof,
+    /// The client wants a token for this mechanism.
+    pub wanted: Option<Mechanism>,
+    /// The token that it used is void from now on.
+    pub invalidate: bool,
+    pub lifetimes: Lifetimes,
+}
+
 /// What the stream needs from the connection. Answers to questions come as [`Event`]s.
 pub trait Shell {
     /// Fills the buffer from a cryptographically secure generator.
@@ -22,6 +35,10 @@ pub trait Shell {
     fn binding(&self) -> Binding;
     /// Looks an account up for SASL: [`Event::Account`].
     fn look_up(&mut self, account: &Jid);
+    /// Looks an account up for a login with a token: [`Event::Tokens`]. `client`: the id that the client gives for itself.
+    fn look_up_tokens(&mut self, account: &Jid, client: Option<&str>);
+    /// Writes down that a client has logged in, and gives it a token where one is due: [`Event::Recorded`].
+    fn record(&mut self, login: Recording);
     /// Runs the check where it may take milliseconds: [`Event::Checked`].
     fn check(&mut self, check: PasswordCheck);
     /// Whether this address may try to log in now, at all or to this account

@@ -11,6 +11,7 @@
 //! session keeps its addresses and nothing else.
 
 mod bound;
+pub mod clients;
 mod config;
 mod core;
 mod errors;
@@ -20,7 +21,7 @@ mod negotiation;
 mod sasl2;
 
 pub use config::{StreamConfig, TlsPolicy};
-pub use core::{Context, Next, Progress, Shell, StreamCore};
+pub use core::{Context, Next, Progress, Recording, Shell, StreamCore};
 pub use errors::stream_error;
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! The exchange of SASL, around [`auth::Exchange`], in either of its profiles: the classic one (RFC 6120 section 6), from
 //! `<auth/>` to `<success/>`, and SASL2 (XEP-0388), of which [`crate::sasl2`] has the rest.
 
-use auth::{Binding, Exchange, Failure, Lookup, Step};
+use accounts::tokens;
+use auth::{Binding, Exchange, Failure, Lookup, Proof, Step, TokenLookup};
 use stanza::{Jid, ns};
 use xmlstream::Element;
 use zeroize::Zeroizing;
 
 use crate::config::StreamConfig;
 use crate::core::Context;
-use crate::sasl2;
+use crate::sasl2::{self, Fast};
 
 /// Random bytes of the server's nonce: 192 bits.
 const NONCE_BYTES: usize = 24;
@@ -22,6 +23,7 @@ pub(crate) enum Outcome {
         account: Jid,
         /// What the mechanism says with the success.
         data: Option<Vec<u8>>,
+        proof: Proof,
     },
     /// Not an element of SASL that a client sends.
     Unsupported,
@@ -59,28 +61,23 @@ pub(crate) struct Login {
     domain: String,
 }
 
-/// The stream features of SASL (section 6.3.1) and of XEP-0440.
-/// SASL2 only under TLS (XEP-0388 section 3).
-pub(crate) fn offer(secured: bool, binding: &Binding, bind_features: &[&str]) -> String {
+/// The stream features of SASL (section 6.3.1), of SASL2 (only under TLS: XEP-0388 section 3) and of XEP-0440.
+pub(crate) fn features(config: &StreamConfig, secured: bool, binding: &Binding, bind_features: &[&str]) -> String {
     let mut features = String::new();
-    let types = binding.types();
-    if secured && !types.is_empty() {
+    let classic = config.offer(false, secured, binding);
+    if !classic.bindings.is_empty() {
         features.push_str(&format!("<sasl-channel-binding xmlns='{}'>", ns::SASL_CHANNEL_BINDING));
-        for name in types {
+        for name in &classic.bindings {
             features.push_str(&format!("<channel-binding type='{name}'/>"));
         }
         features.push_str("</sasl-channel-binding>");
     }
-    let mechanisms: Vec<&str> = auth::offered(secured, binding)
-        .into_iter()
-        .map(auth::Mechanism::name)
-        .collect();
     if secured {
-        features.push_str(&sasl2::offer(&mechanisms, bind_features));
+        features.push_str(&sasl2::feature(&config.offer(true, secured, binding), bind_features));
     }
     features.push_str(&format!("<mechanisms xmlns='{}'>", ns::SASL));
-    for mechanism in mechanisms {
-        features.push_str(&format!("<mechanism>{mechanism}</mechanism>"));
+    for mechanism in &classic.mechanisms {
+        features.push_str(&format!("<mechanism>{}</mechanism>", mechanism.name()));
     }
     features.push_str("</mechanisms>");
     features
@@ -93,6 +90,9 @@ pub(crate) struct At<'a> {
     pub(crate) secured: bool,
     pub(crate) domain: &'a str,
     pub(crate) config: &'a StreamConfig,
+    /// By SASL2: who the client says it is, and what it says of the token that it uses.
+    pub(crate) client: Option<&'a str>,
+    pub(crate) fast: Option<Fast>,
 }
 
 impl Login {
@@ -168,7 +168,7 @@ impl Login {
         let context = auth::Context {
             domain: at.domain.to_owned(),
             tls: at.secured,
-            offer: auth::Offer::new(at.secured, &binding, &auth::Policy::default()),
+            offer: at.config.offer(self.profile == Profile::Sasl2, at.secured, &binding),
             bearer: auth::BearerHint::default(),
             binding,
             nonce: auth::encode(&nonce),
@@ -178,6 +178,10 @@ impl Login {
         self.domain = at.domain.to_owned();
         self.account = None;
         let mut exchange = match Exchange::begin(mechanism, context) {
+            // XEP-0484 section 3.4: "the client MUST include a <fast/> element".
+            Ok(exchange) if exchange.mechanism().is_token() && at.fast.is_none() => {
+                return self.failed(Failure::MalformedRequest, at, cx);
+            }
             Ok(exchange) => exchange,
             Err(failure) => return self.failed(failure, at, cx),
         };
@@ -213,6 +217,26 @@ impl Login {
         }
     }
 
+    pub(crate) fn supply_tokens(&mut self, tokens: TokenLookup, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
+        self.waiting = false;
+        let count = match at.fast.as_ref().and_then(|fast| fast.count.as_deref()) {
+            None => None,
+            Some(count) => match auth::token_count(count) {
+                Ok(count) => Some(count),
+                Err(failure) => return self.failed(failure, at, cx),
+            },
+        };
+        match &mut self.exchange {
+            None => Outcome::Continue,
+            Some(exchange) => {
+                // Early data of TLS is never taken (XEP-0388 section 3).
+                let attempt = tokens::attempt(at.client, cx.now.seconds(), at.config.lifetimes, count, false);
+                let step = exchange.supply_tokens(tokens, &attempt);
+                self.step(step, at, cx)
+            }
+        }
+    }
+
     pub(crate) fn checked(&mut self, good: bool, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         self.waiting = false;
         match &mut self.exchange {
@@ -230,40 +254,53 @@ impl Login {
                 self.write(cx.out, "challenge", &data);
                 Outcome::Continue
             }
-            Step::Lookup { user } => {
-                self.account = stanza::prepare_local(&user)
-                    .ok()
-                    .and_then(|local| Jid::new(Some(&local), &self.domain, None).ok());
-                match &self.account {
-                    Some(account) if !cx.shell.may_log_in(Some(account)) => {
-                        self.failed(Failure::TemporaryAuthFailure, at, cx)
-                    }
-                    Some(account) => {
-                        cx.shell.look_up(account);
-                        self.waiting = true;
-                        Outcome::Wait
-                    }
-                    // A name that nobody can have fails as late as one that nobody has.
-                    None => self.supply(Lookup::Missing, at, cx),
+            Step::Lookup { user } => match self.named(&user, cx) {
+                Named::Nobody => self.supply(Lookup::Missing, at, cx),
+                Named::Throttled => self.failed(Failure::TemporaryAuthFailure, at, cx),
+                Named::Account(account) => {
+                    cx.shell.look_up(&account);
+                    self.waiting = true;
+                    Outcome::Wait
                 }
-            }
+            },
+            Step::Tokens { user } => match self.named(&user, cx) {
+                Named::Nobody => self.supply_tokens(TokenLookup::Missing, at, cx),
+                Named::Throttled => self.failed(Failure::TemporaryAuthFailure, at, cx),
+                Named::Account(account) => {
+                    cx.shell.look_up_tokens(&account, at.client);
+                    self.waiting = true;
+                    Outcome::Wait
+                }
+            },
             Step::Check(check) => {
                 cx.shell.check(check);
                 self.waiting = true;
                 Outcome::Wait
             }
-            Step::Success { data, .. } => {
+            Step::Success { data, proof, .. } => {
                 let Some(account) = self.account.take() else {
                     return self.failed(Failure::NotAuthorized, at, cx);
                 };
                 self.exchange = None;
-                Outcome::LoggedIn { account, data }
+                Outcome::LoggedIn { account, data, proof }
             }
             // The offer has no mechanism that asks for these.
-            Step::Tokens { .. } | Step::Certificate { .. } | Step::Bearer(_) | Step::Guest { .. } => {
+            Step::Certificate { .. } | Step::Bearer(_) | Step::Guest { .. } => {
                 self.failed(Failure::InvalidMechanism, at, cx)
             }
             Step::Failure(failure) => self.failed(failure, at, cx),
+        }
+    }
+
+    /// Whose account a name means. A name that nobody can have fails as late as one that nobody has.
+    fn named(&mut self, user: &str, cx: &mut Context<'_>) -> Named {
+        self.account = stanza::prepare_local(user)
+            .ok()
+            .and_then(|local| Jid::new(Some(&local), &self.domain, None).ok());
+        match &self.account {
+            None => Named::Nobody,
+            Some(account) if !cx.shell.may_log_in(Some(account)) => Named::Throttled,
+            Some(account) => Named::Account(account.clone()),
         }
     }
 
@@ -297,6 +334,13 @@ impl Login {
         };
         out.extend_from_slice(format!("<{name} xmlns='{}'>{text}</{name}>", self.profile.ns()).as_bytes());
     }
+}
+
+enum Named {
+    Nobody,
+    /// Too many attempts at it have failed.
+    Throttled,
+    Account(Jid),
 }
 
 /// `<success/>` of the classic profile.

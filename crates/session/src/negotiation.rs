@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use auth::Proof;
 use module::Host;
-use router::{BindRequest, Bound, Established, Event, NotResumed, ResumeRequest, Resumed};
+use router::{BindRequest, Bound, Established, Event, Issued, NotResumed, ResumeRequest, Resumed};
 use stanza::{Condition, Fault, IqType, Jid, Kind, Stanza, StanzaError, StreamError, ns, write_error};
 use xmlstream::{Element, Header, Limits};
 
 use crate::config::{StreamConfig, TlsPolicy};
-use crate::core::{Context, Next};
+use crate::core::{Context, Next, Recording};
 use crate::header::{self, Opening};
 use crate::login::{self, At, Login, Outcome, Profile};
 use crate::sasl2::{self, Wanted};
@@ -26,6 +27,8 @@ enum Phase {
     Features,
     /// Waits for the TLS handshake.
     Tls,
+    /// Waits for a login to be written down.
+    Recording,
     /// Waits for the router to bind a resource.
     Binding,
 }
@@ -58,6 +61,8 @@ struct Sasl2 {
     data: Option<Vec<u8>>,
     /// What has become of the parts so far, as XML.
     told: String,
+    /// The new token, as XML.
+    token: String,
 }
 
 impl Negotiation {
@@ -87,7 +92,7 @@ impl Negotiation {
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self.phase, Phase::Tls | Phase::Binding) || self.login.is_waiting()
+        matches!(self.phase, Phase::Tls | Phase::Recording | Phase::Binding) || self.login.is_waiting()
     }
 
     /// The router was asked for a resource and has not answered.
@@ -178,7 +183,7 @@ impl Negotiation {
             if self.may_log_in() {
                 let binding = cx.shell.binding();
                 let bind_features = cx.router.registry().bind_features();
-                features.push_str(&login::offer(self.secured, &binding, bind_features));
+                features.push_str(&login::features(&self.config, self.secured, &binding, bind_features));
             }
         }
         features.push_str("</stream:features>");
@@ -247,12 +252,15 @@ impl Negotiation {
         step: impl FnOnce(&mut Login, &At<'_>, &mut Context<'_>) -> Outcome,
     ) -> Result<Next, StreamError> {
         let config = Arc::clone(&self.config);
+        let wanted = self.sasl2.as_ref().map(|sasl2| &sasl2.wanted);
         let at = At {
             // XEP-0388 section 3: "only ... after TLS negotiation".
             allowed: self.may_log_in() && (self.secured || self.sasl2.is_none()),
             secured: self.secured,
             domain: &host.domain,
             config: &config,
+            client: wanted.and_then(|wanted| wanted.agent.id.as_deref()),
+            fast: wanted.and_then(|wanted| wanted.fast.clone()),
         };
         let mut outcome = step(&mut self.login, &at, cx);
         if let Outcome::LoggedIn { account, .. } = &outcome
@@ -269,12 +277,12 @@ impl Negotiation {
         match outcome {
             Outcome::Continue => Ok(Next::Read),
             Outcome::Wait => Ok(Next::Wait),
-            Outcome::LoggedIn { account, data } => {
+            Outcome::LoggedIn { account, data, proof } => {
                 self.login = Login::default();
                 if let Some(sasl2) = &mut self.sasl2 {
                     sasl2.data = data;
                     self.account = Some(account.clone());
-                    return self.go_on(account, cx);
+                    return self.record(account, proof, cx);
                 }
                 login::success(data.as_deref(), cx.out);
                 self.account = Some(account);
@@ -286,6 +294,48 @@ impl Negotiation {
             }
             Outcome::Unsupported => Err(StreamError::unsupported_stanza_type()),
             Outcome::TooMany => Err(StreamError::policy_violation().text("too many failed attempts to log in")),
+        }
+    }
+
+    /// After a login by SASL2: a client that says who it is is remembered, and may have a token.
+    fn record(&mut self, account: Jid, proof: Proof, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        let Some(sasl2) = &mut self.sasl2 else {
+            return Ok(Next::Read);
+        };
+        let is_known = sasl2.wanted.agent.id.is_some() || matches!(proof, Proof::Token(_));
+        if !is_known {
+            return self.go_on(account, cx);
+        }
+        let offer = self.config.offer(true, self.secured, &cx.shell.binding());
+        let wanted = sasl2.wanted.token.filter(|mechanism| offer.tokens.contains(mechanism));
+        let recording = Recording {
+            account,
+            agent: sasl2.wanted.agent.clone(),
+            proof,
+            wanted,
+            invalidate: sasl2.wanted.fast.as_ref().is_some_and(|fast| fast.invalidate),
+            lifetimes: self.config.lifetimes,
+        };
+        self.phase = Phase::Recording;
+        cx.shell.record(recording);
+        Ok(Next::Wait)
+    }
+
+    fn recorded(
+        &mut self,
+        issued: Result<Option<Issued>, auth::Failure>,
+        cx: &mut Context<'_>,
+    ) -> Result<Next, StreamError> {
+        self.phase = Phase::Features;
+        let (Some(sasl2), Some(account)) = (&mut self.sasl2, self.account.clone()) else {
+            return Ok(Next::Read);
+        };
+        match issued {
+            Ok(issued) => {
+                sasl2.token = issued.as_ref().map(sasl2::token).unwrap_or_default();
+                self.go_on(account, cx)
+            }
+            Err(failure) => self.not_logged_in(failure, "too many failed attempts to log in", cx),
         }
     }
 
@@ -311,7 +361,7 @@ impl Negotiation {
             sasl2.told.push_str(&router::failed(&StanzaError::bad_request(), None));
         }
         if let Some(bind) = sasl2.wanted.bind.take() {
-            let client = sasl2.wanted.client.as_deref();
+            let client = sasl2.wanted.agent.id.as_deref();
             let (resource, inline) = bind.into_request(&account, client, &self.config.secret, cx);
             self.phase = Phase::Binding;
             let request = BindRequest {
@@ -332,7 +382,7 @@ impl Negotiation {
     /// The success of SASL2, for the one who is logged in.
     fn write_success(&mut self, jid: &Jid, last: &str, cx: &mut Context<'_>) {
         let sasl2 = self.sasl2.take().unwrap_or_default();
-        let inline = sasl2.told + last;
+        let inline = sasl2.told + last + &sasl2.token;
         sasl2::success(jid, sasl2.data.as_deref(), &inline, cx.out);
     }
 
@@ -348,16 +398,24 @@ impl Negotiation {
 
     /// The resource that SASL2 was to bind cannot be: so the login as a whole has failed.
     fn not_established(&mut self, error: &StanzaError, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        let failure = match error.condition {
+            Condition::NotAuthorized => auth::Failure::NotAuthorized,
+            _ => auth::Failure::TemporaryAuthFailure,
+        };
+        self.not_logged_in(failure, "too many failed attempts to bind a resource", cx)
+    }
+
+    /// A login that was let in has failed after all.
+    fn not_logged_in(
+        &mut self,
+        failure: auth::Failure,
+        too_many: &'static str,
+        cx: &mut Context<'_>,
+    ) -> Result<Next, StreamError> {
         self.sasl2 = None;
         self.account = None;
-        sasl2::failure(
-            match error.condition {
-                Condition::NotAuthorized => auth::Failure::NotAuthorized,
-                _ => auth::Failure::TemporaryAuthFailure,
-            },
-            cx.out,
-        );
-        self.count_bind_failure("too many failed attempts to bind a resource")
+        sasl2::failure(failure, cx.out);
+        self.count_bind_failure(too_many)
     }
 
     /// A stanza after authentication and before a resource is bound (section 7.1).
@@ -524,6 +582,13 @@ impl Negotiation {
                 };
                 self.log_in(&host, cx, |login, at, cx| login.supply(account, at, cx))
             }
+            Event::Tokens(tokens) => {
+                let Some(host) = self.host.clone() else {
+                    return Ok(Next::Read);
+                };
+                self.log_in(&host, cx, |login, at, cx| login.supply_tokens(tokens, at, cx))
+            }
+            Event::Recorded(issued) => self.recorded(issued, cx),
             Event::Checked(good) => {
                 let Some(host) = self.host.clone() else {
                     return Ok(Next::Read);

@@ -3,8 +3,10 @@
 //! The exchange itself is that of [`crate::login`]; here is what stands around it: what the client asks for besides,
 //! and how it is told. Resumption goes first, then Bind 2 (XEP-0386 section 3.2).
 
-use auth::Hash;
-use router::{EnableRequest, Established, Inline, STREAM_ID_BYTES};
+use accounts::tokens::Agent;
+use auth::{Hash, Mechanism, Offer};
+use module::Now;
+use router::{EnableRequest, Established, Inline, Issued, STREAM_ID_BYTES};
 use stanza::{Jid, ns};
 use xmlstream::{Child, Element};
 
@@ -20,10 +22,22 @@ const BIND_REQUESTS: usize = 16;
 /// What `<authenticate/>` asks for besides the login.
 #[derive(Default)]
 pub(crate) struct Wanted {
-    /// `<user-agent/>`'s id, a UUID (section 2.3).
-    pub(crate) client: Option<Box<str>>,
+    /// `<user-agent/>` (section 2.3). The id is a UUID, or there is none.
+    pub(crate) agent: Agent,
+    /// It logs in with a token (XEP-0484 section 3.4).
+    pub(crate) fast: Option<Fast>,
+    /// It wants a token for this mechanism (XEP-0484 section 3.2).
+    pub(crate) token: Option<Mechanism>,
     pub(crate) resume: Option<Resume>,
     pub(crate) bind: Option<Bind>,
+}
+
+/// `<fast/>` of XEP-0484.
+#[derive(Clone)]
+pub(crate) struct Fast {
+    pub(crate) count: Option<Box<str>>,
+    /// The token is void after this (section 3.6).
+    pub(crate) invalidate: bool,
 }
 
 /// `<resume/>` of XEP-0198.
@@ -44,7 +58,15 @@ impl Wanted {
         for child in authenticate.children() {
             match (child.ns(), child.name()) {
                 (ns::SASL2, "user-agent") => {
-                    wanted.client = child.attr("id").filter(|id| is_uuid(id)).map(|id| (*id).into());
+                    let id = child.attr("id").filter(|id| is_uuid(id));
+                    let text = |name| child.child(name, ns::SASL2).map(|child| child.text());
+                    let (software, device) = (text("software"), text("device"));
+                    wanted.agent = Agent::new(id.as_deref(), software.as_deref(), device.as_deref());
+                }
+                (ns::FAST, "fast") => wanted.fast = Some(Fast::read(&child)),
+                (ns::FAST, "request-token") => {
+                    let mechanism = child.attr("mechanism").and_then(|name| Mechanism::from_name(&name));
+                    wanted.token = mechanism.filter(|mechanism| mechanism.is_token());
                 }
                 (ns::SM, "resume") => wanted.resume = Some(Resume::read(&child)),
                 (ns::BIND2, "bind") => wanted.bind = Some(Bind::read(&child, cx)),
@@ -53,6 +75,17 @@ impl Wanted {
             }
         }
         wanted
+    }
+}
+
+impl Fast {
+    fn read(fast: &Child<'_>) -> Fast {
+        Fast {
+            count: fast.attr("count").map(|count| (*count).into()),
+            invalidate: fast
+                .attr("invalidate")
+                .is_some_and(|invalidate| matches!(&*invalidate, "true" | "1")),
+        }
     }
 }
 
@@ -153,11 +186,14 @@ fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// The stream feature of section 2.1, with what may be asked inline.
-pub(crate) fn offer(mechanisms: &[&str], bind_features: &[&str]) -> String {
+/// The stream feature of section 2.1, with what may be asked inline. Nothing where there is no mechanism.
+pub(crate) fn feature(offer: &Offer, bind_features: &[&str]) -> String {
+    if offer.mechanisms.is_empty() {
+        return String::new();
+    }
     let mut out = format!("<authentication xmlns='{}'>", ns::SASL2);
-    for mechanism in mechanisms {
-        out.push_str(&format!("<mechanism>{mechanism}</mechanism>"));
+    for mechanism in &offer.mechanisms {
+        out.push_str(&format!("<mechanism>{}</mechanism>", mechanism.name()));
     }
     out.push_str(&format!(
         "<inline><sm xmlns='{}'/><bind xmlns='{}'><inline>",
@@ -167,8 +203,23 @@ pub(crate) fn offer(mechanisms: &[&str], bind_features: &[&str]) -> String {
     for var in bind_features {
         out.push_str(&format!("<feature var='{var}'/>"));
     }
-    out.push_str("</inline></bind></inline></authentication>");
+    out.push_str("</inline></bind>");
+    if !offer.tokens.is_empty() {
+        out.push_str(&format!("<fast xmlns='{}'>", ns::FAST));
+        for mechanism in &offer.tokens {
+            out.push_str(&format!("<mechanism>{}</mechanism>", mechanism.name()));
+        }
+        out.push_str("</fast>");
+    }
+    out.push_str("</inline></authentication>");
     out
+}
+
+/// `<token/>` (XEP-0484 section 3.3).
+pub(crate) fn token(issued: &Issued) -> String {
+    let (expiry, token) = (Now(issued.expires.saturating_mul(1_000)).stamp(), issued.secret.text());
+    // Made by the server, of characters that need no escape.
+    format!("<token xmlns='{}' expiry='{expiry}' token='{token}'/>", ns::FAST)
 }
 
 /// `<success/>` (section 2.6.1). `jid`: the full JID where a resource is bound.

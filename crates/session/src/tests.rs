@@ -1,6 +1,7 @@
 //! Streams driven by hand, without a network.
 
 mod binding;
+mod fast;
 mod headers;
 mod limits;
 mod login;

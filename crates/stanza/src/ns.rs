@@ -118,6 +118,8 @@ pub const REACTIONS: &str = "urn:xmpp:reactions:0";
 pub const FILE_SHARING: &str = "urn:xmpp:sfs:0";
 /// XEP-0478 Stream Limits Advertisement.
 pub const STREAM_LIMITS: &str = "urn:xmpp:stream-limits:0";
+/// XEP-0484 Fast Authentication Streamlining Tokens.
+pub const FAST: &str = "urn:xmpp:fast:0";
 /// XEP-0482 Call Invites.
 pub const CALL_INVITES: &str = "urn:xmpp:call-invites:0";
 

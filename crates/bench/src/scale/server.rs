@@ -217,6 +217,8 @@ fn stream_config() -> StreamConfig {
         login_attempts: 5,
         secret: [0; 32],
         iterations: ROUNDS,
+        policy: auth::Policy::default(),
+        lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
         default_domain: DOMAIN.to_owned(),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::locate::Step::{self, Index, Key};
-use super::{Config, Kind, Tls};
+use super::{Config, Kind, Tls, Tokens};
 
 /// A contradiction, and the way to the value that makes it.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,7 +22,10 @@ fn problem(path: &[Step], message: String) -> Problem {
 
 /// The first contradiction.
 pub fn problem_of(config: &Config) -> Option<Problem> {
-    domains(config).or_else(|| listeners(config)).or_else(|| limits(config))
+    domains(config)
+        .or_else(|| listeners(config))
+        .or_else(|| login(config))
+        .or_else(|| limits(config))
 }
 
 fn domains(config: &Config) -> Option<Problem> {
@@ -66,6 +69,19 @@ fn listeners(config: &Config) -> Option<Problem> {
             let message = "`c2s-direct` begins with TLS: its tls can only be \"required\"; use kind = \"c2s\"";
             return Some(problem(&path, message.to_owned()));
         }
+    }
+    None
+}
+
+fn login(config: &Config) -> Option<Problem> {
+    let login = &config.login;
+    if login.scram.is_empty() && !login.plain {
+        let message = "no hash of SCRAM, and plain = false: nobody could log in; give one of them";
+        return Some(problem(&[Key("login"), Key("scram")], message.to_owned()));
+    }
+    if login.token_days == 0 && login.tokens != Tokens::Off {
+        let message = "token_days = 0: no token would ever be good; use tokens = \"off\"";
+        return Some(problem(&[Key("login"), Key("token_days")], message.to_owned()));
     }
     None
 }

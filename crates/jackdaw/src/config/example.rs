@@ -2,7 +2,7 @@
 //! comments of the code. It reads back as the defaults (a test below), so it is safe to start from.
 
 use super::section::{Section, write_docs, write_keys};
-use super::{Archive, Config, Contacts, Domain, Limits, Listen, Log};
+use super::{Archive, Config, Contacts, Domain, Limits, Listen, Log, Login};
 
 /// The text of the example.
 pub fn example() -> String {
@@ -24,6 +24,7 @@ pub fn example() -> String {
         }
     }
     section(&mut out, "[archive]", Archive::ABOUT, &config.archive);
+    section(&mut out, "[login]", Login::ABOUT, &config.login);
     section(&mut out, "[limits]", Limits::ABOUT, &config.limits);
     // One empty line ends a section, none the file.
     out.truncate(out.trim_end().len());
@@ -94,6 +95,7 @@ mod tests {
         check("domain", config.domain[0].keys());
         check("contacts", config.domain[0].contacts.keys());
         check("listen", config.listen[0].keys());
+        check("archive", config.archive.keys());
         check("limits", config.limits.keys());
     }
 }

@@ -25,7 +25,7 @@ pub use limits::Limits;
 pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
 use section::section;
-pub use types::{BareJid, DomainName, Kind, LogFormat, LogLevel, Tls};
+pub use types::{BareJid, DomainName, Kind, LogFormat, LogLevel, ScramHash, Tls, Tokens};
 
 /// The port of client connections with STARTTLS (RFC 6120 section 14.7).
 pub const C2S_PORT: u16 = 5222;
@@ -50,6 +50,7 @@ section! {
         pub domain: Vec<Domain> = vec![Domain::default()],
         pub listen: Vec<Listen> = vec![Listen::default(), Listen::direct()],
         pub archive: Archive = Archive::default(),
+        pub login: Login = Login::default(),
         pub limits: Limits = Limits::default(),
     }
 }
@@ -59,8 +60,32 @@ section! {
     @default pub struct Archive {
         /// Whether messages are archived. Without it only those are kept that nobody is there to take.
         pub enabled: bool = true,
-        /// After how many days a message is deleted; 0: never.
+        /// After how many days a message leaves the archives; 0: never. What waits for who is away
+        /// is kept until it was delivered, here and below.
         pub keep_days: u32 = 0,
+        /// The largest archive of one account, in megabytes; the oldest messages go first. 0: no limit.
+        pub account_megabytes: u32 = 0,
+        /// The largest that the archives of all accounts of one domain may be together. 0: no limit.
+        pub domain_megabytes: u32 = 0,
+    }
+}
+
+section! {
+    /// What people log in with.
+    @default pub struct Login {
+        /// The hashes of SCRAM that are offered, of "sha-1", "sha-256" and "sha-512". Every password is kept under all
+        /// three; leave one out to retire it.
+        pub scram: Vec<ScramHash> = ScramHash::ALL.to_vec(),
+        /// Whether a client may send the password itself (PLAIN): under TLS only, and some have nothing else.
+        pub plain: bool = true,
+        /// Whether SCRAM tells the client under its signature what was offered, so that nobody on the way can take
+        /// the better part away unseen (XEP-0474).
+        pub signed_offer: bool = true,
+        /// Tokens with which a client comes back without the password (XEP-0484). "any": also those that browsers
+        /// can use. "bound": only those that are worthless on another connection. "off": none.
+        pub tokens: Tokens = Tokens::Any,
+        /// After how many days a token that was not renewed is void; a client renews it once a day that it is used.
+        pub token_days: u32 = 21,
     }
 }
 

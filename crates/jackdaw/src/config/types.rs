@@ -93,6 +93,30 @@ pub enum Tls {
     Off,
 }
 
+/// A hash that SCRAM is offered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub enum ScramHash {
+    #[serde(rename = "sha-1")]
+    Sha1,
+    #[serde(rename = "sha-256")]
+    Sha256,
+    #[serde(rename = "sha-512")]
+    Sha512,
+}
+
+impl ScramHash {
+    pub const ALL: [ScramHash; 3] = [ScramHash::Sha1, ScramHash::Sha256, ScramHash::Sha512];
+}
+
+/// Which tokens are given out (XEP-0484).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tokens {
+    Any,
+    Bound,
+    Off,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]

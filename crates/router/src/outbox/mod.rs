@@ -67,6 +67,10 @@ pub fn give_buffer(mut buffer: Vec<u8>) {
 pub enum Event {
     /// The account that SASL asked for.
     Account(auth::Lookup),
+    /// The tokens that SASL asked for (XEP-0484).
+    Tokens(auth::TokenLookup),
+    /// A login is written down, or must not be one; with the new token of the client, if there is one.
+    Recorded(Result<Option<Issued>, auth::Failure>),
     /// The password that SASL asked to have checked.
     Checked(bool),
     /// The answer to a request to bind a resource.
@@ -81,6 +85,13 @@ pub enum Event {
     Silent,
     /// Write what waits, then this error, then close.
     End(StreamError),
+}
+
+/// A new token of a client (XEP-0484 section 3.3).
+pub struct Issued {
+    pub secret: auth::Secret,
+    /// Seconds since 1970.
+    pub expires: i64,
 }
 
 /// A stream goes on with this connection.
@@ -166,7 +177,7 @@ pub struct Outbox {
     /// with each stanza, and the account is not.
     behind: AtomicU32,
     /// When the client was heard last, a [`Moment`]. Here, so that a silent session needs no timer.
-    heard: AtomicU32,
+    pub(crate) heard: AtomicU32,
 }
 
 /// What the connection's task takes at each poll.
@@ -267,6 +278,12 @@ impl Outbox {
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         let inner = self.lock();
         inner.bytes.is_empty() || inner.bytes.len() + bytes <= inner.limit as usize / 2
+    }
+
+    /// Nothing is taken any more: its connection is closing.
+    pub(crate) fn is_shut(&self) -> bool {
+        let inner = self.lock();
+        inner.shut && inner.extra.as_ref().is_none_or(|extra| extra.moved.is_none())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

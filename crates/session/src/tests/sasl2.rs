@@ -13,19 +13,19 @@ use store::Store;
 use super::world::*;
 use crate::{Next, TlsPolicy};
 
-const SASL2: &str = "urn:xmpp:sasl:2";
+pub(super) const SASL2: &str = "urn:xmpp:sasl:2";
 const SM: &str = "urn:xmpp:sm:3";
 const CLIENT: &str = "<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'><software>Test</software></user-agent>";
 
 /// A request with PLAIN, which needs one message.
-fn authenticate(user: &str, password: &str, more: &str) -> String {
+pub(super) fn authenticate(user: &str, password: &str, more: &str) -> String {
     let data = STANDARD.encode(format!("\0{user}\0{password}"));
     format!(
         "<authenticate xmlns='{SASL2}' mechanism='PLAIN'><initial-response>{data}</initial-response>{more}</authenticate>"
     )
 }
 
-fn bind2(tag: &str, more: &str) -> String {
+pub(super) fn bind2(tag: &str, more: &str) -> String {
     let tag = if tag.is_empty() {
         String::new()
     } else {
@@ -34,19 +34,19 @@ fn bind2(tag: &str, more: &str) -> String {
     format!("<bind xmlns='urn:xmpp:bind:0'>{tag}{more}</bind>")
 }
 
-fn success(jid: &str, more: &str) -> String {
+pub(super) fn success(jid: &str, more: &str) -> String {
     format!("<success xmlns='{SASL2}'><authorization-identifier>{jid}</authorization-identifier>{more}</success>")
 }
 
-fn bound2(more: &str) -> String {
+pub(super) fn bound2(more: &str) -> String {
     format!("<bound xmlns='urn:xmpp:bind:0'><archive xmlns='urn:test:archive'>{more}</archive></bound>")
 }
 
-fn failure2(condition: &str) -> String {
+pub(super) fn failure2(condition: &str) -> String {
     format!("<failure xmlns='{SASL2}'><{condition} xmlns='{NS_SASL}'/></failure>")
 }
 
-const FEATURES: &str = "<stream:features><test xmlns='urn:test'/></stream:features>";
+pub(super) const FEATURES: &str = "<stream:features><test xmlns='urn:test'/></stream:features>";
 
 /// The attribute of an element that is said.
 fn attr<'a>(said: &'a str, element: &str, name: &str) -> &'a str {
@@ -56,7 +56,7 @@ fn attr<'a>(said: &'a str, element: &str, name: &str) -> &'a str {
     value.split('\'').next().expect("its end")
 }
 
-fn jid_of(said: &str) -> &str {
+pub(super) fn jid_of(said: &str) -> &str {
     let (_, rest) = said
         .split_once("<authorization-identifier>")
         .unwrap_or_else(|| panic!("nobody: {said}"));
@@ -184,11 +184,12 @@ fn nothing_precedes_the_answer() {
     let world = World::new();
     let mut romeo = world.bound("romeo", "orchard");
     let mut peer = world.opened();
-    peer.send(authenticate("juliet", "secret", &(CLIENT.to_owned() + &bind2("", ""))));
+    peer.send(authenticate("juliet", "secret", &bind2("", "")));
     let jid = jid_of(&peer.said()).to_owned();
+    // The same random numbers make the same resource.
     let mut again = world.opened();
     again.is_held = true;
-    again.send(authenticate("juliet", "secret", &(CLIENT.to_owned() + &bind2("", ""))));
+    again.send(authenticate("juliet", "secret", &bind2("", "")));
     while let Some(event) = again.shell.answers.pop() {
         again.tell(event);
     }

@@ -1,7 +1,7 @@
 //! One client of a small server: a real router over the store in memory, and a shell that answers what it is told to.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use auth::{Binding, Credentials, Lookup, PasswordCheck};
@@ -13,7 +13,7 @@ use stanza::{Jid, StreamError};
 use store::{Memory, Query, Range, Store, View};
 use xmlstream::{Limits, Scratch};
 
-use crate::{Context, Next, Shell, StreamConfig, StreamCore, TlsPolicy};
+use crate::{Context, Next, Recording, Shell, StreamConfig, StreamCore, TlsPolicy, clients};
 
 pub(crate) const NOW: Now = Now(1_800_000_000_000);
 pub(crate) const NS_STREAM: &str = "http://etherx.jabber.org/streams";
@@ -105,6 +105,11 @@ pub(crate) struct FakeShell {
     pub(crate) binding: Binding,
     pub(crate) accounts: BTreeMap<&'static str, Lookup>,
     pub(crate) answers: Vec<Event>,
+    /// What the store has answered.
+    late: Arc<Mutex<Vec<Event>>>,
+    store: Arc<dyn Store>,
+    /// In seconds.
+    pub(crate) now: i64,
     pub(crate) looked_up: Vec<String>,
     pub(crate) failed: Vec<Option<String>>,
     /// Refuses logins altogether, or those to an account.
@@ -124,6 +129,24 @@ impl Shell for FakeShell {
         self.looked_up.push(account.as_str().to_owned());
         let found = self.accounts.get(account.as_str()).cloned();
         self.answers.push(Event::Account(found.unwrap_or(Lookup::Missing)));
+    }
+    fn look_up_tokens(&mut self, account: &Jid, client: Option<&str>) {
+        let late = Arc::clone(&self.late);
+        self.looked_up.push(account.as_str().to_owned());
+        clients::look_up(&self.store, account, client, move |tokens| {
+            late.lock().expect("no panic").push(Event::Tokens(tokens));
+        });
+    }
+    fn record(&mut self, login: Recording) {
+        let (late, now, mut count) = (Arc::clone(&self.late), self.now, self.randoms);
+        let random = move |bytes: &mut [u8]| {
+            count += 1;
+            bytes.fill(count);
+        };
+        self.randoms += 2;
+        clients::record(&self.store, login, now, random, move |result| {
+            late.lock().expect("no panic").push(Event::Recorded(result));
+        });
     }
     fn check(&mut self, check: PasswordCheck) {
         self.answers.push(Event::Checked(check.run()));
@@ -199,6 +222,8 @@ impl World {
             login_attempts: 3,
             secret: [5; 32],
             iterations: 1,
+            policy: auth::Policy::default(),
+            lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
             default_domain: "example.org".to_owned(),
         };
         World { store, router, config }
@@ -229,6 +254,9 @@ impl World {
                 binding: if secured { channel() } else { Binding::default() },
                 accounts: accounts.into(),
                 answers: Vec::new(),
+                late: Arc::default(),
+                store: self.store.clone(),
+                now: NOW.seconds(),
                 looked_up: Vec::new(),
                 failed: Vec::new(),
                 refuses: false,
@@ -276,7 +304,7 @@ fn archive(ask: &mut Ask<'_>) -> Answer {
         Box::new(|found| {
             let count = found.and_then(store::Found::archive).expect("a page").messages.len();
             Said {
-                messages: Vec::new(),
+                messages: Default::default(),
                 arrived: Vec::new(),
                 answer: Ok(format!("<archive xmlns='urn:test:archive'>{count}</archive>")),
             }
@@ -324,7 +352,7 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn with<R>(&mut self, act: impl FnOnce(&mut StreamCore, &mut Context<'_>) -> R) -> R {
         let mut context = Context {
-            now: NOW,
+            now: Now(self.shell.now * 1_000),
             router: &self.world.router,
             turn: &mut self.turn,
             scratch: &mut self.scratch,
@@ -374,6 +402,11 @@ impl Peer {
             }
             if !self.is_held {
                 happened |= self.world.store.settle() > 0;
+                let late = std::mem::take(&mut *self.shell.late.lock().expect("no panic"));
+                for event in late {
+                    self.tell(event);
+                    happened = true;
+                }
             }
             if !happened {
                 return;

@@ -187,6 +187,8 @@ impl World {
                 login_attempts: 3,
                 secret: [5; 32],
                 iterations: 1,
+                policy: auth::Policy::default(),
+                lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
                 default_domain: "example.org".to_owned(),
             }),
             tls,

@@ -1,0 +1,174 @@
+//! The clients of an account, read and written around a login: tokens (XEP-0484), and who was here (XEP-0494). What
+//! answers [`Shell::look_up_tokens`](crate::Shell::look_up_tokens) and [`Shell::record`](crate::Shell::record), for
+//! whoever has a store.
+
+use std::sync::Arc;
+
+use accounts::tokens::{self, Clients, Login, Methods};
+use accounts::{ACCOUNTS, Account};
+use auth::{Age, Failure, Proof, Secret, TokenLookup};
+use router::Issued;
+use stanza::Jid;
+use store::{Batch, Found, Query, Store, StoreError};
+
+use crate::Recording;
+
+/// Random bytes of a client's id.
+const ID_BYTES: usize = 16;
+
+/// What is read of an account for a login by token, or to write a login down.
+fn query(account: &Jid) -> Query {
+    Query::Many(vec![accounts::get(account), tokens::list(account)])
+}
+
+/// The account and its clients; none where there is no such account.
+fn read(jid: &Jid, found: Result<Found, StoreError>) -> Result<Option<(Account, Clients)>, String> {
+    let read = || -> Result<_, StoreError> {
+        let mut parts = found?.many()?.into_iter();
+        let mut next = || parts.next().ok_or(StoreError::Overloaded);
+        Ok((next()?.row()?, next()?.rows()?))
+    };
+    let (row, rows) = read().map_err(|error| error.to_string())?;
+    let Some(row) = row else { return Ok(None) };
+    let account = Account::from_row(jid.as_str(), &row).map_err(|error| error.to_string())?;
+    let clients = Clients::from_rows(jid, rows).map_err(|error| error.to_string())?;
+    Ok(Some((account, clients)))
+}
+
+/// Reads the tokens that may let a client in. `client`: the id that it gives for itself.
+pub fn look_up(
+    store: &Arc<dyn Store>,
+    account: &Jid,
+    client: Option<&str>,
+    tell: impl FnOnce(TokenLookup) + Send + 'static,
+) {
+    let (jid, client) = (account.clone(), client.map(str::to_owned));
+    store.read(
+        query(account),
+        Box::new(move |found| {
+            tell(match read(&jid, found) {
+                Ok(None) => TokenLookup::Missing,
+                Ok(Some((account, clients))) => clients.tokens(client.as_deref(), account.epoch, account.disabled),
+                Err(error) => {
+                    tracing::error!(error, "an account could not be read for a login");
+                    TokenLookup::Unavailable
+                }
+            });
+        }),
+    );
+}
+
+/// What is written for a login that was let in, and the new token.
+fn recorded(
+    recording: &Recording,
+    account: &Account,
+    clients: &mut Clients,
+    now: i64,
+    random: &mut dyn FnMut(&mut [u8]),
+) -> (Batch, Option<Issued>) {
+    let login = Login {
+        now,
+        agent: recording.agent.clone(),
+        methods: methods(&recording.proof),
+        epoch: account.epoch,
+    };
+    let mut id = [0; ID_BYTES];
+    random(&mut id);
+    let new_id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (id, mut batch, due) = match &recording.proof {
+        Proof::Token(used) => {
+            let mut batch = clients.used(used, &login);
+            if recording.invalidate {
+                batch.ops.extend(clients.invalidate(&used.id).ops);
+            }
+            // XEP-0484 section 3.6: no new token for one that is given up, unless it is asked for. Section 3.5: while the
+            // last one that was given out has not come, another takes its place.
+            let is_due = !recording.invalidate && (used.rotate || used.age == Age::Previous);
+            (used.id.clone(), batch, is_due.then_some(used.mechanism))
+        }
+        _ => {
+            let (id, batch) = clients.logged_in(&new_id, &login);
+            (id, batch, None)
+        }
+    };
+    let issued = recording.wanted.or(due).map(|mechanism| {
+        let mut bytes = [0; 32];
+        random(&mut bytes);
+        let secret = Secret::new(bytes);
+        let issue = clients.issue(&id, secret.clone(), mechanism, now, recording.lifetimes);
+        batch.ops.extend(issue.ops);
+        Issued {
+            secret,
+            expires: now.saturating_add(recording.lifetimes.token),
+        }
+    });
+    (batch, issued)
+}
+
+fn methods(proof: &Proof) -> Methods {
+    Methods {
+        password: *proof == Proof::Password,
+        fast: matches!(proof, Proof::Token(_)),
+        grant: *proof == Proof::Bearer,
+        certificate: *proof == Proof::Certificate,
+    }
+}
+
+/// Reads the account, writes the login down, and tells what came of it.
+pub fn record(
+    store: &Arc<dyn Store>,
+    recording: Recording,
+    now: i64,
+    mut random: impl FnMut(&mut [u8]) + Send + 'static,
+    tell: impl FnOnce(Result<Option<Issued>, Failure>) + Send + 'static,
+) {
+    let writer = Arc::clone(store);
+    store.read(
+        query(&recording.account),
+        Box::new(move |found| {
+            let (account, mut clients) = match read(&recording.account, found) {
+                Ok(Some(read)) if !read.0.disabled => read,
+                // Removed or disabled since the login was let in.
+                Ok(_) => return tell(Err(Failure::NotAuthorized)),
+                Err(error) => {
+                    tracing::error!(error, "an account could not be read for a login");
+                    return tell(Err(Failure::TemporaryAuthFailure));
+                }
+            };
+            let (mut batch, issued) = recorded(&recording, &account, &mut clients, now, &mut random);
+            batch.ops.splice(
+                0..0,
+                Batch::new().require(&ACCOUNTS, recording.account.as_str(), None).ops,
+            );
+            let (epoch, lifetimes) = (account.epoch, recording.lifetimes);
+            let sweeper = Arc::clone(&writer);
+            let is_token = matches!(recording.proof, Proof::Token(_));
+            let (account, invalidate) = (recording.account, recording.invalidate);
+            writer.write(
+                batch,
+                Box::new(move |result| match result {
+                    Ok(_) => {
+                        // Nobody waits for it; what stays behind goes at the next login.
+                        let over = clients.expire(now, epoch, lifetimes);
+                        if !over.ops.is_empty() {
+                            sweeper.write(over, Box::new(|_| {}));
+                        }
+                        tell(Ok(issued));
+                    }
+                    // Revoked or removed in this moment.
+                    Err(StoreError::Missing) if is_token => tell(Err(Failure::NotAuthorized)),
+                    Err(StoreError::Missing) => tell(Err(Failure::TemporaryAuthFailure)),
+                    Err(error) => {
+                        tracing::error!(%account, %error, "a login could not be written down");
+                        // A full disk keeps nobody out (guarantee G6); only a token that shall be void has to be.
+                        tell(if invalidate {
+                            Err(Failure::TemporaryAuthFailure)
+                        } else {
+                            Ok(None)
+                        });
+                    }
+                }),
+            );
+        }),
+    );
+}
