@@ -28,6 +28,7 @@ mod messages;
 mod offline;
 mod offline_cursor;
 mod presence;
+mod retention;
 mod roster;
 mod shutdown;
 mod slow_among_others;

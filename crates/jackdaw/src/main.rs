@@ -23,6 +23,7 @@ mod first_run;
 mod log;
 mod password;
 mod private_file;
+mod retention;
 mod serve;
 mod xeps_page;
 

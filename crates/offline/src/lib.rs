@@ -19,7 +19,7 @@
 
 use std::collections::VecDeque;
 
-use store::{Batch, Column, Query, Range, Row, Shape, Table, Value, View};
+use store::{Batch, Query, Range, View};
 
 /// Messages read from the store at once, and sent before the next are read.
 pub const PAGE: usize = 100;
@@ -37,18 +37,6 @@ const REMEMBERED: usize = 256;
 /// Messages behind the cursor that are noted. With more, the first ones that were delivered are forgotten, and may be
 /// delivered again after a restart: only an account whose first waiting message nobody wants gets so far.
 const NOTED: usize = 65_536;
-
-/// Up to which id everything is delivered.
-pub static CURSOR: Table = Table {
-    name: "delivered",
-    shape: Shape::KeyVal,
-    columns: &[Column::int("up_to")],
-};
-
-/// The cursor in a row of [`CURSOR`]; 0 where there is none.
-pub fn cursor_of(row: Option<&Row>) -> i64 {
-    row.and_then(|row| row.first()).and_then(Value::as_int).unwrap_or(0)
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -559,9 +547,9 @@ pub fn page(owner: &str, read: Read) -> Query {
     Query::Archive(Box::new(range))
 }
 
-/// Writes the cursor.
+/// Writes the cursor. What stands in no archive is deleted behind it.
 pub fn save(owner: &str, cursor: i64) -> Batch {
-    Batch::new().put(&CURSOR, owner, None, vec![Value::Int(cursor)])
+    Batch::new().settle(owner, cursor)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use accounts::ACCOUNTS;
 use module::{LastActivity, Now};
-use offline::{Backlog, CURSOR};
+use offline::Backlog;
 use presence::{Change, ROSTER, ROSTER_VERSION, Roster};
 use stanza::{Jid, JidRef, Stanza, StanzaError, StreamError};
 use store::{Column, ColumnKind, Found, Query, Row, Shape, StoreError, Table, Value};
@@ -125,7 +125,7 @@ impl Router {
             Query::all(&ROSTER, owner),
             Query::get(&ROSTER_VERSION, owner, None),
             Query::get(&LAST_ACTIVITY, owner, None),
-            Query::get(&CURSOR, owner, None),
+            Query::waiting(owner, usize::try_from(self.limits.offline_messages).unwrap_or(usize::MAX)),
             Query::get(&archive::PREFS, owner, None),
         ]);
         let me = self.me.clone();
@@ -133,31 +133,7 @@ impl Router {
             query,
             Box::new(move |found| {
                 let Some(router) = me.upgrade() else { return };
-                match found.and_then(|found| read_account(&jid, found)) {
-                    Ok(Some((account, cursor))) => router.count_waiting(jid, account, cursor),
-                    other => router.loaded(&jid, other.map(|_| None)),
-                }
-            }),
-        );
-    }
-
-    /// The last that is read of an account: how many messages wait behind the cursor.
-    fn count_waiting(&self, jid: Jid, mut account: Account, cursor: i64) {
-        let query = Query::Waiting {
-            owner: jid.as_str().into(),
-            after: cursor,
-            most: usize::try_from(self.limits.offline_messages).unwrap_or(usize::MAX),
-        };
-        let me = self.me.clone();
-        self.store.read(
-            query,
-            Box::new(move |found| {
-                let Some(router) = me.upgrade() else { return };
-                let account = found.and_then(Found::count).map(|waiting| {
-                    account.backlog = Backlog::new(cursor, waiting);
-                    Some(account)
-                });
-                router.loaded(&jid, account);
+                router.loaded(&jid, found.and_then(|found| read_account(&jid, found)));
             }),
         );
     }
@@ -466,8 +442,7 @@ fn read_roster(found: Found) -> Result<Roster, StoreError> {
     Roster::load(rows.rows()?, version.row()?.as_ref()).map_err(|error| StoreError::Misuse(error.to_string()))
 }
 
-/// The account, and the cursor of what waits for it.
-fn read_account(jid: &Jid, found: Found) -> Result<Option<(Account, i64)>, StoreError> {
+fn read_account(jid: &Jid, found: Found) -> Result<Option<Account>, StoreError> {
     let mut parts = found.many()?.into_iter();
     let mut next = || {
         parts
@@ -480,7 +455,7 @@ fn read_account(jid: &Jid, found: Found) -> Result<Option<(Account, i64)>, Store
     let rows = next()?.rows()?;
     let version = next()?.row()?;
     let last = next()?.row()?;
-    let cursor = offline::cursor_of(next()?.row()?.as_ref());
+    let (cursor, waiting) = next()?.waiting()?;
     let prefs = next()?.row()?.map(|row| Box::new(archive::prefs_of(&row)));
     let roster = Roster::load(rows, version.as_ref()).map_err(|error| StoreError::Misuse(error.to_string()))?;
     let last = last.map(|row| {
@@ -501,7 +476,7 @@ fn read_account(jid: &Jid, found: Found) -> Result<Option<(Account, i64)>, Store
         roster,
         sessions: Vec::new(),
         requests: (0, 0),
-        backlog: Backlog::default(),
+        backlog: Backlog::new(cursor, waiting),
         prefs,
         unsettled: Default::default(),
         undecided: 0,
@@ -509,5 +484,5 @@ fn read_account(jid: &Jid, found: Found) -> Result<Option<(Account, i64)>, Store
         last,
         touched: Moment::default(),
     };
-    Ok(Some((account, cursor)))
+    Ok(Some(account))
 }

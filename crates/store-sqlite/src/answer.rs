@@ -99,11 +99,13 @@ fn find(connection: &Connection, plan: &Plan, moment: &mut Option<Moment>, query
                 Some(after) => list(connection, &sql.owners_after, (after, limit), make)?,
             })
         }
-        Query::Archive(_) | Query::Waiting { .. } | Query::Mark { .. } => match moment {
-            Some(moment) => archive::find(connection, moment, query)?,
-            // `begin` makes one where there is such a query.
-            None => return Err(Error::InvalidQuery),
-        },
+        Query::Archive(_) | Query::Waiting { .. } | Query::Usage { .. } | Query::Oldest { .. } | Query::Mark { .. } => {
+            match moment {
+                Some(moment) => archive::find(connection, moment, query)?,
+                // `begin` makes one where there is such a query.
+                None => return Err(Error::InvalidQuery),
+            }
+        }
         Query::Many(queries) => Found::Many(
             queries
                 .iter()

@@ -13,11 +13,12 @@
 //! | table | rows |
 //! | --- | --- |
 //! | `jackdaw_archive` | one for each message |
-//! | `jackdaw_jids` | numbers for bare JIDs, and the horizon of each |
+//! | `jackdaw_jids` | numbers for bare JIDs, and up to where each has nothing any more |
 //! | `jackdaw_archive_postings` | of a sealed bucket, by bucket, owner and part (see `codec`) |
 //! | `jackdaw_archive_buckets` | of each sealed bucket: when its messages were accepted, for searches by time and expiry |
+//! | `jackdaw_archive_sizes` | of a sealed bucket, by bucket and owner: the bytes in his archive |
 //! | `jackdaw_archive_fingerprints` | of each sealed bucket, to know duplicates by after a restart |
-//! | `jackdaw_archive_expired` | what was deleted, for the postings that still name it |
+//! | `jackdaw_archive_expired` | what was too old, for the postings that still name it |
 //! | `jackdaw_journal` | the marks of each commit that are not folded yet; its highest number names the commit |
 //! | `jackdaw_marks` | folded |
 //! | `jackdaw_state` | the secret, what is sealed, the size of a bucket |
@@ -31,8 +32,10 @@ mod dedupe;
 mod jids;
 mod open;
 mod read;
+mod retention;
 mod seal;
 mod tail;
+mod usage;
 mod write;
 
 pub(crate) use open::{Opened, open};

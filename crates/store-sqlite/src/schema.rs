@@ -26,6 +26,30 @@ pub(crate) const MIGRATIONS: &[&str] = &[
      CREATE TABLE jackdaw_marks (key INTEGER NOT NULL PRIMARY KEY, value INTEGER NOT NULL) STRICT;
      CREATE TABLE jackdaw_state (secret BLOB NOT NULL, sealed INTEGER NOT NULL, bucket_bits INTEGER NOT NULL) STRICT;
      INSERT INTO jackdaw_state VALUES (randomblob(32), 0, 0);",
+    // 3: messages leave the archive by size and when they were delivered. How far that was stood in a table of the
+    // features. 4 is `Places::WAITING`: such rows are few, and so the index costs nothing where people archive.
+    "ALTER TABLE jackdaw_jids ADD COLUMN floor INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE jackdaw_jids ADD COLUMN delivered INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE jackdaw_jids ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE jackdaw_jids ADD COLUMN swept INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE jackdaw_jids ADD COLUMN to_sweep INTEGER NOT NULL DEFAULT 0;
+     CREATE TABLE IF NOT EXISTS delivered (owner TEXT NOT NULL PRIMARY KEY, up_to INTEGER) STRICT;
+     UPDATE jackdaw_jids SET delivered = coalesce((SELECT up_to FROM delivered WHERE owner = jid), 0);
+     UPDATE jackdaw_jids SET settled = delivered, to_sweep = horizon > 0 OR delivered > 0;
+     DROP TABLE delivered;
+     DELETE FROM jackdaw_tables WHERE name = 'delivered';
+     CREATE INDEX jackdaw_jids_to_sweep ON jackdaw_jids (id) WHERE to_sweep = 1;
+     CREATE INDEX jackdaw_archive_only_waiting ON jackdaw_archive (recipient) WHERE places = 4;
+     CREATE INDEX jackdaw_archive_gone ON jackdaw_archive (at) WHERE places = 0;
+     ALTER TABLE jackdaw_archive_buckets ADD COLUMN gone INTEGER NOT NULL DEFAULT 0;
+     CREATE INDEX jackdaw_archive_buckets_gone ON jackdaw_archive_buckets (bucket) WHERE gone = 2;
+     CREATE TABLE jackdaw_archive_sizes (place INTEGER NOT NULL PRIMARY KEY, bytes INTEGER NOT NULL) STRICT;
+     INSERT INTO jackdaw_archive_sizes SELECT bucket << 28 | owner, sum(bytes) FROM (
+         SELECT id >> bucket_bits AS bucket, sender AS owner, octet_length(stanza) AS bytes
+             FROM jackdaw_archive, jackdaw_state WHERE places & 1 OR (places & 2 AND sender = recipient)
+         UNION ALL SELECT id >> bucket_bits, recipient, octet_length(stanza)
+             FROM jackdaw_archive, jackdaw_state WHERE places & 2 AND sender != recipient)
+         WHERE bucket < (SELECT sealed FROM jackdaw_state) GROUP BY 1;",
 ];
 
 pub(crate) fn version(connection: &Connection) -> Result<i64, Error> {

@@ -198,10 +198,15 @@ pub(crate) fn apply(
                 }
                 archiver.set_horizon(connection, owner, *last_id)?;
             }
+            Op::Settle { owner, up_to } => archiver.settle(connection, owner, (*up_to).min(*last_id))?,
+            Op::Floor { owner, up_to } => archiver.set_floor(connection, owner, (*up_to).min(*last_id))?,
             Op::Deposit(deposit) => wrote.deposited = Some(archiver.deposit(connection, deposit, last_id)?),
             Op::Replace { owner, id, stanza } => archiver.replace(connection, owner, *id, stanza)?,
             Op::Horizon { owner, up_to } => archiver.set_horizon(connection, owner, (*up_to).min(*last_id))?,
-            Op::Expire { before, most } => archiver.expire(connection, *before, *most, *last_id)?,
+            Op::Expire { before, most } => {
+                wrote.add_swept(archiver.expire(connection, *before, *most, *last_id)?);
+            }
+            Op::Sweep { now, most } => wrote.add_swept(archiver.sweep(connection, *now, *most)?),
             Op::Mark { key, value } => archiver.mark(*key, Some(*value)),
             Op::Unmark { key } => archiver.mark(*key, None),
         }

@@ -202,7 +202,10 @@ impl Writer {
                     _ => None,
                 });
                 match deposited {
-                    Some(_) => Ok(Wrote { deposited }),
+                    Some(_) => Ok(Wrote {
+                        deposited,
+                        ..Wrote::NOTHING
+                    }),
                     None => Err(error.clone()),
                 }
             }

@@ -1,32 +1,17 @@
 //! The suite over the SQLite driver, and what only a driver with files can get wrong.
 
-use std::path::{Path, PathBuf};
+mod support;
+
+use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use jackdaw_store_sqlite as store_sqlite;
 use store::suite::{ACCOUNTS, QUEUE, TABLES};
-use store::{Batch, Column, Deposit, Places, Query, Range, Shape, Store, StoreError, Table, View, Written, Wrote, row};
+use store::{Batch, Column, Query, Shape, Store, StoreError, Table, Written, row};
 use store_sqlite::{OpenError, Options, SqliteStore, open};
+use support::{OK, folder, open_suite, sql, stanza};
 use tempfile::TempDir;
-
-/// What a batch without a deposit is answered with.
-const OK: Result<Wrote, StoreError> = Ok(Wrote { deposited: None });
-
-fn folder() -> (TempDir, PathBuf) {
-    let folder = TempDir::new().expect("a folder for the test");
-    let path = folder.path().join("test.db");
-    (folder, path)
-}
-
-#[track_caller]
-fn open_suite(path: &Path, options: Options) -> SqliteStore {
-    open(path, &TABLES, options).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn stanza(bytes: usize) -> store::Row {
-    row![1, vec![7u8; bytes]]
-}
 
 #[test]
 fn conforms() {
@@ -45,98 +30,6 @@ fn conforms() {
 fn conforms_when_opened_again() {
     let (_folder, path) = folder();
     store::suite::reopen(&|| Box::new(open_suite(&path, Options::default())));
-}
-
-/// Ops made by chance, against the memory driver, with buckets so small that many are sealed. The store is ended in
-/// every way there is: closed; dropped; and left open, while a copy of its files is opened, which is a crash.
-#[test]
-fn does_what_the_memory_does() {
-    for (seed, archive_bucket_bits) in [(1, 4), (2, 5), (3, 7), (4, 9), (5, 16)] {
-        let (folder, first) = folder();
-        let mut number = 0;
-        let mut path = first;
-        let mut open_next = |store: Option<Box<dyn Store>>| -> Box<dyn Store> {
-            number += 1;
-            match (store, number % 3) {
-                (None, _) => {}
-                (Some(store), 0) => store.close(),
-                (Some(store), 1) => drop(store),
-                (Some(store), _) => {
-                    let copy = folder.path().join(format!("{number}.db"));
-                    copy_open_database(&path, &copy);
-                    path = copy;
-                    drop(store);
-                }
-            }
-            let options = Options {
-                archive_bucket_bits,
-                ..Options::default()
-            };
-            Box::new(open_suite(&path, options))
-        };
-        store::suite::compare_with_memory(&mut open_next, seed, 1_000);
-    }
-}
-
-/// A page may begin anywhere: also just before a row of the index that has the same key as the id it begins behind.
-#[test]
-fn pages_begin_anywhere_in_a_sealed_bucket() {
-    let (_folder, path) = folder();
-    let options = Options {
-        archive_bucket_bits: 14,
-        ..Options::default()
-    };
-    let store = open_suite(&path, options);
-    let message = |number: i64| store::Deposit {
-        at: number,
-        sender: "juliet@example.org".into(),
-        recipient: "romeo@example.net".into(),
-        places: store::Places::SENT,
-        fingerprint: None,
-        stanza: "<message from='juliet@example.org/x' to='romeo@example.net/y'/>".into(),
-    };
-    // One bucket and more, so that it is sealed.
-    const COUNT: i64 = 40_000;
-    let writes = (0..COUNT)
-        .map(|number| -> (Batch, store::Written) { (Batch::new().deposit(message(number)), Box::new(|_| {})) });
-    store.write_many(writes.collect());
-    let page = |after: i64, newest: bool| {
-        let mut range = store::Range::of("juliet@example.org", store::View::Archive, 2);
-        (range.after, range.before) = if newest {
-            (None, Some(after))
-        } else {
-            (Some(after), None)
-        };
-        range.newest = newest;
-        let page = store.read_wait(Query::archive(range)).and_then(store::Found::archive);
-        page.expect("read")
-            .messages
-            .iter()
-            .map(|message| message.at)
-            .collect::<Vec<_>>()
-    };
-    let first = store.read_wait(Query::archive(store::Range::of(
-        "juliet@example.org",
-        store::View::Archive,
-        1,
-    )));
-    let first = first.and_then(store::Found::archive).expect("read").messages[0].id;
-    for number in 1..2_000 {
-        assert_eq!(page(first + number - 1, false), [number, number + 1]);
-        assert_eq!(page(first + number + 1, true), [number - 1, number]);
-    }
-}
-
-/// As a crash would leave it, while nothing is under way.
-fn copy_open_database(from: &Path, to: &Path) {
-    for end in ["", "-wal"] {
-        let with_end = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(end);
-            PathBuf::from(name)
-        };
-        std::fs::copy(with_end(from), with_end(to)).expect("an open database has a log");
-    }
 }
 
 #[test]
@@ -258,117 +151,6 @@ fn full_and_then_room_again() {
     assert_eq!(count(), Ok(1));
 }
 
-/// The file is full at any moment, also when a bucket is sealed or marks are folded: what was told is there, what was
-/// refused is not, and sealing goes on once there is room, without a restart.
-#[test]
-fn full_while_the_archive_is_sealed() {
-    let (_folder, path) = folder();
-    let options = Options {
-        max_pages: Some(200),
-        archive_bucket_bits: 6,
-        ..Options::default()
-    };
-    let message = |at: i64| Deposit {
-        at,
-        sender: "juliet".into(),
-        recipient: format!("peer{}", at % 50).into(),
-        places: Places::SENT.and(Places::RECEIVED),
-        fingerprint: Some(at as u128),
-        stanza: "x".repeat(200).into(),
-    };
-    let check = |store: &SqliteStore, told: &[i64]| {
-        let archived = |owner: &str| -> Vec<i64> {
-            let mut all = Vec::new();
-            let mut after = 0;
-            loop {
-                let range = Range {
-                    after: Some(after),
-                    ..Range::of(owner, View::Archive, usize::MAX)
-                };
-                let found = store.read_wait(Query::archive(range));
-                let page = found.and_then(store::Found::archive).expect("a page");
-                all.extend(page.messages.iter().map(|message| message.at));
-                after = page.messages.last().map_or(after, |message| message.id);
-                if page.complete {
-                    return all;
-                }
-            }
-        };
-        assert_eq!(archived("juliet"), told);
-        for peer in [0, 17] {
-            let of_peer: Vec<_> = told.iter().filter(|at| *at % 50 == peer).copied().collect();
-            assert_eq!(archived(&format!("peer{peer}")), of_peer);
-        }
-        for key in 0..200 {
-            let mark = store.read_wait(Query::Mark { key }).and_then(store::Found::mark);
-            let last = told.iter().rev().find(|at| **at % 200 == key);
-            assert_eq!(mark, Ok(last.copied()));
-        }
-    };
-
-    let store = open_suite(&path, options.clone());
-    let filler = |number: usize| format!("filler{number}");
-    let mut fillers = 0;
-    while store
-        .write_wait(Batch::new().append(&QUEUE, &filler(fillers), stanza(3_500)))
-        .is_ok()
-    {
-        fillers += 1;
-    }
-    assert!(fillers > 100, "{fillers}");
-    let (mut told, mut at) = (Vec::new(), 0);
-    // A little room each time, so that another write is the one that does not fit.
-    for number in 0..fillers {
-        assert_eq!(store.write_wait(Batch::new().delete(&QUEUE, &filler(number), None)), OK);
-        let mut refused = 0;
-        while refused < 4 {
-            at += 1;
-            match store.write_wait(Batch::new().deposit(message(at)).mark(at % 200, at)) {
-                Ok(_) => told.push(at),
-                Err(error) => {
-                    assert_eq!(error, StoreError::Full);
-                    refused += 1;
-                }
-            }
-        }
-        if number % 10 == 0 {
-            check(&store, &told);
-        }
-    }
-    assert!(told.len() > 1_000, "{}", told.len());
-    check(&store, &told);
-    store.close();
-
-    let store = open_suite(
-        &path,
-        Options {
-            max_pages: None,
-            ..options
-        },
-    );
-    check(&store, &told);
-    for _ in 0..600 {
-        at += 1;
-        assert!(
-            store
-                .write_wait(Batch::new().deposit(message(at)).mark(at % 200, at))
-                .is_ok()
-        );
-        told.push(at);
-    }
-    check(&store, &told);
-    store.close();
-    let connection = rusqlite::Connection::open(&path).expect("the file is there");
-    let behind: i64 = connection
-        .query_row(
-            "SELECT (SELECT max(id) >> 6 FROM jackdaw_archive) - (SELECT sealed FROM jackdaw_state)",
-            [],
-            |row| row.get(0),
-        )
-        .expect("the SQL is right");
-    assert!(behind <= 2, "{behind} buckets are not sealed");
-}
-
 #[test]
 fn the_log_stays_small() {
     let (_folder, path) = folder();
@@ -462,11 +244,6 @@ fn check_refused(tables: &[&'static Table], prepare: impl FnOnce(&Path), words: 
     if !matches!(error, OpenError::Declaration(_)) {
         assert!(text.starts_with(&*path.to_string_lossy()), "{text}");
     }
-}
-
-fn sql(path: &Path, sql: &str) {
-    let connection = rusqlite::Connection::open(path).expect("the file can be opened");
-    connection.execute_batch(sql).expect("the SQL is right");
 }
 
 #[test]
@@ -643,69 +420,6 @@ fn tables_grow_columns() {
             .and_then(store::Found::rows),
         Ok(Vec::new())
     );
-}
-
-/// As the first release made it, in SQL that is not derived from today's.
-const VERSION_1: &str = "
-    PRAGMA journal_mode = wal;
-    CREATE TABLE jackdaw_sequence (last_id INTEGER NOT NULL) STRICT;
-    INSERT INTO jackdaw_sequence VALUES (70000);
-    CREATE TABLE jackdaw_tables (name TEXT NOT NULL PRIMARY KEY, shape TEXT NOT NULL) STRICT, WITHOUT ROWID;
-    INSERT INTO jackdaw_tables VALUES ('suite_accounts', 'keyval'), ('offline', 'archive');
-    CREATE TABLE suite_accounts (owner TEXT NOT NULL PRIMARY KEY, number INTEGER, note TEXT, bytes BLOB) STRICT;
-    INSERT INTO suite_accounts VALUES ('juliet', 7, 'note', x'0102');
-    CREATE TABLE offline (owner TEXT NOT NULL, id INTEGER NOT NULL, received INTEGER, stanza BLOB,
-        PRIMARY KEY (owner, id)) STRICT, WITHOUT ROWID;
-    INSERT INTO offline VALUES ('juliet', 69000, 1, x'3c6d2f3e');
-    PRAGMA application_id = 1248029540;
-    PRAGMA user_version = 1;";
-
-#[test]
-fn version_1_is_brought_up_to_date() {
-    static OFFLINE: Table = Table {
-        name: "offline",
-        shape: Shape::Archive,
-        columns: &[Column::int("received"), Column::blob("stanza")],
-    };
-    let (_folder, path) = folder();
-    sql(&path, VERSION_1);
-    let mut secrets = Vec::new();
-    for round in 0..2 {
-        let store = open(&path, &[&ACCOUNTS, &OFFLINE], Options::default()).unwrap_or_else(|error| panic!("{error}"));
-        let account = store.read_wait(Query::get(&ACCOUNTS, "juliet", None));
-        assert_eq!(
-            account.and_then(store::Found::row),
-            Ok(Some(row![7, "note", vec![1u8, 2]]))
-        );
-        let offline = store.read_wait(Query::page(&OFFLINE, "juliet", 0, 10));
-        assert_eq!(
-            offline.and_then(store::Found::page),
-            Ok(vec![(69_000, row![1, b"<m/>".as_slice()])])
-        );
-        let wrote = store.write_wait(Batch::new().deposit(Deposit {
-            at: round,
-            sender: "juliet".into(),
-            recipient: "romeo".into(),
-            places: Places::RECEIVED,
-            fingerprint: None,
-            stanza: "<message/>".into(),
-        }));
-        let id = wrote.expect("it is right").deposited.expect("it deposits").id;
-        assert!(id > 70_000, "the sequence goes on");
-        let page = store.read_wait(Query::archive(Range::of("romeo", View::Archive, 10)));
-        let page = page.and_then(store::Found::archive).expect("a page");
-        assert_eq!(
-            page.messages.iter().map(|message| message.at).collect::<Vec<_>>(),
-            (0..=round).collect::<Vec<_>>()
-        );
-        secrets.push(store.secret());
-        store.close();
-    }
-    assert_eq!(secrets[0], secrets[1]);
-    assert_ne!(secrets[0], [0; 32]);
-    // A new one has a secret of its own.
-    let (_folder, other) = folder();
-    assert_ne!(open_suite(&other, Options::default()).secret(), secrets[0]);
 }
 
 #[test]

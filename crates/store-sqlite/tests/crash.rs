@@ -16,7 +16,7 @@ use store_sqlite::{Options, SqliteStore, open};
 use tempfile::TempDir;
 
 /// What a batch without a deposit is answered with.
-const OK: Result<Wrote, StoreError> = Ok(Wrote { deposited: None });
+const OK: Result<Wrote, StoreError> = Ok(Wrote::NOTHING);
 
 const ROLE: &str = "JACKDAW_TEST_ROLE";
 const DATABASE: &str = "JACKDAW_TEST_DATABASE";

@@ -4,6 +4,11 @@
 //! written once ([`Deposit`], by [`Op::Deposit`](crate::Op::Deposit)) and has one id, which is its place in every
 //! archive that it is in: ids come from the sequence of the store, in the order of submission, so the order of an
 //! archive is the order in which its messages were accepted (guarantee G4), whatever the clock did.
+//!
+//! A message leaves each of its places by itself: the archives by age ([`Op::Expire`](crate::Op::Expire)) or by size
+//! ([`Op::Floor`](crate::Op::Floor)), waiting when it was delivered ([`Op::Settle`](crate::Op::Settle)), all that is its
+//! owner's when he is removed ([`Op::Horizon`](crate::Op::Horizon)). Nothing that waits goes by age or size. What these
+//! take away is not shown from then on; [`Op::Sweep`](crate::Op::Sweep) deletes what has no place left, in small steps.
 
 use std::sync::Arc;
 
@@ -37,9 +42,12 @@ impl Places {
 /// How long a [`Deposit::fingerprint`] is looked for: 24 hours.
 pub const FINGERPRINT_LIFETIME_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// The most messages that one [`Op::Expire`](crate::Op::Expire) deletes; a larger number counts as this one. It bounds how
-/// long the commits behind it wait.
+/// The most messages that one [`Op::Expire`](crate::Op::Expire) or [`Op::Sweep`](crate::Op::Sweep) takes away; a larger
+/// number counts as this one. It bounds how long the commits behind it wait.
 pub const EXPIRE_LIMIT: usize = 4_096;
+
+/// Messages that one [`Query::Oldest`](crate::Query::Oldest) looks at.
+pub const OLDEST_LIMIT: usize = 1_024;
 
 /// A message to be kept.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,7 +60,7 @@ pub struct Deposit {
     pub recipient: Box<str>,
     pub places: Places,
     /// Tells a message that was sent once more: if one with the same was deposited in the last 24 hours (by the clock
-    /// of `at`) and is still there, nothing is added and [`Deposited`] names it.
+    /// of `at`), nothing is added and [`Deposited`] names it. That one need not be there any more, unless it went by age.
     pub fingerprint: Option<u128>,
     /// The complete stanza, as `stanza::splice` writes it: ` from='…'` and ` to='…'` in the start tag.
     pub stanza: Arc<str>,
@@ -78,8 +86,46 @@ pub struct Deposited {
 pub enum View {
     /// The archive: [`Places::SENT`] where the owner is the sender, [`Places::RECEIVED`] where he is the recipient.
     Archive,
-    /// [`Places::WAITING`], where the owner is the recipient.
+    /// [`Places::WAITING`], where the owner is the recipient; also what was delivered ([`Op::Settle`](crate::Op::Settle)),
+    /// while it is in his archive.
     Waiting,
+}
+
+/// What an [`Op::Expire`](crate::Op::Expire) or [`Op::Sweep`](crate::Op::Sweep) did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Messages that were taken out of a place, or deleted.
+    pub messages: usize,
+    /// There may be more to do: submit the op again.
+    pub more: bool,
+}
+
+/// Whose archive: an account's, or those of all accounts of a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Account(Box<str>),
+    Domain(Box<str>),
+}
+
+impl Whose {
+    /// Whether it is the archive of this account, too.
+    pub fn includes(&self, owner: &str) -> bool {
+        match self {
+            Whose::Account(account) => **account == *owner,
+            Whose::Domain(domain) => owner.rsplit('@').next() == Some(domain),
+        }
+    }
+}
+
+/// The first messages of an archive, as far as an [`Oldest`](crate::Query::Oldest) has looked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oldest {
+    /// The last one, or the last message of anybody that was looked at.
+    pub up_to: i64,
+    /// All of them together. A message counts in each archive that it is in.
+    pub bytes: u64,
+    /// There are no more.
+    pub complete: bool,
 }
 
 /// A part of an owner's messages. All conditions hold together; `None` is no condition.

@@ -53,9 +53,20 @@ pub enum Op {
     /// The owner has nothing up to this id any more: neither in the archive nor waiting. An id that was not given out
     /// yet counts as the last one: it takes away nothing that comes later.
     Horizon { owner: Box<str>, up_to: i64 },
-    /// Deletes the messages that were accepted before this moment, the oldest first, at most so many; see
-    /// [`EXPIRE_LIMIT`](crate::EXPIRE_LIMIT).
+    /// Everything that waited for the owner was delivered up to this id, which may be lower than before: what a broken
+    /// connection did not take waits again. But what stands in no archive is gone for good once it was delivered.
+    Settle { owner: Box<str>, up_to: i64 },
+    /// The owner's archive begins behind this id. What waits for him stays. As for [`Horizon`](Op::Horizon), an id that
+    /// was not given out yet counts as the last one.
+    Floor { owner: Box<str>, up_to: i64 },
+    /// Takes the messages that were accepted before this moment out of the archives, the first by id first, at most so
+    /// many (see [`EXPIRE_LIMIT`](crate::EXPIRE_LIMIT)). What waits still waits. Answered in
+    /// [`Wrote::swept`](crate::Wrote).
     Expire { before: i64, most: usize },
+    /// Deletes what has no place left, at most so many messages (see [`EXPIRE_LIMIT`](crate::EXPIRE_LIMIT)). Nothing that
+    /// can be seen changes. Fingerprints are kept for 24 hours, of which `now` is the end. Answered in
+    /// [`Wrote::swept`](crate::Wrote).
+    Sweep { now: i64, most: usize },
     /// Notes a number under a number. The cheapest write there is, for what changes with every stanza: the counter of a
     /// stream (XEP-0198). The caller chooses the key.
     Mark { key: i64, value: i64 },
@@ -84,12 +95,16 @@ impl Op {
                 }
                 Op::Delete { owner, key, .. } | Op::Require { owner, key, .. } => owner.len() + key_of(key),
                 Op::Append { owner, row, .. } => owner.len() + row_of(row),
-                Op::Trim { owner, .. } | Op::Forget { owner } | Op::Horizon { owner, .. } => owner.len(),
+                Op::Trim { owner, .. }
+                | Op::Forget { owner }
+                | Op::Horizon { owner, .. }
+                | Op::Settle { owner, .. }
+                | Op::Floor { owner, .. } => owner.len(),
                 Op::Deposit(deposit) => {
                     size_of::<Deposit>() + deposit.sender.len() + deposit.recipient.len() + deposit.stanza.len()
                 }
                 Op::Replace { owner, stanza, .. } => owner.len() + stanza.len(),
-                Op::Expire { .. } | Op::Mark { .. } | Op::Unmark { .. } => 0,
+                Op::Expire { .. } | Op::Sweep { .. } | Op::Mark { .. } | Op::Unmark { .. } => 0,
             }
     }
 }
@@ -191,6 +206,27 @@ impl Batch {
             owner: owner.into(),
             up_to,
         });
+        self
+    }
+
+    pub fn settle(mut self, owner: &str, up_to: i64) -> Batch {
+        self.ops.push(Op::Settle {
+            owner: owner.into(),
+            up_to,
+        });
+        self
+    }
+
+    pub fn floor(mut self, owner: &str, up_to: i64) -> Batch {
+        self.ops.push(Op::Floor {
+            owner: owner.into(),
+            up_to,
+        });
+        self
+    }
+
+    pub fn sweep(mut self, now: i64, most: usize) -> Batch {
+        self.ops.push(Op::Sweep { now, most });
         self
     }
 

@@ -70,7 +70,7 @@ impl Catalog {
                 Some(ids) if ids.len() > PAGE_LIMIT => misuse(format!("{} ids in one query", ids.len())),
                 _ => Ok(()),
             },
-            Query::Waiting { .. } | Query::Mark { .. } => Ok(()),
+            Query::Waiting { .. } | Query::Usage { .. } | Query::Oldest { .. } | Query::Mark { .. } => Ok(()),
             Query::Many(queries) => queries.iter().try_for_each(|query| match query {
                 Query::Many(_) => misuse("Many inside Many".into()),
                 query => self.check_query(query),
@@ -109,7 +109,10 @@ impl Catalog {
             Op::Forget { .. }
             | Op::Replace { .. }
             | Op::Horizon { .. }
+            | Op::Settle { .. }
+            | Op::Floor { .. }
             | Op::Expire { .. }
+            | Op::Sweep { .. }
             | Op::Mark { .. }
             | Op::Unmark { .. } => Ok(()),
         }

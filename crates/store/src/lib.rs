@@ -35,7 +35,8 @@ pub mod suite;
 mod table;
 
 pub use archive::{
-    Archived, Deposit, Deposited, EXPIRE_LIMIT, FINGERPRINT_LIFETIME_MS, Page, PageBuilder, Places, Range, View,
+    Archived, Deposit, Deposited, EXPIRE_LIMIT, FINGERPRINT_LIFETIME_MS, OLDEST_LIMIT, Oldest, Page, PageBuilder,
+    Places, Range, Swept, View, Whose,
 };
 pub use batch::{Batch, Op};
 pub use catalog::Catalog;

@@ -10,8 +10,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    Answered, Batch, Catalog, Deposited, Found, Op, PAGE_LIMIT, Query, Row, Shape, Store, StoreError, Table, Written,
-    Wrote,
+    Answered, Batch, Catalog, Found, Op, PAGE_LIMIT, Query, Row, Shape, Store, StoreError, Table, Written, Wrote,
 };
 use archive::Archive;
 
@@ -324,24 +323,20 @@ impl Tables {
         let mut undo = Vec::new();
         let mut wrote = Wrote::default();
         for op in batch.ops {
-            match self.apply(op, &mut undo) {
-                Ok(None) => {}
-                Ok(deposited) => wrote.deposited = deposited,
-                Err(error) => {
-                    for undo in undo.into_iter().rev() {
-                        match undo {
-                            Undo::Row(table, owner, key, row) => drop(self.set(table, owner, key, row)),
-                            Undo::Archive(undo) => self.archive.undo(undo),
-                        }
+            if let Err(error) = self.apply(op, &mut wrote, &mut undo) {
+                for undo in undo.into_iter().rev() {
+                    match undo {
+                        Undo::Row(table, owner, key, row) => drop(self.set(table, owner, key, row)),
+                        Undo::Archive(undo) => self.archive.undo(undo),
                     }
-                    return Err(error);
                 }
+                return Err(error);
             }
         }
         Ok(wrote)
     }
 
-    fn apply(&mut self, op: Op, undo: &mut Vec<Undo>) -> Result<Option<Deposited>, StoreError> {
+    fn apply(&mut self, op: Op, wrote: &mut Wrote, undo: &mut Vec<Undo>) -> Result<(), StoreError> {
         let mut set = |tables: &mut Tables, table: &'static str, owner: Box<str>, key: Key, row: Option<Row>| {
             let old = tables.set(table, owner.clone(), key.clone(), row);
             undo.push(Undo::Row(table, owner, key, old));
@@ -390,16 +385,18 @@ impl Tables {
             Op::Deposit(_)
             | Op::Replace { .. }
             | Op::Horizon { .. }
+            | Op::Settle { .. }
+            | Op::Floor { .. }
             | Op::Expire { .. }
+            | Op::Sweep { .. }
             | Op::Mark { .. }
             | Op::Unmark { .. } => {
                 let last_id = &mut self.last_id;
-                return Ok(self
-                    .archive
-                    .apply(op, last_id, &mut |old| undo.push(Undo::Archive(old))));
+                self.archive
+                    .apply(op, last_id, wrote, &mut |old| undo.push(Undo::Archive(old)));
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Returns what was there before.
@@ -471,7 +468,12 @@ impl Tables {
                 Found::Owners(rows.take((*limit).min(PAGE_LIMIT)).collect())
             }
             Query::Archive(range) => Found::Archive(self.archive.page(range)),
-            Query::Waiting { owner, after, most } => Found::Count(self.archive.waiting(owner, *after, *most)),
+            Query::Waiting { owner, most } => {
+                let (delivered, count) = self.archive.waiting(owner, *most);
+                Found::Waiting(delivered, count)
+            }
+            Query::Usage { owner } => Found::Count(self.archive.usage(owner)),
+            Query::Oldest { whose, after, bytes } => Found::Oldest(self.archive.oldest(whose, *after, *bytes)),
             Query::Mark { key } => Found::Mark(self.archive.mark(*key)),
             Query::Many(queries) => Found::Many(queries.iter().map(|query| self.answer(query)).collect()),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use crate::{Batch, Deposited, Found, Query, StoreError};
+use crate::{Batch, Deposited, Found, Query, StoreError, Swept};
 
 /// Called once, when the batch is durable (committed and flushed) or has failed.
 pub type Written = Box<dyn FnOnce(Result<Wrote, StoreError>) + Send>;
@@ -12,6 +12,25 @@ pub type Written = Box<dyn FnOnce(Result<Wrote, StoreError>) + Send>;
 pub struct Wrote {
     /// Of its [`Op::Deposit`](crate::Op::Deposit).
     pub deposited: Option<Deposited>,
+    /// Of its [`Op::Expire`](crate::Op::Expire) and [`Op::Sweep`](crate::Op::Sweep) together.
+    pub swept: Option<Swept>,
+}
+
+impl Wrote {
+    /// Of a batch in which nothing is worth telling.
+    pub const NOTHING: Wrote = Wrote {
+        deposited: None,
+        swept: None,
+    };
+
+    /// One more op has swept.
+    pub fn add_swept(&mut self, swept: Swept) {
+        let before = self.swept.unwrap_or_default();
+        self.swept = Some(Swept {
+            messages: before.messages + swept.messages,
+            more: before.more || swept.more,
+        });
+    }
 }
 
 /// Called once with the answer.

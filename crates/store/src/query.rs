@@ -1,6 +1,6 @@
 //! What can be asked of a store, and what it answers.
 
-use crate::{Page, Range, Row, StoreError, Table};
+use crate::{Oldest, Page, Range, Row, StoreError, Table, Whose};
 
 /// The most rows that one [`Query::Page`] or [`Query::Owners`] returns; a larger `limit` counts as this one. It bounds
 /// the memory of an answer and the time that a reader holds its snapshot, which holds up the log's clean-up.
@@ -36,9 +36,16 @@ pub enum Query {
     },
     /// A part of the archive. Answered with [`Found::Archive`].
     Archive(Box<Range>),
-    /// How many messages wait for the owner behind this id ([`View::Waiting`](crate::View)); no more than `most` are
-    /// counted. Asked whenever an account is read, so it looks at no stanza. Answered with [`Found::Count`].
-    Waiting { owner: Box<str>, after: i64, most: usize },
+    /// Up to which id what waited for the owner was delivered ([`Op::Settle`](crate::Op::Settle)), and how many messages
+    /// wait behind that ([`View::Waiting`](crate::View)); no more than `most` are counted. Asked whenever an account is
+    /// read, so it looks at no stanza. Answered with [`Found::Waiting`].
+    Waiting { owner: Box<str>, most: usize },
+    /// How many bytes of stanzas the owner's archive has; what was taken out of it counts until it was
+    /// [swept](crate::Op::Sweep). Looks at no stanza. Answered with [`Found::Count`].
+    Usage { owner: Box<str> },
+    /// The first messages behind `after`: so many that they are at least so many bytes, but no more than
+    /// [`OLDEST_LIMIT`](crate::OLDEST_LIMIT). Answered with [`Found::Oldest`].
+    Oldest { whose: Whose, after: i64, bytes: u64 },
     /// The number under this key ([`Op::Mark`](crate::Op::Mark)). Answered with [`Found::Mark`].
     Mark { key: i64 },
     /// Several questions about one moment; not nested. Answered with [`Found::Many`], in the same order.
@@ -81,12 +88,15 @@ impl Query {
         Query::Archive(Box::new(range))
     }
 
-    pub fn waiting(owner: &str, after: i64, most: usize) -> Query {
+    pub fn waiting(owner: &str, most: usize) -> Query {
         Query::Waiting {
             owner: owner.into(),
-            after,
             most,
         }
+    }
+
+    pub fn usage(owner: &str) -> Query {
+        Query::Usage { owner: owner.into() }
     }
 
     pub fn owners<'a>(table: &'static Table, after: impl Into<Option<&'a str>>, limit: usize) -> Query {
@@ -111,6 +121,9 @@ pub enum Found {
     Owners(Vec<(Box<str>, Row)>),
     Archive(Page),
     Mark(Option<i64>),
+    /// (up to which id was delivered, how many wait behind it)
+    Waiting(i64, u64),
+    Oldest(Oldest),
     Many(Vec<Found>),
 }
 
@@ -165,6 +178,20 @@ impl Found {
         }
     }
 
+    pub fn waiting(self) -> Result<(i64, u64), StoreError> {
+        match self {
+            Found::Waiting(delivered, count) => Ok((delivered, count)),
+            other => Err(other.not("what waits")),
+        }
+    }
+
+    pub fn oldest(self) -> Result<Oldest, StoreError> {
+        match self {
+            Found::Oldest(oldest) => Ok(oldest),
+            other => Err(other.not("the oldest messages")),
+        }
+    }
+
     pub fn many(self) -> Result<Vec<Found>, StoreError> {
         match self {
             Found::Many(answers) => Ok(answers),
@@ -181,6 +208,8 @@ impl Found {
             Found::Owners(_) => "owners",
             Found::Archive(_) => "a part of the archive",
             Found::Mark(_) => "a mark",
+            Found::Waiting(..) => "what waits",
+            Found::Oldest(_) => "the oldest messages",
             Found::Many(_) => "several answers",
         };
         StoreError::Misuse(format!("{wanted} expected, but the answer is {got}"))

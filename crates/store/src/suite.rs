@@ -56,11 +56,11 @@ const JULIET: &str = "juliet@example.org";
 const ROMEO: &str = "romeo@example.net";
 
 /// What a batch without a deposit is answered with.
-const OK: Result<Wrote, StoreError> = Ok(Wrote { deposited: None });
+const OK: Result<Wrote, StoreError> = Ok(Wrote::NOTHING);
 
 /// Runs every case on a fresh, empty store.
 pub fn run(make: &dyn Fn() -> Box<dyn Store>) {
-    let cases: [fn(&dyn Store); 33] = [
+    let cases: [fn(&dyn Store); 39] = [
         rows::put_and_get,
         rows::values_come_back_exactly,
         rows::insert_and_require,
@@ -88,6 +88,12 @@ pub fn run(make: &dyn Fn() -> Box<dyn Store>) {
         archive::changes::horizon,
         archive::changes::expire,
         archive::changes::forget,
+        archive::retention::settled,
+        archive::retention::what_waits_survives_age,
+        archive::retention::floor,
+        archive::retention::sizes,
+        archive::retention::a_long_archive,
+        archive::retention::fingerprints_outlive_their_message,
         archive::pages::waiting,
         archive::pages::one_moment,
         archive::pages::misuse,
@@ -108,6 +114,7 @@ pub fn run(make: &dyn Fn() -> Box<dyn Store>) {
 pub fn reopen(open: &dyn Fn() -> Box<dyn Store>) {
     rows_reopened(open);
     archive::changes::reopened(open);
+    archive::retention::reopened(open);
     marks::reopened(open);
 }
 

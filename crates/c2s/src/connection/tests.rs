@@ -156,10 +156,8 @@ fn waiting(world: &World) -> Vec<usize> {
     let owner = "juliet@example.org";
     world.service.router.save_cursors();
     let store = &world.storing.store;
-    let cursor = store
-        .read_wait(Query::get(&offline::CURSOR, owner, None))
-        .and_then(store::Found::row);
-    let cursor = offline::cursor_of(cursor.expect("read").as_ref());
+    let found = store.read_wait(Query::waiting(owner, 0)).and_then(store::Found::waiting);
+    let (cursor, _) = found.expect("read");
     let mut range = store::Range::of(owner, store::View::Waiting, store::PAGE_LIMIT);
     range.after = Some(cursor);
     let page = store.read_wait(Query::archive(range)).and_then(store::Found::archive);

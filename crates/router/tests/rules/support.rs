@@ -514,8 +514,8 @@ impl World {
 
     /// Up to which id everything is delivered, as the disk has it.
     pub(crate) fn cursor(&self, account: &str) -> i64 {
-        let row = self.ask(Query::get(&::offline::CURSOR, &full(account), None)).row();
-        ::offline::cursor_of(row.expect("a row").as_ref())
+        let (cursor, _) = self.ask(Query::waiting(&full(account), 0)).waiting().expect("what waits");
+        cursor
     }
 
     /// All messages in this view, waiting or not.

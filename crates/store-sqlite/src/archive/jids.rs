@@ -1,7 +1,7 @@
 //! Numbers for bare JIDs: short in every row, and the same for ever.
 
 use foldhash::HashMap;
-use rusqlite::{Connection, Error, OptionalExtension};
+use rusqlite::{Connection, Error, OptionalExtension, Row};
 
 use super::JID_LIMIT;
 
@@ -26,7 +26,7 @@ impl Jids {
         let number = match self.old.remove(jid) {
             Some(number) => number,
             None => match known(connection, jid)? {
-                Some((number, _)) => number,
+                Some(owner) => owner.number,
                 None => self.add(connection, jid)?,
             },
         };
@@ -67,10 +67,66 @@ impl Jids {
     }
 }
 
-/// The number of a JID and its horizon, if it has a number.
-pub(super) fn known(connection: &Connection, jid: &str) -> Result<Option<(u32, i64)>, Error> {
+/// A JID with a number, and up to which ids it has nothing any more.
+#[derive(Clone, Copy)]
+pub(super) struct Owner {
+    pub(super) number: u32,
+    horizon: i64,
+    floor: i64,
+    /// Up to there what waited was delivered; see [`Op::Settle`](store::Op::Settle).
+    pub(super) delivered: i64,
+    /// The highest that it ever was.
+    settled: i64,
+    /// Up to there nothing stands in the archive of the owner any more, nor in the index.
+    pub(super) swept: i64,
+}
+
+impl Owner {
+    /// The archive begins behind this id.
+    pub(super) fn archive_begins(&self) -> i64 {
+        self.horizon.max(self.floor)
+    }
+
+    /// Up to this id nothing waits, unless it is in the archive.
+    pub(super) fn waiting_begins(&self) -> i64 {
+        self.horizon.max(self.settled)
+    }
+
+    /// Up to this id nothing is shown at all.
+    pub(super) fn begins(&self) -> i64 {
+        self.horizon
+    }
+
+    fn read(row: &Row<'_>) -> Result<Owner, Error> {
+        Ok(Owner {
+            number: row.get(0)?,
+            horizon: row.get(1)?,
+            floor: row.get(2)?,
+            delivered: row.get(3)?,
+            settled: row.get(4)?,
+            swept: row.get(5)?,
+        })
+    }
+}
+
+/// A JID, if it has a number.
+pub(super) fn known(connection: &Connection, jid: &str) -> Result<Option<Owner>, Error> {
     connection
-        .prepare_cached("SELECT id, horizon FROM jackdaw_jids WHERE jid = ?1")?
-        .query_row([jid], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached("SELECT id, horizon, floor, delivered, settled, swept FROM jackdaw_jids WHERE jid = ?1")?
+        .query_row([jid], Owner::read)
         .optional()
+}
+
+/// Who has a number, and his JID.
+pub(super) fn numbered(connection: &Connection, number: u32) -> Result<(Owner, Box<str>), Error> {
+    connection
+        .prepare_cached("SELECT id, horizon, floor, delivered, settled, swept, jid FROM jackdaw_jids WHERE id = ?1")?
+        .query_row([number], |row| Ok((Owner::read(row)?, row.get(6)?)))
+}
+
+/// The first for whom there is something to sweep.
+pub(super) fn to_sweep(connection: &Connection) -> Result<Option<Owner>, Error> {
+    let sql = "SELECT id, horizon, floor, delivered, settled, swept FROM jackdaw_jids
+        WHERE to_sweep = 1 ORDER BY id LIMIT 1";
+    connection.prepare_cached(sql)?.query_row([], Owner::read).optional()
 }

@@ -9,7 +9,7 @@ use store::Places;
 use super::codec::{bucket_key, unpack_hashes, unpack_marks};
 use super::corrupt;
 use super::dedupe::{Recent, hash};
-use super::seal::FINGERPRINT_PART_BITS;
+use super::seal::{FINGERPRINT_PART_BITS, size_key};
 use super::tail::{Buckets, Expired, Index, Marked, Message, Tail};
 use super::write::Archiver;
 
@@ -40,6 +40,10 @@ pub(crate) fn open(connection: &mut Connection, bucket_bits: u32) -> Result<Open
     transaction.execute(
         "DELETE FROM jackdaw_archive_fingerprints WHERE place >= ?1",
         [sealed << FINGERPRINT_PART_BITS],
+    )?;
+    transaction.execute(
+        "DELETE FROM jackdaw_archive_sizes WHERE place >= ?1",
+        [size_key(sealed, 0)],
     )?;
     transaction.commit()?;
 
@@ -120,7 +124,8 @@ fn read_fingerprints(connection: &Connection, cut: Buckets) -> Result<Recent, Er
 }
 
 fn read_messages(connection: &Connection, tail: &mut Tail, recent: &mut Recent) -> Result<(), Error> {
-    let sql = "SELECT id, at, sender, recipient, places, fingerprint FROM jackdaw_archive WHERE id >= ?1 ORDER BY id";
+    let sql = "SELECT id, at, sender, recipient, places, fingerprint, octet_length(stanza) FROM jackdaw_archive
+        WHERE id >= ?1 ORDER BY id";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([tail.cut.start(tail.sealed)])?;
     while let Some(row) = rows.next()? {
@@ -132,6 +137,7 @@ fn read_messages(connection: &Connection, tail: &mut Tail, recent: &mut Recent) 
             recipient: row.get(3)?,
             places: Places(row.get(4)?),
             hash: fingerprint.map(|bytes| hash(u128::from_le_bytes(bytes))),
+            bytes: row.get::<_, i64>(6)?.unsigned_abs(),
         };
         tail.add(&message);
         if let Some(hash) = message.hash {

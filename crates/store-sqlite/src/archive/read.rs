@@ -6,12 +6,13 @@ use std::rc::Rc;
 use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, Error, OptionalExtension};
 use store::archive::{bare, is_addressed};
-use store::{Archived, Found, PAGE_LIMIT, Page, PageBuilder, Places, Query, Range, View};
+use store::{Archived, Found, OLDEST_LIMIT, Oldest, PAGE_LIMIT, Page, PageBuilder, Places, Query, Range, View, Whose};
 
 use super::codec::{part_key, unpack_entries};
 use super::corrupt;
-use super::jids::known;
+use super::jids::{Owner, known};
 use super::tail::{ARCHIVED, Buckets, Entry, Expired, Filter, Index, Message, Tail, WAITING};
+use super::usage::{archive_behind, oldest_of_account, oldest_of_domain, sealed_bytes};
 
 /// Postings whose rows are read at once where not each of them is on the page.
 const CHUNK: usize = 64;
@@ -19,7 +20,9 @@ const CHUNK: usize = 64;
 /// Whether a query needs a [`Moment`].
 pub(crate) fn concerns(query: &Query) -> bool {
     match query {
-        Query::Archive(_) | Query::Waiting { .. } | Query::Mark { .. } => true,
+        Query::Archive(_) | Query::Waiting { .. } | Query::Usage { .. } | Query::Oldest { .. } | Query::Mark { .. } => {
+            true
+        }
         Query::Many(queries) => queries.iter().any(concerns),
         _ => false,
     }
@@ -43,6 +46,11 @@ enum Prepared {
         /// For [`Range::count`]: what fits but for `after` and `before`.
         counted: Vec<Entry>,
     },
+    /// What was delivered, and what waits and is not sealed.
+    Waiting(i64, Filter, Vec<Entry>),
+    /// Bytes that are not sealed.
+    Usage(u32, u64),
+    Oldest(Filter, Vec<Entry>),
     /// A mark that is not folded.
     Mark(Option<Option<i64>>),
 }
@@ -51,7 +59,9 @@ enum Prepared {
 enum Wanted<'a> {
     Nothing,
     Page(Filter, &'a Range),
-    Waiting(Filter, usize),
+    Waiting(i64, Filter, usize),
+    Usage(u32),
+    Oldest(Filter),
     Mark(i64),
 }
 
@@ -76,10 +86,10 @@ pub(crate) fn prepare(connection: &Connection, index: &Index, query: &Query) -> 
 
 /// The names of one query: a page and the ids that it begins at have the same owner.
 #[derive(Default)]
-struct Names<'a>(Vec<(&'a str, Option<(u32, i64)>)>);
+struct Names<'a>(Vec<(&'a str, Option<Owner>)>);
 
 impl<'a> Names<'a> {
-    fn known(&mut self, connection: &Connection, jid: &'a str) -> Result<Option<(u32, i64)>, Error> {
+    fn known(&mut self, connection: &Connection, jid: &'a str) -> Result<Option<Owner>, Error> {
         // Few, or else they are not all of one account.
         if let Some((_, found)) = self.0.iter().rev().take(NAMES).find(|(name, _)| *name == jid) {
             return Ok(*found);
@@ -104,9 +114,23 @@ fn look_up<'a>(
             Some(filter) => Wanted::Page(filter, range),
             None => Wanted::Nothing,
         }),
-        Query::Waiting { owner, after, most } => wanted.push(match names.known(connection, owner)? {
-            Some((owner, horizon)) => Wanted::Waiting(all_of(owner, WAITING, horizon.max(*after)), *most),
+        Query::Waiting { owner, most } => wanted.push(match names.known(connection, owner)? {
+            Some(owner) => {
+                let after = owner.begins().max(owner.delivered);
+                Wanted::Waiting(owner.delivered, all_of(&owner, WAITING, after), *most)
+            }
             None => Wanted::Nothing,
+        }),
+        Query::Usage { owner } => wanted.push(match names.known(connection, owner)? {
+            Some(owner) => Wanted::Usage(owner.number),
+            None => Wanted::Nothing,
+        }),
+        Query::Oldest { whose, after, .. } => wanted.push(match whose {
+            Whose::Account(owner) => match names.known(connection, owner)? {
+                Some(owner) => Wanted::Oldest(archive_behind(&owner, *after)),
+                None => Wanted::Nothing,
+            },
+            Whose::Domain(_) => Wanted::Nothing,
         }),
         Query::Mark { key } => wanted.push(Wanted::Mark(*key)),
         Query::Many(queries) => {
@@ -119,9 +143,11 @@ fn look_up<'a>(
     Ok(())
 }
 
-fn all_of(owner: u32, bit: u8, after: i64) -> Filter {
+pub(super) fn all_of(owner: &Owner, bit: u8, after: i64) -> Filter {
     Filter {
-        owner,
+        owner: owner.number,
+        archive_begins: owner.archive_begins(),
+        waiting_begins: owner.waiting_begins(),
         bit,
         after,
         before: i64::MAX,
@@ -133,25 +159,25 @@ fn all_of(owner: u32, bit: u8, after: i64) -> Filter {
 
 /// Without `after` and `before`, which are the place of the page; the horizon stands in for the one.
 fn filter_of<'a>(connection: &Connection, range: &'a Range, names: &mut Names<'a>) -> Result<Option<Filter>, Error> {
-    let Some((owner, horizon)) = names.known(connection, &range.owner)? else {
+    let Some(owner) = names.known(connection, &range.owner)? else {
         return Ok(None);
     };
     let peer = match range.with.as_deref() {
         None => None,
         Some(with) => match names.known(connection, bare(with))? {
-            Some((peer, _)) => Some(peer),
+            Some(peer) => Some(peer.number),
             None => return Ok(None),
         },
     };
-    let bit = match range.view {
-        View::Archive => ARCHIVED,
-        View::Waiting => WAITING,
+    let (bit, after) = match range.view {
+        View::Archive => (ARCHIVED, owner.archive_begins()),
+        View::Waiting => (WAITING, owner.begins()),
     };
     Ok(Some(Filter {
         start: range.start.unwrap_or(i64::MIN),
         end: range.end.unwrap_or(i64::MAX),
         peer,
-        ..all_of(owner, bit, horizon)
+        ..all_of(&owner, bit, after)
     }))
 }
 
@@ -189,11 +215,14 @@ fn take(tail: &Tail, wanted: &Wanted<'_>) -> Prepared {
                 },
             }
         }
-        Wanted::Waiting(filter, most) => Prepared::Postings {
-            filter: *filter,
-            tail: tail.collect(filter, false, *most),
-            counted: Vec::new(),
-        },
+        Wanted::Waiting(delivered, filter, most) => {
+            Prepared::Waiting(*delivered, *filter, tail.collect(filter, false, *most))
+        }
+        Wanted::Usage(owner) => {
+            let owned = tail.buckets.values().filter_map(|bucket| bucket.owners.get(owner));
+            Prepared::Usage(*owner, owned.map(|owned| owned.bytes).sum())
+        }
+        Wanted::Oldest(filter) => Prepared::Oldest(*filter, tail.collect(filter, false, OLDEST_LIMIT + 1)),
         Wanted::Mark(key) => Prepared::Mark(tail.marks.get(key).map(|marked| marked.value)),
     }
 }
@@ -215,7 +244,7 @@ pub(crate) fn find(connection: &Connection, moment: &mut Moment, query: &Query) 
             nothing.total = range.count.then_some(0);
             Found::Archive(nothing)
         }
-        (Query::Waiting { most, .. }, Prepared::Postings { filter, tail, .. }) => {
+        (Query::Waiting { most, .. }, Prepared::Waiting(delivered, filter, tail)) => {
             let mut count = tail.len();
             if count < *most {
                 moment.each_sealed(connection, &filter, false, &mut |_| {
@@ -223,8 +252,23 @@ pub(crate) fn find(connection: &Connection, moment: &mut Moment, query: &Query) 
                     Ok(count < *most)
                 })?;
             }
-            Found::Count(count as u64)
+            Found::Waiting(delivered, count as u64)
         }
+        (Query::Waiting { .. }, _) => Found::Waiting(0, 0),
+        (Query::Usage { .. }, Prepared::Usage(owner, unsealed)) => {
+            Found::Count(sealed_bytes(connection, owner)? + unsealed)
+        }
+        (Query::Oldest { after, bytes, .. }, Prepared::Oldest(filter, tail)) => {
+            Found::Oldest(oldest_of_account(connection, moment, &filter, &tail, *after, *bytes)?)
+        }
+        (Query::Oldest { whose, after, bytes }, _) => match whose {
+            Whose::Domain(_) => Found::Oldest(oldest_of_domain(connection, whose, *after, *bytes)?),
+            Whose::Account(_) => Found::Oldest(Oldest {
+                up_to: *after,
+                bytes: 0,
+                complete: true,
+            }),
+        },
         (Query::Mark { .. }, Prepared::Mark(Some(value))) => Found::Mark(value),
         (Query::Mark { key }, _) => Found::Mark(
             connection
@@ -248,8 +292,9 @@ fn page(
     let on_page = on_page(filter, range);
     let has_sealed = range.ids.is_none();
     if let Some(ids) = &range.ids {
-        counted = by_ids(connection, filter, ids)?;
-        tail = counted.iter().filter(|entry| on_page.fits(entry)).copied().collect();
+        counted = by_ids(connection, filter, &moment.expired, ids)?;
+        let on_page = counted.iter().filter(|entry| on_page.fits(entry, &moment.expired));
+        tail = on_page.copied().collect();
         if range.newest {
             tail.reverse();
         }
@@ -261,7 +306,7 @@ fn page(
         builder.push(Archived {
             id: entry.id,
             at: entry.at,
-            archived: entry.bits & ARCHIVED != 0,
+            archived: filter.is_archived(entry, &moment.expired),
             waits: entry.bits & WAITING != 0,
             stanza: stanza.into(),
         })
@@ -325,7 +370,7 @@ fn page(
 }
 
 /// The postings of these messages, ascending, as far as they fit.
-fn by_ids(connection: &Connection, filter: &Filter, ids: &[i64]) -> Result<Vec<Entry>, Error> {
+fn by_ids(connection: &Connection, filter: &Filter, expired: &Expired, ids: &[i64]) -> Result<Vec<Entry>, Error> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     ids.dedup();
@@ -342,13 +387,14 @@ fn by_ids(connection: &Connection, filter: &Filter, ids: &[i64]) -> Result<Vec<E
                     recipient: row.get(2)?,
                     places: Places(row.get(3)?),
                     hash: None,
+                    bytes: 0,
                 })
             })
             .optional()?;
         let of_owner = message.iter().flat_map(Message::entries);
         entries.extend(
             of_owner
-                .filter(|(owner, entry)| *owner == filter.owner && filter.fits(entry))
+                .filter(|(owner, entry)| *owner == filter.owner && filter.fits(entry, expired))
                 .map(|(_, entry)| entry),
         );
     }
@@ -425,7 +471,7 @@ type Each<'a> = &'a mut dyn FnMut(&Entry) -> Result<bool, Error>;
 
 impl Moment {
     /// Calls with all postings that fit in order, those of the tail being given.
-    fn each(
+    pub(super) fn each(
         &self,
         connection: &Connection,
         filter: &Filter,
@@ -487,7 +533,7 @@ impl Moment {
                     if entry.id >= filter.before {
                         break;
                     }
-                    if !filter.fits(&entry) || self.expired.has(&entry) {
+                    if !filter.fits(&entry, &self.expired) {
                         continue;
                     }
                     if newest {

@@ -22,6 +22,12 @@ const FINGERPRINTS_AS_POSTINGS: usize = 4;
 /// The key of such a row: the bucket, and so many bits for the part. 256 parts are enough for 2^17 ids.
 pub(super) const FINGERPRINT_PART_BITS: u32 = 8;
 
+/// The key of the size of what an owner has in a bucket: numbers of JIDs have so many bits.
+const SIZE_OWNER_BITS: u32 = 28;
+pub(super) fn size_key(bucket: i64, owner: u32) -> i64 {
+    bucket << SIZE_OWNER_BITS | i64::from(owner)
+}
+
 /// Marks are folded when the journal has one commit for so many ids of a bucket (4,096 commits, but for tests), or the
 /// tail so many marks (some 3 MB).
 const IDS_FOR_EACH_COMMIT_BITS: u32 = 4;
@@ -104,11 +110,19 @@ impl Archiver {
         let next = &mut sealing.staged;
         while left > 0 && next.owners < sealing.owners.len() {
             let owner = sealing.owners[next.owners];
-            let entries = content.owners.get(&owner).map_or(&[][..], Vec::as_slice);
+            let owned = content.owners.get(&owner);
+            let entries = owned.map_or(&[][..], |owned| &owned.entries);
             for (first, part) in pack_entries(entries, self.cut.start(*bucket)) {
                 connection
                     .prepare_cached("INSERT INTO jackdaw_archive_postings VALUES (?1, ?2)")?
                     .execute((part_key(self.cut, owner, first), part))?;
+            }
+            let changed: i64 = self.pending.resized(*bucket, owner);
+            let bytes = owned.map_or(0, |owned| owned.bytes).saturating_add_signed(changed);
+            if bytes > 0 {
+                connection
+                    .prepare_cached("INSERT INTO jackdaw_archive_sizes VALUES (?1, ?2)")?
+                    .execute((size_key(*bucket, owner), bytes as i64))?;
             }
             left = left.saturating_sub(entries.len());
             next.owners += 1;
@@ -127,7 +141,9 @@ impl Archiver {
         }
         let span = content.blocks.iter().copied().fold(Span::default(), Span::with);
         connection
-            .prepare_cached("INSERT INTO jackdaw_archive_buckets VALUES (?1, ?2, ?3, ?4)")?
+            .prepare_cached(
+                "INSERT INTO jackdaw_archive_buckets (bucket, first_at, last_at, blocks) VALUES (?1, ?2, ?3, ?4)",
+            )?
             .execute((bucket, span.min, span.max, pack_spans(&content.blocks)))?;
         connection
             .prepare_cached("UPDATE jackdaw_state SET sealed = ?1")?

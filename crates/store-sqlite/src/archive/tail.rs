@@ -34,6 +34,8 @@ pub(super) struct Message {
     pub(super) recipient: u32,
     pub(super) places: Places,
     pub(super) hash: Option<u64>,
+    /// Of the stanza.
+    pub(super) bytes: u64,
 }
 
 impl Message {
@@ -73,20 +75,30 @@ pub(super) struct Filter {
     pub(super) start: i64,
     pub(super) end: i64,
     pub(super) peer: Option<u32>,
+    /// The owner's archive begins behind this id.
+    pub(super) archive_begins: i64,
+    /// Up to this id nothing waits, unless it is in the archive.
+    pub(super) waiting_begins: i64,
 }
 
 impl Filter {
-    pub(super) fn fits(&self, entry: &Entry) -> bool {
+    pub(super) fn fits(&self, entry: &Entry, expired: &Expired) -> bool {
         entry.bits & self.bit != 0
             && self.after < entry.id
             && entry.id < self.before
             && self.start <= entry.at
             && entry.at <= self.end
             && self.peer.is_none_or(|peer| peer == entry.peer)
+            && ((self.bit == WAITING && entry.id > self.waiting_begins) || self.is_archived(entry, expired))
+    }
+
+    /// Whether it stands in the archive still.
+    pub(super) fn is_archived(&self, entry: &Entry, expired: &Expired) -> bool {
+        entry.bits & ARCHIVED != 0 && entry.id > self.archive_begins && !expired.has(entry)
     }
 }
 
-/// The messages that were deleted, as pairs: those accepted before a moment with at most an id. Sorted by the moment,
+/// The messages that have left the archives by age, as pairs: those accepted before a moment with at most an id. Sorted by the moment,
 /// ascending, and by the id, descending.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Expired(pub(super) Vec<(i64, i64)>);
@@ -160,10 +172,18 @@ impl Buckets {
     }
 }
 
+/// What an owner has in a bucket.
+#[derive(Default)]
+pub(super) struct Owned {
+    pub(super) entries: Vec<Entry>,
+    /// Of the stanzas that stand in the archive.
+    pub(super) bytes: u64,
+}
+
 /// One that is not sealed.
 #[derive(Default)]
 pub(super) struct Bucket {
-    pub(super) owners: HashMap<u32, Vec<Entry>>,
+    pub(super) owners: HashMap<u32, Owned>,
     pub(super) blocks: Vec<Span>,
     /// Of fingerprints, with the place in the bucket.
     pub(super) hashes: Vec<(u64, u32)>,
@@ -194,7 +214,11 @@ impl Tail {
         let cut = self.cut;
         let bucket = self.buckets.entry(cut.of(message.id)).or_default();
         for (owner, entry) in message.entries() {
-            bucket.owners.entry(owner).or_default().push(entry);
+            let owned = bucket.owners.entry(owner).or_default();
+            owned.entries.push(entry);
+            if entry.bits & ARCHIVED != 0 {
+                owned.bytes += message.bytes;
+            }
         }
         let place = cut.place(message.id);
         let block = (i64::from(place) / cut.block_len()) as usize;
@@ -210,15 +234,33 @@ impl Tail {
         }
     }
 
+    /// The archive of the owner has more or less in a bucket.
+    pub(super) fn resize(&mut self, bucket: i64, owner: u32, by: i64) {
+        let bucket = self.buckets.get_mut(&bucket);
+        if let Some(owned) = bucket.and_then(|bucket| bucket.owners.get_mut(&owner)) {
+            owned.bytes = owned.bytes.saturating_add_signed(by);
+        }
+    }
+
+    /// Lets go of what the owner has no more.
+    pub(super) fn prune(&mut self, owner: u32, up_to: i64, waiting_begins: i64) {
+        for bucket in self.buckets.values_mut() {
+            if let Some(owned) = bucket.owners.get_mut(&owner) {
+                let waits = |entry: &Entry| entry.bits & WAITING != 0 && entry.id > waiting_begins;
+                owned.entries.retain(|entry| entry.id > up_to || waits(entry));
+            }
+        }
+    }
+
     /// What fits, in ascending order or, if `newest`, in descending order; at most so many.
     pub(super) fn collect(&self, filter: &Filter, newest: bool, most: usize) -> Vec<Entry> {
         let slices = self.buckets.values().filter_map(|bucket| {
-            let entries = bucket.owners.get(&filter.owner)?;
+            let entries = &bucket.owners.get(&filter.owner)?.entries;
             let from = entries.partition_point(|entry| entry.id <= filter.after);
             let to = entries.partition_point(|entry| entry.id < filter.before);
             entries.get(from..to)
         });
-        let fits = |entry: &&Entry| filter.fits(entry) && !self.expired.has(entry);
+        let fits = |entry: &&Entry| filter.fits(entry, &self.expired);
         if newest {
             let descending = slices.rev().flat_map(|slice| slice.iter().rev());
             descending.filter(fits).take(most).copied().collect()

@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, Error, OptionalExtension};
-use store::{Deposit, Deposited, EXPIRE_LIMIT, FINGERPRINT_LIFETIME_MS};
+use store::{Deposit, Deposited, FINGERPRINT_LIFETIME_MS};
 
-use super::codec::{bucket_key, pack_marks, unpack_spans};
-use super::corrupt;
+use super::codec::pack_marks;
 use super::dedupe::{Recent, hash};
 use super::jids::Jids;
-use super::seal::{FINGERPRINT_PART_BITS, Folding, Sealing};
-use super::tail::{Buckets, Expired, Index, Marked, Message, Span};
+use super::retention::{Pruned, Row};
+use super::seal::{Folding, Sealing, size_key};
+use super::tail::{Buckets, Expired, Index, Marked, Message};
 
 /// After a failed transaction in which something was sealed, so many groups follow in which nothing is: the disk may be
 /// full, and what is sent now goes first.
@@ -40,7 +40,11 @@ pub(super) struct Pending {
     /// Of them, those with a fingerprint.
     hashes: HashMap<u64, i64>,
     pub(super) marks: Vec<(i64, Option<i64>)>,
-    expired: Option<Expired>,
+    pub(super) expired: Option<Expired>,
+    /// By how many bytes archives have grown in a bucket.
+    resized: Vec<(i64, u32, i64)>,
+    /// What was swept.
+    pub(super) pruned: Vec<Pruned>,
     /// The number of the commit, if it changes the tail.
     seq: Option<i64>,
     /// Something is sealed or folded in it.
@@ -52,6 +56,8 @@ pub(crate) struct Point {
     messages: usize,
     marks: usize,
     jids: usize,
+    resized: usize,
+    pruned: usize,
     expired: Option<Expired>,
 }
 
@@ -91,6 +97,7 @@ impl Archiver {
             recipient,
             places: deposit.places,
             hash,
+            bytes: deposit.stanza.len() as u64,
         });
         if let Some(hash) = hash {
             self.pending.hashes.insert(hash, id);
@@ -123,97 +130,39 @@ impl Archiver {
     }
 
     pub(crate) fn replace(&mut self, connection: &Connection, owner: &str, id: i64, stanza: &str) -> Result<(), Error> {
-        let Some((owner, horizon)) = super::jids::known(connection, owner)? else {
+        let Some(owner) = super::jids::known(connection, owner)? else {
             return Ok(());
         };
-        if id <= horizon {
+        if id <= owner.archive_begins() {
             return Ok(());
         }
-        let sql = "UPDATE jackdaw_archive SET stanza = ?3
-            WHERE id = ?1 AND ((sender = ?2 AND places & 1) OR (recipient = ?2 AND places & 2))";
-        connection.prepare_cached(sql)?.execute((id, owner, stanza)).map(drop)
+        let Some(row) = Row::get(connection, id)? else {
+            return Ok(());
+        };
+        if row.archives().any(|archive| archive == owner.number) {
+            connection
+                .prepare_cached("UPDATE jackdaw_archive SET stanza = ?2 WHERE id = ?1")?
+                .execute((id, stanza))?;
+            for archive in row.archives() {
+                self.resize(connection, id, archive, stanza.len() as i64 - row.bytes)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Who has no number has no messages either, and needs no horizon.
-    pub(crate) fn set_horizon(&mut self, connection: &Connection, owner: &str, up_to: i64) -> Result<(), Error> {
-        let sql = "UPDATE jackdaw_jids SET horizon = ?2 WHERE jid = ?1 AND horizon < ?2";
-        connection.prepare_cached(sql)?.execute((owner, up_to)).map(drop)
+    /// An archive has more or less of this message than before.
+    pub(super) fn resize(&mut self, connection: &Connection, id: i64, owner: u32, by: i64) -> Result<(), Error> {
+        let bucket = self.cut.of(id);
+        // No such row: the bucket is not sealed.
+        connection
+            .prepare_cached("UPDATE jackdaw_archive_sizes SET bytes = bytes + ?2 WHERE place = ?1")?
+            .execute((size_key(bucket, owner), by))?;
+        self.pending.resized.push((bucket, owner, by));
+        Ok(())
     }
 
     pub(crate) fn mark(&mut self, key: i64, value: Option<i64>) {
         self.pending.marks.push((key, value));
-    }
-
-    pub(crate) fn expire(
-        &mut self,
-        connection: &Connection,
-        before: i64,
-        most: usize,
-        last_id: i64,
-    ) -> Result<(), Error> {
-        let mut left = most.min(EXPIRE_LIMIT);
-        if left == 0 {
-            return Ok(());
-        }
-        let mut last_deleted = 0;
-        let mut delete = |id: i64, left: &mut usize| -> Result<(), Error> {
-            let mut statement = connection.prepare_cached("DELETE FROM jackdaw_archive WHERE id = ?1")?;
-            if statement.execute([id])? > 0 {
-                *left -= 1;
-                last_deleted = id;
-            }
-            Ok(())
-        };
-        let (sealed, unsealed, mut expired) = {
-            let tail = self.index.read();
-            let blocks = |(bucket, content): (&i64, &super::tail::Bucket)| (*bucket, content.blocks.clone());
-            let unsealed: Vec<_> = tail.buckets.iter().map(blocks).collect();
-            (tail.sealed, unsealed, tail.expired.clone())
-        };
-        let mut bucket = -1;
-        while left > 0
-            && let Some((next, blocks)) = next_bucket(connection, bucket, before)?
-        {
-            bucket = next;
-            if bucket >= sealed {
-                break;
-            }
-            for id in ids_before(connection, self.cut, bucket, &blocks, before, left)? {
-                delete(id, &mut left)?;
-            }
-            let all_of_it = blocks
-                .iter()
-                .all(|block| *block == Span::default() || block.max < before);
-            if all_of_it && is_empty(connection, self.cut, bucket)? {
-                drop_bucket(connection, bucket)?;
-            }
-        }
-        for (bucket, blocks) in unsealed {
-            if left > 0 {
-                for id in ids_before(connection, self.cut, bucket, &blocks, before, left)? {
-                    delete(id, &mut left)?;
-                }
-            }
-        }
-        for message in &self.pending.messages {
-            if left > 0 && message.at < before {
-                delete(message.id, &mut left)?;
-            }
-        }
-        if let Some(pending) = self.pending.expired.take() {
-            expired = pending;
-        }
-        expired.add(before, if left == 0 { last_deleted } else { last_id });
-        connection
-            .prepare_cached("DELETE FROM jackdaw_archive_expired")?
-            .execute([])?;
-        for (before, up_to) in &expired.0 {
-            connection
-                .prepare_cached("INSERT INTO jackdaw_archive_expired VALUES (?1, ?2)")?
-                .execute((before, up_to))?;
-        }
-        self.pending.expired = Some(expired);
-        Ok(())
     }
 
     pub(crate) fn point(&self) -> Point {
@@ -221,6 +170,8 @@ impl Archiver {
             messages: self.pending.messages.len(),
             marks: self.pending.marks.len(),
             jids: self.jids.count_new(),
+            resized: self.pending.resized.len(),
+            pruned: self.pending.pruned.len(),
             expired: self.pending.expired.clone(),
         }
     }
@@ -237,6 +188,8 @@ impl Archiver {
             pending.hashes = with_hash.collect();
         }
         pending.marks.truncate(point.marks);
+        pending.resized.truncate(point.resized);
+        pending.pruned.truncate(point.pruned);
         pending.expired = point.expired;
         self.jids.forget_new(point.jids);
     }
@@ -258,7 +211,7 @@ impl Archiver {
             self.pending.has_steps = sealed || folded;
         }
         let pending = &mut self.pending;
-        let changes = !pending.messages.is_empty() || !pending.marks.is_empty() || pending.expired.is_some();
+        let changes = !pending.messages.is_empty() || !pending.marks.is_empty() || pending.has_left();
         if changes || pending.has_steps {
             let seq = self.index.read().seq + 1;
             connection
@@ -290,6 +243,12 @@ impl Archiver {
             let mut tail = self.index.write();
             for message in &self.pending.messages {
                 tail.add(message);
+            }
+            for (bucket, owner, by) in &self.pending.resized {
+                tail.resize(*bucket, *owner, *by);
+            }
+            for pruned in &self.pending.pruned {
+                tail.prune(pruned.owner, pruned.up_to, pruned.waiting_begins);
             }
             for (key, value) in &self.pending.marks {
                 tail.marks.insert(*key, Marked { value: *value, seq });
@@ -329,70 +288,29 @@ impl Archiver {
 }
 
 impl Pending {
+    /// Something has left the archive.
+    fn has_left(&self) -> bool {
+        self.expired.is_some() || !self.resized.is_empty() || !self.pruned.is_empty()
+    }
+
+    /// By how many bytes an archive has grown in a bucket.
+    pub(super) fn resized(&self, bucket: i64, owner: u32) -> i64 {
+        let of = self
+            .resized
+            .iter()
+            .filter(|(of, who, _)| (*of, *who) == (bucket, owner));
+        of.map(|(_, _, by)| by).sum()
+    }
+
     /// Keeps the memory.
     fn clear(&mut self) {
         self.messages.clear();
         self.hashes.clear();
         self.marks.clear();
         self.expired = None;
+        self.resized.clear();
+        self.pruned.clear();
         self.seq = None;
         self.has_steps = false;
     }
-}
-
-/// The next sealed bucket that has messages from before this moment.
-fn next_bucket(connection: &Connection, after: i64, before: i64) -> Result<Option<(i64, Vec<Span>)>, Error> {
-    let sql = "SELECT bucket, blocks FROM jackdaw_archive_buckets
-        WHERE bucket > ?1 AND first_at < ?2 ORDER BY bucket LIMIT 1";
-    let found: Option<(i64, Vec<u8>)> = connection
-        .prepare_cached(sql)?
-        .query_row((after, before), |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((bucket, blocks)) = found else { return Ok(None) };
-    let blocks = unpack_spans(&blocks).ok_or_else(|| corrupt("the times of a bucket"))?;
-    Ok(Some((bucket, blocks)))
-}
-
-/// Messages of a bucket that were accepted before this moment. Looks only into blocks that can have some.
-fn ids_before(
-    connection: &Connection,
-    cut: Buckets,
-    bucket: i64,
-    blocks: &[Span],
-    before: i64,
-    most: usize,
-) -> Result<Vec<i64>, Error> {
-    let mut ids = Vec::new();
-    let sql = "SELECT id FROM jackdaw_archive WHERE id >= ?1 AND id < ?2 AND at < ?3 ORDER BY id LIMIT ?4";
-    let mut statement = connection.prepare_cached(sql)?;
-    for (at, block) in blocks.iter().enumerate() {
-        if block.min < before && ids.len() < most {
-            let from = cut.start(bucket) + at as i64 * cut.block_len();
-            let params = (from, from + cut.block_len(), before, (most - ids.len()) as i64);
-            for id in statement.query_map(params, |row| row.get(0))? {
-                ids.push(id?);
-            }
-        }
-    }
-    Ok(ids)
-}
-
-fn is_empty(connection: &Connection, cut: Buckets, bucket: i64) -> Result<bool, Error> {
-    let mut statement =
-        connection.prepare_cached("SELECT 1 FROM jackdaw_archive WHERE id >= ?1 AND id < ?2 LIMIT 1")?;
-    Ok(!statement.exists((cut.start(bucket), cut.start(bucket + 1)))?)
-}
-
-/// A sealed bucket of which no message is left.
-fn drop_bucket(connection: &Connection, bucket: i64) -> Result<(), Error> {
-    connection
-        .prepare_cached("DELETE FROM jackdaw_archive_postings WHERE place >= ?1 AND place < ?2")?
-        .execute((bucket_key(bucket), bucket_key(bucket + 1)))?;
-    connection
-        .prepare_cached("DELETE FROM jackdaw_archive_fingerprints WHERE place >= ?1 AND place < ?2")?
-        .execute((bucket << FINGERPRINT_PART_BITS, (bucket + 1) << FINGERPRINT_PART_BITS))?;
-    connection
-        .prepare_cached("DELETE FROM jackdaw_archive_buckets WHERE bucket = ?1")?
-        .execute([bucket])
-        .map(drop)
 }

@@ -6,22 +6,34 @@ use std::sync::Arc;
 
 use crate::archive::{bare, is_addressed};
 use crate::{
-    Archived, Deposit, Deposited, EXPIRE_LIMIT, FINGERPRINT_LIFETIME_MS, Op, Page, PageBuilder, Places, Range, View,
+    Archived, Deposit, Deposited, EXPIRE_LIMIT, FINGERPRINT_LIFETIME_MS, OLDEST_LIMIT, Oldest, Op, Page, PageBuilder,
+    Places, Range, Swept, View, Whose, Wrote,
 };
 
 #[derive(Default)]
 pub(super) struct Archive {
+    /// With the places that age has not taken away.
     messages: BTreeMap<i64, Deposit>,
-    horizons: BTreeMap<Box<str>, i64>,
+    owners: BTreeMap<Box<str>, Owner>,
     /// The last message with this fingerprint.
     fingerprints: HashMap<u128, i64>,
     marks: BTreeMap<i64, i64>,
 }
 
+/// Up to which ids an owner has nothing any more: see [`Op::Horizon`], [`Op::Floor`], [`Op::Settle`].
+#[derive(Clone, Copy, Default)]
+pub(super) struct Owner {
+    horizon: i64,
+    floor: i64,
+    delivered: i64,
+    /// The highest that `delivered` ever was.
+    settled: i64,
+}
+
 /// What something was before an op changed it.
 pub(super) enum Undo {
     Message(i64, Option<Deposit>),
-    Horizon(Box<str>, Option<i64>),
+    Owner(Box<str>, Option<Owner>),
     Fingerprint(u128, Option<i64>),
     Mark(i64, Option<i64>),
 }
@@ -30,7 +42,7 @@ impl Archive {
     pub(super) fn undo(&mut self, undo: Undo) {
         match undo {
             Undo::Message(id, old) => restore_in(&mut self.messages, id, old),
-            Undo::Horizon(owner, old) => restore_in(&mut self.horizons, owner, old),
+            Undo::Owner(owner, old) => restore_in(&mut self.owners, owner, old),
             Undo::Mark(key, old) => restore_in(&mut self.marks, key, old),
             Undo::Fingerprint(fingerprint, Some(id)) => drop(self.fingerprints.insert(fingerprint, id)),
             Undo::Fingerprint(fingerprint, None) => drop(self.fingerprints.remove(&fingerprint)),
@@ -38,9 +50,9 @@ impl Archive {
     }
 
     /// Does an op that is about the archive or a mark.
-    pub(super) fn apply(&mut self, op: Op, last_id: &mut i64, undo: &mut dyn FnMut(Undo)) -> Option<Deposited> {
+    pub(super) fn apply(&mut self, op: Op, last_id: &mut i64, wrote: &mut Wrote, undo: &mut dyn FnMut(Undo)) {
         match op {
-            Op::Deposit(deposit) => return Some(self.deposit(*deposit, last_id, undo)),
+            Op::Deposit(deposit) => wrote.deposited = Some(self.deposit(*deposit, last_id, undo)),
             Op::Replace { owner, id, stanza } => {
                 if self.fits(&owner, View::Archive, id)
                     && let Some(message) = self.messages.get_mut(&id)
@@ -50,13 +62,15 @@ impl Archive {
                 }
             }
             Op::Horizon { owner, up_to } => self.set_horizon(owner, up_to.min(*last_id), undo),
-            Op::Expire { before, most } => {
-                let old = self.messages.iter().filter(|(_, message)| message.at < before);
-                let ids: Vec<_> = old.map(|(id, _)| *id).take(most.min(EXPIRE_LIMIT)).collect();
-                for id in ids {
-                    undo(Undo::Message(id, self.messages.remove(&id)));
-                }
+            Op::Settle { owner, up_to } => self.change(owner, undo, |owner| {
+                owner.delivered = up_to.min(*last_id);
+                owner.settled = owner.settled.max(owner.delivered);
+            }),
+            Op::Floor { owner, up_to } => {
+                self.change(owner, undo, |owner| owner.floor = owner.floor.max(up_to.min(*last_id)));
             }
+            Op::Expire { before, most } => wrote.add_swept(self.expire(before, most, undo)),
+            Op::Sweep { now, most } => wrote.add_swept(self.sweep(now, most, undo)),
             Op::Mark { key, value } => undo(Undo::Mark(key, self.marks.insert(key, value))),
             Op::Unmark { key } => undo(Undo::Mark(key, self.marks.remove(&key))),
             // The caller does these.
@@ -68,7 +82,46 @@ impl Archive {
             | Op::Forget { .. }
             | Op::Require { .. } => {}
         }
-        None
+    }
+
+    fn expire(&mut self, before: i64, most: usize, undo: &mut dyn FnMut(Undo)) -> Swept {
+        let most = most.min(EXPIRE_LIMIT);
+        let old = self.messages.iter().filter(|(id, message)| {
+            message.at < before && (self.is_sent(**id, message) || self.is_received(**id, message))
+        });
+        let ids: Vec<_> = old.map(|(id, _)| *id).take(most).collect();
+        for id in &ids {
+            let old = self.messages.remove(id);
+            undo(Undo::Message(*id, old.clone()));
+            if let Some(mut message) = old
+                && self.waits(*id, &message)
+            {
+                message.places = Places::WAITING;
+                self.messages.insert(*id, message);
+            }
+        }
+        Swept {
+            messages: ids.len(),
+            more: ids.len() == most,
+        }
+    }
+
+    fn sweep(&mut self, now: i64, most: usize, undo: &mut dyn FnMut(Undo)) -> Swept {
+        let most = most.min(EXPIRE_LIMIT);
+        let is_gone = |id: i64, message: &Deposit| {
+            let has_place = self.is_sent(id, message) || self.is_received(id, message) || self.waits(id, message);
+            let is_known = message.fingerprint.is_some() && now.saturating_sub(message.at) < FINGERPRINT_LIFETIME_MS;
+            !has_place && !is_known
+        };
+        let gone = self.messages.iter().filter(|(id, message)| is_gone(**id, message));
+        let ids: Vec<_> = gone.map(|(id, _)| *id).take(most).collect();
+        for id in &ids {
+            undo(Undo::Message(*id, self.messages.remove(id)));
+        }
+        Swept {
+            messages: ids.len(),
+            more: ids.len() == most,
+        }
     }
 
     fn deposit(&mut self, deposit: Deposit, last_id: &mut i64, undo: &mut dyn FnMut(Undo)) -> Deposited {
@@ -91,22 +144,65 @@ impl Archive {
     }
 
     pub(super) fn set_horizon(&mut self, owner: Box<str>, up_to: i64, undo: &mut dyn FnMut(Undo)) {
-        let old = self.horizons.get(&owner).copied();
-        if old.is_none_or(|old| old < up_to) {
-            self.horizons.insert(owner.clone(), up_to);
-            undo(Undo::Horizon(owner, old));
-        }
+        self.change(owner, undo, |owner| owner.horizon = owner.horizon.max(up_to));
+    }
+
+    fn change(&mut self, owner: Box<str>, undo: &mut dyn FnMut(Undo), change: impl FnOnce(&mut Owner)) {
+        let old = self.owners.get(&owner).copied();
+        change(self.owners.entry(owner.clone()).or_default());
+        undo(Undo::Owner(owner, old));
+    }
+
+    fn owner(&self, owner: &str) -> Owner {
+        self.owners.get(owner).copied().unwrap_or_default()
     }
 
     pub(super) fn mark(&self, key: i64) -> Option<i64> {
         self.marks.get(&key).copied()
     }
 
-    pub(super) fn waiting(&self, owner: &str, after: i64, most: usize) -> u64 {
-        let ids = self.messages.keys().filter(|id| **id > after);
-        ids.filter(|id| self.fits(owner, View::Waiting, **id))
-            .take(most)
-            .count() as u64
+    pub(super) fn waiting(&self, owner: &str, most: usize) -> (i64, u64) {
+        let delivered = self.owner(owner).delivered;
+        let ids = self.messages.keys().filter(|id| **id > delivered);
+        let waiting = ids.filter(|id| self.fits(owner, View::Waiting, **id));
+        (delivered, waiting.take(most).count() as u64)
+    }
+
+    pub(super) fn usage(&self, owner: &str) -> u64 {
+        let of_owner = self
+            .messages
+            .iter()
+            .filter(|(id, _)| self.fits(owner, View::Archive, **id));
+        of_owner.map(|(_, message)| message.stanza.len() as u64).sum()
+    }
+
+    pub(super) fn oldest(&self, whose: &Whose, after: i64, bytes: u64) -> Oldest {
+        let mut oldest = Oldest {
+            up_to: after,
+            bytes: 0,
+            complete: false,
+        };
+        let mut looked = 0;
+        for (id, message) in self.messages.range(after.saturating_add(1)..) {
+            let sent = whose.includes(&message.sender) && self.is_sent(*id, message);
+            let received = whose.includes(&message.recipient) && self.is_received(*id, message);
+            // To oneself it is one entry.
+            let archives = if message.sender == message.recipient {
+                u64::from(sent || received)
+            } else {
+                u64::from(sent) + u64::from(received)
+            };
+            if archives > 0 {
+                if oldest.bytes >= bytes || looked == OLDEST_LIMIT {
+                    return oldest;
+                }
+                looked += 1;
+                oldest.up_to = *id;
+                oldest.bytes += archives * message.stanza.len() as u64;
+            }
+        }
+        oldest.complete = true;
+        oldest
     }
 
     pub(super) fn page(&self, range: &Range) -> Page {
@@ -125,7 +221,7 @@ impl Archive {
                 id,
                 at: message.at,
                 archived: self.fits(&range.owner, View::Archive, id),
-                waits: self.fits(&range.owner, View::Waiting, id),
+                waits: *message.recipient == *range.owner && message.places.has(Places::WAITING),
                 stanza: (&*message.stanza).into(),
             };
             if !builder.push(message) {
@@ -145,17 +241,32 @@ impl Archive {
         let Some(message) = self.messages.get(&id) else {
             return false;
         };
-        if self.horizons.get(owner).is_some_and(|horizon| id <= *horizon) {
-            return false;
-        }
-        let (is_sender, is_recipient) = (*message.sender == *owner, *message.recipient == *owner);
+        let sent = *message.sender == *owner && self.is_sent(id, message);
+        let received = *message.recipient == *owner && self.is_received(id, message);
         match view {
-            View::Archive => {
-                (is_sender && message.places.has(Places::SENT))
-                    || (is_recipient && message.places.has(Places::RECEIVED))
+            View::Archive => sent || received,
+            View::Waiting => {
+                let is_for_owner = *message.recipient == *owner && message.places.has(Places::WAITING);
+                let is_in_archive = (sent || received) && id > self.owner(owner).horizon;
+                is_for_owner && (is_in_archive || self.waits(id, message))
             }
-            View::Waiting => is_recipient && message.places.has(Places::WAITING),
         }
+    }
+
+    fn is_sent(&self, id: i64, message: &Deposit) -> bool {
+        let owner = self.owner(&message.sender);
+        message.places.has(Places::SENT) && id > owner.horizon.max(owner.floor)
+    }
+
+    fn is_received(&self, id: i64, message: &Deposit) -> bool {
+        let owner = self.owner(&message.recipient);
+        message.places.has(Places::RECEIVED) && id > owner.horizon.max(owner.floor)
+    }
+
+    /// It was not delivered yet.
+    fn waits(&self, id: i64, message: &Deposit) -> bool {
+        let owner = self.owner(&message.recipient);
+        message.places.has(Places::WAITING) && id > owner.horizon.max(owner.settled)
     }
 
     /// All conditions but `after` and `before`.

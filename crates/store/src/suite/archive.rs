@@ -2,9 +2,13 @@
 
 pub(super) mod changes;
 pub(super) mod pages;
+pub(super) mod retention;
 
 use super::*;
-use crate::{Archived, Deposit, Deposited, EXPIRE_LIMIT, FINGERPRINT_LIFETIME_MS, Page, Places, Range, View};
+use crate::{
+    Archived, Deposit, Deposited, EXPIRE_LIMIT, FINGERPRINT_LIFETIME_MS, OLDEST_LIMIT, Oldest, Page, Places, Range,
+    Swept, View, Whose,
+};
 
 const NURSE: &str = "nurse@example.org";
 const BOTH: Places = Places::SENT.and(Places::RECEIVED);
@@ -72,6 +76,23 @@ fn times(store: &dyn Store, range: Range) -> Vec<i64> {
 #[track_caller]
 fn archived(store: &dyn Store, owner: &str) -> Vec<i64> {
     times(store, all_of(owner, View::Archive))
+}
+
+/// How many were taken away.
+#[track_caller]
+fn expire_messages(store: &dyn Store, before: i64, most: usize) -> usize {
+    swept(store, Batch::new().expire(before, most)).messages
+}
+
+#[track_caller]
+fn swept(store: &dyn Store, batch: Batch) -> Swept {
+    let wrote = store.write_wait(batch).expect("the batch is right");
+    wrote.swept.expect("it is told how much was swept")
+}
+
+/// To the end, in steps.
+fn sweep_all(store: &dyn Store, now: i64) {
+    while swept(store, Batch::new().sweep(now, 2)).more {}
 }
 
 #[track_caller]

@@ -63,7 +63,7 @@ pub(in crate::suite) fn duplicates(store: &dyn Store) {
     );
 
     // One that was taken away is no duplicate.
-    write(store, Batch::new().expire(3, 10));
+    expire_messages(store, 3, 10);
     let new = deposit(store, known(3, message(ROMEO, NURSE, 6)));
     assert!(new.is_new && new.id > deposited[2].id);
     assert_eq!(archived(store, NURSE), [4, 6]);
@@ -203,10 +203,10 @@ pub(in crate::suite) fn expire(store: &dyn Store) {
     // The clock goes back in the middle.
     let ats = [10, 11, 30, 12, 13, 14, 31];
     let ids: Vec<_> = ats.iter().map(|at| add(store, message(JULIET, ROMEO, *at))).collect();
-    write(store, Batch::new().expire(10, 100));
-    write(store, Batch::new().expire(20, 0));
+    expire_messages(store, 10, 100);
+    expire_messages(store, 20, 0);
     assert_eq!(archived(store, JULIET), ats);
-    write(store, Batch::new().expire(20, 3));
+    expire_messages(store, 20, 3);
     assert_eq!(archived(store, JULIET), [30, 13, 14, 31], "the oldest by order");
     let page = archive(
         store,
@@ -218,7 +218,7 @@ pub(in crate::suite) fn expire(store: &dyn Store) {
         },
     );
     assert_eq!((page.total, page.index, page.complete), (Some(4), Some(2), false));
-    write(store, Batch::new().expire(14, 100));
+    expire_messages(store, 14, 100);
     assert_eq!(archived(store, ROMEO), [30, 14, 31]);
     // What comes later with an older time is there.
     add(store, message(JULIET, ROMEO, 5));
@@ -232,9 +232,9 @@ pub(in crate::suite) fn expire(store: &dyn Store) {
     );
     assert_eq!(page.total, Some(4));
     write(store, Batch::new().replace(JULIET, ids[0], "<wrong/>"));
-    write(store, Batch::new().expire(i64::MAX, 3));
+    expire_messages(store, i64::MAX, 3);
     assert_eq!(archived(store, ROMEO), [5]);
-    write(store, Batch::new().expire(i64::MAX, usize::MAX));
+    expire_messages(store, i64::MAX, usize::MAX);
     assert_eq!(archived(store, ROMEO), []);
     let page = archive(
         store,
@@ -252,7 +252,7 @@ pub(in crate::suite) fn expire(store: &dyn Store) {
         let batch = Batch::new().deposit(message("long@example.org", NURSE, at));
         store.write(batch, Box::new(|result| assert!(result.is_ok())));
     }
-    write(store, Batch::new().expire(i64::MAX, usize::MAX));
+    expire_messages(store, i64::MAX, usize::MAX);
     let left = archived(store, NURSE);
     assert_eq!(
         left,
@@ -302,7 +302,8 @@ pub(in crate::suite) fn reopened(open: &dyn Fn() -> Box<dyn Store>) {
             .horizon(JULIET, ids[1])
             .replace(ROMEO, ids[3], "<tombstone/>"),
     );
-    write(&*store, Batch::new().expire(1, 10).forget(NURSE));
+    expire_messages(&*store, 1, 10);
+    write(&*store, Batch::new().forget(NURSE));
     store.close();
 
     let store = open();
@@ -325,7 +326,7 @@ pub(in crate::suite) fn reopened(open: &dyn Fn() -> Box<dyn Store>) {
         deposit(&*store, known(0, message(JULIET, ROMEO, 9))).is_new,
         "it was expired"
     );
-    write(&*store, Batch::new().expire(i64::MAX, 100));
+    expire_messages(&*store, i64::MAX, 100);
     store.close();
 
     // Nothing is left that the next id could be read from.
