@@ -27,6 +27,7 @@ mod retention;
 mod serve;
 mod xeps_page;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -35,10 +36,12 @@ use cli::{Cli, Command, ConfigCommand, DocsCommand};
 use failure::Failure;
 
 fn main() -> ExitCode {
+    log::tell_panics();
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("jackdaw: {failure}");
+            // Not `eprintln`, which panics where nobody can be told.
+            let _ = writeln!(std::io::stderr(), "jackdaw: {failure}");
             failure.exit_code()
         }
     }

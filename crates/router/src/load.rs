@@ -207,7 +207,7 @@ impl Router {
         for held in waiting {
             match held {
                 Held::Letter(text, origin) => self.read_held(&text, origin, turn, |stanza, from, to, turn| {
-                    self.bounce(stanza, from, to, &store_failed(), turn);
+                    self.answer_with_error(stanza, from, to, &store_failed(), turn);
                 }),
                 Held::Bind(request) => request.refuse(turn, store_failed()),
                 Held::Resume(request) => request.refuse(turn, store_failed()),

@@ -165,10 +165,25 @@ impl Router {
         error: &StanzaError,
         turn: &mut Turn,
     ) {
+        if stanza.kind().may_be_answered() {
+            self.copy_refused(stanza, from, to, turn);
+            self.answer_with_error(stanza, from, to, error, turn);
+        }
+    }
+
+    /// As [`Router::bounce`], for what the store could not take. The sender's other devices get no copy then: what is not
+    /// archived is shown to nobody (G6), and the sender sends it again.
+    pub(crate) fn answer_with_error(
+        &self,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        error: &StanzaError,
+        turn: &mut Turn,
+    ) {
         if !stanza.kind().may_be_answered() {
             return;
         }
-        self.copy_refused(stanza, from, to, turn);
         let mut text = Vec::new();
         error_reply(stanza, to.as_str(), from.as_str(), error, &mut text);
         turn.letter(String::from_utf8(text).unwrap_or_default());

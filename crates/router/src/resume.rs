@@ -395,6 +395,9 @@ pub(crate) fn remember(owner: &str, id: &str, key: i64, seconds: i64, mut known:
     let mut batch = Batch::new().require(&accounts::ACCOUNTS, owner, None);
     let enabled = |row: &Row| row.get(1).and_then(Value::as_int).unwrap_or(0);
     known.sort_by_key(|(_, row)| enabled(row));
+    // The newest, whatever the clock says: it may have been put back since.
+    let newest = known.last().map_or(0, |(_, row)| enabled(row));
+    let seconds = seconds.max(newest + 1);
     let surplus = known.len().saturating_sub(STREAMS_REMEMBERED - 1);
     for (at, (old, row)) in known.iter().enumerate() {
         if at < surplus || enabled(row) + STREAM_MEMORY_SECONDS < seconds {

@@ -219,6 +219,29 @@ fn a_session_that_nobody_resumes() {
     assert!(world.stored_messages("juliet").is_empty());
 }
 
+/// A clock that is put right, by seconds either way, is no time that has passed.
+#[test]
+fn a_clock_that_jumps_ends_no_session_and_keeps_none() {
+    for by in [2 * 86_400, 3_600, 60, -60, -3_600, -2 * 86_400] {
+        let mut world = world();
+        let stream = world.detach("juliet/balcony");
+        world.pass(5);
+        let expected = world.now();
+        world.pass(by);
+        assert!(world.router.clock_was_set(world.now(), expected), "{by}");
+        assert!(!world.router.clock_was_set(world.now(), world.now()));
+        world.router.tend(world.now());
+        world.settle();
+        world.resume("juliet/balcony", stream).expect("it goes on");
+
+        let stream = world.detach("juliet/balcony");
+        world.pass(i64::from(LIMITS.resume_seconds) + 1);
+        world.router.tend(world.now());
+        world.settle();
+        assert!(world.resume("juliet/balcony", stream).is_err(), "{by}");
+    }
+}
+
 /// As in one's pocket and on one's desk: both have it, and when both have gone it waits once.
 #[test]
 fn two_sessions_end_one_after_the_other() {
