@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 const LOOP_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 /// A tmpfs takes memory, and filling it takes all of this.
 const TMPFS_BYTES: u64 = 512 * 1024 * 1024;
-/// A file system is busy until the process that was killed is quite gone.
-const UMOUNT_LIMIT: Duration = Duration::from_secs(10);
+/// A file system is busy until the process that was killed is quite gone, and so is whatever else holds it.
+const UMOUNT_LIMIT: Duration = Duration::from_secs(60);
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 /// What filling tries to take, piece by piece, after all that the file system says is free.
 const PIECES: [u64; 4] = [1 << 20, 1 << 16, 1 << 12, 1 << 12];
@@ -43,8 +43,8 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// The best that is possible here.
-    pub(crate) fn prepare(folder: &Path) -> Result<Disk, String> {
+    /// The best that is possible here. So many bytes are to be put there at first.
+    pub(crate) fn prepare(folder: &Path, bytes: u64) -> Result<Disk, String> {
         let mut disk = Disk {
             kind: Kind::Plain,
             image: folder.join("disk.img"),
@@ -57,7 +57,13 @@ impl Disk {
             Ok(()) => return Ok(disk),
             Err(why) => disk.skipped.push(format!("power cuts are skipped: {why}")),
         }
-        let mount = ["-t", "tmpfs", "-o", &format!("size={TMPFS_BYTES}"), "jackdaw-torture"];
+        let mount = [
+            "-t",
+            "tmpfs",
+            "-o",
+            &format!("size={}", TMPFS_BYTES + bytes),
+            "jackdaw-torture",
+        ];
         match run(Command::new("mount").args(mount).arg(&disk.mount)) {
             Ok(_) => {
                 disk.kind = Kind::Tmpfs;
@@ -107,14 +113,32 @@ impl Disk {
     /// Brings back what had been flushed. Nobody uses it meanwhile.
     pub(crate) fn recover(&mut self) -> Result<(), String> {
         let began = Instant::now();
-        while let Err(why) = run(Command::new("umount").arg(&self.mount)) {
-            if began.elapsed() > UMOUNT_LIMIT {
-                return Err(why);
+        loop {
+            let back = self
+                .unmount_now()
+                .and_then(|()| self.mount())
+                .and_then(|()| self.probe());
+            match back {
+                Err(why) if began.elapsed() > UMOUNT_LIMIT => return Err(why),
+                Err(_) => sleep(RETRY_EVERY),
+                Ok(()) => return Ok(()),
             }
-            sleep(RETRY_EVERY);
         }
-        self.is_mounted = false;
-        self.mount()
+    }
+
+    fn unmount_now(&mut self) -> Result<(), String> {
+        if self.is_mounted {
+            run(Command::new("umount").arg(&self.mount))?;
+            self.is_mounted = false;
+        }
+        Ok(())
+    }
+
+    /// A mount namespace that another program has made meanwhile may hold the file system as it was, without power.
+    fn probe(&self) -> Result<(), String> {
+        let path = self.mount.join("probe");
+        let tried = fs::write(&path, "").and_then(|()| fs::remove_file(&path));
+        tried.map_err(|error| format!("the disk is not back ({error}): does another mount namespace hold it?"))
     }
 
     pub(crate) fn data(&self) -> PathBuf {

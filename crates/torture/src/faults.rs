@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use crate::history::ClientId;
 use crate::rng::Rng;
 
@@ -19,10 +21,77 @@ const STALLED: (u64, u64) = (500, 6_000);
 const LEFT: (u64, u64) = (100, 8_000);
 /// From the cut to the end of the process, which sees its writes fail meanwhile, in milliseconds.
 const DYING: (u64, u64) = (0, 100);
-/// Every so manieth power cut leaves the server to see its disk fail.
+/// Every so manieth crash of the disk leaves the server to see it fail, if both kinds are wanted.
 const BROKEN_EVERY: u64 = 3;
 /// Clients that one fault strikes.
 const STRUCK: (u64, u64) = (1, 8);
+
+/// Seconds by which a clock is wrong, either way: some minutes, some hours, two days. Longer than everything that the
+/// server measures by time: keepalive, resumption, and the day for which it knows a message again.
+const WRONG: [i64; 3] = [5 * 60, 3 * 3_600, 48 * 3_600];
+/// Every so manieth jump of the clock puts it right.
+const RIGHT_EVERY: u64 = 4;
+/// Every so manieth jump of the clock happens while the server is away.
+const JUMP_AWAY_EVERY: u64 = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Kind {
+    Kill,
+    Term,
+    Stop,
+    FullDisk,
+    PowerCut,
+    BrokenDisk,
+    Clock,
+    Reset,
+    Stall,
+    Leave,
+}
+
+/// How often each kind comes beside the others. Of kills, power cuts and broken disks there are as many as are wanted.
+const WEIGHTS: [(Kind, u64); 10] = [
+    (Kind::Kill, 5),
+    (Kind::PowerCut, 0),
+    (Kind::BrokenDisk, 0),
+    (Kind::Term, 2),
+    (Kind::Stop, 2),
+    (Kind::FullDisk, 1),
+    (Kind::Clock, 2),
+    (Kind::Reset, 3),
+    (Kind::Stall, 4),
+    (Kind::Leave, 3),
+];
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 10] = [
+        Kind::Kill,
+        Kind::Term,
+        Kind::Stop,
+        Kind::FullDisk,
+        Kind::PowerCut,
+        Kind::BrokenDisk,
+        Kind::Clock,
+        Kind::Reset,
+        Kind::Stall,
+        Kind::Leave,
+    ];
+
+    /// As it is counted.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Kill => "kill",
+            Kind::Term => "term",
+            Kind::Stop => "stop",
+            Kind::FullDisk => "full disk",
+            Kind::PowerCut => "power cut",
+            Kind::BrokenDisk => "broken disk",
+            Kind::Clock => "clock jump",
+            Kind::Reset => "reset",
+            Kind::Stall => "stall",
+            Kind::Leave => "leave",
+        }
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -39,6 +108,9 @@ pub(crate) enum Fault {
     /// The disk is gone, and the server sees its writes and flushes fail for the first time until it is killed; started
     /// again after the second.
     Broken(Duration, Duration),
+    /// The server's clock is wrong by so many seconds from now on, which it sees while it runs or, if it is away for
+    /// that time, at its next start.
+    Clock(i64, Option<Duration>),
     Clients(Vec<ClientId>, Command),
 }
 
@@ -54,73 +126,111 @@ pub(crate) enum Command {
 }
 
 impl Fault {
-    /// Its kind, as it is counted.
-    pub(crate) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
-            Fault::Kill(_) => "kill",
-            Fault::Terminate(_) => "term",
-            Fault::Stop(_) => "stop",
-            Fault::Full(_) => "full disk",
-            Fault::Cut(_) => "power cut",
-            Fault::Broken(..) => "broken disk",
-            Fault::Clients(_, Command::Reset) => "reset",
-            Fault::Clients(_, Command::Stall(_)) => "stall",
-            Fault::Clients(_, Command::Leave(_)) => "leave",
+            Fault::Kill(_) => Kind::Kill,
+            Fault::Terminate(_) => Kind::Term,
+            Fault::Stop(_) => Kind::Stop,
+            Fault::Full(_) => Kind::FullDisk,
+            Fault::Cut(_) => Kind::PowerCut,
+            Fault::Broken(..) => Kind::BrokenDisk,
+            Fault::Clock(..) => Kind::Clock,
+            Fault::Clients(_, Command::Reset) => Kind::Reset,
+            Fault::Clients(_, Command::Stall(_)) => Kind::Stall,
+            Fault::Clients(_, Command::Leave(_)) => Kind::Leave,
         }
     }
 }
 
-/// What a run is to have seen before it is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a run is to have seen before it is over: of kills and power cuts (broken disks among them) exactly so many, of
+/// the others at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Goal {
     pub(crate) kills: u64,
     pub(crate) power_cuts: u64,
+    pub(crate) full_disks: u64,
+    pub(crate) clock_jumps: u64,
+}
+
+impl Goal {
+    /// Without what does not come.
+    pub(crate) fn of(self, kinds: &[Kind]) -> Goal {
+        let has = |kind| kinds.contains(&kind);
+        let only = |count, is_there| if is_there { count } else { 0 };
+        Goal {
+            kills: only(self.kills, has(Kind::Kill)),
+            power_cuts: only(self.power_cuts, has(Kind::PowerCut) || has(Kind::BrokenDisk)),
+            full_disks: only(self.full_disks, has(Kind::FullDisk)),
+            clock_jumps: only(self.clock_jumps, has(Kind::Clock)),
+        }
+    }
+
+    pub(crate) fn is_reached(self) -> bool {
+        self == Goal::default()
+    }
 }
 
 pub(crate) struct Schedule {
     rng: Rng,
     clients: u16,
-    can_be_full: bool,
+    kinds: Vec<Kind>,
     left: Goal,
+    /// By how many seconds the clock is wrong.
+    wrong: i64,
 }
 
 impl Schedule {
-    pub(crate) fn new(rng: Rng, clients: u16, can_be_full: bool, goal: Goal) -> Schedule {
+    /// `kinds` are those that may come.
+    pub(crate) fn new(rng: Rng, clients: u16, kinds: Vec<Kind>, goal: Goal) -> Schedule {
         Schedule {
             rng,
             clients,
-            can_be_full,
-            left: goal,
+            left: goal.of(&kinds),
+            kinds,
+            wrong: 0,
         }
-    }
-
-    fn is_done(&self) -> bool {
-        self.left.kills == 0 && self.left.power_cuts == 0
     }
 
     /// Sets another goal; the random numbers go on.
     pub(crate) fn renew(&mut self, goal: Goal) {
-        self.left = goal;
+        self.left = goal.of(&self.kinds);
     }
 
     /// The time until the next fault, and the fault. None when the goal is reached.
     pub(crate) fn next(&mut self) -> Option<(Duration, Fault)> {
-        if self.is_done() {
+        if self.left.is_reached() {
             return None;
         }
         let pause = self.millis(PAUSE);
-        // Once in so many there is something other than a kill; the more there is to kill, the less often it matters.
-        let fault = match self.rng.below(20) {
-            0..=4 => self.crash(),
-            5..=6 => Fault::Terminate(self.millis(AWAY)),
-            7..=8 => Fault::Stop(self.millis(STOPPED)),
-            9 if self.can_be_full => Fault::Full(self.millis(FULL)),
-            9..=12 => self.clients(Command::Reset),
-            13..=16 => {
+        let fault = match self.kind() {
+            Kind::Kill => {
+                self.left.kills = self.left.kills.saturating_sub(1);
+                Fault::Kill(self.millis(AWAY))
+            }
+            Kind::PowerCut => {
+                self.left.power_cuts = self.left.power_cuts.saturating_sub(1);
+                Fault::Cut(self.millis(AWAY))
+            }
+            Kind::BrokenDisk => {
+                self.left.power_cuts = self.left.power_cuts.saturating_sub(1);
+                Fault::Broken(self.millis(DYING), self.millis(AWAY))
+            }
+            Kind::Term => Fault::Terminate(self.millis(AWAY)),
+            Kind::Stop => Fault::Stop(self.millis(STOPPED)),
+            Kind::FullDisk => {
+                self.left.full_disks = self.left.full_disks.saturating_sub(1);
+                Fault::Full(self.millis(FULL))
+            }
+            Kind::Clock => {
+                self.left.clock_jumps = self.left.clock_jumps.saturating_sub(1);
+                self.jump()
+            }
+            Kind::Reset => self.clients(Command::Reset),
+            Kind::Stall => {
                 let time = self.millis(STALLED);
                 self.clients(Command::Stall(time))
             }
-            _ => {
+            Kind::Leave => {
                 let time = self.millis(LEFT);
                 self.clients(Command::Leave(time))
             }
@@ -128,18 +238,60 @@ impl Schedule {
         Some((pause, fault))
     }
 
-    /// A kill or a power cut, as many of either as are left to do.
-    fn crash(&mut self) -> Fault {
-        let Goal { kills, power_cuts } = self.left;
-        if self.rng.below(kills + power_cuts) < power_cuts {
-            self.left.power_cuts -= 1;
-            return match self.rng.one_in(BROKEN_EVERY) {
-                true => Fault::Broken(self.millis(DYING), self.millis(AWAY)),
-                false => Fault::Cut(self.millis(AWAY)),
-            };
+    /// A crash is as likely as that of [`Kind::Kill`], while there are some left of any kind.
+    fn kind(&mut self) -> Kind {
+        let Goal { kills, power_cuts, .. } = self.left;
+        let crashes = kills + power_cuts;
+        let weight = |kind: Kind, weight: u64| match kind {
+            Kind::Kill if crashes > 0 => weight,
+            Kind::Kill => 0,
+            _ if self.kinds.contains(&kind) => weight,
+            _ => 0,
+        };
+        let weights = WEIGHTS.map(|(kind, usual)| (kind, weight(kind, usual)));
+        let all: u64 = weights.iter().map(|(_, weight)| weight).sum();
+        let mut at = self.rng.below(all);
+        for (kind, weight) in weights {
+            if at < weight {
+                return if kind == Kind::Kill { self.crash() } else { kind };
+            }
+            at -= weight;
         }
-        self.left.kills -= 1;
-        Fault::Kill(self.millis(AWAY))
+        // A goal is left, so there is a kind that leads to it.
+        Kind::Reset
+    }
+
+    /// A kill or a power cut, as many of either as are left to do.
+    fn crash(&mut self) -> Kind {
+        let Goal { kills, power_cuts, .. } = self.left;
+        if self.rng.below(kills + power_cuts) >= power_cuts {
+            return Kind::Kill;
+        }
+        let has = |kind| self.kinds.contains(&kind);
+        match (has(Kind::PowerCut), has(Kind::BrokenDisk)) {
+            (true, true) if self.rng.one_in(BROKEN_EVERY) => Kind::BrokenDisk,
+            (true, _) => Kind::PowerCut,
+            (false, _) => Kind::BrokenDisk,
+        }
+    }
+
+    /// To another time than it tells now.
+    fn jump(&mut self) -> Fault {
+        let wrong = loop {
+            let wrong = match self.rng.one_in(RIGHT_EVERY) {
+                true => 0,
+                false => {
+                    let seconds = WRONG[self.rng.below(WRONG.len() as u64) as usize];
+                    if self.rng.one_in(2) { seconds } else { -seconds }
+                }
+            };
+            if wrong != self.wrong {
+                break wrong;
+            }
+        };
+        self.wrong = wrong;
+        let away = self.rng.one_in(JUMP_AWAY_EVERY).then(|| self.millis(AWAY));
+        Fault::Clock(wrong, away)
     }
 
     fn clients(&mut self, command: Command) -> Fault {
@@ -161,34 +313,69 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    const GOAL: Goal = Goal {
+        kills: 20,
+        power_cuts: 5,
+        full_disks: 4,
+        clock_jumps: 6,
+    };
+
+    fn all(kinds: &[Kind], goal: Goal) -> Vec<Fault> {
+        let mut schedule = Schedule::new(Rng::new(1, 0), 100, kinds.to_vec(), goal);
+        std::iter::from_fn(move || schedule.next().map(|(_, fault)| fault)).collect()
+    }
+
+    fn count(faults: &[Fault], kind: Kind) -> u64 {
+        faults.iter().filter(|fault| fault.kind() == kind).count() as u64
+    }
+
     #[test]
     fn a_schedule_reaches_its_goal_and_is_the_same_again() {
-        let goal = Goal {
-            kills: 20,
-            power_cuts: 5,
-        };
-        let all = || {
-            let mut schedule = Schedule::new(Rng::new(1, 0), 100, true, goal);
-            std::iter::from_fn(move || schedule.next()).collect::<Vec<_>>()
-        };
-        let faults = all();
-        assert_eq!(faults, all());
-        let count = |kind: &str| faults.iter().filter(|(_, fault)| fault.kind() == kind).count();
-        assert_eq!((count("kill"), count("power cut") + count("broken disk")), (20, 5));
-        for kind in [
-            "power cut",
-            "broken disk",
-            "term",
-            "stop",
-            "full disk",
-            "reset",
-            "stall",
-            "leave",
-        ] {
-            assert!(count(kind) > 0, "{kind}");
+        let faults = all(&Kind::ALL, GOAL);
+        assert_eq!(faults, all(&Kind::ALL, GOAL));
+        for kind in Kind::ALL {
+            assert!(count(&faults, kind) > 0, "{kind:?}");
         }
-        let mut schedule = Schedule::new(Rng::new(1, 0), 100, false, goal);
-        let faults = std::iter::from_fn(|| schedule.next());
-        assert_eq!(faults.filter(|(_, fault)| fault.kind() == "full disk").count(), 0);
+        assert_eq!(count(&faults, Kind::Kill), 20);
+        assert_eq!(count(&faults, Kind::PowerCut) + count(&faults, Kind::BrokenDisk), 5);
+        assert!(count(&faults, Kind::FullDisk) >= 4 && count(&faults, Kind::Clock) >= 6);
+    }
+
+    #[test]
+    fn only_what_is_wanted_comes() {
+        for kind in [
+            Kind::Kill,
+            Kind::PowerCut,
+            Kind::BrokenDisk,
+            Kind::FullDisk,
+            Kind::Clock,
+        ] {
+            let faults = all(&[kind], GOAL);
+            assert!(!faults.is_empty(), "{kind:?}");
+            assert_eq!(count(&faults, kind), faults.len() as u64, "{kind:?}");
+        }
+        // No goal can be reached with these.
+        assert_eq!(all(&[Kind::Stop, Kind::Leave], GOAL), []);
+    }
+
+    #[test]
+    fn each_jump_of_the_clock_is_one() {
+        let goal = Goal {
+            clock_jumps: 200,
+            ..Goal::default()
+        };
+        let jumps: Vec<(i64, bool)> = all(&[Kind::Clock], goal)
+            .into_iter()
+            .filter_map(|fault| match fault {
+                Fault::Clock(wrong, away) => Some((wrong, away.is_some())),
+                _ => None,
+            })
+            .collect();
+        assert!(jumps[0].0 != 0 && jumps.windows(2).all(|two| two[0].0 != two[1].0));
+        for wrong in WRONG.iter().flat_map(|wrong| [*wrong, -wrong]).chain([0]) {
+            for away in [false, true] {
+                assert!(jumps.contains(&(wrong, away)), "{wrong} {away}");
+            }
+        }
     }
 }

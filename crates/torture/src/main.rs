@@ -9,7 +9,9 @@
 //!
 //! One-to-one messages only, so far; rooms come when there are rooms.
 
+mod archived;
 mod client;
+mod clock;
 mod disk;
 mod faults;
 mod history;
@@ -28,10 +30,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::faults::Goal;
+use crate::faults::{Goal, Kind};
 use crate::run::Plan;
 
 /// Kills the server again and again under load, and proves from what clients saw that nothing was lost.
@@ -49,6 +51,19 @@ struct Arguments {
     /// And until the power was cut so often (as root, where loop devices can be had).
     #[arg(long, default_value_t = 2)]
     power_cuts: u64,
+    /// And until the disk was full so often.
+    #[arg(long, default_value_t = 0)]
+    full_disks: u64,
+    /// And until the server's clock has jumped so often.
+    #[arg(long, default_value_t = 0)]
+    clock_jumps: u64,
+    /// Faults of these kinds only.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Kind>,
+    /// So many messages of others are in the archive before (I9: a million); after a crash the server must answer within
+    /// 2 seconds then.
+    #[arg(long, default_value_t = 0)]
+    archived: u64,
     /// The storm lasts so many seconds instead; kills and power cuts only say how often either happens.
     #[arg(long)]
     seconds: Option<u64>,
@@ -78,11 +93,28 @@ impl Arguments {
         let Arguments {
             kills,
             power_cuts,
+            full_disks,
+            clock_jumps,
+            archived,
             accounts,
             pace,
             ..
         } = self;
         let mut words = format!("--kills {kills} --power-cuts {power_cuts} --accounts {accounts} --pace {pace}");
+        for (name, value) in [
+            ("full-disks", full_disks),
+            ("clock-jumps", clock_jumps),
+            ("archived", archived),
+        ] {
+            if *value > 0 {
+                words.push_str(&format!(" --{name} {value}"));
+            }
+        }
+        if !self.only.is_empty() {
+            let names = self.only.iter().filter_map(ValueEnum::to_possible_value);
+            let names: Vec<String> = names.map(|value| value.get_name().to_owned()).collect();
+            words.push_str(&format!(" --only {}", names.join(",")));
+        }
         if let Some(seconds) = self.seconds {
             words.push_str(&format!(" --seconds {seconds}"));
         }
@@ -94,9 +126,16 @@ impl Arguments {
             seed,
             binary: self.binary()?,
             accounts: self.accounts,
+            archived: self.archived,
+            kinds: match self.only.as_slice() {
+                [] => Kind::ALL.to_vec(),
+                some => some.to_vec(),
+            },
             goal: Goal {
                 kills: self.kills,
                 power_cuts: self.power_cuts,
+                full_disks: self.full_disks,
+                clock_jumps: self.clock_jumps,
             },
             storm: self.seconds.map(Duration::from_secs),
             pace: self.pace,

@@ -68,7 +68,7 @@ pub(crate) fn notes(world: &World, recoveries: &[Duration]) {
     sorted.sort_unstable();
     if let (Some(last), Some(middle)) = (sorted.last(), sorted.get(sorted.len() / 2)) {
         println!(
-            "I9: after a crash it listens within {} ms, at most {} ms, {} times",
+            "I9: after a crash it answers within {} ms, at most {} ms, {} times",
             middle.as_millis(),
             last.as_millis(),
             sorted.len()

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use testkit::password_of;
 
+use crate::archived;
+use crate::clock::Clock;
+
 pub(crate) const DOMAIN: &str = "example.org";
 /// TLS from the first byte (XEP-0368).
 const PORT: u16 = 5223;
@@ -26,8 +29,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(3);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// How long a thread may be in a call of the kernel that cannot be stopped.
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);
-/// The last lines of the log that are shown when it did not start.
+/// The last lines of the log that are shown when it did not start or has ended. From a line that begins with one of
+/// [`LAST_WORDS`] on it is more, as it may be far above the end.
 const LOG_LINES: usize = 20;
+const MORE_LOG_LINES: usize = 100;
+/// How the last words of a server begin: its own, those of a panic, and those of the runtime of Rust.
+const LAST_WORDS: [&str; 4] = ["jackdaw: ", "thread '", "fatal runtime error", "memory allocation of"];
+/// As the server names it.
+const DATABASE: &str = "jackdaw.sqlite";
 
 /// All clients come from one address, so nothing that counts per address may stand in their way.
 const WIDE_LIMITS: [(&str, u64); 6] = [
@@ -54,12 +63,25 @@ pub(crate) struct Server {
     binary: PathBuf,
     folder: PathBuf,
     address: Ipv4Addr,
+    /// Its own, if it can be moved.
+    clock: Option<Clock>,
     child: Option<Child>,
 }
 
 impl Server {
-    /// Writes the configuration and makes the accounts `u0` to `u{accounts - 1}`. Nothing runs yet.
-    pub(crate) fn prepare(binary: &Path, folder: &Path, data: &Path, accounts: u16) -> Result<Server, String> {
+    /// Writes the configuration, and makes the accounts `u0` to `u{accounts - 1}` and so many archived messages of others.
+    /// Nothing runs yet.
+    pub(crate) fn prepare(
+        binary: &Path,
+        folder: &Path,
+        data: &Path,
+        accounts: u16,
+        archived: u64,
+        clock: Option<Clock>,
+    ) -> Result<Server, String> {
+        if archived > 0 {
+            archived::seed(archived, data, DATABASE)?;
+        }
         let address = address();
         let mut config = format!("data = \"{}\"\n[log]\nlevel = \"info\"\n", data.display());
         let _ = write!(config, "[[domain]]\nname = \"{DOMAIN}\"\n");
@@ -82,6 +104,7 @@ impl Server {
             binary: binary.to_owned(),
             folder: folder.to_owned(),
             address,
+            clock,
             child: None,
         };
         let output = server
@@ -120,8 +143,11 @@ impl Server {
         let opened = out().and_then(|one| Ok((one, out()?)));
         let (out, err) = opened.map_err(|error| format!("the log: {error}"))?;
         let began = Instant::now();
-        let spawned = self
-            .command()
+        let mut command = self.command();
+        if let Some(clock) = &self.clock {
+            clock.lie_to(&mut command);
+        }
+        let spawned = command
             .args(["serve", "--config", "jackdaw.toml"])
             .stdin(Stdio::null())
             .stdout(out)
@@ -149,7 +175,18 @@ impl Server {
         let log = fs::read(self.log()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        let (usual, more) = (
+            lines.len().saturating_sub(LOG_LINES),
+            lines.len().saturating_sub(MORE_LOG_LINES),
+        );
+        let is_last_word = |line: &&str| LAST_WORDS.iter().any(|words| line.starts_with(words));
+        let told = lines[more..usual].iter().position(is_last_word);
+        lines[told.map_or(usual, |at| more + at)..].join("\n")
+    }
+
+    /// By so many seconds its clock is wrong from now on.
+    pub(crate) fn set_clock(&self, wrong: i64) -> Result<(), String> {
+        self.clock.as_ref().map_or(Ok(()), |clock| clock.set(wrong))
     }
 
     /// If it has ended by itself since it was started: how. It can be started again then.

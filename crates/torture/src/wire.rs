@@ -97,6 +97,14 @@ impl ServerCertVerifier for Trusting {
     }
 }
 
+/// What opens a stream.
+pub(crate) fn header(domain: &str) -> String {
+    format!(
+        "<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' xmlns='jabber:client' \
+         xmlns:stream='http://etherx.jabber.org/streams'>"
+    )
+}
+
 /// A connection. Writes and reads are driven together, so that neither side waits for the other.
 pub(crate) struct Wire {
     stream: Box<TlsStream<TcpStream>>,
@@ -131,6 +139,16 @@ impl Wire {
             is_finished: false,
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
         })
+    }
+
+    /// A new connection is greeted with the header of a stream to this domain, which the server answers with its own.
+    pub(crate) async fn greeted(access: &Access, domain: &str) -> Result<(), Lost> {
+        let mut wire = Wire::connect(access).await?;
+        wire.send(&header(domain));
+        match wire.item().await? {
+            Item::Header => Ok(()),
+            other => Err(format!("{other:?} instead of a header")),
+        }
     }
 
     /// A new stream begins: what comes next is a header.

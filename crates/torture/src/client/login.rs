@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{Client, NS_CLIENT, NS_SM};
 use crate::line::Line;
 use crate::server::DOMAIN;
-use crate::wire::{Lost, STREAM_ERROR, Wire};
+use crate::wire::{Lost, STREAM_ERROR, Wire, header};
 use crate::world::Counts;
 use crate::xml::Node;
 
@@ -186,10 +186,7 @@ impl Client {
 
 /// Opens a stream and returns its features.
 async fn open(wire: &mut Wire) -> Result<Node, Lost> {
-    wire.send(&format!(
-        "<?xml version='1.0'?><stream:stream to='{DOMAIN}' version='1.0' xmlns='{NS_CLIENT}' \
-         xmlns:stream='http://etherx.jabber.org/streams'>"
-    ));
+    wire.send(&header(DOMAIN));
     wire.element().await
 }
 
