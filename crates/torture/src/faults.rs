@@ -26,9 +26,10 @@ const BROKEN_EVERY: u64 = 3;
 /// Clients that one fault strikes.
 const STRUCK: (u64, u64) = (1, 8);
 
-/// Seconds by which a clock is wrong, either way: some minutes, some hours, two days. Longer than everything that the
-/// server measures by time: keepalive, resumption, and the day for which it knows a message again.
-const WRONG: [i64; 3] = [5 * 60, 3 * 3_600, 48 * 3_600];
+/// Seconds by which a clock is wrong, either way: some minutes, some hours, half a day. All are long beside keepalive and
+/// resumption. From one end to the other it is less than the day (by the clock) for which a message that is sent once more
+/// is known: beyond it the archive takes it for new, and says so (`store::FINGERPRINT_LIFETIME_MS`).
+const WRONG: [i64; 3] = [5 * 60, 3 * 3_600, 11 * 3_600];
 /// Every so manieth jump of the clock puts it right.
 const RIGHT_EVERY: u64 = 4;
 /// Every so manieth jump of the clock happens while the server is away.
