@@ -21,7 +21,8 @@ cargo xtask COMMAND
   fuzz [--seconds N]            random input against the XML checker and its oracle
   bench [ARGS...]               measurements, in a release build
   torture [ARGS...]             kills the server again and again under load, and proves that it lost nothing:
-                                [--dev] [--kills N] [--power-cuts N] [--seconds N] [--seed S]; --help tells all
+                                [--dev] [--kills N] [--power-cuts N] [--full-disks N] [--clock-jumps N] [--only KIND,...]
+                                [--archived N] [--seconds N] [--seed S]; --help tells all
 ";
 
 fn main() -> ExitCode {

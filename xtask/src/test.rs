@@ -199,8 +199,9 @@ fn cost() -> Result<Count, String> {
     Ok(Count::one(cost::check()?))
 }
 
-/// Two minutes of `cargo xtask torture`, without power cuts: these need root and loop devices, and are run by hand. A seed
-/// that finds something is printed, with how to run it again.
+/// Two minutes of `cargo xtask torture`, with clocks that jump, and without power cuts: these need root and loop devices,
+/// and are run by hand, as is I9 with a million messages (`--archived 1000000`). A seed that finds something is printed,
+/// with how to run it again.
 fn torture() -> Result<Count, String> {
     let build = [
         "build",
