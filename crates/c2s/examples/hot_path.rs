@@ -5,7 +5,8 @@
 //! the difference against a budget of instructions a message: repeatable, whatever else the
 //! machine does, so a change that makes the path twice as dear is noticed without timing.
 //!
-//! `hot_path MESSAGES` prints how many bytes were delivered; without callgrind also the time.
+//! `hot_path MESSAGES [kept]` prints how many bytes were delivered; without callgrind also the time. With `kept` they are
+//! archived, and both clients have stream management.
 
 use std::sync::Arc;
 use std::task::Waker;

@@ -145,6 +145,13 @@ impl Account {
             .is_none_or(|prefs| archive::wants(prefs, other, self.roster.get(other.bare_str()).is_some()))
     }
 
+    /// Whether others of its sessions want copies of what this one sends (XEP-0280 section 8).
+    pub(crate) fn copies_what_is_sent_by(&self, resource: Option<&str>) -> bool {
+        self.sessions
+            .iter()
+            .any(|session| session.switches.has(Switches::CARBONS) && Some(&*session.resource) != resource)
+    }
+
     /// The full JID of one of its sessions, as text.
     pub(crate) fn full(&self, session: &Session) -> String {
         format!("{}/{}", self.jid.as_str(), session.resource)

@@ -6,6 +6,7 @@ use module::{Now, Relation, Stage};
 use stanza::{Edits, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice};
 
 use crate::account::{Account, Moment, Session};
+use crate::deposit::Source;
 use crate::durable::After;
 use crate::outbox::Item;
 use crate::{Outbox, Router, Turn};
@@ -62,7 +63,8 @@ impl Router {
         edits: Edits,
         turn: &mut Turn,
     ) {
-        let keeping = archive::keeping(kind, stanza);
+        let known = turn.origin.as_ref().and_then(|origin| origin.keeping);
+        let keeping = known.unwrap_or_else(|| archive::keeping(kind, stanza));
         if to
             .resource()
             .is_some_and(|resource| account.resource(resource).is_none())
@@ -86,8 +88,8 @@ impl Router {
         if keeping.archive || keeping.wait {
             self.keep(now, account, kind, keeping, stanza, from, to, &edits, turn);
         } else {
-            let is_own = turn.origin.is_some();
-            let is_taken = self.pass(account, kind, keeping, stanza, from, to, &edits, is_own, turn);
+            let source = Source::of(turn.origin.as_ref());
+            let is_taken = self.pass(account, kind, keeping, stanza, from, to, &edits, source, turn);
             if !is_taken && !keeping.transient && matches!(kind, MessageType::Chat | MessageType::Normal) {
                 // It may not be stored (XEP-0334 section 4.2), and its sender is told so (RFC 6121 section 8.5.2.2.1).
                 self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);

@@ -14,8 +14,7 @@ use stanza::{Condition, Edits, Jid, JidRef, MessageType, Stanza, StanzaError, sp
 use store::{Batch, Deposit, Places, StoreError};
 
 use crate::account::{Account, Session};
-use crate::durable::{After, close, mark, require_account, told};
-use crate::iq::Return;
+use crate::durable::{close, mark, require_account, told};
 use crate::outbox::{How, Item, Moved, Receipt, message_units};
 use crate::tombstone::Search;
 use crate::turn::Work;
@@ -27,6 +26,11 @@ pub(crate) struct Origin {
     pub(crate) receipt: Option<Receipt>,
     /// Whether its messages go into the sender's archive. Asked before the recipient's owner is: never two locks.
     pub(crate) archives: bool,
+    /// Whether another of the sender's devices wants copies (XEP-0280); asked at the same time. Nearly always none does,
+    /// and then no copy is made.
+    pub(crate) copies: bool,
+    /// What becomes of a message, where that was asked already.
+    pub(crate) keeping: Option<Keeping>,
     pub(crate) outbox: Arc<Outbox>,
     /// The connection waits for it: to be told with [`Event::Proceed`](crate::Event) when it goes on.
     pub(crate) is_awaited: bool,
@@ -37,6 +41,8 @@ impl Origin {
         Ok(Origin {
             receipt: bound.outbox.receive()?,
             archives: true,
+            copies: false,
+            keeping: None,
             outbox: Arc::clone(&bound.outbox),
             is_awaited: true,
         })
@@ -47,10 +53,10 @@ impl Origin {
 struct Behind(Arc<Outbox>, u32);
 
 impl Behind {
-    fn of(outbox: &Arc<Outbox>, bytes: usize) -> Behind {
+    fn of(outbox: Arc<Outbox>, bytes: usize) -> Behind {
         let units = message_units(bytes);
         outbox.fall_behind(units);
-        Behind(Arc::clone(outbox), units)
+        Behind(outbox, units)
     }
 }
 
@@ -70,8 +76,25 @@ struct Kept {
     places: Places,
     /// It retracts another: the id of that one, and its own.
     retraction: Option<(String, String)>,
-    /// The sender is an account of this server, and it came from one of its resources.
+    source: Source,
+}
+
+/// Who sent a message.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Source {
+    /// An account of this server, and it came from one of its resources.
     is_own: bool,
+    /// Another of its devices wants copies.
+    copies: bool,
+}
+
+impl Source {
+    pub(crate) fn of(origin: Option<&Origin>) -> Source {
+        Source {
+            is_own: origin.is_some(),
+            copies: origin.is_some_and(|origin| origin.copies),
+        }
+    }
 }
 
 /// A message for the other devices of its sender.
@@ -118,18 +141,15 @@ impl Router {
         // Nothing to keep, if somebody takes it: but it does not overtake what is on its way into the archive.
         let is_behind = origin.as_ref().is_some_and(|origin| origin.outbox.is_behind());
         if places.is_empty() && !is_behind && !account.backlog.is_replaying() {
-            let is_own = origin.is_some();
-            if self.pass(account, kind, keeping, stanza, from, to, edits, is_own, turn) || !keeping.wait {
+            let source = Source::of(origin.as_ref());
+            if self.pass(account, kind, keeping, stanza, from, to, edits, source, turn) || !keeping.wait {
                 return;
             }
         }
         if keeping.wait {
             places = places.and(Places::WAITING);
         }
-        let mut text = Vec::with_capacity(stanza.element().source().len() + 64);
-        splice(stanza, from.as_str(), Some(to.as_str()), edits, &mut text);
-        // `splice` writes text that was checked to be UTF-8 together with escaped text.
-        let text: Arc<str> = String::from_utf8(text).unwrap_or_default().into();
+        let text = turn.text(|out| splice(stanza, from.as_str(), Some(to.as_str()), edits, out));
         // Only of who sends here: what comes again by another way has been told apart where it came in.
         let fingerprint = match &origin {
             Some(_) => archive::fingerprint(&self.secret, from.bare_str(), to.as_str(), stanza),
@@ -144,11 +164,12 @@ impl Router {
             stanza: Arc::clone(&text),
         });
         require_account(account, &mut batch);
-        let behind = origin.as_ref().map(|origin| Behind::of(&origin.outbox, text.len()));
-        let is_own = origin.is_some();
-        let receipt = origin.and_then(|origin| origin.receipt);
+        let source = Source::of(origin.as_ref());
+        let (behind, receipt) = match origin {
+            Some(origin) => (Some(Behind::of(origin.outbox, text.len())), origin.receipt),
+            None => (None, None),
+        };
         mark(receipt.as_ref(), &mut batch);
-        let back = Return::of(stanza, from.to_owned(), to.to_owned());
         let kept = Kept {
             text,
             from: from.to_owned(),
@@ -157,7 +178,7 @@ impl Router {
             keeping,
             places,
             retraction: archive::retraction(stanza),
-            is_own,
+            source,
         };
         let me = self.me.clone();
         self.store.write(
@@ -166,7 +187,7 @@ impl Router {
                 let Some(router) = me.upgrade() else { return };
                 gather();
                 let taken = result.is_ok();
-                router.kept(&kept, &back, result);
+                router.kept(&kept, result);
                 drop(behind);
                 close(receipt, taken);
             }),
@@ -174,7 +195,7 @@ impl Router {
     }
 
     /// The message is on disk, or is not.
-    fn kept(&self, kept: &Kept, back: &Return, result: Result<store::Wrote, StoreError>) {
+    fn kept(&self, kept: &Kept, result: Result<store::Wrote, StoreError>) {
         let now = (self.clock)();
         let mut turn = Turn::default();
         match result {
@@ -198,11 +219,9 @@ impl Router {
                 } else {
                     error
                 };
-                for after in back.error(&error) {
-                    if let After::Work(work) = after {
-                        turn.queue.push_back(work);
-                    }
-                }
+                self.read_letter(&kept.text, &mut turn, |stanza, from, to, turn| {
+                    self.bounce(stanza, from, to, &error, turn);
+                });
             }
         }
         self.settle(now, &mut turn);
@@ -236,7 +255,7 @@ impl Router {
     fn hand_out(&self, kept: &Kept, id: i64, turn: &mut Turn) {
         self.with(kept.to.bare_str(), |account| self.hand_to(account, kept, id, turn));
         let is_to_self = kept.from.bare_str() == kept.to.bare_str();
-        if kept.is_own && kept.keeping.carbons && !is_to_self {
+        if kept.source.copies && kept.keeping.carbons && !is_to_self {
             self.copy_to_sender(
                 &Copied {
                     text: Arc::clone(&kept.text),
@@ -282,12 +301,12 @@ impl Router {
             return account.backlog.add(id);
         }
         let own = account.jid.as_str();
-        let stamped = self.stamped(kept.places, Places::RECEIVED, &kept.text, own, id);
+        let stamp = |out: &mut Vec<u8>| self.stamp(kept.places, Places::RECEIVED, &kept.text, own, id, out);
         let mut takers: Vec<Taking> = Vec::new();
         let mut is_behind = false;
         for session in &account.sessions {
             let direct = is_direct(session);
-            let is_sender = kept.is_own && session_is(account, session, &kept.from);
+            let is_sender = kept.source.is_own && session_is(account, session, &kept.from);
             let copied = kept.keeping.carbons_received && session.switches.has(Switches::CARBONS) && !is_sender;
             if !direct && !copied {
                 continue;
@@ -300,8 +319,10 @@ impl Router {
             let item = if waits { Item::Archived { id, how } } else { Item::Other };
             let taking = session.outbox.push(turn, item, |out| {
                 if direct {
-                    out.extend_from_slice(&stamped);
+                    stamp(out);
                 } else {
+                    let mut stamped = Vec::new();
+                    stamp(&mut stamped);
                     let text = std::str::from_utf8(&stamped).unwrap_or_default();
                     archive::carbon(text, Direction::Received, own, &account.full(session), out);
                 }
@@ -332,7 +353,10 @@ impl Router {
         let stanza::Kind::Message(kind) = stanza.kind() else {
             return;
         };
-        if turn.origin.is_none() || from.bare_str() == to.bare_str() || !archive::keeping(kind, stanza).carbons {
+        if !Source::of(turn.origin.as_ref()).copies
+            || from.bare_str() == to.bare_str()
+            || !archive::keeping(kind, stanza).carbons
+        {
             return;
         }
         let text = crate::outgoing::letter(stanza, from, to);
@@ -353,9 +377,11 @@ impl Router {
                 if !session.switches.has(Switches::CARBONS) || session_is(account, session, from) {
                     continue;
                 }
-                let stamped = stamped.get_or_insert_with(|| match id {
-                    Some(id) => self.stamped(Places::SENT, Places::SENT, text, own, *id),
-                    None => text.as_bytes().to_vec(),
+                let stamped = stamped.get_or_insert_with(|| {
+                    let (places, id) = (id.map_or(Places::default(), |_| Places::SENT), id.unwrap_or_default());
+                    let mut stamped = Vec::new();
+                    self.stamp(places, Places::SENT, text, own, id, &mut stamped);
+                    stamped
                 });
                 let item = id.map_or(Item::Other, |id| Item::Archived { id, how: How::Sent });
                 session.outbox.push(turn, item, |out| {
@@ -367,14 +393,12 @@ impl Router {
     }
 
     /// The text of a message with its id in the owner's archive, if it stands there (XEP-0359 section 3).
-    fn stamped(&self, places: Places, place: Places, text: &str, owner: &str, id: i64) -> Vec<u8> {
-        let mut out = Vec::new();
+    fn stamp(&self, places: Places, place: Places, text: &str, owner: &str, id: i64, out: &mut Vec<u8>) {
         if places.has(place) {
-            archive::with_stanza_id(text, owner, &self.ids.show(id), &mut out);
+            archive::with_stanza_id(text, owner, &self.ids.show(id), out);
         } else {
             out.extend_from_slice(text.as_bytes());
         }
-        out
     }
 
     /// A message that is not kept goes to who is there, at once; its copies too. False: nobody took it.
@@ -388,7 +412,7 @@ impl Router {
         from: JidRef<'_>,
         to: JidRef<'_>,
         edits: &Edits,
-        is_own: bool,
+        source: Source,
         turn: &mut Turn,
     ) -> bool {
         let highest = account
@@ -413,7 +437,7 @@ impl Router {
         if !keeping.carbons || !delivered && keeping.wait {
             return delivered;
         }
-        let is_sender = |session: &Session| is_own && session_is(account, session, &from.to_owned());
+        let is_sender = |session: &Session| source.is_own && session_is(account, session, &from.to_owned());
         let copied = |session: &&Session| {
             keeping.carbons_received
                 && session.switches.has(Switches::CARBONS)
@@ -422,12 +446,11 @@ impl Router {
         };
         let is_to_self = from.bare_str() == account.jid.as_str();
         let others = account.sessions.iter().any(|session| copied(&session));
-        if !others && (!is_own || is_to_self) {
+        let goes_back = source.copies && !is_to_self;
+        if !others && !goes_back {
             return delivered;
         }
-        let mut text = Vec::new();
-        splice(stanza, from.as_str(), Some(to.as_str()), edits, &mut text);
-        let text: Arc<str> = String::from_utf8(text).unwrap_or_default().into();
+        let text = turn.text(|out| splice(stanza, from.as_str(), Some(to.as_str()), edits, out));
         for session in account.sessions.iter().filter(copied) {
             self.push(account, session, item, turn, |out| {
                 archive::carbon(
@@ -439,7 +462,7 @@ impl Router {
                 );
             });
         }
-        if is_own && !is_to_self {
+        if goes_back {
             let from = from.to_owned();
             turn.queue.push_back(Work::Copies(Copied { text, from, id: None }));
         }

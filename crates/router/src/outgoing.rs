@@ -24,15 +24,24 @@ impl Router {
         let from = bound.jid.as_ref();
         match stanza.kind() {
             Kind::Presence(kind) => self.presence_from_client(now, bound, kind, stanza, turn),
-            Kind::Message(_) => {
+            Kind::Message(kind) => {
                 // RFC 6120 section 10.3.1: without an address it is for the sender's own account.
                 let to = stanza.to().unwrap_or(from.bare());
-                if let Some(origin) = turn.origin.as_mut().filter(|_| self.archives) {
-                    origin.archives = self.with(from.bare_str(), |account| account.archives(to)) != Some(false);
+                let is_behind = bound.outbox.is_behind();
+                let mut is_kept = false;
+                if let Some(origin) = turn.origin.as_mut() {
+                    self.with(from.bare_str(), |account| {
+                        origin.archives = !self.archives || account.archives(to);
+                        origin.copies = account.copies_what_is_sent_by(from.resource());
+                    });
+                    if is_behind {
+                        let keeping = archive::keeping(kind, stanza);
+                        is_kept = keeping.archive || keeping.wait;
+                        origin.keeping = Some(keeping);
+                    }
                 }
-                let is_kept = bound.outbox.is_behind() && is_kept(stanza);
                 // What is kept goes through the store, behind the messages before it.
-                if !bound.outbox.is_behind() || (is_kept && !bound.outbox.is_behind_decisions()) {
+                if !is_behind || (is_kept && !bound.outbox.is_behind_decisions()) {
                     self.route(now, stanza, from, to, turn);
                 } else {
                     // Behind a decision it comes into the store later than what follows it would get past it: so that
@@ -295,17 +304,6 @@ impl Router {
                 self.bounce(stanza, from, own.as_ref(), &StanzaError::bad_request(), turn);
             }
         }
-    }
-}
-
-/// Whether it goes into the archive, and so keeps its order there.
-fn is_kept(stanza: &Stanza<'_>) -> bool {
-    match stanza.kind() {
-        Kind::Message(kind) => {
-            let keeping = archive::keeping(kind, stanza);
-            keeping.archive || keeping.wait
-        }
-        _ => false,
     }
 }
 

@@ -75,6 +75,9 @@ impl Contacts {
     }
 }
 
+/// Bytes of a text that are kept for the next.
+const KEPT_TEXT: usize = 64 * 1024;
+
 /// Places in the lists of a turn that are kept for the next.
 const KEPT_PLACES: usize = 1_024;
 
@@ -88,6 +91,8 @@ pub struct Turn {
     /// It waits for its recipient to be read.
     pub(crate) is_held: bool,
     woken: Vec<Arc<Outbox>>,
+    /// Where a text is put together whose length is not known before.
+    text: Vec<u8>,
 }
 
 impl Turn {
@@ -98,6 +103,16 @@ impl Turn {
     /// That the stanza which is being handled has come; for who makes its effect durable.
     pub(crate) fn receipt(&mut self) -> Option<Receipt> {
         self.origin.as_mut().and_then(|origin| origin.receipt.take())
+    }
+
+    /// What `write` appends, which is text.
+    pub(crate) fn text(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Arc<str> {
+        write(&mut self.text);
+        // What was checked to be UTF-8 together with escaped text.
+        let text = std::str::from_utf8(&self.text).unwrap_or_default().into();
+        self.text.clear();
+        self.text.shrink_to(KEPT_TEXT);
+        text
     }
 
     pub(crate) fn letter(&mut self, text: String) {

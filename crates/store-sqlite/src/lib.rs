@@ -145,6 +145,11 @@ fn spawn<T: Send + 'static>(
 }
 
 impl SqliteStore {
+    /// How many bytes the batch is, or why it is refused.
+    fn check(&self, batch: &Batch) -> Result<usize, store::StoreError> {
+        self.plan.catalog.check_batch(batch).map(|()| batch.bytes())
+    }
+
     /// Figures for the metrics.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
@@ -153,15 +158,14 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn write(&self, batch: Batch, done: Written) {
-        self.shared
-            .submit_writes([(self.plan.catalog.check_batch(&batch), batch, done)]);
+        self.shared.submit_writes([(self.check(&batch), batch, done)]);
     }
 
     fn write_many(&self, writes: Vec<(Batch, Written)>) {
         // Checked before the lock is taken.
         let checked: Vec<_> = writes
             .into_iter()
-            .map(|(batch, done)| (self.plan.catalog.check_batch(&batch), batch, done))
+            .map(|(batch, done)| (self.check(&batch), batch, done))
             .collect();
         self.shared.submit_writes(checked);
     }

@@ -105,7 +105,8 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn submit_writes(&self, writes: impl IntoIterator<Item = (Result<(), StoreError>, Batch, Written)>) {
+    /// Each with how many bytes it is, or why it is refused.
+    pub(crate) fn submit_writes(&self, writes: impl IntoIterator<Item = (Result<usize, StoreError>, Batch, Written)>) {
         let mut too_late = Vec::new();
         let mut refused = Vec::new();
         {
@@ -115,9 +116,8 @@ impl Shared {
                     too_late.push(done);
                     continue;
                 }
-                let bytes = batch.bytes();
-                let job = match checked.and_then(|()| self.admit(bytes)) {
-                    Ok(()) => Job::Write { batch, bytes, done },
+                let job = match checked.and_then(|bytes| self.admit(bytes)) {
+                    Ok(bytes) => Job::Write { batch, bytes, done },
                     Err(error) => {
                         refused.push(batch);
                         Job::Refused { error, done }
@@ -136,8 +136,8 @@ impl Shared {
         }
     }
 
-    /// Counts a batch in, or refuses it. Called under the lock, so that two callers cannot both take the last place.
-    fn admit(&self, bytes: usize) -> Result<(), StoreError> {
+    /// Counts a batch of so many bytes in, or refuses it. Called under the lock, so that two callers cannot both take the last place.
+    fn admit(&self, bytes: usize) -> Result<usize, StoreError> {
         let batches = self.waiting_batches.load(Ordering::Relaxed);
         let all_bytes = self.waiting_bytes.load(Ordering::Relaxed).saturating_add(bytes);
         if batches >= self.queue_batches || (all_bytes > self.queue_bytes && batches > 0) {
@@ -146,7 +146,7 @@ impl Shared {
         }
         self.waiting_batches.fetch_add(1, Ordering::Relaxed);
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+        Ok(bytes)
     }
 
     /// The callbacks of so many admitted batches were called.
