@@ -47,7 +47,14 @@ impl Now {
         }
         // The same without the formatter, as a page of the archive has many.
         let mut text = *b"0000-00-00T00:00:00.000Z";
-        let numbers = [(0..4, year), (5..7, month), (8..10, day), (11..13, hour), (14..16, minute), (17..19, second)];
+        let numbers = [
+            (0..4, year),
+            (5..7, month),
+            (8..10, day),
+            (11..13, hour),
+            (14..16, minute),
+            (17..19, second),
+        ];
         for (place, mut number) in numbers.into_iter().chain([(20..23, millis)]) {
             for digit in text[place].iter_mut().rev() {
                 *digit = b'0' + (number % 10) as u8;
