@@ -53,6 +53,8 @@ struct Replay {
     session: u64,
     /// The client acknowledges what it gets.
     acknowledges: bool,
+    /// Behind which id it began, and how often something had been given back then.
+    from: (i64, u32),
     /// Id of the last row that was looked at.
     sent: i64,
     /// What was sent, where the client does not acknowledge.
@@ -98,6 +100,8 @@ struct Books {
     notes: VecDeque<Note>,
     /// The number of the last page that was asked for, or of the last ping.
     last: u32,
+    /// How often something was given back.
+    returned: u32,
     replay: Option<Replay>,
 }
 
@@ -227,6 +231,7 @@ impl Backlog {
     /// A session has ended that had these in its hands. What nobody else has waits.
     pub fn give_back(&mut self, ids: impl IntoIterator<Item = i64>) {
         let Some(books) = &mut self.0 else { return };
+        books.returned = books.returned.wrapping_add(1);
         for id in ids {
             if let Ok(at) = books.find(id) {
                 let note = &mut books.notes[at];
@@ -244,6 +249,7 @@ impl Backlog {
             // The store's cursor is further on already.
             books.saved = i64::MAX;
         }
+        books.returned = books.returned.wrapping_add(1);
         match books.find(id) {
             Ok(at) => {
                 let note = &mut books.notes[at];
@@ -265,6 +271,7 @@ impl Backlog {
         books.replay = Some(Replay {
             session,
             acknowledges,
+            from: (books.cursor(), books.returned),
             sent: books.cursor(),
             given: Vec::new(),
             behind: VecDeque::new(),
@@ -315,8 +322,14 @@ impl Backlog {
         if seen != replay.added {
             return books.read();
         }
-        // There is no more, whatever was counted.
+        // There is no more, whatever was counted. What was noted and not found has been deleted: nobody can be given it,
+        // and to look for it again would never end.
         books.untouched = 0;
+        let (from, returned) = replay.from;
+        if returned == books.returned {
+            let gone = books.notes.iter_mut().filter(|note| note.id > from && note.waits());
+            gone.for_each(|note| note.sure = true);
+        }
         let asks = !replay.acknowledges && !replay.given.is_empty();
         if !asks {
             books.replay = None;
@@ -411,7 +424,10 @@ impl Backlog {
 
     /// As noted by an earlier process: a session has it and has not acknowledged it.
     pub fn was_given(&mut self, id: i64) {
-        if let Some(books) = &mut self.0 {
+        if let Some(books) = &mut self.0
+            // Up to there somebody else has acknowledged it.
+            && id > books.known
+        {
             let note = books.recall(id);
             note.held = note.held.saturating_add(1);
         }

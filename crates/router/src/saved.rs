@@ -122,14 +122,15 @@ impl Router {
 impl Account {
     pub(crate) fn put_back(&mut self, now: Now, saved: SavedSessions) {
         self.touched = Moment::of(now.seconds());
-        for id in saved.delivered {
-            self.backlog.was_delivered(id);
-        }
+        // What is in somebody's hands first: it is not passed over by what is delivered.
         for session in saved.sessions {
             for id in session.outbox.unacknowledged() {
                 self.backlog.was_given(id);
             }
             self.sessions.push(session);
+        }
+        for id in saved.delivered {
+            self.backlog.was_delivered(id);
         }
     }
 }
@@ -168,6 +169,7 @@ impl Session {
             presence,
             priority,
             interested,
+            was_available: true,
             switches,
             detached: Moment::of(now.seconds().max(1)),
             directed: (!directed.is_empty()).then(|| Box::new(directed)),

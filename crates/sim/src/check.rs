@@ -112,10 +112,11 @@ fn one(
     for seen in came.iter().filter(|seen| seen.how != How::Read) {
         *sessions.entry(seen.session).or_default() += 1;
     }
-    let may_repeat =
-        message.again && message.is_loose || message.blind && message.is_loose || message.resent && message.is_loose;
+    // What no archive has is not known again where it was sent again, or given back by a connection without management.
+    let may_repeat = message.is_loose && (message.again || message.blind || message.resent || history.crashed);
     if let Some((session, count)) = sessions.iter().find(|(_, count)| **count > 1)
         && !may_repeat
+        && !came.iter().any(|seen| seen.session == *session && seen.is_uncounted)
     {
         found.push(format!("I2: {id} came {count} times to session {session:?}"));
     }
@@ -154,7 +155,7 @@ fn ids(world: &World, found: &mut Vec<String>) {
         for seen in &message.seen {
             if let Some(sid) = &seen.sid {
                 note(world.devices[seen.session.0].account.as_str(), id, sid);
-            } else if !message.is_loose && seen.how != How::Sent {
+            } else if !message.is_loose && seen.how != How::Sent && message.clock >= world.history.expired {
                 found.push(format!("I3: {id} came to {:?} without an id", seen.session));
             }
         }
@@ -226,7 +227,7 @@ fn deliveries(world: &World, plan: &Plan, found: &mut Vec<String>) {
         seen.extend(own.map(|seen| (seen.at, seen.session, seen.how, id.as_str(), message)));
     }
     seen.sort_unstable_by_key(|(at, ..)| *at);
-    let mut last: BTreeMap<Session, (usize, &str)> = BTreeMap::new();
+    let mut last: BTreeMap<Session, (usize, &str, u64, How)> = BTreeMap::new();
     for (at, session, how, id, message) in seen {
         let account = world.devices[session.0].account.as_str();
         let Some(place) = places.get(&(account, id)) else {
@@ -235,16 +236,19 @@ fn deliveries(world: &World, plan: &Plan, found: &mut Vec<String>) {
         // What somebody else may have had, and given back, comes when it comes.
         let spans = history.spans.get(account).into_iter().flatten();
         let mut others = spans.filter(|span| span.session != session && span.until > message.at && span.from < at);
-        if how == How::Late && others.next().is_some() {
+        if how == How::Late && (others.next().is_some() || history.odd.contains(&session)) {
             continue;
         }
+        let ready = history.ready.get(&session).copied().unwrap_or(u64::MAX);
         match last.get(&session) {
-            Some((before, earlier)) if before > place => {
+            Some((before, earlier, at, other))
+                if before > place && (how != How::Late || *other == How::Late || *at > ready) =>
+            {
                 found.push(format!(
                     "I4: {id} came to {session:?} behind {earlier}, and stands before it in the archive"
                 ));
             }
-            _ => drop(last.insert(session, (*place, id))),
+            _ => drop(last.insert(session, (*place, id, at, how))),
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Sighting {
     /// By the client's own account.
     pub sid: Option<String>,
     pub at: u64,
+    /// Before the stream was managed that was going to be: nobody knows any more whether it came.
+    pub is_uncounted: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -100,6 +102,10 @@ pub struct History {
     pub expired: i64,
     /// Accounts that had been away or disabled, so that an error may be right.
     pub was_removed: BTreeSet<String>,
+    /// Sessions that had their roster, and from when on; they are given what waits in order,
+    pub ready: BTreeMap<Session, u64>,
+    /// but for those that do not say at once that they take messages.
+    pub odd: BTreeSet<Session>,
     at: u64,
 }
 

@@ -358,6 +358,7 @@ impl Run {
             }
             12 => {
                 if self.world.dice.one_in(4) {
+                    self.world.history.odd.insert((d, self.world.devices[d].session));
                     self.world.send(d, "<presence type='unavailable'/>".into(), None);
                 } else {
                     self.world.available(d);

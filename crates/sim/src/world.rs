@@ -15,7 +15,7 @@ use crate::link::Link;
 use crate::server::{DOMAIN, PASSWORD, Server};
 
 /// Rounds in which everything comes to rest; more are a defect.
-const ROUNDS: usize = 100_000;
+const ROUNDS: usize = 2_000;
 
 pub struct World {
     pub server: Server,
@@ -174,7 +174,6 @@ impl World {
         let device = &mut self.devices[d];
         let Some(number) = device.link.take() else { return };
         device.phase = Phase::Offline;
-        device.sync = None;
         let mut lost = std::mem::take(&mut device.input);
         if let Some(link) = self.links.get_mut(&number) {
             lost.append(&mut link.outbound);
@@ -224,7 +223,7 @@ impl World {
                 return;
             }
         }
-        panic!("it does not come to rest");
+        self.history.found.push("it does not come to rest".to_owned());
     }
 
     fn on_input(&mut self, d: usize, input: Input) {
@@ -285,6 +284,7 @@ impl World {
     fn bind(&mut self, d: usize) {
         let device = &mut self.devices[d];
         device.phase = Phase::Binding;
+        device.sync = None;
         device.session += 1;
         let account = device.account.clone();
         let text = format!(
@@ -319,15 +319,14 @@ impl World {
         if habits.syncs {
             self.sync(d, false);
         }
-        if self.dice.one_in(2) {
-            self.send(
-                d,
-                "<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>".into(),
-                None,
-            );
-        }
-        if habits.is_available && !self.dice.one_in(8) {
+        let text = "<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>";
+        self.send(d, text.into(), None);
+        let says_so = habits.is_available && habits.priority >= 0 && !self.dice.one_in(8);
+        if says_so || habits.priority < 0 {
             self.available(d);
+        }
+        if !says_so {
+            self.history.odd.insert(self.session(d));
         }
     }
 
@@ -532,6 +531,9 @@ impl World {
             if let Some(change) = changes.into_iter().flatten().find(mine) {
                 change.result = Some(is_result);
             }
+        } else if id == "r" {
+            let at = self.history.tick();
+            self.history.ready.insert(self.session(d), at);
         } else if id == "final" {
             for item in iq
                 .get_child("query", ns::ROSTER)
@@ -621,8 +623,15 @@ impl World {
                 .push(format!("    {} <- {id} {how:?}", self.devices[d].name()));
         }
         let (session, at) = (self.session(d), self.history.tick());
+        let is_uncounted = self.devices[d].stream.as_ref().is_some_and(|stream| !stream.enabled);
         match self.history.messages.get_mut(id) {
-            Some(message) => message.seen.push(Sighting { session, how, sid, at }),
+            Some(message) => message.seen.push(Sighting {
+                session,
+                how,
+                sid,
+                at,
+                is_uncounted,
+            }),
             None => self.history.found.push(format!("{id} was never sent")),
         }
     }
