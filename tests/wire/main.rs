@@ -1,4 +1,4 @@
-//! The server over the wire: the real binary, and scripted peers over STARTTLS and direct TLS.
+//! The server over the wire: the real binary, and scripted peers over STARTTLS, direct TLS and WebSocket.
 //!
 //! One program, so that it is linked once; one server per test function. Numbers of rows are those of the lists of
 //! faults and attacks that the project was designed against.
@@ -39,3 +39,4 @@ mod sm_restart;
 mod sm_resume;
 mod streams;
 mod subscriptions;
+mod websocket;

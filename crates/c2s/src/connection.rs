@@ -12,7 +12,6 @@
 use std::future::Future;
 use std::io;
 use std::mem;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -23,13 +22,15 @@ use session::{Next, StreamCore};
 use stanza::StreamError;
 use tokio::time::{Instant, Sleep};
 
+use crate::admission::Admission;
 use crate::entry::Shared;
 use crate::rate::Allowance;
-use crate::service::{Service, now};
+use crate::service::now;
 use crate::shell::ConnectionShell;
 use crate::socket::Socket;
 use crate::transport::{Read, Transport};
 use crate::unsent::Unsent;
+use crate::websocket::{self, Control, Input};
 use crate::worker::{self, Worker};
 
 /// Reads in one poll before others get their turn,
@@ -40,9 +41,9 @@ const BYTES_PER_POLL: usize = 32 * 1024;
 /// How long a closing connection may take to send the rest and to hear the peer's end. Closing
 /// at once would let the kernel answer what is still coming with a reset, which can overtake the
 /// error that was just written.
-const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 /// What a peer may still send while the connection closes.
-const LINGER_BYTES: u32 = 256 * 1024;
+pub(crate) const LINGER_BYTES: u32 = 256 * 1024;
 /// Unused room that a connection may keep behind an unfinished stanza, in bytes.
 const SPARE_ROOM: usize = 1024;
 
@@ -71,9 +72,11 @@ struct Left {
 
 /// A client connection, from its first byte to its last. Spawn it.
 pub struct Connection<S: Socket> {
-    service: Arc<Service>,
+    admission: Admission,
     port: Arc<Shared>,
     transport: Transport<S>,
+    /// The stream comes and goes in messages of a WebSocket.
+    websocket: Option<Input>,
     core: StreamCore,
     outbox: Arc<Outbox>,
     /// Plaintext that came and is not used up: an unfinished stanza, or what follows a question.
@@ -84,7 +87,6 @@ pub struct Connection<S: Socket> {
     /// Until a resource is bound: when that must have happened.
     deadline: Instant,
     allowance: Allowance,
-    address: IpAddr,
     number: u64,
     phase: Phase,
     /// An answer is awaited; nothing is read meanwhile.
@@ -97,11 +99,7 @@ pub struct Connection<S: Socket> {
 }
 
 impl<S: Socket> Connection<S> {
-    pub(crate) fn new(service: Arc<Service>, port: Arc<Shared>, socket: S, address: IpAddr) -> Connection<S> {
-        let outbox = Outbox::new(service.limits.outbox_bytes);
-        let number = service.opened(&outbox);
-        let now = Instant::now();
-        let deadline = now + service.limits.negotiation;
+    pub(crate) fn new(admission: Admission, port: Arc<Shared>, socket: S) -> Connection<S> {
         let mut transport = Transport::new(socket);
         let mut phase = Phase::Open;
         if port.direct {
@@ -110,23 +108,50 @@ impl<S: Socket> Connection<S> {
                 phase = Phase::Over;
             }
         }
+        let deadline = Instant::now() + admission.service.limits.negotiation;
+        Connection::with_transport(admission, port, transport, phase, deadline)
+    }
+
+    /// A WebSocket whose handshake is over; `carried`: what has come behind it.
+    pub(crate) fn of_websocket(
+        admission: Admission,
+        port: Arc<Shared>,
+        transport: Transport<S>,
+        carried: Vec<u8>,
+        deadline: Instant,
+    ) -> Connection<S> {
+        let mut connection = Connection::with_transport(admission, port, transport, Phase::Open, deadline);
+        connection.websocket = Some(Input::default());
+        connection.carried = carried;
+        connection
+    }
+
+    fn with_transport(
+        admission: Admission,
+        port: Arc<Shared>,
+        transport: Transport<S>,
+        phase: Phase,
+        deadline: Instant,
+    ) -> Connection<S> {
+        let limits = &admission.service.limits;
+        let outbox = Outbox::new(limits.outbox_bytes);
         Connection {
             core: StreamCore::new(Arc::clone(&port.stream), port.direct),
             transport,
-            outbox,
+            websocket: None,
             carried: Vec::new(),
             unsent: Unsent::default(),
             timer: Some(Box::pin(tokio::time::sleep_until(deadline))),
             deadline,
-            allowance: Allowance::new(now, service.limits.read_burst_bytes),
-            address,
-            number,
+            allowance: Allowance::new(Instant::now(), limits.read_burst_bytes),
+            number: admission.service.opened(&outbox),
+            outbox,
             phase,
             waiting: false,
             upgrading: false,
             is_bound: false,
             left: None,
-            service,
+            admission,
             port,
         }
     }
@@ -142,7 +167,7 @@ impl<S: Socket> Connection<S> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
-                    tracing::debug!(address = %self.address, %error, "a connection broke");
+                    tracing::debug!(address = %self.admission.address, %error, "a connection broke");
                     self.phase = Phase::Over;
                 }
             }
@@ -157,6 +182,10 @@ impl<S: Socket> Connection<S> {
         if self.phase == Phase::Open {
             // Pending is no reason to stop here: it is asked for below.
             let _ = self.flush(cx, worker)?;
+            if self.websocket.is_some() && !self.is_bound && !self.waiting && !self.carried.is_empty() {
+                // What has come behind the handshake of HTTP.
+                self.feed(cx, worker)?;
+            }
             self.take_outbox(cx, worker)?;
         }
         let mut budget = BYTES_PER_POLL;
@@ -165,7 +194,7 @@ impl<S: Socket> Connection<S> {
                 return Poll::Ready(Ok(()));
             }
             // A reader that does not take what it is sent is not read from either.
-            if !self.unsent.is_empty() || self.waiting || self.is_over_rate(cx) {
+            if !self.unsent.is_empty() || self.transport.is_blocked() || self.waiting || self.is_over_rate(cx) {
                 worker.turn.finish();
                 return Poll::Pending;
             }
@@ -205,7 +234,7 @@ impl<S: Socket> Connection<S> {
         let has_new = plain.len() > had;
         let read = read?;
         if let Read::Bytes(count) = read {
-            let limits = &self.service.limits;
+            let limits = &self.admission.service.limits;
             self.allowance.spend(
                 Instant::now(),
                 count,
@@ -237,7 +266,7 @@ impl<S: Socket> Connection<S> {
             // The closing tag came with it; the closing finds the end itself.
             Read::End => fed?,
             Read::Broken(error) => {
-                tracing::debug!(address = %self.address, %error, "TLS failed");
+                tracing::debug!(address = %self.admission.address, %error, "TLS failed");
                 // Section 5.4.3.2: no closing tag, only the alert. What the stream wanted to say
                 // can no longer be encrypted.
                 self.leave(worker);
@@ -257,13 +286,10 @@ impl<S: Socket> Connection<S> {
         } else {
             &mut worker.plain
         });
-        let progress = self.with_core(worker, |core, context| core.handle_bytes(&input, context));
-        match progress.next {
-            Next::Read | Next::Wait => {
-                input.drain(..progress.consumed);
-            }
+        let (next, control) = self.process(worker, &mut input);
+        if matches!(next, Next::StartTls | Next::Close) {
             // Nothing that came in the clear is looked at again (RFC 6120 section 5.4.3.3).
-            Next::StartTls | Next::Close => input.clear(),
+            input.clear();
         }
         // What is left stays with the connection; usually nothing is. The large buffer stays with
         // the thread.
@@ -277,13 +303,54 @@ impl<S: Socket> Connection<S> {
             }
             self.carried = input;
         }
-        match progress.next {
+        match control {
+            None => {}
+            Some(Control::Ping(payload)) => {
+                websocket::pong(&mut worker.frames, &payload);
+                self.write_frames(cx, worker)?;
+            }
+            Some(Control::Ended(code)) => return self.answer_close(code, cx, worker),
+        }
+        match next {
             Next::Read => self.waiting = false,
             Next::Wait => self.waiting = true,
             Next::StartTls => return self.begin_tls(cx, worker),
             Next::Close => return self.finish(cx, worker),
         }
         self.write_out(cx, worker)
+    }
+
+    /// Gives the stream what is complete, and leaves the rest.
+    fn process(&mut self, worker: &mut Worker, input: &mut Vec<u8>) -> (Next, Option<Control>) {
+        let Some(mut websocket) = self.websocket else {
+            let progress = self.with_core(worker, |core, context| core.handle_bytes(input, context));
+            input.drain(..progress.consumed);
+            return (progress.next, None);
+        };
+        let read = self.with_core(worker, |core, context| {
+            websocket::read(&mut websocket, input, core, context)
+        });
+        self.websocket = Some(websocket);
+        (read.next, read.control)
+    }
+
+    /// Writes what is in `worker.frames`.
+    fn write_frames(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
+        let written = self.transport.write(cx, &worker.frames, &mut worker.wire);
+        worker.frames.clear();
+        written
+    }
+
+    /// The client has ended the WebSocket without its stream, which so is over but not in good order (RFC 7395
+    /// section 3.6). Whatever waits is not tried but delivered anew.
+    fn answer_close(&mut self, code: u16, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
+        self.leave(worker);
+        worker.turn.finish();
+        self.start_timer(Instant::now() + LINGER);
+        self.phase = Phase::Parting;
+        websocket::close(&mut worker.frames, code);
+        self.write_frames(cx, worker)?;
+        self.transport.announce_end(cx, &mut worker.wire)
     }
 
     fn begin_tls(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
@@ -308,15 +375,15 @@ impl<S: Socket> Connection<S> {
         act: impl FnOnce(&mut StreamCore, &mut session::Context<'_>) -> R,
     ) -> R {
         let mut shell = ConnectionShell {
-            service: &self.service,
+            service: &self.admission.service,
             tls: self.transport.tls(),
             outbox: &self.outbox,
-            address: self.address,
+            address: self.admission.address,
             number: self.number,
         };
         let mut context = session::Context {
             now: now(),
-            router: &self.service.router,
+            router: &self.admission.service.router,
             turn: &mut worker.turn,
             scratch: &mut worker.scratch,
             out: &mut worker.out,
@@ -336,8 +403,24 @@ impl<S: Socket> Connection<S> {
             let Some(chunk) = self.unsent.next() else {
                 return Ok(Poll::Ready(()));
             };
-            let count = chunk.len();
-            self.transport.write(cx, chunk, &mut worker.wire)?;
+            let count = match self.websocket {
+                None => {
+                    self.transport.write(cx, chunk, &mut worker.wire)?;
+                    chunk.len()
+                }
+                Some(websocket) => {
+                    let (code, rest) = (websocket.code, self.unsent.rest());
+                    let Worker {
+                        output,
+                        scratch,
+                        frames,
+                        ..
+                    } = worker;
+                    let count = websocket::write(output, rest, code, scratch, frames)?;
+                    self.write_frames(cx, worker)?;
+                    count
+                }
+            };
             self.unsent.given(count);
         }
     }
@@ -402,8 +485,8 @@ impl<S: Socket> Connection<S> {
 
     fn became_bound(&mut self) {
         self.is_bound = true;
-        self.service.bound(self.number);
-        self.service.throttle.settled(self.address);
+        self.admission.service.bound(self.number);
+        self.admission.settle();
         if let Some(tls) = self.transport.tls_mut() {
             tls.forget_binding();
         }
@@ -415,13 +498,13 @@ impl<S: Socket> Connection<S> {
     fn tell_drained(&mut self, worker: &mut Worker) {
         let Some(bound) = self.core.bound() else { return };
         if self.unsent.is_empty() && self.outbox.drained() {
-            self.service.router.drained(now(), bound, &mut worker.turn);
+            self.admission.service.router.drained(now(), bound, &mut worker.turn);
         }
     }
 
     /// Whether the connection has sent more than its share; then the timer says when to go on.
     fn is_over_rate(&mut self, cx: &mut Context<'_>) -> bool {
-        let rate = self.service.limits.read_bytes_per_second;
+        let rate = self.admission.service.limits.read_bytes_per_second;
         let Some(until) = self.allowance.wait(Instant::now(), rate) else {
             return false;
         };
@@ -497,7 +580,11 @@ impl<S: Socket> Connection<S> {
         if !self.core.awaits_resource() {
             let (bound, clean) = self.core.take_bound();
             if let Some(bound) = bound {
-                let managed = self.service.router.unbind(now(), &bound, clean, &mut worker.turn);
+                let managed = self
+                    .admission
+                    .service
+                    .router
+                    .unbind(now(), &bound, clean, &mut worker.turn);
                 self.left = Some(Box::new(Left { bound, managed }));
             }
             // Behind it: a stream that may be resumed keeps its outbox.
@@ -571,7 +658,13 @@ impl<S: Socket> Connection<S> {
                     self.unsent.append(copies);
                 }
                 None => {
-                    let held = self.transport.held(self.unsent.last());
+                    let last = self.unsent.last();
+                    let held = match self.transport.held(last) {
+                        0 => 0,
+                        // Frames are longer than what they carry: so all of them, as with a record of TLS.
+                        _ if self.websocket.is_some() => last,
+                        held => held,
+                    };
                     self.unsent.keep_undelivered(held, &mut worker.scratch);
                 }
             },
@@ -583,7 +676,7 @@ impl<S: Socket> Connection<S> {
     /// a reader that did not read, and others get their turn in between.
     fn reclaim(&mut self, worker: &mut Worker) -> bool {
         let Some(left) = &self.left else { return false };
-        let router = &self.service.router;
+        let router = &self.admission.service.router;
         let used = router.reclaim(now(), &left.bound, self.unsent.rest(), &mut worker.turn);
         self.unsent.given(used);
         if used > 0 {
@@ -613,10 +706,7 @@ impl<S: Socket> Drop for Connection<S> {
                 worker.turn.finish();
             });
         }
-        if !self.is_bound {
-            self.service.throttle.settled(self.address);
-        }
-        self.service.closed(self.number);
+        self.admission.service.bound(self.number);
     }
 }
 

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use session::StreamConfig;
+use tokio::net::TcpStream;
 
+use crate::admission::Admission;
 use crate::connection::Connection;
-use crate::service::{Service, now};
+use crate::listener::Admit;
+use crate::service::Service;
 use crate::socket::Socket;
 
 /// How TLS begins on a port.
@@ -41,19 +44,18 @@ impl Entry {
     /// The connection over a socket that was just opened. None where a limit is reached; the
     /// socket is closed then, since nothing can be said that costs less than the connection.
     pub fn admit<S: Socket>(&self, service: &Arc<Service>, socket: S, address: IpAddr) -> Option<Connection<S>> {
-        if service.is_stopping() || service.connections() >= service.limits.connections {
-            tracing::warn!(%address, "a connection was refused: limits.connections is reached");
+        if !Admission::is_possible(service, address) {
             return None;
         }
-        if !service.throttle.admit(address, now().seconds()) {
-            tracing::debug!(%address, "a connection was refused: too many from this address");
-            return None;
+        let admission = Admission::of(service, address)?;
+        Some(Connection::new(admission, Arc::clone(&self.0), socket))
+    }
+}
+
+impl Admit for Entry {
+    fn admit(&self, service: &Arc<Service>, socket: TcpStream, address: IpAddr) {
+        if let Some(connection) = Entry::admit(self, service, socket, address) {
+            tokio::spawn(connection);
         }
-        Some(Connection::new(
-            Arc::clone(service),
-            Arc::clone(&self.0),
-            socket,
-            address,
-        ))
     }
 }

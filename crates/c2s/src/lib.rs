@@ -2,9 +2,12 @@
 //!
 //! A connection is one task: a hand-written future ([`connection`]) over the synchronous
 //! `StreamCore`. It owns no buffer while it is idle; what a poll needs is borrowed from its
-//! thread ([`worker`]). [`service`] is what all connections share, [`entry`]
+//! thread ([`worker`]). Over WebSocket ([`websocket`]) it is the same connection, which has begun as one of HTTP
+//! ([`channel`]). [`service`] is what all connections share, [`entry`]
 //! lets them in, [`listener`] accepts them.
 
+mod admission;
+mod channel;
 mod connection;
 mod entry;
 mod listener;
@@ -16,10 +19,12 @@ mod throttle;
 pub mod tls;
 mod transport;
 mod unsent;
+mod websocket;
 mod worker;
 
+pub use channel::Channel;
 pub use connection::Connection;
 pub use entry::{Entry, Port};
-pub use listener::{Listen, Listener};
+pub use listener::{Admit, Listen, Listener};
 pub use service::{Limits, Parts, Service};
 pub use socket::Socket;

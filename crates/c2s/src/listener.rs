@@ -1,4 +1,4 @@
-//! Accepts client connections.
+//! Accepts connections.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,10 +27,16 @@ pub struct Listen {
     pub tls: Option<Arc<ServerConfig>>,
 }
 
+/// What becomes of a connection that was accepted.
+pub trait Admit: Send + Sync + 'static {
+    /// Starts a task for it, or drops it.
+    fn admit(&self, service: &Arc<Service>, socket: TcpStream, address: IpAddr);
+}
+
 /// A bound port that does not accept yet.
 pub struct Listener {
     socket: TcpListener,
-    entry: Entry,
+    admit: Box<dyn Admit>,
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -48,21 +54,24 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Listener {
-    /// Binds the port. `[::]` falls back to `0.0.0.0` on a machine without IPv6.
+    /// Binds a port of streams.
     pub fn bind(listen: Listen) -> io::Result<Listener> {
-        let socket = match bind(listen.address) {
+        let entry = Entry::new(listen.port, listen.stream, listen.tls);
+        Listener::bind_to(listen.address, Box::new(entry))
+    }
+
+    /// Binds the port. `[::]` falls back to `0.0.0.0` on a machine without IPv6.
+    pub fn bind_to(address: SocketAddr, admit: Box<dyn Admit>) -> io::Result<Listener> {
+        let socket = match bind(address) {
             Err(error)
-                if listen.address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+                if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
                     && !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) =>
             {
-                bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listen.address.port()))
+                bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
             }
             other => other,
         }?;
-        Ok(Listener {
-            socket,
-            entry: Entry::new(listen.port, listen.stream, listen.tls),
-        })
+        Ok(Listener { socket, admit })
     }
 
     /// The address that was bound; tells the port where the configuration says 0.
@@ -89,8 +98,6 @@ impl Listener {
         // Without these a connection works too, only worse.
         let _ = socket.set_nodelay(true);
         let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(service.limits.unacknowledged));
-        if let Some(connection) = self.entry.admit(service, socket, address) {
-            tokio::spawn(connection);
-        }
+        self.admit.admit(service, socket, address);
     }
 }

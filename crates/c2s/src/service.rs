@@ -56,6 +56,7 @@ pub struct Service {
     unbound: Mutex<HashMap<u64, Unbound>>,
     next: AtomicU64,
     stopping: std::sync::atomic::AtomicBool,
+    stop: Notify,
 }
 
 /// A connection that the router does not know yet.
@@ -91,6 +92,7 @@ impl Service {
             unbound: Mutex::default(),
             next: AtomicU64::new(0),
             stopping: std::sync::atomic::AtomicBool::new(false),
+            stop: Notify::new(),
         })
     }
 
@@ -108,9 +110,19 @@ impl Service {
         self.unbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection begins; the number is for [`Service::bound`] and [`Service::closed`].
-    pub(crate) fn opened(&self, outbox: &Arc<Outbox>) -> u64 {
+    /// A connection was let in, see [`Admission`](crate::admission::Admission).
+    pub(crate) fn entered(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn left(&self) {
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.none_open.notify_waiters();
+        }
+    }
+
+    /// A stream begins on a connection; the number is for [`Service::bound`].
+    pub(crate) fn opened(&self, outbox: &Arc<Outbox>) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let unbound = Unbound {
             outbox: Arc::downgrade(outbox),
@@ -152,7 +164,7 @@ impl Service {
         self.router.expel(bare, error);
     }
 
-    /// From here on the router knows the connection.
+    /// From here on the router knows the connection, or it is gone.
     pub(crate) fn bound(&self, number: u64) {
         let mut unbound = self.unbound();
         unbound.remove(&number);
@@ -161,10 +173,11 @@ impl Service {
         }
     }
 
-    pub(crate) fn closed(&self, number: u64) {
-        self.bound(number);
-        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.none_open.notify_waiters();
+    /// Ready once the server stops: for connections that no stream tells.
+    pub async fn stopped(&self) {
+        let stop = self.stop.notified();
+        if !self.is_stopping() {
+            stop.await;
         }
     }
 
@@ -176,6 +189,7 @@ impl Service {
     /// were still open after `limit`. Listeners must have stopped.
     pub async fn shut_down(&self, limit: Duration) -> usize {
         self.stopping.store(true, Ordering::Release);
+        self.stop.notify_waiters();
         let error = StreamError::system_shutdown();
         // Before the bound ones: who is bound meanwhile is in both lists, and not in neither.
         let unbound: Vec<_> = self

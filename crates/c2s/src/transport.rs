@@ -127,6 +127,11 @@ impl<S: Socket> Transport<S> {
             .filter(|halfway| !halfway.partial.is_empty() || !halfway.refused.is_empty());
     }
 
+    /// Something waits for the socket.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.halfway.as_ref().is_some_and(|halfway| !halfway.refused.is_empty())
+    }
+
     /// Reads once what nobody wants any more; None at the end.
     pub(crate) fn poll_discard(
         &mut self,

@@ -15,7 +15,7 @@ const HEADER: &[u8] =
     b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
 
 /// What is read back was written by the server; what it holds of others was limited when it came.
-const OWN_LIMITS: Limits = Limits {
+pub(crate) const OWN_LIMITS: Limits = Limits {
     bytes: u32::MAX as usize,
     elements: usize::MAX,
     depth: xmlstream::MAX_DEPTH,
@@ -23,6 +23,13 @@ const OWN_LIMITS: Limits = Limits {
     namespaces: usize::MAX,
     name: usize::MAX >> 1,
 };
+
+/// A framer that stands in a stream of ours, behind its header.
+pub(crate) fn own_stream(scratch: &mut Scratch) -> Option<Framer> {
+    let mut framer = Framer::new();
+    framer.next(HEADER, scratch, &OWN_LIMITS).ok()?;
+    Some(framer)
+}
 
 #[derive(Default)]
 pub(crate) struct Unsent {
@@ -94,8 +101,7 @@ impl Unsent {
 
     /// Where the first stanza begins that does not end within so many bytes.
     fn first_after(&self, gone: usize, scratch: &mut Scratch) -> Option<usize> {
-        let mut framer = Framer::new();
-        framer.next(HEADER, scratch, &OWN_LIMITS).ok()?;
+        let mut framer = own_stream(scratch)?;
         let mut start = 0;
         loop {
             let step = framer.next(&self.bytes[start..], scratch, &OWN_LIMITS).ok()?;

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use router::Turn;
 use xmlstream::Scratch;
 
+use crate::websocket::Output;
+
 /// Bytes read from a socket at once: two full TLS records and a bit.
 pub(crate) const READ_BYTES: usize = 40 * 1024;
 
@@ -20,6 +22,9 @@ pub(crate) struct Worker {
     pub(crate) out: Vec<u8>,
     /// The same as it goes over the wire.
     pub(crate) wire: Vec<u8>,
+    /// Plaintext as messages of a WebSocket.
+    pub(crate) frames: Vec<u8>,
+    pub(crate) output: Output,
     pub(crate) turn: Turn,
     pub(crate) scratch: Scratch,
 }
@@ -35,7 +40,7 @@ pub(crate) fn with<R>(act: impl FnOnce(&mut Worker) -> R) -> R {
         worker.read = vec![0; READ_BYTES];
     }
     let result = act(&mut worker);
-    for buffer in [&mut worker.plain, &mut worker.out, &mut worker.wire] {
+    for buffer in [&mut worker.plain, &mut worker.out, &mut worker.wire, &mut worker.frames] {
         buffer.clear();
         if buffer.capacity() > KEPT_CAPACITY {
             *buffer = Vec::new();

@@ -1,1 +1,16 @@
-//! The HTTP listener.
+//! The HTTP listener: XMPP over WebSocket (RFC 7395), and where a client finds it (XEP-0156).
+//!
+//! Hyper reads and answers requests over our own TLS ([`io`]); [`serve`] runs a connection, [`route`] says what is
+//! where. A connection whose handshake is a WebSocket's ([`handshake`]) leaves hyper with all that it owns, and goes on
+//! as a `c2s::Connection`: the same stream, limits and errors as over TCP.
+
+mod answer;
+mod handshake;
+mod host_meta;
+mod io;
+mod proxy;
+mod route;
+mod serve;
+
+pub use host_meta::Site;
+pub use serve::{Server, Settings};

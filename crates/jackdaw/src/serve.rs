@@ -350,13 +350,21 @@ fn load_certificates(made: &[Certificate]) -> Result<Certificates, Failure> {
 fn bind(config: &Config, certificates: &Arc<Certificates>, secret: [u8; 32]) -> Result<Vec<Listener>, Failure> {
     let starttls = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Starttls);
     let direct = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Direct);
+    let https = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Https);
     config
         .listen
         .iter()
         .map(|listen| {
+            let address = listen.address;
             let (port, tls) = match listen.kind {
                 Kind::C2s => (Port::Starttls, &starttls),
                 Kind::C2sDirect => (Port::Direct, &direct),
+                Kind::Https | Kind::Http => {
+                    let tls = (listen.kind == Kind::Https).then(|| Arc::clone(&https));
+                    let server = http_listener::Server::new(http_settings(config, tls, secret));
+                    return Listener::bind_to(address, Box::new(server))
+                        .map_err(|error| cannot_listen(address, &error));
+                }
             };
             let policy = match listen.tls {
                 Tls::Required => TlsPolicy::Required,
@@ -364,7 +372,7 @@ fn bind(config: &Config, certificates: &Arc<Certificates>, secret: [u8; 32]) -> 
                 Tls::Off => {
                     tracing::warn!(
                         "NOT ENCRYPTED: {} has tls = \"off\", so passwords and messages can be read on the way",
-                        listen.address
+                        address
                     );
                     TlsPolicy::Off
                 }
@@ -372,14 +380,55 @@ fn bind(config: &Config, certificates: &Arc<Certificates>, secret: [u8; 32]) -> 
             let stream = Arc::new(stream_config(config, policy, secret));
             let listen = Listen {
                 port,
-                address: listen.address,
+                address,
                 stream,
                 tls: Some(Arc::clone(tls)),
             };
-            let address = listen.address;
             Listener::bind(listen).map_err(|error| cannot_listen(address, &error))
         })
         .collect()
+}
+
+/// `tls`: None for plain HTTP.
+fn http_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>, secret: [u8; 32]) -> http_listener::Settings {
+    let http = &config.http;
+    let port = config
+        .listen
+        .iter()
+        .find(|listen| listen.kind == Kind::Https)
+        .map(|listen| listen.address.port())
+        .filter(|port| *port != 443);
+    let site = |domain: &crate::config::Domain| {
+        let domain = domain.name.as_str();
+        let host = match (&http.public_url, port) {
+            (Some(url), _) => url.host().to_owned(),
+            (None, Some(port)) => format!("{domain}:{port}"),
+            (None, None) => domain.to_owned(),
+        };
+        http_listener::Site {
+            domain: domain.to_owned(),
+            websocket: format!("wss://{host}{}", http.websocket_path),
+            bosh: None,
+        }
+    };
+    // TLS is the listener's or the proxy's affair, never the stream's (RFC 7395 section 3.9).
+    let policy = if tls.is_some() {
+        TlsPolicy::Required
+    } else {
+        TlsPolicy::Off
+    };
+    http_listener::Settings {
+        stream: Arc::new(stream_config(config, policy, secret)),
+        tls,
+        websocket_path: http.websocket_path.clone(),
+        origins: http.origins.clone(),
+        sites: config.domain.iter().map(site).collect(),
+        trusted_proxies: http
+            .trusted_proxies
+            .iter()
+            .map(|address| address.to_canonical())
+            .collect(),
+    }
 }
 
 fn cannot_listen(address: std::net::SocketAddr, error: &std::io::Error) -> Failure {

@@ -259,7 +259,7 @@ fn the_configuration_can_be_shown_and_checked() {
         &["config", "check"],
         "",
         0,
-        "jackdaw.toml can be used: 1 domain, 2 listeners\n",
+        "jackdaw.toml can be used: 1 domain, 3 listeners\n",
     );
     let example = world.run(&["config", "example"], "");
     assert_eq!(example.code, 0);
@@ -268,7 +268,7 @@ fn the_configuration_can_be_shown_and_checked() {
         &["config", "check", "--config", "example.toml"],
         "",
         0,
-        "example.toml can be used: 1 domain, 2 listeners\n",
+        "example.toml can be used: 1 domain, 3 listeners\n",
     );
 
     std::fs::write(world.path("wrong.toml"), "[limits]\ncolour = 1\n").expect("written");

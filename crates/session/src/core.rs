@@ -8,11 +8,12 @@ use auth::{Binding, Mechanism, PasswordCheck, Proof};
 use module::Now;
 use router::{Bound, Event, Outbox, Router, Turn};
 use stanza::{Jid, StreamError, ns};
-use xmlstream::{Framer, Scratch};
+use xmlstream::{Element, Framer, Limits, Scratch};
 
 use crate::bound;
 use crate::config::StreamConfig;
 use crate::errors::stream_error;
+use crate::header::Opening;
 use crate::negotiation::Negotiation;
 
 /// A login that was let in, to be written down (XEP-0484, XEP-0494).
@@ -156,82 +157,128 @@ impl StreamCore {
         }
     }
 
+    /// What the next element may cost, or why nothing is to be read now.
+    fn may_read(&self) -> Result<Limits, Next> {
+        match &self.state {
+            State::Closed | State::Awaited | State::Late(_) => Err(Next::Close),
+            State::Negotiating(negotiation) if negotiation.is_waiting() => Err(Next::Wait),
+            State::Negotiating(negotiation) => Ok(*negotiation.limits()),
+            State::Bound(stream) => Ok(stream.config.after_login),
+        }
+    }
+
     /// Processes what has been read. Stops at the first thing that [`Next`] must be done for.
     pub fn handle_bytes(&mut self, input: &[u8], cx: &mut Context<'_>) -> Progress {
         let mut consumed = 0;
         loop {
-            let (limits, waiting) = match &self.state {
-                State::Closed | State::Awaited | State::Late(_) => {
+            let limits = match self.may_read() {
+                Ok(limits) => limits,
+                Err(Next::Close) => {
                     return Progress {
                         consumed: input.len(),
                         next: Next::Close,
                     };
                 }
-                State::Negotiating(negotiation) => (*negotiation.limits(), negotiation.is_waiting()),
-                State::Bound(stream) => (stream.config.after_login, false),
+                Err(next) => return Progress { consumed, next },
             };
-            if waiting {
-                return Progress {
-                    consumed,
-                    next: Next::Wait,
-                };
-            }
             let mut scratch = mem::take(cx.scratch);
             let step = self.framer.next(&input[consumed..], &mut scratch, &limits);
-            let (used, next) = match step {
-                Err(error) => {
-                    *cx.scratch = scratch;
-                    let next = self.fail(stream_error(error), cx);
-                    return Progress {
-                        consumed: input.len(),
-                        next,
-                    };
-                }
+            let (used, result) = match step {
+                Err(error) => (input.len() - consumed, Err(stream_error(error))),
                 Ok(step) => {
-                    let next = match step.event {
-                        xmlstream::Event::Incomplete => None,
-                        xmlstream::Event::Header(header) => Some(match &mut self.state {
-                            State::Negotiating(negotiation) => negotiation.header(&header, cx),
-                            _ => Err(StreamError::not_well_formed()),
-                        }),
-                        // Section 4.9.1.1: who is sent a stream error closes the stream.
-                        xmlstream::Event::Element(element) if element.is("error", ns::STREAM) => Some(Ok(Next::Close)),
-                        xmlstream::Event::Element(element) => Some(match &mut self.state {
-                            State::Negotiating(negotiation) => negotiation.element(&element, cx),
-                            State::Bound(stream) => stream.element(element, cx),
-                            State::Closed | State::Awaited | State::Late(_) => Ok(Next::Close),
-                        }),
-                        xmlstream::Event::Close => {
-                            self.ended_by_client = true;
-                            Some(Ok(Next::Close))
+                    let result = match step.event {
+                        xmlstream::Event::Incomplete => {
+                            consumed += step.consumed;
+                            *cx.scratch = scratch;
+                            return Progress {
+                                consumed,
+                                next: Next::Read,
+                            };
                         }
+                        xmlstream::Event::Header(header) => match &mut self.state {
+                            State::Negotiating(negotiation) => negotiation.header(Opening::read(&header), cx),
+                            _ => Err(StreamError::not_well_formed()),
+                        },
+                        xmlstream::Event::Element(element) => self.element(element, cx),
+                        xmlstream::Event::Close => self.closed_by_client(),
                     };
-                    (step.consumed, next)
+                    (step.consumed, result)
                 }
             };
             *cx.scratch = scratch;
             consumed += used;
-            match next {
-                None => {
-                    return Progress {
-                        consumed,
-                        next: Next::Read,
-                    };
-                }
-                Some(Ok(Next::Read)) => self.restart_if_due(),
-                Some(Ok(Next::Close)) => {
-                    self.close(cx);
-                    return Progress {
-                        consumed,
-                        next: Next::Close,
-                    };
-                }
-                Some(Ok(next)) => return Progress { consumed, next },
-                Some(Err(error)) => {
-                    let next = self.fail(error, cx);
-                    return Progress { consumed, next };
-                }
+            match self.follow(result, cx) {
+                Next::Read => {}
+                next => return Progress { consumed, next },
             }
+        }
+    }
+
+    /// How long the next frame may be, in bytes, or why none is to be read now.
+    pub fn frame_limit(&self) -> Result<usize, Next> {
+        self.may_read().map(|limits| limits.bytes)
+    }
+
+    /// Processes one message of a WebSocket: one element, the stream's header and its end among them (RFC 7395
+    /// section 3.3). [`StreamCore::frame_limit`] must allow it; a stream is read either so or by
+    /// [`StreamCore::handle_bytes`].
+    pub fn handle_frame(&mut self, text: &str, cx: &mut Context<'_>) -> Next {
+        let limits = match self.may_read() {
+            Ok(limits) => limits,
+            Err(next) => return next,
+        };
+        let mut scratch = mem::take(cx.scratch);
+        let result = match xmlstream::parse_document(text, &mut scratch, &limits) {
+            Ok(element) => self.frame(element, cx),
+            Err(error) => Err(stream_error(error)),
+        };
+        *cx.scratch = scratch;
+        self.follow(result, cx)
+    }
+
+    fn frame(&mut self, element: Element<'_>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        match (&mut self.state, element.ns(), element.name()) {
+            (_, ns::FRAMING, "close") => self.closed_by_client(),
+            (_, ns::STREAM, "error") => Ok(Next::Close),
+            (State::Negotiating(negotiation), _, _) if negotiation.expects_header() => {
+                negotiation.header(Opening::read_open(&element), cx)
+            }
+            // RFC 7395 section 3.4: a stream that is open is not opened.
+            (_, ns::FRAMING, _) => Err(StreamError::bad_format()),
+            _ => self.element(element, cx),
+        }
+    }
+
+    /// The one way of an element that came, by whatever transport.
+    fn element(&mut self, element: Element<'_>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        // Section 4.9.1.1: who is sent a stream error closes the stream.
+        if element.is("error", ns::STREAM) {
+            return Ok(Next::Close);
+        }
+        match &mut self.state {
+            State::Negotiating(negotiation) => negotiation.element(&element, cx),
+            State::Bound(stream) => stream.element(element, cx),
+            State::Closed | State::Awaited | State::Late(_) => Ok(Next::Close),
+        }
+    }
+
+    fn closed_by_client(&mut self) -> Result<Next, StreamError> {
+        self.ended_by_client = true;
+        Ok(Next::Close)
+    }
+
+    /// What comes of a step.
+    fn follow(&mut self, result: Result<Next, StreamError>, cx: &mut Context<'_>) -> Next {
+        match result {
+            Ok(Next::Close) => {
+                self.close(cx);
+                Next::Close
+            }
+            Ok(next) => {
+                self.restart_if_due();
+                next
+            }
+            Err(error) => self.fail(error, cx),
         }
     }
 
@@ -274,17 +321,7 @@ impl StreamCore {
             (State::Bound(_), _) => return Next::Read,
             (State::Closed | State::Awaited | State::Late(_), _) => return Next::Close,
         };
-        match result {
-            Ok(Next::Close) => {
-                self.close(cx);
-                Next::Close
-            }
-            Ok(next) => {
-                self.restart_if_due();
-                next
-            }
-            Err(error) => self.fail(error, cx),
-        }
+        self.follow(result, cx)
     }
 
     /// Ends the stream with an error (RFC 6120 section 4.9). A header comes first where none was

@@ -1,7 +1,9 @@
 //! The stream header (RFC 6120 section 4.7), read and answered.
 
+use std::borrow::Cow;
+
 use stanza::{Jid, StreamError, ns};
-use xmlstream::Header;
+use xmlstream::{Element, Header};
 
 /// What a client's stream header says, as far as it matters.
 pub(crate) struct Opening {
@@ -16,23 +18,45 @@ pub(crate) struct Opening {
 
 impl Opening {
     pub(crate) fn read(header: &Header<'_>) -> Opening {
-        let to = header
-            .attr("to")
-            .and_then(|to| stanza::prepare_domain(&to).ok().map(|to| to.into_owned()));
-        let from = header
-            .attr("from")
+        Opening::of(fault(header), header.lang(), |name| header.attr(name))
+    }
+
+    /// The same as a frame of its own (RFC 7395 section 3.3.1): "The attributes of the <open/> element are the same".
+    pub(crate) fn read_open(open: &Element<'_>) -> Opening {
+        let fault = match (open.ns(), open.name()) {
+            (ns::FRAMING, "open") => None,
+            // Section 3.3.2.
+            (ns::FRAMING, _) => Some(StreamError::bad_format()),
+            _ => Some(StreamError::invalid_namespace()),
+        };
+        Opening::of(fault, open.lang(), |name| open.attr(name))
+    }
+
+    fn of<'a>(
+        fault: Option<StreamError>,
+        lang: Option<Cow<'a, str>>,
+        attr: impl Fn(&str) -> Option<Cow<'a, str>>,
+    ) -> Opening {
+        let to = attr("to");
+        let names_domain = to.is_some();
+        let to = to.and_then(|to| stanza::prepare_domain(&to).ok().map(|to| to.into_owned()));
+        let from = attr("from")
             .and_then(|from| Jid::parse(&from).ok())
             .map(|from| from.to_bare());
-        let lang = header
-            .lang()
-            .map(|lang| lang.into_owned())
-            .filter(|lang| is_language(lang));
-        let fault = fault(header, to.is_some());
+        let lang = lang.map(|lang| lang.into_owned()).filter(|lang| is_language(lang));
+        let fault = fault.or_else(|| match attr("version").as_deref().map(major) {
+            // Section 4.7.5: major versions are numbers; a client without one speaks what came before
+            // XMPP 1.0, without TLS and SASL.
+            Some(Some(1..)) if !names_domain => Some(StreamError::improper_addressing()),
+            Some(Some(1..)) if to.is_none() => Some(StreamError::host_unknown()),
+            Some(Some(1..)) => None,
+            _ => Some(StreamError::unsupported_version()),
+        });
         Opening { to, from, lang, fault }
     }
 }
 
-fn fault(header: &Header<'_>, has_domain: bool) -> Option<StreamError> {
+fn fault(header: &Header<'_>) -> Option<StreamError> {
     // Section 4.9.3.1 and 4.9.3.10: the element and its namespace, then the content namespace.
     if header.ns() != ns::STREAM {
         return Some(StreamError::invalid_namespace());
@@ -47,17 +71,7 @@ fn fault(header: &Header<'_>, has_domain: bool) -> Option<StreamError> {
     if header.default_ns() != Some(ns::CLIENT) {
         return Some(StreamError::invalid_namespace());
     }
-    // Section 4.7.5: major versions are numbers; a client without one speaks what came before
-    // XMPP 1.0, without TLS and SASL.
-    match header.attr("version").as_deref().map(major) {
-        Some(Some(1..)) => {}
-        _ => return Some(StreamError::unsupported_version()),
-    }
-    match header.attr("to") {
-        None => Some(StreamError::improper_addressing()),
-        Some(_) if !has_domain => Some(StreamError::host_unknown()),
-        Some(_) => None,
-    }
+    None
 }
 
 fn major(version: &str) -> Option<u32> {

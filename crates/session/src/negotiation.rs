@@ -6,7 +6,7 @@ use auth::Proof;
 use module::Host;
 use router::{BindRequest, Bound, Established, Event, Issued, NotResumed, ResumeRequest, Resumed};
 use stanza::{Condition, Fault, IqType, Jid, Kind, Stanza, StanzaError, StreamError, ns, write_error};
-use xmlstream::{Element, Header, Limits};
+use xmlstream::{Element, Limits};
 
 use crate::config::{StreamConfig, TlsPolicy};
 use crate::core::{Context, Next, Recording};
@@ -130,8 +130,11 @@ impl Negotiation {
         header::write(cx.out, domain, &id, self.from.as_ref());
     }
 
-    pub(crate) fn header(&mut self, header: &Header<'_>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
-        let opening = Opening::read(header);
+    pub(crate) fn expects_header(&self) -> bool {
+        self.phase == Phase::Header
+    }
+
+    pub(crate) fn header(&mut self, opening: Opening, cx: &mut Context<'_>) -> Result<Next, StreamError> {
         self.from = opening.from;
         self.lang = opening.lang;
         let host = opening.to.as_deref().and_then(|domain| cx.router.host(domain)).cloned();

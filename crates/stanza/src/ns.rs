@@ -3,6 +3,8 @@
 // RFC 6120.
 pub const STREAM: &str = "http://etherx.jabber.org/streams";
 pub const CLIENT: &str = "jabber:client";
+/// RFC 7395
+pub const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
 pub const SERVER: &str = "jabber:server";
 pub const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 pub const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";

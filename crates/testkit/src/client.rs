@@ -1,5 +1,6 @@
 //! A scripted peer: sends the bytes it is told to, reads what comes.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -19,6 +20,7 @@ use crate::reader::{Header, Item, Reader};
 use crate::server::DOMAIN;
 use crate::stanza::{NS_STREAM, Stanza};
 use crate::tls::{Channel, Version};
+use crate::websocket::Web;
 
 /// How long anything that is expected may take. Far above what it takes: machines that run tests are busy.
 pub const TIMEOUT: Duration = Duration::from_secs(15);
@@ -35,15 +37,20 @@ const SHOWN_BYTES: usize = 700;
 pub enum Transport {
     Starttls,
     Direct,
+    /// RFC 7395, over HTTPS.
+    WebSocket,
 }
 
 impl Transport {
+    /// Those of a stream over TCP.
     pub const BOTH: [Transport; 2] = [Transport::Starttls, Transport::Direct];
+    pub const ALL: [Transport; 3] = [Transport::Starttls, Transport::Direct, Transport::WebSocket];
 
     pub(crate) fn port(self) -> u16 {
         match self {
             Transport::Starttls => 5222,
             Transport::Direct => 5223,
+            Transport::WebSocket => 5443,
         }
     }
 }
@@ -52,7 +59,7 @@ impl Transport {
 #[derive(Clone, Debug, Default)]
 pub struct ConnectOptions {
     pub version: Version,
-    /// None: `xmpp-client` for direct TLS, nothing for STARTTLS.
+    /// None: what belongs to the transport; nothing for STARTTLS.
     pub alpn: Option<Vec<&'static str>>,
     /// The client's own address.
     pub from: Option<Ipv4Addr>,
@@ -104,6 +111,8 @@ impl Conn {
 pub struct Client {
     pub(crate) conn: Conn,
     reader: Reader,
+    /// Once the handshake of a WebSocket is over.
+    pub(crate) web: Option<Web>,
     inbox: VecDeque<Item>,
     ended: bool,
     /// `>` what was sent, `<` what came.
@@ -131,6 +140,7 @@ impl Client {
         Client {
             conn: Conn::Tcp(stream),
             reader: Reader::new(),
+            web: None,
             inbox: VecDeque::new(),
             ended: false,
             transcript: VecDeque::new(),
@@ -151,6 +161,9 @@ impl Client {
     pub fn restart(&mut self) {
         self.reader = Reader::new();
         self.header = Header::default();
+        if let Some(web) = &mut self.web {
+            web.restart();
+        }
     }
 
     pub fn bare(&self) -> &str {
@@ -190,11 +203,37 @@ impl Client {
         let bytes = bytes.as_ref();
         self.note('>', &String::from_utf8_lossy(bytes));
         self.count_sent(bytes);
-        let sent = timeout(TIMEOUT, self.write_all(bytes)).await;
+        let wire = self.encode(bytes);
+        let sent = timeout(TIMEOUT, self.write_all(&wire)).await;
         if sent.is_err() {
             self.fail("the server does not take what it is sent");
         }
         self.answer_request().await;
+    }
+
+    /// Sends bytes that are not turned into messages of the WebSocket.
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        self.note('>', &format!("{bytes:02x?}"));
+        if timeout(TIMEOUT, self.write_all(bytes)).await.is_err() {
+            self.fail("the server does not take what it is sent");
+        }
+    }
+
+    fn encode<'b>(&mut self, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+        match &mut self.web {
+            Some(web) => web.encode(bytes).into(),
+            None => bytes.into(),
+        }
+    }
+
+    /// The code with which the server has closed the WebSocket.
+    pub fn close_code(&self) -> Option<u16> {
+        self.web.as_ref()?.close_code
+    }
+
+    /// What has come in pongs.
+    pub fn pongs(&self) -> &[Vec<u8>] {
+        self.web.as_ref().map_or(&[], |web| &web.pongs)
     }
 
     fn count_sent(&mut self, bytes: &[u8]) {
@@ -207,7 +246,8 @@ impl Client {
     async fn answer_request(&mut self) {
         if let Some(answer) = self.management.as_ref().and_then(Management::answer) {
             self.note('>', &answer);
-            self.write_all(answer.as_bytes()).await;
+            let wire = self.encode(answer.as_bytes()).into_owned();
+            self.write_all(&wire).await;
             if let Some(management) = &mut self.management {
                 management.answered();
             }
@@ -242,7 +282,8 @@ impl Client {
     /// Sends, and never reads meanwhile.
     pub async fn send_blindly(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.count_sent(bytes);
-        let mut rest = bytes;
+        let wire = self.encode(bytes);
+        let mut rest = &wire[..];
         let conn = &mut self.conn;
         while !rest.is_empty() {
             let count = poll_fn(|cx| conn.poll_write(cx, rest)).await?;
@@ -286,23 +327,29 @@ impl Client {
             Ok(0) => self.end(true),
             // Without TLS' end of data, or reset.
             Err(_) => self.end(false),
-            Ok(count) => {
-                self.note('<', &String::from_utf8_lossy(&space[..count]));
-                let before = self.inbox.len();
-                if let Err(error) = self.reader.feed(&space[..count], &mut self.inbox) {
-                    self.fail(&error);
-                }
-                for item in self.inbox.split_off(before) {
-                    match item {
-                        Item::Space(count) => self.spaces += count,
-                        Item::Stanza(stanza) => match self.management.as_mut().map(|m| m.take(&stanza)) {
-                            Some(Ok(true)) => {}
-                            Some(Err(error)) => self.fail(&error),
-                            _ => self.inbox.push_back(Item::Stanza(stanza)),
-                        },
-                        item => self.inbox.push_back(item),
-                    }
-                }
+            Ok(count) => self.take_bytes(&space[..count]),
+        }
+    }
+
+    pub(crate) fn take_bytes(&mut self, bytes: &[u8]) {
+        self.note('<', &String::from_utf8_lossy(bytes));
+        let before = self.inbox.len();
+        let read = match &mut self.web {
+            Some(web) => web.decode(bytes, &mut self.inbox),
+            None => self.reader.feed(bytes, &mut self.inbox),
+        };
+        if let Err(error) = read {
+            self.fail(&error);
+        }
+        for item in self.inbox.split_off(before) {
+            match item {
+                Item::Space(count) => self.spaces += count,
+                Item::Stanza(stanza) => match self.management.as_mut().map(|m| m.take(&stanza)) {
+                    Some(Ok(true)) => {}
+                    Some(Err(error)) => self.fail(&error),
+                    _ => self.inbox.push_back(Item::Stanza(stanza)),
+                },
+                item => self.inbox.push_back(item),
             }
         }
     }
@@ -313,6 +360,16 @@ impl Client {
             self.note('<', if clean { "(end)" } else { "(cut)" });
             self.inbox.push_back(Item::End { clean });
         }
+    }
+
+    /// Reads without looking at what it is.
+    pub(crate) async fn read_bytes(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        let conn = &mut self.conn;
+        poll_fn(|cx| {
+            let mut buffer = ReadBuf::new(space);
+            conn.poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+        })
+        .await
     }
 
     pub(crate) async fn read_some(&mut self) {

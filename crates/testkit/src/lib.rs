@@ -23,14 +23,17 @@ mod scram;
 mod server;
 mod stanza;
 mod tls;
+mod websocket;
 
 pub use archive::{ArchiveQuery, Archived, NS_MAM, NS_RSM, NS_SID, Page};
 pub use client::{Client, ConnectOptions, TIMEOUT, Transport};
 pub use client_state::NS_CSI;
 pub use login::{password_of, plain};
 pub use management::{Loss, NS_SM, Session, resume};
+pub use negotiation::handshake;
 pub use reader::{Header, Item};
 pub use scram::{Binding, Scram};
 pub use server::{Builder, Server};
 pub use stanza::{NS_STANZAS, NS_STREAM, NS_STREAMS, Stanza};
 pub use tls::Version;
+pub use websocket::frame;

@@ -12,6 +12,7 @@ use crate::client::{Client, Conn, ConnectOptions, TIMEOUT, Transport};
 use crate::reader::{Header, Item};
 use crate::stanza::{NS_STREAM, Stanza};
 use crate::tls::{self, Channel};
+use crate::websocket::Web;
 use crate::{Binding, Server, login, password_of};
 
 /// The stream header of an ordinary client.
@@ -21,6 +22,18 @@ fn opening(domain: &str) -> String {
          xmlns:stream='{NS_STREAM}'>"
     )
 }
+
+/// The handshake of RFC 7395 section 3.1 with further headers, each with its line end.
+pub fn handshake(headers: &str) -> String {
+    format!(
+        "GET /xmpp-websocket HTTP/1.1\r\nHost: example.org\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: xmpp\r\n\
+         Sec-WebSocket-Version: 13\r\n{headers}\r\n"
+    )
+}
+
+/// What that key is answered with.
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 impl Client {
     /// Connects; with direct TLS the handshake is done as well. Nothing of XMPP is sent.
@@ -32,10 +45,38 @@ impl Client {
 
     pub async fn connect_with(server: &Server, transport: Transport, options: ConnectOptions) -> io::Result<Client> {
         let mut client = Client::tcp(server, transport, options).await?;
-        if transport == Transport::Direct {
+        if transport != Transport::Starttls {
             client.start_tls().await?;
         }
+        if transport == Transport::WebSocket {
+            let answer = client.upgrade(handshake("").as_bytes()).await?;
+            if !answer.starts_with("HTTP/1.1 101 ") || !answer.contains(ACCEPT) {
+                client.fail(&format!("no WebSocket: {answer}"));
+            }
+        }
         Ok(client)
+    }
+
+    /// Sends a request of HTTP and reads the head of the answer; behind the one to a handshake, the connection is a
+    /// WebSocket.
+    pub async fn upgrade(&mut self, request: &[u8]) -> io::Result<String> {
+        self.send_blindly(request).await?;
+        let mut came = Vec::new();
+        let end = loop {
+            if let Some(end) = came.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break end + 4;
+            }
+            let mut space = [0; 1024];
+            match timeout(TIMEOUT, self.read_bytes(&mut space)).await?? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => came.extend_from_slice(&space[..count]),
+            }
+        };
+        let rest = came.split_off(end);
+        self.web = Some(Web::new());
+        // What has come with it.
+        self.take_bytes(&rest);
+        String::from_utf8(came).map_err(io::Error::other)
     }
 
     /// Connects, and does nothing more even where TLS begins at once.
@@ -147,6 +188,7 @@ impl Client {
         let alpn = match (&self.options.alpn, self.transport) {
             (Some(alpn), _) => alpn.clone(),
             (None, Transport::Direct) => vec!["xmpp-client"],
+            (None, Transport::WebSocket) => vec!["http/1.1"],
             (None, Transport::Starttls) => Vec::new(),
         };
         let connector = TlsConnector::from(tls::config(self.options.version, &alpn));

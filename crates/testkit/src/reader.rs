@@ -26,6 +26,20 @@ pub struct Header {
 }
 
 impl Header {
+    /// `<open/>` (RFC 7395), told as the header that it stands for.
+    pub(crate) fn of_open(raw: String, open: &minidom::Element) -> Header {
+        let attributes = ["id", "to", "from", "version", "xml:lang"]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), attribute(open, name)?.to_owned())));
+        Header {
+            raw,
+            declared: true,
+            ns: crate::NS_STREAM.to_owned(),
+            name: "stream".to_owned(),
+            attributes: attributes.collect(),
+        }
+    }
+
     pub fn attr(&self, name: &str) -> Option<&str> {
         self.attributes
             .iter()
@@ -47,6 +61,13 @@ pub enum Item {
     End {
         clean: bool,
     },
+}
+
+fn attribute<'a>(element: &'a minidom::Element, name: &'a str) -> Option<&'a str> {
+    match name.strip_prefix("xml:") {
+        Some(local) => element.attr_ns(rxml::Namespace::XML.as_str(), local),
+        None => element.attr(name),
+    }
 }
 
 pub(crate) struct Reader {

@@ -42,6 +42,7 @@ pub struct Builder {
     tls: &'static str,
     extra: String,
     domain_extra: String,
+    http: String,
 }
 
 impl Builder {
@@ -86,6 +87,12 @@ impl Builder {
         self
     }
 
+    /// TOML in the section `[http]`.
+    pub fn http_toml(mut self, text: &str) -> Self {
+        self.http.push_str(text);
+        self
+    }
+
     /// TOML behind the keys of the first domain.
     pub fn domain_toml(mut self, text: &str) -> Self {
         self.domain_extra.push_str(text);
@@ -121,7 +128,13 @@ impl Builder {
         );
         let _ = writeln!(
             config,
-            "[[listen]]\nkind = \"c2s-direct\"\naddress = \"{address}:5223\"\n[limits]"
+            "[[listen]]\nkind = \"c2s-direct\"\naddress = \"{address}:5223\""
+        );
+        let _ = writeln!(
+            config,
+            "[[listen]]\nkind = \"https\"\naddress = \"{address}:5443\"\n\
+             [[listen]]\nkind = \"http\"\naddress = \"{address}:5280\"\n[http]\n{}\n[limits]",
+            self.http
         );
         for (key, value) in &self.limits {
             let _ = writeln!(config, "{key} = {value}");
@@ -175,6 +188,7 @@ impl Server {
             tls: "required",
             extra: String::new(),
             domain_extra: String::new(),
+            http: String::new(),
         }
     }
 

@@ -174,6 +174,12 @@ impl<'a> Element<'a> {
     pub fn name_end(&self) -> usize {
         self.head().name.end as usize
     }
+    /// Whether its start tag declares a default namespace. Without one it leans on that of the stream.
+    pub fn declares_default(&self) -> bool {
+        let start = self.head().start;
+        let mut own = self.index.bindings.iter().take_while(|b| b.from == start);
+        own.any(|b| b.prefix.0 == b.prefix.1)
+    }
     /// Whether it is written `<a/>`: then a child cannot be put in by inserting at the end of the inner span.
     pub fn is_empty_tag(&self) -> bool {
         let head = self.head();

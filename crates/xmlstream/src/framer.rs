@@ -329,9 +329,81 @@ pub fn parse_element<'a>(
     }
 }
 
+/// Reads a document of its own: one element, behind an XML declaration or not, as a WebSocket message carries it
+/// (RFC 7395 §3.3.3). Nothing is declared around it.
+pub fn parse_document<'a>(text: &'a str, scratch: &'a mut Scratch, limits: &Limits) -> Result<Element<'a>, XmlError> {
+    if !text.starts_with('<') {
+        return Err(XmlError::TextBetweenStanzas);
+    }
+    if text.len() > limits.bytes {
+        return Err(XmlError::TooLong);
+    }
+    let start = match text.starts_with("<?") {
+        true => declaration(text.as_bytes())?.ok_or(XmlError::NotWellFormed)?,
+        false => 0,
+    };
+    let element = text[start..].trim_start_matches([' ', '\t', '\n', '\r']);
+    if element.starts_with("<!") || element.starts_with("<?") {
+        return Err(XmlError::RestrictedXml);
+    }
+    parse_element(element, "", scratch, limits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a document is read as: namespace and name, or what is wrong with it.
+    fn document(text: &str) -> Result<String, XmlError> {
+        let limits = Limits {
+            bytes: 100,
+            elements: 3,
+            ..Limits::default()
+        };
+        let mut scratch = Scratch::default();
+        let element = parse_document(text, &mut scratch, &limits)?;
+        Ok(format!("{} {}", element.ns(), element.name()))
+    }
+
+    #[test]
+    fn documents() {
+        let check = |text: &str, expected: Result<&str, XmlError>| {
+            assert_eq!(document(text).as_deref(), expected.as_ref().copied(), "{text}");
+        };
+        check("<a xmlns='urn:a'/>", Ok("urn:a a"));
+        check("<?xml version='1.0'?>\n<a xmlns='urn:a'><b/></a>\r\n", Ok("urn:a a"));
+        check("<p:a xmlns:p='urn:a'><b/></p:a>", Ok("urn:a a"));
+        check("<a/>", Ok(" a"));
+        for text in ["", " <a/>", "\u{feff}<a/>", "text"] {
+            check(text, Err(XmlError::TextBetweenStanzas));
+        }
+        for text in [
+            "<a>",
+            "<a/><b/>",
+            "<a/>text",
+            "<p:a/>",
+            "<?xml version='1.0'?>",
+            "<?xml ",
+            "</a>",
+            "<",
+        ] {
+            check(text, Err(XmlError::NotWellFormed));
+        }
+        for text in [
+            "<!-- c --><a/>",
+            "<?php ?><a/>",
+            "<!DOCTYPE a><a/>",
+            "<?xml version='1.0'?><!-- c --><a/>",
+        ] {
+            check(text, Err(XmlError::RestrictedXml));
+        }
+        check(
+            "<?xml version='1.0' encoding='latin1'?><a/>",
+            Err(XmlError::UnsupportedEncoding),
+        );
+        check(&format!("<a b='{}'/>", "x".repeat(100)), Err(XmlError::TooLong));
+        check("<a><b/><b/><b/></a>", Err(XmlError::TooManyElements));
+    }
 
     #[test]
     fn a_framer_is_small() {

@@ -23,7 +23,7 @@ mod text;
 mod walk;
 
 pub use element::{Attr, Child, Children, Element, Header};
-pub use framer::{Event, Framer, Step, parse_element};
+pub use framer::{Event, Framer, Step, parse_document, parse_element};
 pub use index::Scratch;
 pub use limits::{Limits, MAX_DEPTH, XmlError};
 pub use text::{escape_attr, escape_text, unescape_attr, unescape_text};

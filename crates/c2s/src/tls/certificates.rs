@@ -18,7 +18,7 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig};
 
-use super::{ALPN_CLIENT, capture, pem, x509};
+use super::{ALPN_CLIENT, ALPN_HTTP, capture, pem, x509};
 
 /// How often to ask [`Certificates::changed`]. A renewal is followed within this time.
 pub const CHECK_EVERY: Duration = Duration::from_secs(30);
@@ -527,6 +527,8 @@ pub enum Kind {
     /// From the first byte (XEP-0368): a client that sends ALPN must offer `xmpp-client`, else
     /// it is refused with `no_application_protocol`; one that sends none is welcome.
     Direct,
+    /// HTTP/1.1 from the first byte (RFC 7301 section 6); ALPN as before.
+    Https,
 }
 
 /// ring, with the cheaper of two equally sound suites first: AES-128 with SHA-256, which processors
@@ -565,8 +567,10 @@ pub fn server_config(certificates: Arc<Certificates>, kind: Kind) -> Arc<ServerC
     // 0-RTT data can be replayed (RFC 8446 section 8), and XMPP has no use for it.
     config.max_early_data_size = 0;
     config.key_log = Arc::new(capture::ExporterCapture);
-    if kind == Kind::Direct {
-        config.alpn_protocols = vec![ALPN_CLIENT.to_vec()];
-    }
+    config.alpn_protocols = match kind {
+        Kind::Starttls => Vec::new(),
+        Kind::Direct => vec![ALPN_CLIENT.to_vec()],
+        Kind::Https => vec![ALPN_HTTP.to_vec()],
+    };
     Arc::new(config)
 }

@@ -22,3 +22,5 @@ pub use engine::{MAX_UNREAD, Tls, TlsError};
 
 /// The ALPN name of XMPP client connections (XEP-0368 section 3).
 pub const ALPN_CLIENT: &[u8] = b"xmpp-client";
+/// The ALPN name of HTTP/1.1 (RFC 7301 section 6).
+pub const ALPN_HTTP: &[u8] = b"http/1.1";

@@ -24,6 +24,7 @@ fn problem(path: &[Step], message: String) -> Problem {
 pub fn problem_of(config: &Config) -> Option<Problem> {
     domains(config)
         .or_else(|| listeners(config))
+        .or_else(|| http(config))
         .or_else(|| login(config))
         .or_else(|| limits(config))
 }
@@ -64,13 +65,49 @@ fn listeners(config: &Config) -> Option<Problem> {
             ));
         }
         seen.push(address);
-        if listen.kind == Kind::C2sDirect && listen.tls != Tls::Required {
-            let path = [Key("listen"), Index(index), Key("tls")];
-            let message = "`c2s-direct` begins with TLS: its tls can only be \"required\"; use kind = \"c2s\"";
-            return Some(problem(&path, message.to_owned()));
+        let path = [Key("listen"), Index(index), Key("tls")];
+        let instead = match listen.kind {
+            Kind::C2s => None,
+            Kind::C2sDirect => {
+                Some(r#"`c2s-direct` begins with TLS: its tls can only be "required"; use kind = "c2s""#)
+            }
+            Kind::Https => Some(r#"`https` begins with TLS: its tls can only be "required"; use kind = "http""#),
+            Kind::Http => Some(r#"`http` has no TLS: its tls can only be "off", or be left out; use kind = "https""#),
+        };
+        let fits = listen.tls == Tls::Required || listen.kind == Kind::Http && listen.tls == Tls::Off;
+        if let Some(instead) = instead.filter(|_| !fits) {
+            return Some(problem(&path, instead.to_owned()));
+        }
+        if listen.kind == Kind::Http && !is_local(address.ip()) && config.http.trusted_proxies.is_empty() {
+            let path = [Key("listen"), Index(index), Key("address")];
+            let message = format!(
+                "`http` on {address} would carry logins in the clear: give it a loopback address, name the proxy in \
+                 front of it in http.trusted_proxies, or use kind = \"https\""
+            );
+            return Some(problem(&path, message));
         }
     }
     None
+}
+
+fn http(config: &Config) -> Option<Problem> {
+    let http = &config.http;
+    let path = &http.websocket_path;
+    let is_path = path.starts_with('/')
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"?#\"'<>&".contains(&byte));
+    if !is_path || path.starts_with("/.well-known/") {
+        let message = format!("`{path}` cannot be the path of the WebSocket; it begins with / and has no ? or #");
+        return Some(problem(&[Key("http"), Key("websocket_path")], message));
+    }
+    let is_origin = |origin: &String| {
+        let (scheme, host) = origin.split_once("://").unwrap_or_default();
+        !scheme.is_empty() && !host.is_empty() && !host.contains('/')
+    };
+    let (index, origin) = http.origins.iter().enumerate().find(|(_, origin)| !is_origin(origin))?;
+    let message = format!("`{origin}` is not an origin: those have a scheme, a host and no path (https://example.org)");
+    Some(problem(&[Key("http"), Key("origins"), Index(index)], message))
 }
 
 fn login(config: &Config) -> Option<Problem> {
@@ -113,6 +150,10 @@ pub fn warnings(config: &Config) -> Vec<String> {
     }
     for listen in &config.listen {
         let (kind, address) = (listen.kind.as_str(), listen.address);
+        if listen.kind == Kind::Http {
+            // Checked to be for this machine, or for proxies that were named.
+            continue;
+        }
         match listen.tls {
             Tls::Off if is_local(address.ip()) => lines.push(format!(
                 "{kind} on {address} has tls = \"off\": passwords and messages are NOT ENCRYPTED on it"

@@ -2,7 +2,7 @@
 //! comments of the code. It reads back as the defaults (a test below), so it is safe to start from.
 
 use super::section::{Section, write_docs, write_keys};
-use super::{Archive, Config, Contacts, Domain, Limits, Listen, Log, Login};
+use super::{Archive, Config, Contacts, Domain, Http, Limits, Listen, Log, Login};
 
 /// The text of the example.
 pub fn example() -> String {
@@ -23,6 +23,7 @@ pub fn example() -> String {
             repeated(&mut out, "[[listen]]", listen);
         }
     }
+    section(&mut out, "[http]", Http::ABOUT, &config.http);
     section(&mut out, "[archive]", Archive::ABOUT, &config.archive);
     section(&mut out, "[login]", Login::ABOUT, &config.login);
     section(&mut out, "[limits]", Limits::ABOUT, &config.limits);
@@ -67,7 +68,13 @@ mod tests {
         let uncommented: String = text
             .lines()
             .map(|line| match line.strip_prefix("# ") {
-                Some(key) if key.starts_with("certificate = ") || key.starts_with("key = ") => format!("{key}\n"),
+                Some(key)
+                    if ["certificate = ", "key = ", "public_url = "]
+                        .iter()
+                        .any(|of| key.starts_with(of)) =>
+                {
+                    format!("{key}\n")
+                }
                 _ => format!("{line}\n"),
             })
             .collect();
@@ -75,6 +82,8 @@ mod tests {
         let read: Config = toml::from_str(&uncommented).expect("the samples are valid");
         assert_eq!(read.domain[0].certificate.as_deref(), Some("example.org.crt".as_ref()));
         assert_eq!(read.domain[0].key.as_deref(), Some("example.org.key".as_ref()));
+        let url = read.http.public_url.expect("a public address");
+        assert_eq!(url.host(), "chat.example.org");
     }
 
     #[test]

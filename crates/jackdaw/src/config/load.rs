@@ -167,7 +167,7 @@ fn listener(word: &str) -> Result<Listen, ConfigError> {
         ))
     };
     let (kind, address) = word.split_once('=').ok_or_else(wrong)?;
-    let kind = [Kind::C2s, Kind::C2sDirect]
+    let kind = Kind::ALL
         .into_iter()
         .find(|known| known.as_str() == kind)
         .ok_or_else(wrong)?;

@@ -17,7 +17,7 @@ mod locate;
 mod section;
 mod types;
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use example::example;
@@ -25,12 +25,14 @@ pub use limits::Limits;
 pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
 use section::section;
-pub use types::{BareJid, DomainName, Kind, LogFormat, LogLevel, ScramHash, Tls, Tokens};
+pub use types::{BareJid, DomainName, Kind, LogFormat, LogLevel, PublicUrl, ScramHash, Tls, Tokens};
 
 /// The port of client connections with STARTTLS (RFC 6120 section 14.7).
 pub const C2S_PORT: u16 = 5222;
 /// The port of client connections with direct TLS. XEP-0368 registers none; this is the usual one.
 pub const C2S_DIRECT_PORT: u16 = 5223;
+/// The port of HTTPS. None is registered for what is served there; this is what XMPP servers use.
+pub const HTTPS_PORT: u16 = 5443;
 
 section! {
     /// The configuration of Jackdaw. Every key is shown with its default; a key that is left out
@@ -48,7 +50,8 @@ section! {
     tables {
         pub log: Log = Log::default(),
         pub domain: Vec<Domain> = vec![Domain::default()],
-        pub listen: Vec<Listen> = vec![Listen::default(), Listen::direct()],
+        pub listen: Vec<Listen> = vec![Listen::default(), Listen::direct(), Listen::https()],
+        pub http: Http = Http::default(),
         pub archive: Archive = Archive::default(),
         pub login: Login = Login::default(),
         pub limits: Limits = Limits::default(),
@@ -137,15 +140,36 @@ section! {
 }
 
 section! {
-    /// A listener. Repeat the section for each. Where there is none, the two below are used.
+    /// A listener. Repeat the section for each. Where there is none, the three below are used.
     pub struct Listen {
         /// "c2s": clients, with STARTTLS. "c2s-direct": clients, TLS from the first byte (XEP-0368).
+        /// "https": clients over WebSocket, see [http]. "http": the same without TLS, on a loopback
+        /// address or for http.trusted_proxies only.
         pub kind: Kind = Kind::C2s,
         /// Address and port. "[::]" is every address, of IPv4 too.
         pub address: SocketAddr = (Ipv6Addr::UNSPECIFIED, C2S_PORT).into(),
         /// "required": nobody logs in without TLS. "optional": TLS is offered. "off": everything is
-        /// readable on the way; only behind a proxy on the same machine.
+        /// readable on the way; only behind a proxy on the same machine. Of "c2s" only: "http" never
+        /// has TLS, and the others always do.
         @default pub tls: Tls = Tls::Required,
+    }
+}
+
+section! {
+    /// What listeners of the kinds "https" and "http" serve: XMPP over WebSocket (RFC 7395), and
+    /// /.well-known/host-meta, by which browsers find it (XEP-0156).
+    @default pub struct Http {
+        /// The path of the WebSocket.
+        pub websocket_path: String = "/xmpp-websocket".to_owned(),
+        /// The web pages from which browsers may connect, such as "https://chat.example.org". Empty:
+        /// any. That is safe: nothing here knows a browser by a cookie, each client logs in.
+        pub origins: Vec<String> = Vec::new(),
+        /// The address under which clients reach this, where it is not the domain and the port of the
+        /// first listener of the kind "https": a proxy's.
+        pub public_url: Option<PublicUrl> = None => "\"https://chat.example.org\"",
+        /// Addresses of proxies. Whoever connects from one has the address that its Forwarded or
+        /// X-Forwarded-For header tells, and TLS if Forwarded or X-Forwarded-Proto tells https.
+        pub trusted_proxies: Vec<IpAddr> = Vec::new(),
     }
 }
 
@@ -155,6 +179,15 @@ impl Listen {
         Self {
             kind: Kind::C2sDirect,
             address: (Ipv6Addr::UNSPECIFIED, C2S_DIRECT_PORT).into(),
+            tls: Tls::Required,
+        }
+    }
+
+    /// The third.
+    pub fn https() -> Self {
+        Self {
+            kind: Kind::Https,
+            address: (Ipv6Addr::UNSPECIFIED, HTTPS_PORT).into(),
             tls: Tls::Required,
         }
     }

@@ -269,7 +269,7 @@ fn empty_words_override_nothing() {
     };
     let loaded = load_text("[[domain]]\nname = 'a.org'\n", overrides).expect("valid");
     assert_eq!(loaded.config.domain[0].name.as_str(), "a.org");
-    assert_eq!(loaded.config.listen.len(), 2);
+    assert_eq!(loaded.config.listen.len(), 3);
 }
 
 #[test]

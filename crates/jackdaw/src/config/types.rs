@@ -69,14 +69,59 @@ pub enum Kind {
     C2s,
     /// Clients, TLS from the first byte (XEP-0368).
     C2sDirect,
+    /// HTTP with TLS: clients over WebSocket (RFC 7395).
+    Https,
+    /// HTTP in the clear, for this machine and for proxies that are named.
+    Http,
 }
 
 impl Kind {
+    pub const ALL: [Kind; 4] = [Kind::C2s, Kind::C2sDirect, Kind::Https, Kind::Http];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::C2s => "c2s",
             Kind::C2sDirect => "c2s-direct",
+            Kind::Https => "https",
+            Kind::Http => "http",
         }
+    }
+}
+
+/// The address of a web server as its clients know it: `https://chat.example.org`, without a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+impl PublicUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.strip_suffix('/').unwrap_or(text);
+        let host = text.strip_prefix("https://").unwrap_or_default();
+        let is_plain = host
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"/?#@\"'<>&".contains(&byte));
+        if host.is_empty() || !is_plain {
+            return Err(format!(
+                "`{text}` is not the address of a server, such as https://chat.example.org"
+            ));
+        }
+        Ok(Self(host.to_owned()))
+    }
+
+    /// Host, and port where it is named.
+    pub fn host(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for PublicUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("https://{}", self.0))
     }
 }
 

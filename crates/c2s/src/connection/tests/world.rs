@@ -23,7 +23,7 @@ use tokio::task::JoinHandle as Task;
 
 use super::*;
 use crate::entry::Shared;
-use crate::service::{Limits, Parts};
+use crate::service::{Limits, Parts, Service};
 use crate::tls::{Certificates, HostFiles, Kind, server_config};
 
 pub(crate) const HEADER: &str = "<stream:stream to='example.org' version='1.0' xmlns='jabber:client' \
@@ -202,8 +202,8 @@ impl World {
         socket.connect(&self.address.into()).expect("reached");
         socket.set_nonblocking(true).expect("set");
         let (accepted, address) = self.listener.accept().await.expect("accepted");
-        assert!(self.service.throttle.admit(address.ip(), now().seconds()));
-        let connection = Connection::new(Arc::clone(&self.service), self.port(tls), accepted, address.ip());
+        let admission = Admission::of(&self.service, address.ip()).expect("let in");
+        let connection = Connection::new(admission, self.port(tls), accepted);
         let client = Client {
             socket: TcpStream::from_std(socket.into()).expect("on the runtime"),
             seen: String::new(),

@@ -1,0 +1,71 @@
+//! What hyper reads and writes through, and its clock.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use c2s::{Channel, Socket};
+use hyper::rt::{ReadBufCursor, Sleep, Timer};
+
+/// A channel as hyper wants it.
+pub(crate) struct Io<S: Socket>(pub(crate) Channel<S>);
+
+impl<S: Socket> hyper::rt::Read for Io<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let plain = ready!(self.0.poll_plain(cx))?;
+        let count = plain.len().min(buffer.remaining());
+        buffer.put_slice(&plain[..count]);
+        self.0.consume(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Socket> hyper::rt::Write for Io<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_shut_down(cx)
+    }
+}
+
+/// The clock of the runtime.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock;
+
+struct Alarm(Pin<Box<tokio::time::Sleep>>);
+
+impl Future for Alarm {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl Sleep for Alarm {}
+
+impl Timer for Clock {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        Box::pin(Alarm(Box::pin(tokio::time::sleep(duration))))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        Box::pin(Alarm(Box::pin(tokio::time::sleep_until(deadline.into()))))
+    }
+
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+}
