@@ -288,6 +288,15 @@ impl Backlog {
         })
     }
 
+    /// The stream of the session is managed from now on: what it was given before is still asked for with the ping, what
+    /// comes now it acknowledges.
+    pub fn acknowledges_now(&mut self, session: u64) {
+        let replay = self.0.as_mut().and_then(|books| books.replay.as_mut());
+        if let Some(replay) = replay.filter(|replay| replay.session == session) {
+            replay.acknowledges = true;
+        }
+    }
+
     /// Whether the session that is being given what waits is to get this message of a page.
     pub fn wants(&self, id: i64) -> bool {
         let Some(books) = &self.0 else { return false };
@@ -330,7 +339,7 @@ impl Backlog {
             let gone = books.notes.iter_mut().filter(|note| note.id > from && note.waits());
             gone.for_each(|note| note.sure = true);
         }
-        let asks = !replay.acknowledges && !replay.given.is_empty();
+        let asks = !replay.given.is_empty();
         if !asks {
             books.replay = None;
             books.settle(false);

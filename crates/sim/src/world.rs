@@ -115,7 +115,12 @@ impl World {
                     message.again = true;
                 }
             }
-            if let Some(d) = self.devices.iter().position(|device| device.link == Some(link)) {
+            let reader = self.devices.iter().position(|device| device.link == Some(link));
+            if reader.is_none() {
+                // Written to a line that its client had left.
+                self.lose(&gone.outbound);
+            }
+            if let Some(d) = reader {
                 // Written before the end, and read behind it.
                 let mut rest = gone.outbound;
                 self.devices[d].input.append(&mut rest);
@@ -168,6 +173,15 @@ impl World {
         self.poll(number);
     }
 
+    /// A connection that was trusted had taken this.
+    fn lose(&mut self, bytes: &[u8]) {
+        for id in History::ids_in(bytes) {
+            if let Some(message) = self.history.messages.get_mut(&id) {
+                message.lost = true;
+            }
+        }
+    }
+
     /// The client has no connection any more.
     pub fn forget_line(&mut self, d: usize) {
         let managed = self.devices[d].is_managed();
@@ -179,11 +193,7 @@ impl World {
             lost.append(&mut link.outbound);
         }
         if !managed {
-            for id in History::ids_in(&lost) {
-                if let Some(message) = self.history.messages.get_mut(&id) {
-                    message.lost = true;
-                }
-            }
+            self.lose(&lost);
         }
         let device = &mut self.devices[d];
         if device.stream.as_ref().is_some_and(|stream| stream.id.is_none()) {
@@ -639,6 +649,8 @@ impl World {
     /// kill -9.
     pub fn crash(&mut self, unanswered: usize) {
         self.links.clear();
+        // What is left of them is the memory of a process that has died.
+        self.outboxes.clear();
         for d in 0..self.devices.len() {
             self.forget_line(d);
         }
