@@ -483,8 +483,9 @@ impl Run {
                 .last()
                 .map_or(0, |message| message.id);
             let cursor = self.world.cursor(account);
-            self.check(cursor == last, || {
-                format!("the cursor of {account} stands at {cursor}, not at {last}")
+            // Behind the last that is there may have been some that stood in no archive: delivered, they are gone.
+            self.check(cursor >= last, || {
+                format!("the cursor of {account} stands at {cursor}, before {last}")
             });
         }
     }
