@@ -633,7 +633,11 @@ impl World {
                 .push(format!("    {} <- {id} {how:?}", self.devices[d].name()));
         }
         let (session, at) = (self.session(d), self.history.tick());
-        let is_uncounted = self.devices[d].stream.as_ref().is_some_and(|stream| !stream.enabled);
+        // A copy that is not acknowledged is nothing that the server relies on.
+        let is_uncounted = match &self.devices[d].stream {
+            Some(stream) => !stream.enabled,
+            None => how == How::Received,
+        };
         match self.history.messages.get_mut(id) {
             Some(message) => message.seen.push(Sighting {
                 session,
