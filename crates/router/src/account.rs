@@ -26,6 +26,8 @@ pub(crate) struct Session {
     pub(crate) priority: i8,
     /// Asked for the roster, so it gets roster pushes (RFC 6121 section 2.1.6).
     pub(crate) interested: bool,
+    /// Has broadcast presence at least once.
+    pub(crate) was_available: bool,
     pub(crate) switches: Switches,
     /// When its connection went, while it waits to be resumed (XEP-0198); the beginning of time while it has one.
     pub(crate) detached: Moment,
@@ -42,6 +44,12 @@ impl Session {
     /// May be given messages for the bare JID (RFC 6121 section 8.5.2.1.1).
     pub(crate) fn takes_messages(&self) -> bool {
         self.is_available() && self.priority >= 0
+    }
+
+    /// It will say in a moment that it is there: it has asked for the roster, which comes first (RFC 6121 section 2.2), and
+    /// has not said anything yet. Then it is given what waits; one that never asks may never want that.
+    pub(crate) fn is_coming(&self) -> bool {
+        self.interested && !self.was_available
     }
 
     /// Whether somebody is there to read what it is sent.

@@ -38,6 +38,7 @@ impl Router {
                 return;
             };
             let initial = session.presence.replace(presence).is_none();
+            session.was_available = true;
             session.priority = priority;
             // What the account's other resources are to see, and see.
             for other in account.sessions.iter().filter(|session| session.is_available()) {

@@ -228,7 +228,14 @@ impl Router {
             }
             return delivered;
         }
-        let outboxes: Vec<Arc<Outbox>> = sessions.map(|session| Arc::clone(&session.outbox)).collect();
+        let outboxes = sessions
+            .map(|session| &session.outbox)
+            .filter(|outbox| !outbox.is_shut());
+        let outboxes: Vec<Arc<Outbox>> = outboxes.map(Arc::clone).collect();
+        if outboxes.is_empty() {
+            // Nobody to wait for: two such stanzas would send each other round as long as the connections are closing.
+            return false;
+        }
         let text = written(write);
         match stanza.kind() {
             // Presence is of the moment, and a broadcast has gone to the other resources too.

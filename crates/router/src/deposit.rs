@@ -140,7 +140,9 @@ impl Router {
         }
         // Nothing to keep, if somebody takes it: but it does not overtake what is on its way into the archive.
         let is_behind = origin.as_ref().is_some_and(|origin| origin.outbox.is_behind());
-        if places.is_empty() && !is_behind && !account.backlog.is_replaying() {
+        // Of several devices one may give it back, and then it must be known that another has it: so it is noted by its id.
+        let is_shared = keeping.wait && account.sessions.len() > 1;
+        if places.is_empty() && !is_shared && !is_behind && !account.backlog.is_replaying() {
             let source = Source::of(origin.as_ref());
             if self.pass(account, kind, keeping, stanza, from, to, edits, source, turn) || !keeping.wait {
                 return;
@@ -291,7 +293,9 @@ impl Router {
             .is_replaying()
             .then(|| account.backlog.session())
             .flatten();
-        let reads = |session: &Session| session.is_attached() && !session.outbox.is_resuming();
+        // Nor before what waits, to one that is about to get that (G4).
+        let reads =
+            |session: &Session| session.is_attached() && !session.outbox.is_resuming() && !session.is_coming();
         let nobody_reads = !account
             .sessions
             .iter()

@@ -4,6 +4,12 @@
 //! another connection resumes its stream or its time is over. Beside it the store knows every stream that may be
 //! resumed, and how many stanzas of it are durable: so a client that comes too late, or after a crash, is told exactly
 //! what to send again (guarantee G2).
+//!
+//! That count, in `<failed h/>`, may be lower than the last `<a/>` was. What has no effect on the disk (presence, chat
+//! states, a question) is acknowledged at once, and written down only with the next stanza that has one: a commit for
+//! each `<a/>` would be the price of more. XEP-0198 section 5 has `h` as what was received, and nothing of the last `<a/>`;
+//! a client that was told has dropped those stanzas, so it cannot send them again; and one that was not sends again what
+//! leaves nothing behind. Never is `h` higher than what is on disk, which is what G1 is about.
 
 use std::sync::Arc;
 
@@ -300,7 +306,7 @@ impl Router {
             }
         };
         let full = account.full(session);
-        session.outbox.fill(wanted, turn, |id, how, out| {
+        let gone = session.outbox.fill(wanted, turn, |id, how, out| {
             let page = pages.get(usize::from(how == How::Sent));
             let message = page.and_then(|page| {
                 let at = page.messages.binary_search_by_key(&id, |message| message.id).ok()?;
@@ -310,6 +316,8 @@ impl Router {
             self.write_again(account, &full, message, how, out);
             true
         });
+        // Deleted meanwhile: what it was noted with must not hold up the cursor.
+        account.backlog.acknowledge(gone);
         self.pump(account, id, turn);
     }
 
@@ -359,6 +367,8 @@ impl Router {
             cursors.extend(account.backlog.to_save().map(|cursor| (account.jid.clone(), cursor)));
         });
         self.write_cursors(cursors);
+        // What reaches the wire has an order, and a table of hashes has none.
+        over.sort_unstable_by(|one, other| (one.0.as_str(), one.1).cmp(&(other.0.as_str(), other.1)));
         let mut turn = Turn::default();
         for (owner, id) in over {
             self.expire(now, &owner, id, &mut turn);

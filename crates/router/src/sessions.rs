@@ -90,6 +90,7 @@ impl Router {
             presence: None,
             priority: 0,
             interested: false,
+            was_available: false,
             switches: Switches::default(),
             detached: Moment::default(),
             directed: None,
@@ -301,6 +302,11 @@ impl Router {
             account.backlog.failed();
             return;
         };
+        if session.outbox.acknowledges() {
+            // It may have asked for that since the replay began.
+            account.backlog.acknowledges_now(id);
+        }
+        let Some(session) = account.session(id) else { return };
         let full = account.full(session);
         // No more than the client has room for: a page of large messages must not end its stream.
         let (mut sent, mut read, mut last) = (Vec::new(), Vec::new(), None);
