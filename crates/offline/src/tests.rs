@@ -288,6 +288,33 @@ fn what_was_read_in_the_archive_is_not_handed_over() {
     assert_eq!(backlog.waiting(), 2);
 }
 
+/// What was given back and has been deleted meanwhile is looked for once, and the cursor goes on.
+#[test]
+fn what_has_vanished_is_not_looked_for_again() {
+    let mut backlog = Backlog::new(0, 1);
+    let step = backlog.start(1, true);
+    assert_eq!(replay(&mut backlog, &[1], step, 10).0, [1]);
+    backlog.give_back([1]);
+    assert_eq!(backlog.waiting(), 1);
+    read(backlog.start(2, true));
+    assert_eq!(backlog.page(0, &[], None), Step::Nothing);
+    assert_eq!((backlog.waiting(), backlog.start(2, true)), (0, Step::Nothing));
+    assert_eq!(backlog.to_save(), Some(1));
+}
+
+/// Its stream is managed in the middle of what waits: what it acknowledges is not given back with the rest.
+#[test]
+fn who_begins_to_acknowledge() {
+    let mut backlog = Backlog::new(0, 2);
+    read(backlog.start(1, false));
+    assert_eq!(backlog.page(1, &[1], Some(1)), Step::AwaitDrained);
+    backlog.acknowledges_now(1);
+    read(backlog.drained(1));
+    assert_eq!(backlog.page(1, &[2], Some(2)), Step::AwaitDrained);
+    backlog.ended(1, false);
+    assert_eq!(backlog.waiting(), 1, "the first alone");
+}
+
 /// What another process has noted.
 #[test]
 fn notes_of_another_process() {

@@ -143,7 +143,7 @@ impl Device {
     }
 
     /// The next whole thing that has come.
-    pub fn next(&mut self) -> Option<Input> {
+    pub fn next_input(&mut self) -> Option<Input> {
         let limits = xmlstream::Limits {
             bytes: usize::MAX,
             elements: usize::MAX,

@@ -9,12 +9,12 @@ impl Dice {
         // Neighbouring seeds begin far apart; 0 is the one state that xorshift never leaves.
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         for _ in 0..4 {
-            dice.next();
+            dice.roll();
         }
         dice
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -23,7 +23,7 @@ impl Dice {
 
     pub fn below(&mut self, end: usize) -> usize {
         // Less than `end`, which is a usize.
-        (self.next() % end as u64) as usize
+        (self.roll() % end as u64) as usize
     }
 
     /// True once in so many times.
@@ -37,7 +37,7 @@ impl Dice {
 
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for byte in bytes {
-            *byte = self.next() as u8;
+            *byte = self.roll() as u8;
         }
     }
 }

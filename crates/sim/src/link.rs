@@ -106,7 +106,7 @@ impl Shell for Desk<'_> {
     }
     fn record(&mut self, login: session::Recording) {
         let (outbox, now) = (Arc::clone(self.outbox), self.server.now().seconds());
-        let mut dice = Dice::new(self.random.next());
+        let mut dice = Dice::new(self.random.roll());
         let random = move |bytes: &mut [u8]| dice.fill(bytes);
         session::clients::record(self.server.router.store(), login, now, random, move |result| {
             tell(&outbox, Event::Recorded(result));

@@ -67,7 +67,7 @@ impl World {
     pub fn connect(&mut self, d: usize) {
         self.forget_line(d);
         self.next_link += 1;
-        let link = Link::new(&self.server, self.dice.next());
+        let link = Link::new(&self.server, self.dice.roll());
         self.outboxes.push(std::sync::Arc::downgrade(&link.outbox));
         self.links.insert(self.next_link, link);
         let device = &mut self.devices[d];
@@ -148,7 +148,7 @@ impl World {
     }
 
     fn read(&mut self, d: usize) {
-        while let Some(input) = self.devices[d].next() {
+        while let Some(input) = self.devices[d].next_input() {
             self.on_input(d, input);
         }
     }
