@@ -161,6 +161,14 @@ impl Link {
         }
     }
 
+    /// All that is on its way to the client, when the process dies.
+    pub fn dies(self) -> Vec<u8> {
+        let mut rest = self.outbound;
+        rest.extend(self.unsent);
+        rest.extend(self.outbox.take(Waker::noop(), true).bytes);
+        rest
+    }
+
     /// The server is shut down (RFC 6120 section 4.9.3.20).
     pub fn shut_down(&mut self, turn: &mut Turn) {
         self.outbox.tell(turn, Event::End(StreamError::system_shutdown()));

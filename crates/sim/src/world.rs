@@ -652,7 +652,13 @@ impl World {
 
     /// kill -9.
     pub fn crash(&mut self, unanswered: usize) {
-        self.links.clear();
+        for (number, link) in std::mem::take(&mut self.links) {
+            let rest = link.dies();
+            let reader = self.devices.iter().find(|device| device.link == Some(number));
+            if reader.is_none_or(|device| !device.is_managed()) {
+                self.lose(&rest);
+            }
+        }
         // What is left of them is the memory of a process that has died.
         self.outboxes.clear();
         for d in 0..self.devices.len() {
