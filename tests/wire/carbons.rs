@@ -90,8 +90,8 @@ fn id_by(message: &minidom::Element, by: &str) -> String {
 
 #[tokio::test]
 async fn offered() {
-    let server = Server::with_users(2);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(3);
+    for transport in Transport::ALL {
         let mut client = Client::online(&server, transport, &server.user()).await;
         for address in ["example.org".to_owned(), client.bare().to_owned()] {
             let features = features(&mut client, &address).await;
@@ -105,8 +105,8 @@ async fn offered() {
 /// Section 7: a message to one device comes to the others.
 #[tokio::test]
 async fn received() {
-    let server = Server::with_users(4);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(6);
+    for transport in Transport::ALL {
         let mut house = House::new(&server, transport).await;
         let romeo = house.garden.bare().to_owned();
         let (from, to) = (house.balcony.jid.clone(), house.garden.jid.clone());
@@ -149,8 +149,8 @@ async fn received() {
 /// Section 8: what one device sends comes to the others, whether that one wants copies itself or not.
 #[tokio::test]
 async fn sent() {
-    let server = Server::with_users(4);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(6);
+    for transport in Transport::ALL {
         let mut house = House::new(&server, transport).await;
         let juliet = house.balcony.bare().to_owned();
         for sender in ["garden", "old"] {
@@ -206,8 +206,8 @@ async fn sent() {
 /// To the bare address: whoever gets the message itself gets no copy of it (section 7), whoever does not gets one.
 #[tokio::test]
 async fn each_device_once() {
-    let server = Server::with_users(4);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(6);
+    for transport in Transport::ALL {
         let mut house = House::new(&server, transport).await;
         let romeo = house.garden.bare().to_owned();
         // Equal priorities: all get it.
@@ -256,8 +256,8 @@ async fn each_device_once() {
 /// A user's messages to himself: each device sees each once, and so does the archive.
 #[tokio::test]
 async fn to_oneself() {
-    let server = Server::with_users(4);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(6);
+    for transport in Transport::ALL {
         let mut house = House::new(&server, transport).await;
         let romeo = house.garden.bare().to_owned();
         for to in [romeo.clone(), format!("{romeo}/home"), format!("{romeo}/garden")] {
@@ -288,9 +288,9 @@ async fn to_oneself() {
 /// Sections 4 and 5, and 10.1: on and off as often as one likes; each session for itself.
 #[tokio::test]
 async fn on_and_off() {
-    let server = Server::with_users(4);
+    let server = Server::with_users(6);
     let switch = |name: &str| format!("<{name} xmlns='{NS}'/>");
-    for transport in Transport::BOTH {
+    for transport in Transport::ALL {
         let mut house = House::new(&server, transport).await;
         let to = house.garden.jid.clone();
         for (steps, copies) in [

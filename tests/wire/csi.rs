@@ -33,8 +33,8 @@ async fn inactive(client: &mut Client) {
 
 #[tokio::test]
 async fn offered_behind_the_login() {
-    let server = Server::with_users(2);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(3);
+    for transport in Transport::ALL {
         let client = Client::opened(&server, transport).await;
         assert!(!client.features.as_ref().expect("they came").has_child("csi", NS_CSI));
         let client = Client::authenticated(&server, transport, &server.user()).await;
@@ -46,8 +46,8 @@ async fn offered_behind_the_login() {
 /// (section 5.1), and then everything comes as it happens.
 #[tokio::test]
 async fn the_last_presence_comes_with_active() {
-    let server = Server::with_users(8);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(12);
+    for transport in Transport::ALL {
         let (mut client, mut one) = friends(&server, transport).await;
         let mut two = Client::online(&server, transport, &format!("{}/two", server.user())).await;
         befriend(&mut client, &mut two).await;
@@ -83,8 +83,8 @@ async fn the_last_presence_comes_with_active() {
 /// A message is never delayed. What was held back from before it comes before it.
 #[tokio::test]
 async fn messages_come_at_once() {
-    let server = Server::with_users(8);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(12);
+    for transport in Transport::ALL {
         let (mut client, mut one) = friends(&server, transport).await;
         inactive(&mut client).await;
         let to = client.jid.clone();
@@ -125,8 +125,8 @@ async fn messages_come_at_once() {
 /// Chat states alone do not come at all.
 #[tokio::test]
 async fn chat_states_are_dropped() {
-    let server = Server::with_users(6);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(9);
+    for transport in Transport::ALL {
         let (mut client, mut one) = friends(&server, transport).await;
         let to = client.jid.clone();
         let state = |name: &str, more: &str| {
@@ -159,8 +159,8 @@ async fn chat_states_are_dropped() {
 /// Subscriptions are not presence that later presence replaces; the end of presence is.
 #[tokio::test]
 async fn what_presence_is() {
-    let server = Server::with_users(10);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(15);
+    for transport in Transport::ALL {
         let (mut client, one) = friends(&server, transport).await;
         let mut stranger = Client::online(&server, transport, &server.user()).await;
         inactive(&mut client).await;
@@ -207,8 +207,8 @@ async fn what_presence_is() {
 /// The state is not restored with the stream (section 5.2), and nothing that was held back is lost with the connection.
 #[tokio::test]
 async fn a_resumed_stream_is_active() {
-    let server = Server::with_users(6);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(9);
+    for transport in Transport::ALL {
         let (plain, mut one) = friends(&server, transport).await;
         let jid = plain.bare().to_owned();
         plain.close().await;
@@ -241,8 +241,8 @@ async fn a_resumed_stream_is_active() {
 /// Nobody else is told (section 6), and the sent presence is not touched (section 5).
 #[tokio::test]
 async fn nobody_is_told() {
-    let server = Server::with_users(4);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(6);
+    for transport in Transport::ALL {
         let (mut client, mut one) = friends(&server, transport).await;
         for _ in 0..3 {
             client.inactive().await;

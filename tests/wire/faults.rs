@@ -255,18 +255,23 @@ async fn at(server: &Server, transport: Transport, when: When, jid: &str) -> Cli
 
 #[tokio::test]
 async fn stream_errors() {
-    let server = Server::with_users(6);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(9);
+    for transport in Transport::ALL {
         let mut bystander = Client::online(&server, transport, &server.user()).await;
         let jid = server.user();
         for (row, input, when, condition) in rows() {
             for when in when {
+                // The header of a WebSocket is another one: `websocket.rs`.
+                // And what is in one message is one element or none.
+                let is_mixed = row == 14 && input.starts_with(b"<");
+                if transport == Transport::WebSocket && (*when == When::First || is_mixed) {
+                    continue;
+                }
                 let mut client = at(&server, transport, *when, &jid).await;
                 client.send(&input).await;
                 client.expect_stream_error(condition).await;
                 // It is as well that the server lives, and that nobody hears of it.
                 bystander.ping().await;
-                let _ = row;
             }
         }
         bystander.nothing_more().await;
@@ -313,8 +318,8 @@ async fn cut_at_every_byte() {
 /// Row 9: a client that can do more than we is offered what we can.
 #[tokio::test]
 async fn versions_and_spaces() {
-    let server = Server::with_users(2);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(3);
+    for transport in Transport::ALL {
         for version in ["1.0", "1.7", "2.0", "10.1", "01.0"] {
             let mut client = Client::secured(&server, transport).await;
             let header = OPEN.replace("1.0", version);

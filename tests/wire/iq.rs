@@ -25,8 +25,8 @@ fn without(stanza: &Stanza, parts: &[&str]) -> String {
 /// Rows 28 to 30.
 #[tokio::test]
 async fn rules_of_the_form() {
-    let server = Server::with_users(4);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(6);
+    for transport in Transport::ALL {
         let mut other = Client::online(&server, transport, &server.user()).await;
         let mut client = Client::online(&server, transport, &server.user()).await;
         let ping = "<ping xmlns='urn:xmpp:ping'/>";
@@ -99,8 +99,8 @@ async fn rules_of_the_form() {
 /// is such an account, whether it is online, whether a resource is there.
 #[tokio::test]
 async fn strangers_learn_nothing() {
-    let server = Server::with_users(8);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(12);
+    for transport in Transport::ALL {
         let mut online = Client::online(&server, transport, &format!("{}/desk", server.user())).await;
         let offline = server.user();
         let mut stranger = Client::online(&server, transport, &server.user()).await;
@@ -161,8 +161,8 @@ async fn strangers_learn_nothing() {
 
 #[tokio::test]
 async fn between_resources() {
-    let server = Server::with_users(8);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(12);
+    for transport in Transport::ALL {
         let (mut one, mut two) = friends(&server, transport).await;
         let mut stranger = Client::online(&server, transport, &server.user()).await;
         let (from, to) = (one.jid.clone(), two.jid.clone());
@@ -259,10 +259,10 @@ async fn between_resources() {
 #[tokio::test]
 async fn what_the_server_tells() {
     let server = Server::builder()
-        .users(8)
+        .users(12)
         .domain_toml("[domain.contacts]\nabuse = [\"mailto:abuse@example.org\", \"xmpp:abuse@example.org\"]\nsupport = [\"xmpp:help@example.org\"]\n")
         .start();
-    for transport in Transport::BOTH {
+    for transport in Transport::ALL {
         let (mut client, mut friend) = friends(&server, transport).await;
         let mut stranger = Client::online(&server, transport, &server.user()).await;
 

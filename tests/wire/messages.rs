@@ -6,8 +6,8 @@ use crate::support::{error_of, settle};
 
 #[tokio::test]
 async fn addresses_are_stamped() {
-    let server = Server::with_users(4);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(6);
+    for transport in Transport::ALL {
         let mut juliet = Client::online(&server, transport, &format!("{}/balcony", server.user())).await;
         let mut romeo = Client::online(&server, transport, &format!("{}/garden", server.user())).await;
         let (from, to) = (juliet.jid.clone(), romeo.jid.clone());
@@ -92,8 +92,8 @@ async fn addresses_are_stamped() {
 
 #[tokio::test]
 async fn languages_and_content() {
-    let server = Server::with_users(4);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(6);
+    for transport in Transport::ALL {
         let (juliet, romeo) = (server.user(), server.user());
         let mut romeo = Client::online(&server, transport, &romeo).await;
         let to = romeo.jid.clone();
@@ -120,9 +120,14 @@ async fn languages_and_content() {
             .send(format!("<message to='{to}' xml:lang='fr'><body>x</body></message>"))
             .await;
         assert_eq!(romeo.expect("<message/>").await.lang(), Some("fr"));
+        // No header of a WebSocket declares anything for what is behind it.
+        let declared = match transport {
+            Transport::WebSocket => "xmlns:x='urn:x'",
+            _ => "",
+        };
         juliet
             .send(format!(
-                "<message to='{to}' id='p'><x:thing x:a='1'><y/></x:thing></message>"
+                "<message to='{to}' id='p' {declared}><x:thing x:a='1'><y/></x:thing></message>"
             ))
             .await;
         let came = romeo.expect("<message id='p'><thing xmlns='urn:x'/></message>").await;
@@ -188,8 +193,8 @@ async fn languages_and_content() {
 /// RFC 6121 section 8.5.2.1.1: the most available resource, as it changes.
 #[tokio::test]
 async fn priorities_change() {
-    let server = Server::with_users(4);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(6);
+    for transport in Transport::ALL {
         let jid = server.user();
         let mut sender = Client::online(&server, transport, &server.user()).await;
         let mut one = Client::online(&server, transport, &format!("{jid}/one")).await;

@@ -6,8 +6,8 @@ use crate::support::{error_of, friends, see, settle};
 
 #[tokio::test]
 async fn initial_broadcast_and_end() {
-    let server = Server::with_users(8);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(12);
+    for transport in Transport::ALL {
         let (mut a, mut b) = friends(&server, transport).await;
         let mut stranger = Client::online(&server, transport, &server.user()).await;
         let (ja, jb) = (a.bare().to_owned(), b.bare().to_owned());
@@ -102,8 +102,8 @@ async fn initial_broadcast_and_end() {
 /// Section 4.6: everyone who was told hears of the end.
 #[tokio::test]
 async fn directed() {
-    let server = Server::with_users(10);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(15);
+    for transport in Transport::ALL {
         let mut stranger = Client::online(&server, transport, &format!("{}/s", server.user())).await;
         let mut other = Client::online(&server, transport, &format!("{}/o", server.user())).await;
         let jid = server.user();
@@ -169,8 +169,8 @@ async fn directed() {
 /// Section 4.3, and row 35.
 #[tokio::test]
 async fn probes_and_wrong_presence() {
-    let server = Server::with_users(12);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(18);
+    for transport in Transport::ALL {
         let (mut a, mut b) = friends(&server, transport).await;
         let mut stranger = Client::online(&server, transport, &server.user()).await;
         let (ja, jb) = (a.bare().to_owned(), b.bare().to_owned());
@@ -256,8 +256,8 @@ async fn probes_and_wrong_presence() {
 /// only that.
 #[tokio::test]
 async fn delivery_of_presence() {
-    let server = Server::with_users(6);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(9);
+    for transport in Transport::ALL {
         let jid = server.user();
         let mut one = Client::online(&server, transport, &format!("{jid}/one")).await;
         let mut minus = Client::login(&server, transport, &format!("{jid}/minus")).await;

@@ -27,8 +27,8 @@ async fn change(client: &mut Client, item: &str) {
 
 #[tokio::test]
 async fn get_set_push() {
-    let server = Server::with_users(2);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(3);
+    for transport in Transport::ALL {
         let jid = server.user();
         let mut one = Client::login(&server, transport, &format!("{jid}/one")).await;
         let mut two = Client::login(&server, transport, &format!("{jid}/two")).await;
@@ -108,8 +108,8 @@ async fn get_set_push() {
 
 #[tokio::test]
 async fn versions() {
-    let server = Server::with_users(2);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(3);
+    for transport in Transport::ALL {
         let jid = server.user();
         let mut client = Client::login(&server, transport, &jid).await;
         let get = async |client: &mut Client, ver: &str| {
@@ -160,12 +160,12 @@ async fn versions() {
 #[tokio::test]
 async fn errors() {
     let server = Server::builder()
-        .users(4)
+        .users(6)
         .limit("roster_items", 3)
         .limit("roster_groups_per_item", 2)
         .limit("roster_name_bytes", 16)
         .start();
-    for transport in Transport::BOTH {
+    for transport in Transport::ALL {
         let (jid, other) = (server.user(), server.user());
         let mut client = Client::login(&server, transport, &jid).await;
         roster(&mut client).await;

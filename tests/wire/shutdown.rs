@@ -8,9 +8,9 @@ use crate::support::friends;
 
 #[tokio::test]
 async fn everybody_is_told() {
-    let mut server = Server::with_users(12);
+    let mut server = Server::with_users(18);
     let mut told = Vec::new();
-    for transport in Transport::BOTH {
+    for transport in Transport::ALL {
         told.push(Client::online(&server, transport, &server.user()).await);
         told.push(Client::login(&server, transport, &server.user()).await);
         told.push(Client::authenticated(&server, transport, &server.user()).await);
@@ -130,8 +130,8 @@ async fn a_stop_loses_nothing() {
 
 #[tokio::test]
 async fn accounts_that_change() {
-    let server = Server::with_users(20);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(30);
+    for transport in Transport::ALL {
         for change in ["disable", "password", "remove"] {
             let (mut one, mut friend) = friends(&server, transport).await;
             let jid = one.bare().to_owned();

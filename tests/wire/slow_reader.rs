@@ -85,7 +85,7 @@ pub(crate) fn small_outbox(users: usize) -> Server {
 #[tokio::test]
 async fn the_outbox_is_bounded() {
     let server = small_outbox(8);
-    for transport in Transport::BOTH {
+    for transport in Transport::ALL {
         let jid = server.user();
         let mut sender = Client::online(&server, transport, &server.user()).await;
         let deaf = deaf(&server, transport, &jid).await;
@@ -125,7 +125,7 @@ async fn the_outbox_is_bounded() {
 #[tokio::test]
 async fn what_it_has_not_read_is_kept() {
     let server = small_outbox(8);
-    for transport in Transport::BOTH {
+    for transport in Transport::ALL {
         let jid = server.user();
         let mut sender = Client::online(&server, transport, &server.user()).await;
         let mut deaf = deaf(&server, transport, &jid).await;
@@ -176,8 +176,8 @@ async fn no_errors(sender: &mut Client) {
 /// It reads, but slowly: nothing happens to it.
 #[tokio::test]
 async fn who_reads_slowly_gets_everything() {
-    let server = Server::builder().users(4).start();
-    for transport in Transport::BOTH {
+    let server = Server::builder().users(6).start();
+    for transport in Transport::ALL {
         let jid = server.user();
         let mut sender = Client::online(&server, transport, &server.user()).await;
         let mut slow = deaf(&server, transport, &jid).await;

@@ -24,8 +24,8 @@ async fn archive_of(server: &Server, transport: Transport, jid: &str) -> Vec<Arc
 /// An acknowledged message is in both archives, whatever happens at once afterwards; one to somebody who is away comes.
 #[tokio::test]
 async fn acknowledged_is_durable() {
-    let mut server = Server::with_users(6);
-    for transport in Transport::BOTH {
+    let mut server = Server::with_users(9);
+    for transport in Transport::ALL {
         let (from, to) = (server.user(), server.user());
         for round in 1..=4 {
             let mut client = managed(&server, transport, &from).await;
@@ -109,8 +109,8 @@ async fn the_number_after_a_crash() {
 /// What had been delivered and not acknowledged when the server was killed comes again, with the same id.
 #[tokio::test]
 async fn the_recipient_after_a_crash() {
-    let mut server = Server::with_users(6);
-    for transport in Transport::BOTH {
+    let mut server = Server::with_users(9);
+    for transport in Transport::ALL {
         let mut sender = Client::online(&server, transport, &server.user()).await;
         let mut client = managed(&server, transport, &server.user()).await;
         let bare = client.bare().to_owned();

@@ -75,9 +75,15 @@ impl Shell for ConnectionShell<'_> {
     fn record(&mut self, login: Recording) {
         let outbox = Arc::clone(self.outbox);
         let random = |bytes: &mut [u8]| getrandom::fill(bytes).expect("the system has random numbers");
-        clients::record(self.service.router.store(), login, now().seconds(), random, move |result| {
-            tell(&outbox, Event::Recorded(result));
-        });
+        clients::record(
+            self.service.router.store(),
+            login,
+            now().seconds(),
+            random,
+            move |result| {
+                tell(&outbox, Event::Recorded(result));
+            },
+        );
     }
 
     fn check(&mut self, check: PasswordCheck) {

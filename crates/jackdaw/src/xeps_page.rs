@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use module::{Coverage, Registry};
 
 /// What is no XEP but belongs on the page.
-const RFCS: [(u16, &str, &str); 8] = [
+const RFCS: [(u16, &str, &str); 9] = [
     (6120, "XMPP: Core", "c2s streams; server-to-server streams follow"),
     (6121, "XMPP: Instant Messaging and Presence", "all of the server's part"),
     (
@@ -18,6 +18,7 @@ const RFCS: [(u16, &str, &str); 8] = [
     (9266, "Channel Bindings for TLS 1.3", "tls-exporter"),
     (5929, "Channel Bindings for TLS", "tls-server-end-point"),
     (7590, "TLS in XMPP", "TLS 1.2 and 1.3 only"),
+    (7395, "XMPP over WebSocket", "without see-other-uri"),
 ];
 
 pub fn write(registry: &Registry) -> String {

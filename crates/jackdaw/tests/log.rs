@@ -31,7 +31,12 @@ fn the_server_runs_without_a_place_for_its_log() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     // An address that no other test uses at the same time.
     let id = std::process::id();
-    let address = Ipv4Addr::new(127, 1 | (id >> 14) as u8 & 0x7f, (id >> 7) as u8 & 0x7f, (id & 0x7f) as u8 + 1);
+    let address = Ipv4Addr::new(
+        127,
+        1 | (id >> 14) as u8 & 0x7f,
+        (id >> 7) as u8 & 0x7f,
+        (id & 0x7f) as u8 + 1,
+    );
     let config = format!(
         "data = \"data\"\n[log]\nlevel = \"debug\"\n[[domain]]\nname = \"example.org\"\n[[listen]]\nkind = \"c2s-direct\"\n\
          address = \"{address}:5223\"\n"
@@ -53,7 +58,9 @@ fn the_server_runs_without_a_place_for_its_log() {
         assert!(began.elapsed() < LIMIT, "it does not come up");
         std::thread::sleep(LOOK_EVERY);
     }
-    let asked = Command::new("kill").args(["-TERM", &server.0.id().to_string()]).status();
+    let asked = Command::new("kill")
+        .args(["-TERM", &server.0.id().to_string()])
+        .status();
     assert!(asked.is_ok_and(|status| status.success()));
     let status = server.0.wait().expect("it was started");
     assert!(status.success(), "{status}");

@@ -100,8 +100,11 @@ impl Web {
     }
 }
 
-/// The frame that the bytes begin with: its first byte, what it carries, its length.
-fn take(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>, String> {
+/// The first byte of a frame, what it carries, its length.
+type Taken<'a> = (u8, &'a [u8], usize);
+
+/// The frame that the bytes begin with.
+fn take(bytes: &[u8]) -> Result<Option<Taken<'_>>, String> {
     let &[first, second, ref rest @ ..] = bytes else {
         return Ok(None);
     };

@@ -12,6 +12,7 @@ mod csi;
 mod datetime;
 mod disco;
 mod hardening;
+mod host_meta;
 mod last;
 mod legacy_session;
 mod mam;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Module> {
         csi::module(),
         disco::module(),
         hardening::module(),
+        host_meta::module(),
         last::module(),
         legacy_session::module(),
         mam::module(),

@@ -156,7 +156,9 @@ fn waiting(world: &World) -> Vec<usize> {
     let owner = "juliet@example.org";
     world.service.router.save_cursors();
     let store = &world.storing.store;
-    let found = store.read_wait(Query::waiting(owner, 0)).and_then(store::Found::waiting);
+    let found = store
+        .read_wait(Query::waiting(owner, 0))
+        .and_then(store::Found::waiting);
     let (cursor, _) = found.expect("read");
     let mut range = store::Range::of(owner, store::View::Waiting, store::PAGE_LIMIT);
     range.after = Some(cursor);

@@ -112,6 +112,39 @@ fn contradictions_are_found_where_they_are() {
         &listen.replace("c2s'", "c2s-direct'\ntls = 'off'"),
         "jackdaw.toml:3:7: `c2s-direct` begins with TLS",
     );
+    refused(
+        &listen.replace("c2s'", "https'\ntls = 'off'"),
+        "jackdaw.toml:3:7: `https` begins with TLS",
+    );
+    refused(
+        &listen.replace("c2s'", "http'\ntls = 'optional'"),
+        "jackdaw.toml:3:7: `http` has no TLS",
+    );
+    refused(
+        &listen.replace("c2s'", "http'"),
+        "jackdaw.toml:3:11: `http` on [::]:1 would carry logins in the clear",
+    );
+    for path in ["", "x", "/a?b", "/.well-known/host-meta"] {
+        refused(
+            &format!("[http]\nwebsocket_path = '{path}'\n"),
+            &format!("jackdaw.toml:2:18: `{path}` cannot be the path"),
+        );
+    }
+    refused(
+        "[http]\norigins = ['https://a.org', 'a.org']\n",
+        "jackdaw.toml:2:29: `a.org` is not an origin",
+    );
+    for url in ["http://a.org", "https://", "https://a.org/b"] {
+        refused(&format!("[http]\npublic_url = '{url}'\n"), "jackdaw.toml:2:14: `http");
+    }
+    for good in [
+        listen.replace("c2s'", "http'").replace("[::]", "127.0.0.1"),
+        listen.replace("c2s'", "http'\ntls = 'off'").replace("[::]", "[::1]"),
+        listen.replace("c2s'", "http'") + "[http]\ntrusted_proxies = ['192.0.2.1']\n",
+    ] {
+        let loaded = load_text(&good, Overrides::default()).expect("valid");
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    }
     refused("[limits]\nattributes = 0\n", "jackdaw.toml:2:14: attributes = 0");
     refused(
         "[limits]\nstanza_bytes_before_login = 300_000\n",
