@@ -51,7 +51,10 @@ const SPARE_ROOM: usize = 1024;
 enum Phase {
     Open,
     /// The session is over; the rest is being sent.
-    Closing,
+    Closing {
+        /// For the close frame of a WebSocket; 0: the usual.
+        code: u16,
+    },
     /// The last of it, close_notify or an alert, is being sent.
     Parting,
     /// All was sent; the peer's end is awaited.
@@ -121,7 +124,7 @@ impl<S: Socket> Connection<S> {
         deadline: Instant,
     ) -> Connection<S> {
         let mut connection = Connection::with_transport(admission, port, transport, Phase::Open, deadline);
-        connection.websocket = Some(Input::default());
+        connection.websocket = Some(Input::new());
         connection.carried = carried;
         connection
     }
@@ -160,7 +163,7 @@ impl<S: Socket> Connection<S> {
         loop {
             let step = match self.phase {
                 Phase::Open => self.open(cx, worker),
-                Phase::Closing | Phase::Parting | Phase::Lingering { .. } => self.closing(cx, worker),
+                Phase::Closing { .. } | Phase::Parting | Phase::Lingering { .. } => self.closing(cx, worker),
                 Phase::Over | Phase::Reclaiming => return self.over(cx, worker),
             };
             match step {
@@ -286,7 +289,7 @@ impl<S: Socket> Connection<S> {
         } else {
             &mut worker.plain
         });
-        let (next, control) = self.process(worker, &mut input);
+        let websocket::Outcome { next, control, code } = self.process(worker, &mut input);
         if matches!(next, Next::StartTls | Next::Close) {
             // Nothing that came in the clear is looked at again (RFC 6120 section 5.4.3.3).
             input.clear();
@@ -315,23 +318,27 @@ impl<S: Socket> Connection<S> {
             Next::Read => self.waiting = false,
             Next::Wait => self.waiting = true,
             Next::StartTls => return self.begin_tls(cx, worker),
-            Next::Close => return self.finish(cx, worker),
+            Next::Close => return self.finish_with(code, cx, worker),
         }
         self.write_out(cx, worker)
     }
 
     /// Gives the stream what is complete, and leaves the rest.
-    fn process(&mut self, worker: &mut Worker, input: &mut Vec<u8>) -> (Next, Option<Control>) {
+    fn process(&mut self, worker: &mut Worker, input: &mut Vec<u8>) -> websocket::Outcome {
         let Some(mut websocket) = self.websocket else {
             let progress = self.with_core(worker, |core, context| core.handle_bytes(input, context));
             input.drain(..progress.consumed);
-            return (progress.next, None);
+            return websocket::Outcome {
+                next: progress.next,
+                control: None,
+                code: 0,
+            };
         };
         let read = self.with_core(worker, |core, context| {
             websocket::read(&mut websocket, input, core, context)
         });
         self.websocket = Some(websocket);
-        (read.next, read.control)
+        read
     }
 
     /// Writes what is in `worker.frames`.
@@ -408,8 +415,12 @@ impl<S: Socket> Connection<S> {
                     self.transport.write(cx, chunk, &mut worker.wire)?;
                     chunk.len()
                 }
-                Some(websocket) => {
-                    let (code, rest) = (websocket.code, self.unsent.rest());
+                Some(_) => {
+                    let code = match self.phase {
+                        Phase::Closing { code } => code,
+                        _ => 0,
+                    };
+                    let rest = self.unsent.rest();
                     let Worker {
                         output,
                         scratch,
@@ -568,7 +579,11 @@ impl<S: Socket> Connection<S> {
     /// The stream has ended: what is for the client and then what the stream has to say is sent,
     /// as far as the socket takes it in time.
     fn finish(&mut self, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
-        self.phase = Phase::Closing;
+        self.finish_with(0, cx, worker)
+    }
+
+    fn finish_with(&mut self, code: u16, cx: &mut Context<'_>, worker: &mut Worker) -> io::Result<()> {
+        self.phase = Phase::Closing { code };
         self.start_timer(Instant::now() + LINGER);
         self.leave(worker);
         worker.turn.finish();
@@ -599,7 +614,7 @@ impl<S: Socket> Connection<S> {
             return Poll::Ready(Ok(()));
         }
         self.phase = match self.phase {
-            Phase::Closing => {
+            Phase::Closing { .. } => {
                 ready!(self.flush(cx, worker)?);
                 self.transport.announce_end(cx, &mut worker.wire)?;
                 Phase::Parting

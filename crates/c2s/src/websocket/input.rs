@@ -4,21 +4,37 @@
 //! beginning of the buffer, and the frame that is still coming behind it. So it costs what it is long, and no frame is
 //! looked at twice but for its header.
 
+use std::num::NonZeroU32;
+
 use session::{Context, Next, StreamCore, stream_error};
 use stanza::StreamError;
 use xmlstream::XmlError;
 
 use super::frame::{self, BAD_TEXT, Opcode, PROTOCOL_ERROR, TOO_BIG, UNSUPPORTED};
 
-/// How far a connection has read.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Input {
-    /// Bytes of an unfinished message at the beginning of what is carried. No more than a stanza may have.
-    assembled: u32,
-    /// A message has begun and not ended.
-    is_open: bool,
-    /// Why we close, for the close frame; 0: there is no special reason.
-    pub(crate) code: u16,
+/// How far a connection has read: how many bytes of an unfinished message are at the beginning of what is carried, and
+/// whether there is such a message at all. In four bytes, also as an `Option`: every connection has one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Input(NonZeroU32);
+
+impl Input {
+    pub(crate) fn new() -> Input {
+        Input::at(0, false)
+    }
+
+    /// A message is no longer than the limit of a stanza, which is at most 64 MiB.
+    fn at(assembled: usize, is_open: bool) -> Input {
+        let bits = (assembled as u32) << 2 | u32::from(is_open) << 1;
+        Input(NonZeroU32::MIN | bits)
+    }
+
+    fn assembled(self) -> usize {
+        (self.0.get() >> 2) as usize
+    }
+
+    fn is_open(self) -> bool {
+        self.0.get() & 2 != 0
+    }
 }
 
 /// What is to be answered beside the stream.
@@ -34,6 +50,8 @@ pub(crate) enum Control {
 pub(crate) struct Outcome {
     pub(crate) next: Next,
     pub(crate) control: Option<Control>,
+    /// Why we close, for the close frame; 0: there is no special reason.
+    pub(crate) code: u16,
 }
 
 /// Gives the stream what is complete, and leaves the rest in `bytes`.
@@ -41,9 +59,11 @@ pub(crate) fn read(input: &mut Input, bytes: &mut Vec<u8>, core: &mut StreamCore
     let mut outcome = Outcome {
         next: Next::Read,
         control: None,
+        code: 0,
     };
+    let mut is_open = input.is_open();
     // The message is at `start`, and what was not looked at yet at `at`.
-    let (mut start, mut length) = (0, input.assembled as usize);
+    let (mut start, mut length) = (0, input.assembled());
     let mut at = length;
     outcome.next = loop {
         let limit = match core.frame_limit() {
@@ -53,18 +73,18 @@ pub(crate) fn read(input: &mut Input, bytes: &mut Vec<u8>, core: &mut StreamCore
         let head = match frame::head(&bytes[at..]) {
             Ok(Some(head)) => head,
             Ok(None) => break Next::Read,
-            Err(code) => break fail(input, code, core, cx),
+            Err(code) => break fail(&mut outcome.code, code, core, cx),
         };
         let follows = head.opcode == Opcode::Continuation;
         // Section 5.4; RFC 7395 section 3.2: "MUST be of the text type". Before anything of it is kept.
         let wrong = match head.opcode {
             Opcode::Binary => Some(UNSUPPORTED),
-            Opcode::Text | Opcode::Continuation if follows != input.is_open => Some(PROTOCOL_ERROR),
+            Opcode::Text | Opcode::Continuation if follows != is_open => Some(PROTOCOL_ERROR),
             Opcode::Text | Opcode::Continuation if head.payload > limit.saturating_sub(length) => Some(TOO_BIG),
             _ => None,
         };
         if let Some(code) = wrong {
-            break fail(input, code, core, cx);
+            break fail(&mut outcome.code, code, core, cx);
         }
         let from = at + head.head;
         let Some(payload) = bytes.get_mut(from..from + head.payload) else {
@@ -80,7 +100,7 @@ pub(crate) fn read(input: &mut Input, bytes: &mut Vec<u8>, core: &mut StreamCore
                     outcome.control = Some(Control::Ended(code));
                     break Next::Close;
                 }
-                Err(code) => break fail(input, code, core, cx),
+                Err(code) => break fail(&mut outcome.code, code, core, cx),
             },
             Opcode::Text | Opcode::Continuation | Opcode::Binary => {
                 if length == 0 {
@@ -89,14 +109,14 @@ pub(crate) fn read(input: &mut Input, bytes: &mut Vec<u8>, core: &mut StreamCore
                     bytes.copy_within(from..at, start + length);
                 }
                 length += head.payload;
-                input.is_open = !head.fin;
+                is_open = !head.fin;
                 if !head.fin {
                     continue;
                 }
                 let next = match std::str::from_utf8(&bytes[start..start + length]) {
                     Ok(text) => core.handle_frame(text, cx),
                     // Section 8.1.
-                    Err(_) => fail(input, BAD_TEXT, core, cx),
+                    Err(_) => fail(&mut outcome.code, BAD_TEXT, core, cx),
                 };
                 length = 0;
                 if next != Next::Read {
@@ -114,14 +134,13 @@ pub(crate) fn read(input: &mut Input, bytes: &mut Vec<u8>, core: &mut StreamCore
         bytes.truncate(end + rest);
         bytes.drain(..start);
     }
-    // A message is no longer than the limits of a stanza, which are below 64 MiB.
-    input.assembled = length as u32;
+    *input = Input::at(length, is_open);
     outcome
 }
 
 /// Section 7.1.7. The stream ends as any other does, and then the WebSocket.
-fn fail(input: &mut Input, code: u16, core: &mut StreamCore, cx: &mut Context<'_>) -> Next {
-    input.code = code;
+fn fail(why: &mut u16, code: u16, core: &mut StreamCore, cx: &mut Context<'_>) -> Next {
+    *why = code;
     let error = match code {
         TOO_BIG => stream_error(XmlError::TooLong),
         BAD_TEXT => StreamError::not_well_formed(),

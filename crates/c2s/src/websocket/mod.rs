@@ -13,5 +13,5 @@ mod input;
 mod output;
 
 pub(crate) use frame::{close, pong};
-pub(crate) use input::{Control, Input, read};
+pub(crate) use input::{Control, Input, Outcome, read};
 pub(crate) use output::{Output, write};

@@ -76,7 +76,7 @@ fn errors_say_line_and_column_in_one_line() {
     );
     refused(
         "[[listen]]\nkind = 'smtp'\n",
-        "jackdaw.toml:2:8: unknown variant `smtp`, expected `c2s` or `c2s-direct`",
+        "jackdaw.toml:2:8: unknown variant `smtp`, expected one of `c2s`, `c2s-direct`, `https`, `http`",
     );
     refused("[[listen]]\nkind = 'c2s'\n", "jackdaw.toml:1:1: missing key `address`");
     refused(
