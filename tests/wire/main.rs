@@ -30,6 +30,7 @@ mod offline_cursor;
 mod presence;
 mod retention;
 mod roster;
+mod sasl2;
 mod shutdown;
 mod slow_among_others;
 mod slow_reader;

@@ -76,12 +76,21 @@ impl Router {
             bound.outbox.begin_inactive();
         }
         let mut queries = Vec::new();
-        let mut makers: Vec<MakeSaid> = Vec::new();
+        // How many parts each question has, where it has parts: a store is not asked `Many` inside `Many`.
+        let mut makers: Vec<(Option<usize>, MakeSaid)> = Vec::new();
         for (name, namespace) in self.registry().bind_questions() {
             let payload = format!("<{name} xmlns='{namespace}'/>");
             if let Some(Answer::Asked(query, make)) = self.ask_for(now, account, &bound, Method::Get, &payload) {
-                queries.push(query);
-                makers.push(make);
+                match query {
+                    Query::Many(parts) => {
+                        makers.push((Some(parts.len()), make));
+                        queries.extend(parts);
+                    }
+                    one => {
+                        makers.push((None, make));
+                        queries.push(one);
+                    }
+                }
             }
         }
         let mut wanted = None;
@@ -105,8 +114,11 @@ impl Router {
                 }
                 let mut found = found.and_then(Found::many).unwrap_or_default().into_iter();
                 let mut told = String::new();
-                for make in makers {
-                    let said = make(found.next().ok_or(StoreError::Overloaded));
+                for (parts, make) in makers {
+                    let said = make(match parts {
+                        Some(parts) => Ok(Found::Many(found.by_ref().take(parts).collect())),
+                        None => found.next().ok_or(StoreError::Overloaded),
+                    });
                     told.push_str(&said.answer.unwrap_or_default());
                 }
                 if !enable {

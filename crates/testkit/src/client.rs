@@ -570,6 +570,19 @@ impl Client {
         error
     }
 
+    /// As [`Client::expect_stream_error`], behind whatever else comes.
+    pub async fn wait_for_end(&mut self, condition: &str) {
+        loop {
+            let came = self.stanza().await;
+            if came.name() == "error" && came.ns() == NS_STREAM {
+                if came.condition() != Some(condition) {
+                    self.fail(&format!("the stream error {condition} expected, {came:?} came"));
+                }
+                return self.expect_end().await;
+            }
+        }
+    }
+
     /// The closing tag and the end of TCP come.
     pub async fn expect_end(&mut self) {
         match self.item().await {

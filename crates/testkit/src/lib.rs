@@ -5,6 +5,7 @@
 //!   that is not the server's own (rxml), so that what the server writes is checked as well.
 //! - [`Stanza`] and its patterns: what came, and what was expected.
 //! - [`Scram`]: a SCRAM client that can be told to misbehave.
+//! - [`Issued`]: a token to come back with, by SASL2.
 //! - [`Session`] and [`Loss`]: stream management, and connections that break.
 //! - [`ArchiveQuery`]: what is asked of a message archive.
 //!
@@ -19,6 +20,7 @@ mod management;
 mod negotiation;
 mod process;
 mod reader;
+mod sasl2;
 mod scram;
 mod server;
 mod stanza;
@@ -32,6 +34,7 @@ pub use login::{password_of, plain};
 pub use management::{Loss, NS_SM, Session, resume};
 pub use negotiation::handshake;
 pub use reader::{Header, Item};
+pub use sasl2::{Issued, NS_FAST, NS_SASL2, agent, enable, resume_inline, token_message};
 pub use scram::{Binding, Scram};
 pub use server::{Builder, Server};
 pub use stanza::{NS_STANZAS, NS_STREAM, NS_STREAMS, Stanza};

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::client::{Client, TIMEOUT, Transport};
 use crate::reader::{Item, Reader};
 use crate::stanza::{NS_STREAM, Stanza};
-use crate::{ConnectOptions, Server};
+use crate::{ConnectOptions, NS_SASL2, Server};
 
 /// Of stream management.
 pub const NS_SM: &str = "urn:xmpp:sm:3";
@@ -114,6 +114,9 @@ impl Management {
             self.received += u32::from(self.active);
             return Ok(false);
         }
+        if stanza.ns() == NS_SASL2 && stanza.name() == "success" {
+            return self.take_inline(stanza).map(|()| false);
+        }
         if stanza.ns() != NS_SM {
             return Ok(false);
         }
@@ -144,6 +147,23 @@ impl Management {
             _ => {}
         }
         Ok(false)
+    }
+
+    /// Enabled or resumed with the login (XEP-0198 section 9).
+    fn take_inline(&mut self, success: &Stanza) -> Result<(), String> {
+        if let Some(resumed) = success.get_child("resumed", NS_SM) {
+            let h = resumed.attr("h").and_then(|h| h.parse().ok());
+            self.sent = h.ok_or_else(|| format!("no number of stanzas: {success:?}"))?;
+            self.acked = self.sent;
+            self.active = true;
+        } else if let Some(enabled) = success
+            .get_child("bound", "urn:xmpp:bind:0")
+            .and_then(|bound| bound.get_child("enabled", NS_SM))
+        {
+            enabled.attr("id").unwrap_or_default().clone_into(&mut self.id);
+            (self.received, self.sent, self.acked, self.active) = (0, 0, 0, true);
+        }
+        Ok(())
     }
 
     fn told(&self, stanza: &Stanza) -> Result<u32, String> {
@@ -337,6 +357,16 @@ impl Client {
             client.fail(&format!("the stream must not be resumed: {answer:?}"));
         }
         (client, answer)
+    }
+
+    /// Before a login by SASL2 that enables stream management, or resumes this session.
+    pub fn manage_inline(&mut self, session: Option<&Session>) {
+        let mut management = Management::new();
+        if let Some(session) = session {
+            session.id.clone_into(&mut management.id);
+            management.received = session.received;
+        }
+        self.management = Some(management);
     }
 
     /// `<resume/>` on a stream behind SASL, and `<resumed/>` or `<failed/>`.

@@ -11,6 +11,7 @@ mod core;
 mod csi;
 mod datetime;
 mod disco;
+mod fast;
 mod hardening;
 mod host_meta;
 mod last;
@@ -19,6 +20,7 @@ mod mam;
 mod ping;
 mod retraction;
 mod rsm;
+mod sasl2;
 mod sid;
 mod sm;
 mod time;
@@ -38,6 +40,7 @@ pub fn all() -> Vec<Module> {
         core::module(),
         csi::module(),
         disco::module(),
+        fast::module(),
         hardening::module(),
         host_meta::module(),
         last::module(),
@@ -46,6 +49,7 @@ pub fn all() -> Vec<Module> {
         ping::module(),
         retraction::module(),
         rsm::module(),
+        sasl2::module(),
         sid::module(),
         sm::module(),
         time::module(),

@@ -300,9 +300,11 @@ impl World {
 fn archive(ask: &mut Ask<'_>) -> Answer {
     let all = Range::of(ask.to.bare_str(), View::Archive, 10);
     Answer::Asked(
-        Query::archive(all),
+        Query::Many(vec![Query::archive(all)]),
         Box::new(|found| {
-            let count = found.and_then(store::Found::archive).expect("a page").messages.len();
+            let mut parts = found.and_then(store::Found::many).expect("parts").into_iter();
+            let page = parts.next().expect("one part").archive().expect("a page");
+            let count = page.messages.len();
             Said {
                 messages: Default::default(),
                 arrived: Vec::new(),

@@ -136,7 +136,7 @@ impl Fields {
                 ("with" | "start" | "end" | "before-id" | "after-id" | "ids" | "include-groupchat", None) => {}
                 ("with", Some(jid)) => fields.with = Some(with(&jid)?),
                 ("start", Some(moment)) => fields.start = Some(millis(&moment)?),
-                ("end", Some(moment)) => fields.end = Some(millis(&moment)?),
+                ("end", Some(moment)) => fields.end = Some(last_millis(&moment)?),
                 ("before-id", Some(shown)) => fields.before = Some(id(&shown, ids)?),
                 ("after-id", Some(shown)) => fields.after = Some(id(&shown, ids)?),
                 ("ids", Some(_)) => {
@@ -174,6 +174,14 @@ fn with(jid: &str) -> Result<Box<str>, StanzaError> {
 fn millis(moment: &str) -> Result<i64, StanzaError> {
     let now = datetime::parse(moment).ok_or_else(|| StanzaError::bad_request().text("not a moment of XEP-0082"))?;
     Ok(now.0)
+}
+
+/// The last millisecond that a moment stands for: without a fraction, of its whole second. Dino keeps whole seconds and
+/// asks up to the second of the oldest message that it has; by the letter, what came before that message in the same second
+/// would be left out, and never be asked for again.
+fn last_millis(moment: &str) -> Result<i64, StanzaError> {
+    let first = millis(moment)?;
+    Ok(if moment.contains('.') { first } else { first + 999 })
 }
 
 /// What was never shown is not in the archive.

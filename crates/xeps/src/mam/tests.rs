@@ -194,6 +194,18 @@ fn fields_are_conditions() {
             ..range()
         },
     );
+    // Of its whole second, where it has no fraction.
+    for (end, last) in [
+        ("2010-07-07T13:23:54Z", 1_278_509_034_999),
+        ("2010-07-07T15:23:54+02:00", 1_278_509_034_999),
+        ("2010-07-07T13:23:54.000Z", 1_278_509_034_000),
+    ] {
+        let until = Range {
+            end: Some(last),
+            ..range()
+        };
+        check(&[("end", end)], until);
+    }
     check(&[("with", ""), ("start", ""), ("ids", "")], range());
     check(&[("include-groupchat", "true")], range());
     check(&[("include-groupchat", "0")], range());

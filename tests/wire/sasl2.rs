@@ -1,0 +1,219 @@
+//! SASL2, Bind 2 and FAST (XEP-0388, XEP-0386, XEP-0484), with everything inline.
+
+use testkit::{
+    Binding, Client, Issued, Loss, NS_FAST, NS_SASL2, NS_SM, Server, Stanza, Transport, agent, enable, password_of,
+    resume_inline,
+};
+
+const BIND2: &str = "urn:xmpp:bind:0";
+const MECHANISM: &str = "HT-SHA-256-EXPR";
+
+fn bind(more: &str) -> String {
+    format!("<bind xmlns='{BIND2}'><tag>kit</tag>{more}</bind>")
+}
+
+fn request_token() -> String {
+    format!("<request-token xmlns='{NS_FAST}' mechanism='{MECHANISM}'/>")
+}
+
+fn condition(answer: &Stanza) -> &str {
+    assert_eq!((answer.name(), answer.ns().as_str()), ("failure", NS_SASL2), "{answer:?}");
+    answer.condition().expect("a failure names a condition")
+}
+
+fn is_success(answer: &Stanza) -> bool {
+    answer.name() == "success" && answer.ns() == NS_SASL2
+}
+
+fn chat(to: &str, body: &str) -> String {
+    format!("<message type='chat' to='{to}'><body>{body}</body></message>")
+}
+
+/// A login with the password that binds and gets a token; features are read.
+async fn first_login(server: &Server, transport: Transport, jid: &str, number: u32, more: &str) -> (Client, Issued) {
+    let mut client = Client::opened(server, transport).await;
+    let more = agent(number) + &request_token() + &bind(more);
+    client.manage_inline(None);
+    let answer = client
+        .authenticate_by_scram("SCRAM-SHA-256-PLUS", jid, &Binding::Exporter, &more)
+        .await;
+    assert!(is_success(&answer), "{answer:?}");
+    client.take_jid(&answer);
+    let issued = Issued::of(&answer, MECHANISM).expect("a token");
+    assert_eq!(client.stanza().await.name(), "features");
+    (client, issued)
+}
+
+#[tokio::test]
+async fn what_is_offered() {
+    let server = Server::with_users(1);
+    for transport in Transport::BOTH {
+        let client = Client::opened(&server, transport).await;
+        let features = client.features.clone().expect("features");
+        let sasl2 = features.get_child("authentication", NS_SASL2).expect("SASL2");
+        let names = |parent: &minidom::Element| -> Vec<String> {
+            let mechanisms = parent.children().filter(|child| child.name() == "mechanism");
+            mechanisms.map(minidom::Element::text).collect()
+        };
+        let classic = features
+            .get_child("mechanisms", "urn:ietf:params:xml:ns:xmpp-sasl")
+            .expect("the classic profile");
+        assert_eq!(names(sasl2), names(classic));
+        let inline = sasl2.get_child("inline", NS_SASL2).expect("more in one go");
+        assert!(inline.has_child("sm", NS_SM));
+        let fast = inline.get_child("fast", NS_FAST).expect("tokens");
+        assert_eq!(names(fast), ["HT-SHA-256-EXPR", "HT-SHA-256-ENDP", "HT-SHA-256-NONE"]);
+        let bind = inline.get_child("bind", BIND2).expect("Bind 2");
+        let vars = bind.get_child("inline", BIND2).expect("features").children();
+        let mut vars: Vec<&str> = vars.filter_map(|feature| feature.attr("var")).collect();
+        vars.sort_unstable();
+        assert_eq!(vars, ["urn:xmpp:carbons:2", "urn:xmpp:csi:0", "urn:xmpp:sm:3"]);
+    }
+    // Not in the clear.
+    let mut client = Client::connect(&server, Transport::Starttls).await;
+    client.open().await;
+    let features = client.features.clone().expect("features");
+    assert!(!features.has_child("authentication", NS_SASL2), "{features:?}");
+    let answer = client.authenticate_as(&server.user(), "").await;
+    assert_eq!(condition(&answer), "encryption-required");
+}
+
+/// A phone comes back: header, token, resumption in one write behind the handshake of TLS, and the stream goes on.
+#[tokio::test]
+async fn one_round_trip() {
+    let server = Server::with_users(4);
+    for (before, after) in [
+        (Transport::Direct, Transport::Direct),
+        (Transport::Starttls, Transport::Direct),
+    ] {
+        let (jid, other) = (server.user(), server.user());
+        let mut romeo = Client::online(&server, before, &other).await;
+        let (mut client, issued) = first_login(&server, before, &jid, 1, &enable()).await;
+        client.presence("<presence/>").await;
+        romeo.send(chat(&jid, "before")).await;
+        client.expect("<message type='chat'><body>before</body></message>").await;
+        let full = client.jid.clone();
+        let session = client.lose(Loss::Fin);
+        romeo.send(chat(&full, "meanwhile")).await;
+        romeo.ping().await;
+
+        let mut client = Client::secured(&server, after).await;
+        let domain = client.domain.clone();
+        let data = client.binding_data(&Binding::Exporter);
+        let user = jid.split_once('@').expect("user@domain").0;
+        let message = testkit::token_message(user, &issued.token, &data);
+        client
+            .send(format!(
+                "<stream:stream from='{jid}' to='{domain}' version='1.0' xmlns='jabber:client' \
+                 xmlns:stream='http://etherx.jabber.org/streams'>\
+                 <authenticate xmlns='{NS_SASL2}' mechanism='{MECHANISM}'>\
+                 <initial-response>{message}</initial-response>{}<fast xmlns='{NS_FAST}'/>{}{}</authenticate>",
+                agent(1),
+                resume_inline(&session),
+                bind(&enable()),
+            ))
+            .await;
+        client.manage_inline(Some(&session));
+        client.read_header().await;
+        assert_eq!(client.stanza().await.name(), "features");
+        let success = client.stanza().await;
+        assert!(is_success(&success), "{success:?}");
+        assert_eq!(client.take_jid(&success), full);
+        assert!(success.has_child("resumed", NS_SM), "{success:?}");
+        assert!(!success.has_child("bound", BIND2), "{success:?}");
+        // No features (XEP-0198 section 9.2): what comes is what was missed.
+        client
+            .expect("<message type='chat'><body>meanwhile</body></message>")
+            .await;
+        client.send(chat(&other, "back")).await;
+        romeo.expect("<message type='chat'><body>back</body></message>").await;
+        client.all_acked().await;
+    }
+}
+
+/// Everything that Bind 2 does, seen from outside.
+#[tokio::test]
+async fn a_session_that_is_complete_at_once() {
+    let server = Server::with_users(4);
+    for transport in Transport::BOTH {
+        let (jid, other) = (server.user(), server.user());
+        let mut romeo = Client::online(&server, transport, &other).await;
+        // Section 3.2: what waits is in the archive, and not sent.
+        romeo.send(chat(&jid, "waits")).await;
+        romeo.ping().await;
+        let more = "<enable xmlns='urn:xmpp:carbons:2'/><active xmlns='urn:xmpp:csi:0'/>";
+        let mut client = Client::opened(&server, transport).await;
+        let answer = client.authenticate_as(&jid, &(agent(2) + &bind(more))).await;
+        let full = client.take_jid(&answer);
+        assert!(full.starts_with(&format!("{jid}/kit/")), "{full}");
+        let bound = answer.get_child("bound", BIND2).expect("bound");
+        let metadata = bound.get_child("metadata", "urn:xmpp:mam:2").unwrap_or_else(|| panic!("{bound:?}"));
+        let ends: Vec<&str> = ["start", "end"]
+            .iter()
+            .filter_map(|name| metadata.get_child(*name, "urn:xmpp:mam:2")?.attr("id"))
+            .collect();
+        assert_eq!(ends.len(), 2, "{metadata:?}");
+        assert_eq!(ends[0], ends[1], "one message");
+        assert!(!bound.has_child("enabled", NS_SM));
+        assert_eq!(client.stanza().await.name(), "features");
+        client.presence("<presence/>").await;
+        client.nothing_more().await;
+        // A copy of what another device sends.
+        let mut second = Client::online(&server, transport, &jid).await;
+        client.forget().await;
+        second.send(chat(&other, "copied")).await;
+        romeo.wait("<message type='chat'><body>copied</body></message>").await;
+        let copy = client.stanza().await;
+        assert!(copy.has_child("sent", "urn:xmpp:carbons:2"), "{copy:?}");
+        // The same client comes again: its earlier session is over.
+        let mut again = Client::opened(&server, transport).await;
+        let answer = again.authenticate_as(&jid, &(agent(2) + &bind(""))).await;
+        assert_eq!(again.take_jid(&answer), full);
+        client.wait_for_end("conflict").await;
+        second.close().await;
+    }
+}
+
+/// A token outlives the process, and ends with the password, with the account, and when its client wants it to.
+#[tokio::test]
+async fn the_life_of_a_token() {
+    let mut server = Server::with_users(3);
+    let jid = server.user();
+    let (client, issued) = first_login(&server, Transport::Direct, &jid, 3, "").await;
+    client.close().await;
+    server.kill9();
+    server.start();
+    let by_token = async |server: &Server, issued: &Issued, fast: &str| {
+        let mut client = Client::opened(server, Transport::Direct).await;
+        let answer = client.authenticate_by_token(&jid, issued, fast, &agent(3)).await;
+        (client, answer)
+    };
+    let (_client, answer) = by_token(&server, &issued, "").await;
+    assert!(is_success(&answer), "{answer:?}");
+    // Another connection of a client that binds to nothing else is not let in with it (section 3.4).
+    let unbound = Issued {
+        mechanism: "HT-SHA-256-NONE".to_owned(),
+        ..issued.clone()
+    };
+    let (_client, answer) = by_token(&server, &unbound, "").await;
+    assert_eq!(condition(&answer), "not-authorized");
+    // Given up.
+    let (_client, answer) = by_token(&server, &issued, " invalidate='true'").await;
+    assert!(is_success(&answer), "{answer:?}");
+    let (_client, answer) = by_token(&server, &issued, "").await;
+    assert_eq!(condition(&answer), "not-authorized");
+    // A new password ends sessions and tokens, a resumable session too.
+    let (mut client, issued) = first_login(&server, Transport::Direct, &jid, 3, &enable()).await;
+    let password = password_of(&jid);
+    let output = server.jackdaw(&["account", "password", &jid, "--password-stdin"], &format!("{password}\n"));
+    assert!(output.status.success(), "{output:?}");
+    client.wait_for_end("not-authorized").await;
+    let (_client, answer) = by_token(&server, &issued, "").await;
+    assert_eq!(condition(&answer), "not-authorized");
+    let (client, issued) = first_login(&server, Transport::Direct, &jid, 3, "").await;
+    client.close().await;
+    let output = server.jackdaw(&["account", "disable", &jid], "");
+    assert!(output.status.success(), "{output:?}");
+    let (_client, answer) = by_token(&server, &issued, "").await;
+    assert_eq!(condition(&answer), "not-authorized");
+}
