@@ -4,6 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Channel<S: Socket> {
     /// The peer will send nothing more.
     has_ended: bool,
     is_announced: bool,
+    /// See [`Channel::pass`].
+    pass: Option<Arc<AtomicBool>>,
 }
 
 impl<S: Socket> Channel<S> {
@@ -59,6 +62,7 @@ impl<S: Socket> Channel<S> {
             taken: 0,
             has_ended: false,
             is_announced: false,
+            pass: None,
         })
     }
 
@@ -67,8 +71,18 @@ impl<S: Socket> Channel<S> {
         self.admission.service.limits.negotiation
     }
 
+    /// To be set once a request has shown that it belongs to somebody who is logged in: then the connection does not
+    /// count any more as one that is not.
+    pub fn pass(&mut self) -> Arc<AtomicBool> {
+        Arc::clone(self.pass.get_or_insert_default())
+    }
+
     /// What has come, at least a byte; nothing at the end. To be taken by [`Channel::consume`].
     pub fn poll_plain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        if self.pass.as_ref().is_some_and(|pass| pass.load(Ordering::Relaxed)) {
+            self.pass = None;
+            self.admission.settle();
+        }
         while self.taken == self.plain.len() && !self.has_ended {
             self.plain.clear();
             self.taken = 0;

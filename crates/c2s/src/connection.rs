@@ -115,6 +115,12 @@ impl<S: Socket> Connection<S> {
         Connection::with_transport(admission, port, transport, phase, deadline)
     }
 
+    /// A stream over something else than a port: whether it is under TLS is not its affair.
+    pub(crate) fn carried(admission: Admission, port: Arc<Shared>, socket: S) -> Connection<S> {
+        let deadline = Instant::now() + admission.service.limits.negotiation;
+        Connection::with_transport(admission, port, Transport::new(socket), Phase::Open, deadline)
+    }
+
     /// A WebSocket whose handshake is over; `carried`: what has come behind it.
     pub(crate) fn of_websocket(
         admission: Admission,
@@ -498,6 +504,7 @@ impl<S: Socket> Connection<S> {
         self.is_bound = true;
         self.admission.service.bound(self.number);
         self.admission.settle();
+        self.transport.logged_in();
         if let Some(tls) = self.transport.tls_mut() {
             tls.forget_binding();
         }

@@ -52,6 +52,27 @@ impl Entry {
     }
 }
 
+/// The connection over what another protocol makes a socket of, as [`Entry::admit`]. `is_secured`: that protocol is under
+/// TLS.
+pub fn admit_carried<S: Socket>(
+    service: &Arc<Service>,
+    stream: Arc<StreamConfig>,
+    is_secured: bool,
+    socket: S,
+    address: IpAddr,
+) -> Option<Connection<S>> {
+    if !Admission::is_possible(service, address) {
+        return None;
+    }
+    let admission = Admission::of(service, address)?;
+    let port = Arc::new(Shared {
+        direct: is_secured,
+        stream,
+        tls: None,
+    });
+    Some(Connection::carried(admission, port, socket))
+}
+
 impl Admit for Entry {
     fn admit(&self, service: &Arc<Service>, socket: TcpStream, address: IpAddr) {
         if let Some(connection) = Entry::admit(self, service, socket, address) {

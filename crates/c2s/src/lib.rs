@@ -24,7 +24,8 @@ mod worker;
 
 pub use channel::Channel;
 pub use connection::Connection;
-pub use entry::{Entry, Port};
+pub use entry::{Entry, Port, admit_carried};
 pub use listener::{Admit, Listen, Listener};
 pub use service::{Limits, Parts, Service};
 pub use socket::Socket;
+pub use unsent::OWN_LIMITS;

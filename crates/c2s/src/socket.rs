@@ -1,6 +1,6 @@
 //! What a connection asks of the thing that carries its bytes.
 //!
-//! A TCP socket in the server. The benchmark of a million sessions puts memory in its place, since
+//! A TCP socket in the server, or what BOSH makes up of requests and responses. The benchmark of a million sessions puts memory in its place, since
 //! no machine gives a process so many sockets; everything above is the same code.
 
 use std::io;
@@ -19,6 +19,9 @@ pub trait Socket: AsyncRead + Unpin + Send + 'static {
 
     /// Tells the peer that nothing more comes, behind all that was written.
     fn shut_down(&self);
+
+    /// Is told that somebody has logged in over it.
+    fn logged_in(&self) {}
 }
 
 impl Socket for TcpStream {

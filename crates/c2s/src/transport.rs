@@ -224,6 +224,10 @@ impl<S: Socket> Transport<S> {
         Ok(())
     }
 
+    pub(crate) fn logged_in(&self) {
+        self.socket.logged_in();
+    }
+
     /// Sends FIN, so that the peer reads everything before the end.
     pub(crate) fn shut_down(&self) {
         self.socket.shut_down();

@@ -15,7 +15,7 @@ const HEADER: &[u8] =
     b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
 
 /// What is read back was written by the server; what it holds of others was limited when it came.
-pub(crate) const OWN_LIMITS: Limits = Limits {
+pub const OWN_LIMITS: Limits = Limits {
     bytes: u32::MAX as usize,
     elements: usize::MAX,
     depth: xmlstream::MAX_DEPTH,

@@ -37,6 +37,11 @@ pub(crate) fn empty(status: StatusCode) -> Answer {
     answer
 }
 
+/// A body whose type is still to be told.
+pub(crate) fn of(bytes: Bytes) -> Answer {
+    Response::new(Text(Some(bytes)))
+}
+
 pub(crate) fn document(kind: &'static str, text: String) -> Answer {
     let mut answer = Response::new(Text(Some(text.into())));
     with(&mut answer, CONTENT_TYPE, kind);

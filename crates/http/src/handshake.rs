@@ -59,13 +59,8 @@ pub(crate) fn accept<B>(request: &Request<B>, origins: &[String]) -> Answer {
             "the subprotocol xmpp is needed (RFC 7395 section 3.1)",
         );
     }
-    // Section 10.2. Programs that are no browsers send none.
-    if let Some(origin) = headers.get(ORIGIN)
-        && !origins.is_empty()
-        && !origins
-            .iter()
-            .any(|allowed| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
-    {
+    // Section 10.2.
+    if !is_allowed(headers, origins) {
         return answer::refusal(StatusCode::FORBIDDEN, "this origin is not in http.origins");
     }
     let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
@@ -76,6 +71,16 @@ pub(crate) fn accept<B>(request: &Request<B>, origins: &[String]) -> Answer {
         answer.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, value);
     }
     answer
+}
+
+/// Whether a page from where this request comes may connect. Programs that are no browsers send no `Origin`.
+pub(crate) fn is_allowed(headers: &HeaderMap, origins: &[String]) -> bool {
+    headers.get(ORIGIN).is_none_or(|origin| {
+        origins.is_empty()
+            || origins
+                .iter()
+                .any(|allowed| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
+    })
 }
 
 fn accept_value(key: &[u8]) -> String {

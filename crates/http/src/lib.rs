@@ -1,10 +1,12 @@
-//! The HTTP listener: XMPP over WebSocket (RFC 7395), and where a client finds it (XEP-0156).
+//! The HTTP listener: XMPP over WebSocket (RFC 7395) and BOSH (XEP-0124), and where a client finds them (XEP-0156).
 //!
 //! Hyper reads and answers requests over our own TLS ([`io`]); [`serve`] runs a connection, [`route`] says what is
 //! where. A connection whose handshake is a WebSocket's ([`handshake`]) leaves hyper with all that it owns, and goes on
-//! as a `c2s::Connection`: the same stream, limits and errors as over TCP.
+//! as a `c2s::Connection`: the same stream, limits and errors as over TCP. So does a session of BOSH ([`bosh`]), over
+//! a socket that requests and responses make up.
 
 mod answer;
+mod bosh;
 mod handshake;
 mod host_meta;
 mod io;

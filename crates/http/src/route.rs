@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{ACCESS_CONTROL_ALLOW_METHODS, HOST};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
+    CACHE_CONTROL, HOST, HeaderValue, ORIGIN, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Method, Request, StatusCode};
 
 use crate::answer::{self, Answer};
@@ -23,26 +26,41 @@ pub(crate) struct Origin {
     pub(crate) is_secured: bool,
 }
 
-/// The answer, and for whom the connection goes on as a WebSocket, if it does.
-pub(crate) fn route<B>(settings: &Settings, request: &Request<B>, origin: Origin) -> (Answer, Option<Client>) {
+/// Where a request goes.
+pub(crate) enum Route {
+    Answer(Answer),
+    /// The connection goes on as a WebSocket behind this answer.
+    WebSocket(Answer, Client),
+    /// It belongs to a session of BOSH, or begins one.
+    Bosh(Client),
+}
+
+pub(crate) fn route<B>(settings: &Settings, request: &Request<B>, origin: Origin) -> Route {
     let Some(host) = host(request) else {
         let answer = answer::refusal(StatusCode::BAD_REQUEST, "one Host is needed (RFC 9112 section 3.2)");
-        return (answer, None);
+        return Route::Answer(answer);
     };
     let path = request.uri().path();
     if path == settings.websocket_path {
         return websocket(settings, request, origin);
     }
+    if path == settings.bosh_path {
+        return bosh(settings, request, origin);
+    }
     let tell = match path {
         HOST_META => host_meta::xrd,
         HOST_META_JSON => host_meta::jrd,
-        _ => return (answer::refusal(StatusCode::NOT_FOUND, "there is nothing here"), None),
+        _ => return Route::Answer(answer::refusal(StatusCode::NOT_FOUND, "there is nothing here")),
     };
-    let answer = host_meta(request.method(), host_meta::site(&settings.sites, host), tell);
-    (answer, None)
+    Route::Answer(host_meta(
+        request.method(),
+        host_meta::site(&settings.sites, host),
+        tell,
+    ))
 }
 
-fn websocket<B>(settings: &Settings, request: &Request<B>, origin: Origin) -> (Answer, Option<Client>) {
+/// Whose request it is, or what it is answered with where that is not known.
+fn client<B>(settings: &Settings, request: &Request<B>, origin: Origin) -> Result<Client, Answer> {
     let client = match origin.is_proxy {
         true => proxy::client(request.headers(), &settings.trusted_proxies),
         false => Some(Client {
@@ -50,15 +68,59 @@ fn websocket<B>(settings: &Settings, request: &Request<B>, origin: Origin) -> (A
             is_secured: origin.is_secured,
         }),
     };
-    let Some(client) = client else {
+    client.ok_or_else(|| {
         // Without it all its clients would share the limits of one address.
         let why = "the proxy tells no address of its client (Forwarded or X-Forwarded-For)";
         tracing::warn!(proxy = %origin.address, "{why}");
-        return (answer::refusal(StatusCode::BAD_REQUEST, why), None);
+        answer::refusal(StatusCode::BAD_REQUEST, why)
+    })
+}
+
+fn websocket<B>(settings: &Settings, request: &Request<B>, origin: Origin) -> Route {
+    let client = match client(settings, request, origin) {
+        Ok(client) => client,
+        Err(answer) => return Route::Answer(answer),
     };
     let answer = handshake::accept(request, &settings.origins);
-    let is_accepted = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-    (answer, is_accepted.then_some(client))
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Route::WebSocket(answer, client);
+    }
+    Route::Answer(answer)
+}
+
+fn bosh<B>(settings: &Settings, request: &Request<B>, origin: Origin) -> Route {
+    let mut answer = match *request.method() {
+        Method::POST | Method::OPTIONS if !handshake::is_allowed(request.headers(), &settings.origins) => {
+            return Route::Answer(answer::refusal(
+                StatusCode::FORBIDDEN,
+                "this origin is not in http.origins",
+            ));
+        }
+        Method::POST => match client(settings, request, origin) {
+            Ok(client) => return Route::Bosh(client),
+            Err(answer) => return Route::Answer(answer),
+        },
+        Method::OPTIONS => answer::empty(StatusCode::NO_CONTENT),
+        _ => return Route::Answer(answer::not_allowed("POST, OPTIONS")),
+    };
+    answer::with(&mut answer, ACCESS_CONTROL_ALLOW_METHODS, "POST, OPTIONS");
+    answer::with(&mut answer, ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type");
+    answer::with(&mut answer, ACCESS_CONTROL_MAX_AGE, "86400");
+    Route::Answer(readable(answer, settings, request.headers().get(ORIGIN)))
+}
+
+/// Lets the page that asked read an answer of BOSH. Its origin was found to be allowed.
+pub(crate) fn readable(mut answer: Answer, settings: &Settings, origin: Option<&HeaderValue>) -> Answer {
+    answer::with(&mut answer, CACHE_CONTROL, "no-store");
+    answer::with(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    if settings.origins.is_empty() {
+        return host_meta::open_to_all(answer);
+    }
+    answer::with(&mut answer, VARY, "Origin");
+    if let Some(origin) = origin {
+        answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    }
+    answer
 }
 
 fn host_meta(method: &Method, site: Option<&Site>, tell: fn(&Site) -> Answer) -> Answer {

@@ -2,14 +2,16 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::{poll_fn, ready};
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use c2s::{Admit, Channel, Service, Socket};
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::CONNECTION;
+use hyper::header::{CONNECTION, ORIGIN};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use rustls::ServerConfig;
@@ -18,10 +20,11 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::answer;
+use crate::bosh::Bosh;
 use crate::host_meta::Site;
 use crate::io::{Clock, Io};
 use crate::proxy::Client;
-use crate::route::{Origin, route};
+use crate::route::{Origin, Route, readable, route};
 
 /// The longest head of a request, in bytes, and the most headers in it; above that the answer is 431.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -36,6 +39,10 @@ pub struct Settings {
     pub tls: Option<Arc<ServerConfig>>,
     /// Where the WebSocket is.
     pub websocket_path: String,
+    /// Where BOSH is.
+    pub bosh_path: String,
+    /// How long a client of BOSH may have no request under way.
+    pub bosh_inactivity: Duration,
     /// Pages from which browsers may connect; empty: any.
     pub origins: Vec<String>,
     pub sites: Vec<Site>,
@@ -44,11 +51,18 @@ pub struct Settings {
 }
 
 /// Serves the connections of one port.
-pub struct Server(Arc<Settings>);
+pub struct Server {
+    settings: Arc<Settings>,
+    bosh: Arc<Bosh>,
+}
 
 impl Server {
     pub fn new(settings: Settings) -> Server {
-        Server(Arc::new(settings))
+        let bosh = Bosh::new(Arc::clone(&settings.stream), settings.bosh_inactivity);
+        Server {
+            settings: Arc::new(settings),
+            bosh,
+        }
     }
 
     /// Lets a connection in. None where a limit is reached, or where it may not come from there.
@@ -58,7 +72,7 @@ impl Server {
         socket: S,
         address: IpAddr,
     ) -> Option<impl Future<Output = ()> + use<S>> {
-        let settings = &self.0;
+        let settings = &self.settings;
         let canonical = address.to_canonical();
         let is_proxy = settings.trusted_proxies.contains(&canonical);
         if settings.tls.is_none() && !is_proxy && !canonical.is_loopback() {
@@ -71,7 +85,8 @@ impl Server {
             is_secured: settings.tls.is_some(),
         };
         let channel = Channel::admit(service, socket, address, is_proxy, settings.tls.clone())?;
-        Some(serve(Arc::clone(settings), Arc::clone(service), channel, origin))
+        let (settings, bosh) = (Arc::clone(settings), Arc::clone(&self.bosh));
+        Some(serve(settings, bosh, Arc::clone(service), channel, origin))
     }
 }
 
@@ -90,23 +105,50 @@ struct Upgrade {
     began: Instant,
 }
 
-async fn serve<S: Socket>(settings: Arc<Settings>, service: Arc<Service>, channel: Channel<S>, origin: Origin) {
+async fn serve<S: Socket>(
+    settings: Arc<Settings>,
+    bosh: Arc<Bosh>,
+    service: Arc<Service>,
+    mut channel: Channel<S>,
+    origin: Origin,
+) {
     let accepted = Instant::now();
     let patience = channel.patience();
     let upgrade = Arc::new(OnceLock::new());
     let requests = Cell::new(0);
-    let (set, shared) = (Arc::clone(&upgrade), Arc::clone(&settings));
+    let pass = channel.pass();
+    let (set, shared, host) = (Arc::clone(&upgrade), Arc::clone(&settings), Arc::clone(&service));
     let respond = service_fn(move |request: Request<Incoming>| {
-        let (mut answer, client) = route(&shared, &request, origin);
         requests.set(requests.get() + 1);
-        if let Some(client) = client {
-            let began = if requests.get() == 1 { accepted } else { Instant::now() };
-            // It is the last request: nothing is set twice.
-            let _ = set.set(Upgrade { client, began });
-        } else if requests.get() >= REQUESTS {
-            answer::with(&mut answer, CONNECTION, "close");
-        }
-        ready(Ok::<_, Infallible>(answer))
+        let number = requests.get();
+        let (set, settings, service) = (Arc::clone(&set), Arc::clone(&shared), Arc::clone(&host));
+        let (bosh, pass) = (Arc::clone(&bosh), Arc::clone(&pass));
+        Box::pin(async move {
+            let mut is_last = number >= REQUESTS;
+            let mut answer = match route(&settings, &request, origin) {
+                Route::Answer(answer) => answer,
+                Route::WebSocket(answer, client) => {
+                    let began = if number == 1 { accepted } else { Instant::now() };
+                    // It is the last request: nothing is set twice.
+                    let _ = set.set(Upgrade { client, began });
+                    is_last = false;
+                    answer
+                }
+                Route::Bosh(client) => {
+                    let from = request.headers().get(ORIGIN).cloned();
+                    let response = bosh.respond(&service, request, client, patience).await;
+                    if response.is_logged_in {
+                        pass.store(true, Ordering::Relaxed);
+                    }
+                    is_last |= response.is_cut;
+                    readable(response.answer, &settings, from.as_ref())
+                }
+            };
+            if is_last {
+                answer::with(&mut answer, CONNECTION, "close");
+            }
+            Ok::<_, Infallible>(answer)
+        })
     });
     let mut connection = http1::Builder::new()
         .timer(Clock)

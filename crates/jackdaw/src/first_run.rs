@@ -54,8 +54,8 @@ pub fn welcome(loaded: &Loaded, certificates: &[Certificate], first: Option<&Fir
     for listen in &config.listen {
         let tls = match (listen.kind, listen.tls) {
             (Kind::C2sDirect, _) => "direct TLS",
-            (Kind::Https, _) => "WebSocket",
-            (Kind::Http, _) => "WebSocket, NOT ENCRYPTED",
+            (Kind::Https, _) => "WebSocket and BOSH",
+            (Kind::Http, _) => "WebSocket and BOSH, NOT ENCRYPTED",
             (Kind::C2s, Tls::Required) => "STARTTLS",
             (Kind::C2s, Tls::Optional) => "STARTTLS, optional",
             (Kind::C2s, Tls::Off) => "NOT ENCRYPTED",

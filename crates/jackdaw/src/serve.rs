@@ -408,7 +408,7 @@ fn http_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>, secret
         http_listener::Site {
             domain: domain.to_owned(),
             websocket: format!("wss://{host}{}", http.websocket_path),
-            bosh: None,
+            bosh: Some(format!("https://{host}{}", http.bosh_path)),
         }
     };
     // TLS is the listener's or the proxy's affair, never the stream's (RFC 7395 section 3.9).
@@ -421,6 +421,8 @@ fn http_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>, secret
         stream: Arc::new(stream_config(config, policy, secret)),
         tls,
         websocket_path: http.websocket_path.clone(),
+        bosh_path: http.bosh_path.clone(),
+        bosh_inactivity: Duration::from_secs(config.limits.bosh_inactivity_seconds),
         origins: http.origins.clone(),
         sites: config.domain.iter().map(site).collect(),
         trusted_proxies: http

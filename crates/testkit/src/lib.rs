@@ -7,12 +7,14 @@
 //! - [`Scram`]: a SCRAM client that can be told to misbehave.
 //! - [`Issued`]: a token to come back with, by SASL2.
 //! - [`Session`] and [`Loss`]: stream management, and connections that break.
+//! - [`Bosh`]: a session of BOSH, and [`Line`]: a connection of HTTP.
 //! - [`ArchiveQuery`]: what is asked of a message archive.
 //!
 //! Whatever is not as expected panics, with what came instead; the server's log is printed then.
 
 mod archive;
 mod binary;
+mod bosh;
 mod client;
 mod client_state;
 mod login;
@@ -28,6 +30,7 @@ mod tls;
 mod websocket;
 
 pub use archive::{ArchiveQuery, Archived, NS_MAM, NS_RSM, NS_SID, Page};
+pub use bosh::{Bosh, CREATION, HttpAnswer, Line, NS_BOSH, Wrapper};
 pub use client::{Client, ConnectOptions, TIMEOUT, Transport};
 pub use client_state::NS_CSI;
 pub use login::{password_of, plain};

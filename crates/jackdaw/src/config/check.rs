@@ -92,14 +92,23 @@ fn listeners(config: &Config) -> Option<Problem> {
 
 fn http(config: &Config) -> Option<Problem> {
     let http = &config.http;
-    let path = &http.websocket_path;
-    let is_path = path.starts_with('/')
-        && path
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"?#\"'<>&".contains(&byte));
-    if !is_path || path.starts_with("/.well-known/") {
-        let message = format!("`{path}` cannot be the path of the WebSocket; it begins with / and has no ? or #");
-        return Some(problem(&[Key("http"), Key("websocket_path")], message));
+    let paths = [
+        ("websocket_path", &http.websocket_path, "the WebSocket"),
+        ("bosh_path", &http.bosh_path, "BOSH"),
+    ];
+    for (key, path, what) in paths {
+        let is_path = path.starts_with('/')
+            && path
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"?#\"'<>&".contains(&byte));
+        if !is_path || path.starts_with("/.well-known/") {
+            let message = format!("`{path}` cannot be the path of {what}; it begins with / and has no ? or #");
+            return Some(problem(&[Key("http"), Key(key)], message));
+        }
+    }
+    if http.websocket_path == http.bosh_path {
+        let message = format!("`{}` is the path of the WebSocket already; change one", http.bosh_path);
+        return Some(problem(&[Key("http"), Key("bosh_path")], message));
     }
     let is_origin = |origin: &String| {
         let (scheme, host) = origin.split_once("://").unwrap_or_default();

@@ -83,6 +83,9 @@ section! {
 
         /// For how long a session whose connection broke waits to be resumed (XEP-0198), in seconds.
         pub resume_seconds: u64 = 600,
+        /// For how long a client of BOSH (XEP-0124) may have no request under way, in seconds; then its
+        /// session ends as a connection breaks.
+        pub bosh_inactivity_seconds: u64 = 60,
         /// Messages that wait for one absent account. A further one is answered with
         /// `service-unavailable` (XEP-0160 section 2), never dropped silently.
         pub offline_messages_per_account: usize = 10_000,
@@ -131,13 +134,14 @@ impl Limits {
             ),
         ];
         // Lengths that must fit a u32 in the stanza's index, and seconds that must stay dates.
-        let ceilings: [(&'static str, u64, u64); 6] = [
+        let ceilings: [(&'static str, u64, u64); 7] = [
             ("stanza_bytes", stanza, MAX_STANZA_BYTES),
             ("negotiation_seconds", self.negotiation_seconds, MAX_SECONDS),
             ("keepalive_seconds", self.keepalive_seconds, MAX_SECONDS),
             ("unacknowledged_seconds", self.unacknowledged_seconds, MAX_SECONDS),
             ("shutdown_seconds", self.shutdown_seconds, MAX_SECONDS),
             ("resume_seconds", self.resume_seconds, MAX_SECONDS),
+            ("bosh_inactivity_seconds", self.bosh_inactivity_seconds, MAX_SECONDS),
         ];
         let at_least: [(&'static str, u64, u64, &str); 4] = [
             (

@@ -143,7 +143,7 @@ section! {
     /// A listener. Repeat the section for each. Where there is none, the three below are used.
     pub struct Listen {
         /// "c2s": clients, with STARTTLS. "c2s-direct": clients, TLS from the first byte (XEP-0368).
-        /// "https": clients over WebSocket, see [http]. "http": the same without TLS, on a loopback
+        /// "https": clients over WebSocket and BOSH, see [http]. "http": the same without TLS, on a loopback
         /// address or for http.trusted_proxies only.
         pub kind: Kind = Kind::C2s,
         /// Address and port. "[::]" is every address, of IPv4 too.
@@ -156,11 +156,13 @@ section! {
 }
 
 section! {
-    /// What listeners of the kinds "https" and "http" serve: XMPP over WebSocket (RFC 7395), and
-    /// /.well-known/host-meta, by which browsers find it (XEP-0156).
+    /// What listeners of the kinds "https" and "http" serve: XMPP over WebSocket (RFC 7395) and BOSH
+    /// (XEP-0124), and /.well-known/host-meta, by which browsers find them (XEP-0156).
     @default pub struct Http {
         /// The path of the WebSocket.
         pub websocket_path: String = "/xmpp-websocket".to_owned(),
+        /// The path of BOSH.
+        pub bosh_path: String = "/http-bind".to_owned(),
         /// The web pages from which browsers may connect, such as "https://chat.example.org". Empty:
         /// any. That is safe: nothing here knows a browser by a cookie, each client logs in.
         pub origins: Vec<String> = Vec::new(),
