@@ -34,6 +34,16 @@ pub struct StreamConfig {
     pub default_domain: String,
 }
 
+/// The version of TLS, told by what there is to bind to: only with 1.3 there is an exporter (RFC 9266 section 4.2), and
+/// nothing below 1.2 is spoken here. Not known for a certificate that cannot be bound to under 1.2, or behind a proxy.
+fn tls_version(binding: &auth::Binding) -> Option<u16> {
+    match (binding.exporter, &binding.server_end_point) {
+        (Some(_), _) => Some(0x0304),
+        (None, Some(_)) => Some(0x0303),
+        (None, None) => None,
+    }
+}
+
 impl StreamConfig {
     /// What a client may log in with in the classic profile, or by SASL2: tokens have no place in the former.
     pub(crate) fn offer(&self, is_sasl2: bool, secured: bool, binding: &auth::Binding) -> Offer {
@@ -42,6 +52,9 @@ impl StreamConfig {
             tokens,
             ..self.policy.clone()
         };
-        Offer::new(secured, binding, &policy)
+        Offer {
+            tls_version: tls_version(binding),
+            ..Offer::new(secured, binding, &policy)
+        }
     }
 }
