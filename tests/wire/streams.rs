@@ -59,7 +59,7 @@ async fn headers_and_features() {
         let id = header.attr("id").expect("section 4.7.3").to_owned();
         assert!(id.len() >= 16, "unpredictable: {id}");
         assert!(ids.insert(id));
-        assert_eq!(names(&features), ["sasl-channel-binding", "mechanisms"], "{features:?}");
+        assert_eq!(names(&features), ["sasl-channel-binding", "authentication", "mechanisms"], "{features:?}");
 
         let (user, _) = jid.split_once('@').expect("user@domain");
         client.plain(user, &testkit::password_of(&jid)).await;
@@ -213,7 +213,7 @@ async fn nothing_in_the_clear_survives_starttls() {
         let features = client.open().await;
         assert_eq!(
             names(&features),
-            ["sasl-channel-binding", "mechanisms"],
+            ["sasl-channel-binding", "authentication", "mechanisms"],
             "behind {behind}"
         );
         let (user, password) = (
