@@ -38,6 +38,9 @@ const REMEMBERED: usize = 256;
 /// delivered again after a restart: only an account whose first waiting message nobody wants gets so far.
 const NOTED: usize = 65_536;
 
+/// A cursor that no store has.
+const NEVER_SAVED: i64 = i64::MAX;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// A page was asked of the store when this many messages had been added.
@@ -96,6 +99,8 @@ struct Books {
     saved: i64,
     /// Messages behind `known` that nobody was given.
     untouched: u32,
+    /// They were counted up to a limit, so there may be more. Known again when a replay has found the last.
+    more: bool,
     /// By id, ascending.
     notes: VecDeque<Note>,
     /// The number of the last page that was asked for, or of the last ping.
@@ -150,6 +155,16 @@ impl Backlog {
             untouched: u32::try_from(waiting).unwrap_or(u32::MAX),
             ..Books::default()
         })))
+    }
+
+    /// They were counted up to a limit, and reach it. Although no more than that may wait, there may be more: those that
+    /// were in somebody's hands when the process died.
+    #[must_use]
+    pub fn and_maybe_more(mut self) -> Backlog {
+        if let Some(books) = &mut self.0 {
+            books.more = true;
+        }
+        self
     }
 
     /// Messages that nobody has.
@@ -247,7 +262,7 @@ impl Backlog {
         let books = self.open(id);
         if closed {
             // The store's cursor is further on already.
-            books.saved = i64::MAX;
+            books.saved = NEVER_SAVED;
         }
         books.returned = books.returned.wrapping_add(1);
         match books.find(id) {
@@ -333,7 +348,7 @@ impl Backlog {
         }
         // There is no more, whatever was counted. What was noted and not found has been deleted: nobody can be given it,
         // and to look for it again would never end.
-        books.untouched = 0;
+        (books.untouched, books.more) = (0, false);
         let (from, returned) = replay.from;
         if returned == books.returned {
             let gone = books.notes.iter_mut().filter(|note| note.id > from && note.waits());
@@ -442,7 +457,7 @@ impl Backlog {
         }
     }
 
-    /// The cursor, if the store has an older one; it is taken for written.
+    /// The cursor, if the store has an older one; it is taken for written, unless [`Backlog::not_saved`] says otherwise.
     pub fn to_save(&mut self) -> Option<i64> {
         let books = self.0.as_mut()?;
         let cursor = books.cursor();
@@ -452,6 +467,12 @@ impl Backlog {
             self.0 = None;
         }
         changed.then_some(cursor)
+    }
+
+    /// The store did not take this cursor: it is to be written again.
+    pub fn not_saved(&mut self, cursor: i64) {
+        // Nobody knows which one it has, so whatever comes is another.
+        self.open(cursor + 1).saved = NEVER_SAVED;
     }
 }
 
@@ -496,7 +517,8 @@ impl Books {
     /// The note of a message that was counted among those that nobody was given.
     fn recall(&mut self, id: i64) -> &mut Note {
         if self.find(id).is_err() && id > self.known {
-            self.untouched = self.untouched.saturating_sub(1);
+            // Where there may be more, the last of those that were counted is not the last.
+            self.untouched = self.untouched.saturating_sub(1).max(u32::from(self.more));
         }
         self.note(id)
     }

@@ -288,6 +288,28 @@ fn what_was_read_in_the_archive_is_not_handed_over() {
     assert_eq!(backlog.waiting(), 2);
 }
 
+/// After a crash more may wait than are counted. When all of those were read in the archive, there may be others.
+#[test]
+fn more_wait_than_were_counted() {
+    let mut backlog = Backlog::new(0, 2).and_maybe_more();
+    backlog.has_read(&[1, 2]);
+    assert_eq!(backlog.waiting(), 1, "of the third nobody knows");
+    let step = backlog.start(1, true);
+    assert_eq!(replay(&mut backlog, &[1, 2, 3], step, 1).0, [3]);
+    backlog.acknowledge([3]);
+    assert_eq!((backlog.waiting(), backlog.to_save()), (0, Some(3)));
+}
+
+/// The disk was full: the cursor is written when it is not.
+#[test]
+fn a_cursor_that_was_not_written() {
+    let mut backlog = Backlog::new(0, 0);
+    backlog.give(1, [Trusted], true);
+    assert_eq!((backlog.to_save(), backlog.to_save()), (Some(1), None));
+    backlog.not_saved(1);
+    assert_eq!((backlog.to_save(), backlog.to_save()), (Some(1), None));
+}
+
 /// What was given back and has been deleted meanwhile is looked for once, and the cursor goes on.
 #[test]
 fn what_has_vanished_is_not_looked_for_again() {

@@ -120,12 +120,14 @@ impl Router {
 
     fn load(&self, jid: Jid) {
         let owner = jid.as_str();
+        // One at least: whether anything waits has to be known also where nothing may.
+        let most = self.limits.offline_messages.max(1);
         let query = Query::Many(vec![
             Query::get(&ACCOUNTS, owner, None),
             Query::all(&ROSTER, owner),
             Query::get(&ROSTER_VERSION, owner, None),
             Query::get(&LAST_ACTIVITY, owner, None),
-            Query::waiting(owner, usize::try_from(self.limits.offline_messages).unwrap_or(usize::MAX)),
+            Query::waiting(owner, usize::try_from(most).unwrap_or(usize::MAX)),
             Query::get(&archive::PREFS, owner, None),
         ]);
         let me = self.me.clone();
@@ -133,7 +135,7 @@ impl Router {
             query,
             Box::new(move |found| {
                 let Some(router) = me.upgrade() else { return };
-                router.loaded(&jid, found.and_then(|found| read_account(&jid, found)));
+                router.loaded(&jid, found.and_then(|found| read_account(&jid, found, most)));
             }),
         );
     }
@@ -442,7 +444,8 @@ fn read_roster(found: Found) -> Result<Roster, StoreError> {
     Roster::load(rows.rows()?, version.row()?.as_ref()).map_err(|error| StoreError::Misuse(error.to_string()))
 }
 
-fn read_account(jid: &Jid, found: Found) -> Result<Option<Account>, StoreError> {
+/// `most`: so many of the messages that wait were counted.
+fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, StoreError> {
     let mut parts = found.many()?.into_iter();
     let mut next = || {
         parts
@@ -476,7 +479,11 @@ fn read_account(jid: &Jid, found: Found) -> Result<Option<Account>, StoreError> 
         roster,
         sessions: Vec::new(),
         requests: (0, 0),
-        backlog: Backlog::new(cursor, waiting),
+        backlog: if waiting < most {
+            Backlog::new(cursor, waiting)
+        } else {
+            Backlog::new(cursor, waiting).and_maybe_more()
+        },
         prefs,
         unsettled: Default::default(),
         undecided: 0,

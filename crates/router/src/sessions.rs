@@ -371,11 +371,20 @@ impl Router {
     pub(crate) fn write_cursors(&self, cursors: Vec<(Jid, i64)>) {
         let writes = cursors
             .into_iter()
-            // One that is lost brings messages again, no more: so nobody waits for it.
+            // One that is lost brings messages again, no more: so nobody waits for it. But where the disk is full it is
+            // written when there is room.
             .map(|(owner, cursor)| -> (store::Batch, store::Written) {
                 let mut batch = store::Batch::new().require(&accounts::ACCOUNTS, owner.as_str(), None);
                 batch.ops.extend(offline::save(owner.as_str(), cursor).ops);
-                (batch, Box::new(|_| {}))
+                let me = self.me.clone();
+                let written: store::Written = Box::new(move |result| {
+                    if let (Some(router), Err(error)) = (me.upgrade(), result)
+                        && error.is_temporary()
+                    {
+                        router.with(owner.as_str(), |account| account.backlog.not_saved(cursor));
+                    }
+                });
+                (batch, written)
             });
         self.store.write_many(writes.collect());
     }

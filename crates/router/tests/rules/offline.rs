@@ -268,6 +268,24 @@ fn the_cursor() {
     world.nothing_more();
 }
 
+/// Where the disk was full it is written when there is room again.
+#[test]
+fn a_cursor_that_the_disk_did_not_take() {
+    let mut world = away();
+    world.online(&["juliet/balcony"]);
+    chat(&mut world, "juliet@d", "1");
+    world.settle();
+    let last = world.kept("juliet", store::View::Waiting)[0].id;
+    world.store.set_full(true);
+    world.router.tend(world.now());
+    world.settle();
+    assert!(world.cursor("juliet") < last);
+    world.store.set_full(false);
+    world.router.tend(world.now());
+    world.settle();
+    assert_eq!(world.cursor("juliet"), last);
+}
+
 /// The cursor was written before the connection broke: what it had not taken is delivered anew all the same.
 #[test]
 fn what_was_not_written_is_reclaimed_behind_the_cursor() {
