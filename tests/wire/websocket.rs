@@ -351,15 +351,18 @@ async fn host_meta() {
         let lower = answer.to_ascii_lowercase();
         assert!(lower.contains("access-control-allow-origin: *"), "{answer}");
         assert!(lower.contains("content-type: application/xrd+xml"), "{answer}");
-        let link =
-            format!("<Link rel='urn:xmpp:alt-connections:websocket' href='wss://{domain}:5443/xmpp-websocket'/>");
-        assert!(answer.contains(&link), "{answer}");
+        for link in [
+            format!("<Link rel='urn:xmpp:alt-connections:websocket' href='wss://{domain}:5443/xmpp-websocket'/>"),
+            format!("<Link rel='urn:xmpp:alt-connections:xbosh' href='https://{domain}:5443/http-bind'/>"),
+        ] {
+            assert!(answer.contains(&link), "{answer}");
+        }
         let answer = http(&server, &get("/.well-known/host-meta.json", host)).await;
         let json = answer.split("\r\n\r\n").nth(1).expect("a body");
         assert_eq!(
             json,
             format!(
-                r#"{{"links":[{{"href":"wss://{domain}:5443/xmpp-websocket","rel":"urn:xmpp:alt-connections:websocket"}}]}}"#
+                r#"{{"links":[{{"href":"https://{domain}:5443/http-bind","rel":"urn:xmpp:alt-connections:xbosh"}},{{"href":"wss://{domain}:5443/xmpp-websocket","rel":"urn:xmpp:alt-connections:websocket"}}]}}"#
             )
         );
     }

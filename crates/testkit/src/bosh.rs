@@ -55,7 +55,7 @@ pub struct Wrapper {
 
 impl Wrapper {
     /// The value of an attribute; empty where there is none.
-    pub fn get(&self, name: &str) -> &str {
+    pub fn get<'a>(&'a self, name: &'a str) -> &'a str {
         let value = match name.strip_prefix("xmpp:") {
             Some(local) => self.element.attr_ns(NS_XBOSH, local),
             None => self.element.attr(name),
