@@ -674,22 +674,22 @@ impl<S: Socket> Connection<S> {
         self.leave(worker);
         match &mut self.left {
             None => {}
-            Some(left) => match left.managed.take() {
-                Some(copies) => {
+            Some(left) => {
+                let last = self.unsent.last();
+                let held = match self.transport.held(last) {
+                    0 => 0,
+                    // Frames are longer than what they carry: so all of them, as with a record of TLS.
+                    _ if self.websocket.is_some() => last,
+                    held => held,
+                };
+                self.unsent.keep_undelivered(held, &mut worker.scratch);
+                if let Some(copies) = left.managed.take() {
+                    let mut rest = router::uncounted(self.unsent.rest()).to_vec();
+                    rest.extend(copies);
                     self.unsent = Unsent::default();
-                    self.unsent.append(copies);
+                    self.unsent.append(rest);
                 }
-                None => {
-                    let last = self.unsent.last();
-                    let held = match self.transport.held(last) {
-                        0 => 0,
-                        // Frames are longer than what they carry: so all of them, as with a record of TLS.
-                        _ if self.websocket.is_some() => last,
-                        held => held,
-                    };
-                    self.unsent.keep_undelivered(held, &mut worker.scratch);
-                }
-            },
+            }
         }
         self.phase = Phase::Reclaiming;
     }

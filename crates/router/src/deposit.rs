@@ -294,8 +294,7 @@ impl Router {
             .then(|| account.backlog.session())
             .flatten();
         // Nor before what waits, to one that is about to get that (G4).
-        let reads =
-            |session: &Session| session.is_attached() && !session.outbox.is_resuming() && !session.is_coming();
+        let reads = |session: &Session| session.is_attached() && !session.outbox.is_resuming() && !session.is_coming();
         let nobody_reads = !account
             .sessions
             .iter()

@@ -49,7 +49,7 @@ use store::{Store, Table};
 
 pub use establish::{Established, Inline};
 pub use load::LAST_ACTIVITY;
-pub use outbox::{Event, Issued, NotResumed, Outbox, Resumed, Taken, TooHigh, give_buffer};
+pub use outbox::{Event, Issued, NotResumed, Outbox, Resumed, Taken, TooHigh, give_buffer, uncounted};
 pub use resume::{EnableRequest, ResumeRequest, STREAM_ID_BYTES, failed};
 pub use sessions::BindRequest;
 pub use turn::Turn;

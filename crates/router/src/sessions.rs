@@ -16,7 +16,7 @@ use crate::turn::Work;
 use crate::{Bound, Event, Inline, Outbox, Router, Turn};
 
 /// Stands before what is read back from an outbox.
-const HEADER: &str =
+pub(crate) const HEADER: &str =
     "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>";
 
 /// Stanzas that [`Router::reclaim`] deals with before others get their turn,
@@ -112,8 +112,8 @@ impl Router {
     }
 
     /// The connection of a resource is gone. `clean`: the client closed its stream in good order. Call
-    /// [`Router::reclaim`] with what was never written to it, or, where this returns some, with that instead: then the
-    /// stream was managed, and knows better.
+    /// [`Router::reclaim`] with what was never written to it. Where this returns some the stream was managed, and knows
+    /// better: then with that, and of the rest only what stands before it was ([`uncounted`](crate::uncounted)).
     pub fn unbind(&self, now: Now, bound: &Bound, clean: bool, turn: &mut Turn) -> Option<Vec<u8>> {
         let ending = if clean { Ending::Clean } else { Ending::Broken };
         let rest = self.close(now, bound.jid.bare_str(), bound.id, ending, turn);

@@ -330,10 +330,12 @@ impl Link {
         }
         self.leave(server, turn);
         if let Some((bound, managed)) = self.left.take() {
-            match managed {
-                Some(copies) => self.unsent = copies,
-                None => self.reclaimed = self.unsent.clone(),
+            if managed.is_some() {
+                let counted_from = router::uncounted(&self.unsent).len();
+                self.unsent.truncate(counted_from);
             }
+            self.reclaimed = self.unsent.clone();
+            self.unsent.extend(managed.unwrap_or_default());
             let mut rest = &self.unsent[..];
             loop {
                 match server.router.reclaim(server.now(), &bound, rest, turn) {

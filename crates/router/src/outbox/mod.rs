@@ -13,6 +13,7 @@ mod held;
 mod managed;
 mod receipt;
 mod stream;
+mod uncounted;
 
 use std::cell::RefCell;
 use std::mem;
@@ -32,6 +33,7 @@ pub use managed::TooHigh;
 pub(crate) use managed::{How, Outcome, Pump, Resumable};
 pub(crate) use receipt::Receipt;
 pub(crate) use stream::Moved;
+pub use uncounted::uncounted;
 
 use held::Held;
 use managed::{Entry, Managed};
@@ -366,11 +368,11 @@ impl Outbox {
     }
 
     /// The connection is gone: nothing more is taken. Returns what was never written.
-    /// Nothing where its stream may be resumed: then all of that is remembered.
+    /// Where its stream may be resumed all is remembered but what stands before `<enabled/>` ([`uncounted`]).
     pub fn shut(&self) -> Vec<u8> {
         let mut inner = self.lock();
         if inner.managed().is_some_and(|managed| managed.detached) {
-            return Vec::new();
+            return mem::take(&mut inner.bytes);
         }
         inner.shut = true;
         inner.waker = None;

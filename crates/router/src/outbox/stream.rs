@@ -6,6 +6,7 @@ use std::sync::Arc;
 use offline::Taking;
 use stanza::ns;
 
+use super::uncounted::keep_uncounted;
 use super::{Entry, Extra, How, Inner, Item, Managed, Outbox, Pump, Receipt, Resumable, TooHigh};
 use crate::Turn;
 use crate::saved::{Reader, Writer};
@@ -190,7 +191,7 @@ impl Outbox {
         inner.shut = false;
         inner.waker = None;
         inner.events = None;
-        inner.bytes = Vec::new();
+        keep_uncounted(&mut inner.bytes);
         true
     }
 
@@ -221,7 +222,7 @@ impl Outbox {
         let mut held = mem::take(&mut extra.held);
         held.inactive = false;
         extra.moved = Some(Arc::clone(to));
-        inner.bytes = Vec::new();
+        keep_uncounted(&mut inner.bytes);
         drop(inner);
         to.lock().extra = Some(Box::new(Extra {
             managed,

@@ -71,6 +71,50 @@ fn what_was_not_acknowledged_comes_again() {
     assert_eq!(world.cursor("juliet"), last);
 }
 
+/// What stands before `<enabled/>` is counted by nobody: where the connection breaks before it was written, it waits for
+/// the next as if the stream were not managed (G5). The same where another connection resumes before this one breaks.
+#[test]
+fn what_was_not_written_before_enabled() {
+    for first in ["break", "resume"] {
+        let mut world = world();
+        world.connect("juliet/chamber");
+        world.clients.get_mut("juliet/chamber").expect("connected").reads = false;
+        world.enable("juliet/chamber", true);
+        world.send(
+            "romeo/orchard",
+            "<message type='chat' to='juliet@d/chamber'><body>1</body></message>",
+        );
+        world.settle();
+        world.send(
+            "romeo/orchard",
+            "<message type='chat' to='juliet@d/chamber'><body>2</body></message>",
+        );
+        world.settle();
+        let mut client = world.clients.remove("juliet/chamber").expect("connected");
+        let mut stream = client.stream.take().expect("a managed stream");
+        let taken = client.outbox.take(std::task::Waker::noop(), false);
+        assert!(taken.bytes.is_empty());
+        let resumable = "02".repeat(20);
+        (stream.enabled, stream.id) = (true, Some(resumable));
+        if first == "resume" {
+            world.resume("juliet/chamber", stream).expect("it goes on");
+            world.end(&client, false);
+        } else {
+            let again = world.end(&client, false);
+            assert_eq!(again.len(), 1, "what is counted is remembered: {again:?}");
+            world.resume("juliet/chamber", stream).expect("it goes on");
+        }
+        world.settle();
+        let mut chats: Vec<String> = ["juliet/balcony", "juliet/chamber"]
+            .into_iter()
+            .flat_map(|name| chats(&world.read(name)))
+            .filter(|chat| ["1", "2"].contains(&chat.as_str()))
+            .collect();
+        chats.sort();
+        assert_eq!(chats, ["1", "2"], "{first}");
+    }
+}
+
 /// Contacts do not hear of it, and the session keeps what it had asked for.
 #[test]
 fn the_session_is_the_same() {

@@ -408,7 +408,10 @@ impl World {
         let now = self.now();
         let managed = self.router.unbind(now, &client.bound, clean, &mut self.turn);
         let unsent = client.outbox.shut();
-        let unsent = managed.unwrap_or(unsent);
+        let unsent = match managed {
+            Some(copies) => [jackdaw_router::uncounted(&unsent), &copies].concat(),
+            None => unsent,
+        };
         if !unsent.is_empty() {
             let mut rest = &unsent[..];
             loop {
@@ -514,7 +517,10 @@ impl World {
 
     /// Up to which id everything is delivered, as the disk has it.
     pub(crate) fn cursor(&self, account: &str) -> i64 {
-        let (cursor, _) = self.ask(Query::waiting(&full(account), 0)).waiting().expect("what waits");
+        let (cursor, _) = self
+            .ask(Query::waiting(&full(account), 0))
+            .waiting()
+            .expect("what waits");
         cursor
     }
 
