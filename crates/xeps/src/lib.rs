@@ -4,6 +4,7 @@
 //! two lines here, and the feature is gone from discovery, from routing and from `docs/xeps.md`.
 //! `docs/adding-a-xep.md` is the recipe.
 
+mod bosh;
 mod caps;
 mod carbons;
 mod contact;
@@ -34,6 +35,7 @@ use module::Module;
 /// All features of the server. The order does not matter.
 pub fn all() -> Vec<Module> {
     vec![
+        bosh::module(),
         caps::module(),
         carbons::module(),
         contact::module(),
