@@ -107,9 +107,11 @@ fn one(
     if (message.acked || kept) && came.is_empty() && !excused {
         found.push(format!("I2: {id} was acknowledged or kept, and came to nobody"));
     }
-    // Once in a session.
+    // Once in a session. A fingerprint is gone with the message, or, in the server, which deletes nothing that is younger
+    // than a day, before it: so what is sent again behind that is a new message for everybody.
+    let is_known = |at: u64| !message.resent || message.forgotten.is_none_or(|forgotten| at < forgotten);
     let mut sessions: BTreeMap<Session, usize> = BTreeMap::new();
-    for seen in came.iter().filter(|seen| seen.how != How::Read) {
+    for seen in came.iter().filter(|seen| seen.how != How::Read && is_known(seen.at)) {
         *sessions.entry(seen.session).or_default() += 1;
     }
     // What no archive has is not known again where it was sent again, or given back by a connection without management.
@@ -229,6 +231,10 @@ fn deliveries(world: &World, plan: &Plan, found: &mut Vec<String>) {
     seen.sort_unstable_by_key(|(at, ..)| *at);
     let mut last: BTreeMap<Session, (usize, &str, u64, How)> = BTreeMap::new();
     for (at, session, how, id, message) in seen {
+        // It may have been deleted and sent again: then its place is that of another.
+        if message.resent && message.forgotten.is_some() {
+            continue;
+        }
         let account = world.devices[session.0].account.as_str();
         let Some(place) = places.get(&(account, id)) else {
             continue;

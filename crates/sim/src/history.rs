@@ -56,6 +56,8 @@ pub struct Message {
     pub lost: bool,
     /// Somebody had not taken it, and it went its way again.
     pub again: bool,
+    /// When it was old enough to be deleted: one that is sent again behind that is another message.
+    pub forgotten: Option<u64>,
     pub seen: Vec<Sighting>,
 }
 
@@ -130,6 +132,15 @@ impl History {
             from,
             until: u64::MAX,
         });
+    }
+
+    /// What is older by the clock is deleted from now on.
+    pub fn expire(&mut self, before: i64) {
+        self.expired = before;
+        let now = self.tick();
+        for message in self.messages.values_mut().filter(|message| message.clock < before) {
+            message.forgotten.get_or_insert(now);
+        }
     }
 
     /// The session is certainly over: it was ended in good order, or its time has passed.

@@ -231,7 +231,7 @@ impl Run {
             11..14 if plan.expires => {
                 let before = self.world.server.now().0 - EXPIRED_AFTER * 1_000;
                 self.world.tell(|| "old messages are deleted".into());
-                self.world.history.expired = before;
+                self.world.history.expire(before);
                 let batch = Batch::new().expire(before, 100);
                 self.world.server.store.write(batch, Box::new(|_| {}));
             }
