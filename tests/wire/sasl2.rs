@@ -17,7 +17,11 @@ fn request_token() -> String {
 }
 
 fn condition(answer: &Stanza) -> &str {
-    assert_eq!((answer.name(), answer.ns().as_str()), ("failure", NS_SASL2), "{answer:?}");
+    assert_eq!(
+        (answer.name(), answer.ns().as_str()),
+        ("failure", NS_SASL2),
+        "{answer:?}"
+    );
     answer.condition().expect("a failure names a condition")
 }
 
@@ -40,7 +44,11 @@ async fn first_login(server: &Server, transport: Transport, jid: &str, number: u
     assert!(is_success(&answer), "{answer:?}");
     client.take_jid(&answer);
     let issued = Issued::of(&answer, MECHANISM).expect("a token");
-    assert_eq!(client.stanza().await.name(), "features");
+    let features = client.stanza().await;
+    assert_eq!(features.name(), "features");
+    let is_on = more.contains(NS_SM);
+    assert_eq!(features.has_child("sm", NS_SM), !is_on, "what is on is not offered: {features:?}");
+    assert!(features.has_child("csi", "urn:xmpp:csi:0"), "{features:?}");
     (client, issued)
 }
 
@@ -91,7 +99,9 @@ async fn one_round_trip() {
         let (mut client, issued) = first_login(&server, before, &jid, 1, &enable()).await;
         client.presence("<presence/>").await;
         romeo.send(chat(&jid, "before")).await;
-        client.expect("<message type='chat'><body>before</body></message>").await;
+        client
+            .expect("<message type='chat'><body>before</body></message>")
+            .await;
         let full = client.jid.clone();
         let session = client.lose(Loss::Fin);
         romeo.send(chat(&full, "meanwhile")).await;
@@ -147,7 +157,9 @@ async fn a_session_that_is_complete_at_once() {
         let full = client.take_jid(&answer);
         assert!(full.starts_with(&format!("{jid}/kit/")), "{full}");
         let bound = answer.get_child("bound", BIND2).expect("bound");
-        let metadata = bound.get_child("metadata", "urn:xmpp:mam:2").unwrap_or_else(|| panic!("{bound:?}"));
+        let metadata = bound
+            .get_child("metadata", "urn:xmpp:mam:2")
+            .unwrap_or_else(|| panic!("{bound:?}"));
         let ends: Vec<&str> = ["start", "end"]
             .iter()
             .filter_map(|name| metadata.get_child(*name, "urn:xmpp:mam:2")?.attr("id"))
@@ -205,7 +217,10 @@ async fn the_life_of_a_token() {
     // A new password ends sessions and tokens, a resumable session too.
     let (mut client, issued) = first_login(&server, Transport::Direct, &jid, 3, &enable()).await;
     let password = password_of(&jid);
-    let output = server.jackdaw(&["account", "password", &jid, "--password-stdin"], &format!("{password}\n"));
+    let output = server.jackdaw(
+        &["account", "password", &jid, "--password-stdin"],
+        &format!("{password}\n"),
+    );
     assert!(output.status.success(), "{output:?}");
     client.wait_for_end("not-authorized").await;
     let (_client, answer) = by_token(&server, &issued, "").await;

@@ -166,7 +166,7 @@ pub struct Module {
     pub(crate) identities: Vec<(Target, Identity)>,
     pub(crate) handlers: Vec<Handler>,
     pub(crate) filters: Vec<Filter>,
-    pub(crate) stream_features: Vec<StreamFeature>,
+    pub(crate) stream_features: Vec<(StreamFeature, Option<&'static str>)>,
     pub(crate) bind_features: Vec<&'static str>,
     pub(crate) bind_questions: Vec<(&'static str, &'static str)>,
     pub(crate) tables: Vec<&'static Table>,
@@ -276,7 +276,13 @@ impl Module {
 
     /// Adds to the stream features offered after authentication.
     pub fn stream_feature(mut self, write: StreamFeature) -> Module {
-        self.stream_features.push(write);
+        self.stream_features.push((write, None));
+        self
+    }
+
+    /// The same for what is not offered any more once it is on. `var`: its name in [`bind_feature`](Self::bind_feature).
+    pub fn stream_feature_until_on(mut self, var: &'static str, write: StreamFeature) -> Module {
+        self.stream_features.push((write, Some(var)));
         self
     }
 

@@ -65,7 +65,7 @@ pub struct Registry {
     identities: BTreeMap<Target, BTreeSet<Identity>>,
     forms: Vec<(Target, MakeForm)>,
     incoming: Vec<Filter>,
-    stream_features: Vec<StreamFeature>,
+    stream_features: Vec<(StreamFeature, Option<&'static str>)>,
     bind_features: Vec<&'static str>,
     bind_questions: Vec<(&'static str, &'static str)>,
     tables: Vec<&'static Table>,
@@ -180,8 +180,12 @@ impl Registry {
     }
 
     /// The stream features offered after authentication, as XML.
-    pub fn stream_features(&self, host: &Host) -> String {
-        self.stream_features.iter().map(|write| write(host, self)).collect()
+    ///
+    /// `on`: what binding the resource has switched on already (XEP-0386 section 3.2).
+    pub fn stream_features(&self, host: &Host, on: &[&str]) -> String {
+        let offered = self.stream_features.iter();
+        let offered = offered.filter(|(_, var)| var.is_none_or(|var| !on.contains(&var)));
+        offered.map(|(write, _)| write(host, self)).collect()
     }
 
     /// What may be negotiated together with binding a resource (XEP-0386 section 3.1).

@@ -35,6 +35,8 @@ pub struct Established {
     pub bound: Bound,
     /// What `<bound/>` contains, as XML.
     pub told: String,
+    /// Its stream is managed (XEP-0198).
+    pub is_managed: bool,
 }
 
 impl Router {
@@ -197,6 +199,12 @@ fn ends_name(tag: &str) -> bool {
 fn tell(bound: Bound, told: String) {
     let outbox: Arc<Outbox> = Arc::clone(&bound.outbox);
     let mut turn = Turn::default();
-    outbox.tell(&mut turn, Event::Established(Box::new(Established { bound, told })));
+    let is_managed = outbox.is_managed();
+    let established = Established {
+        bound,
+        told,
+        is_managed,
+    };
+    outbox.tell(&mut turn, Event::Established(Box::new(established)));
     turn.finish();
 }

@@ -173,7 +173,7 @@ impl Negotiation {
         let mut features = String::from("<stream:features>");
         if self.account.is_some() {
             features.push_str(&format!("<bind xmlns='{}'><required/></bind>", ns::BIND));
-            features.push_str(&cx.router.registry().stream_features(host));
+            features.push_str(&cx.router.registry().stream_features(host, &[]));
         } else {
             if !self.secured && self.config.tls != TlsPolicy::Off {
                 let required = if self.config.tls == TlsPolicy::Required {
@@ -393,7 +393,9 @@ impl Negotiation {
     pub(crate) fn write_established(&mut self, established: &Established, cx: &mut Context<'_>) {
         self.write_success(&established.bound.jid, &sasl2::bound(established), cx);
         if let Some(host) = &self.host {
-            let features = cx.router.registry().stream_features(host);
+            // What is on is not offered again: @xmpp/client would try to resume what it has just enabled.
+            let on: &[&str] = if established.is_managed { &[ns::SM] } else { &[] };
+            let features = cx.router.registry().stream_features(host, on);
             let text = format!("<stream:features>{features}</stream:features>");
             cx.out.extend_from_slice(text.as_bytes());
         }

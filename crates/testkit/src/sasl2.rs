@@ -72,7 +72,8 @@ impl Client {
             return challenge;
         }
         let last = STANDARD.encode(scram.last(&decoded(&challenge.text())));
-        self.send(format!("<response xmlns='{NS_SASL2}'>{last}</response>")).await;
+        self.send(format!("<response xmlns='{NS_SASL2}'>{last}</response>"))
+            .await;
         let end = self.stanza().await;
         if let Some(data) = end.get_child("additional-data", NS_SASL2)
             && !scram.is_proved_by(&decoded(&data.text()))

@@ -18,7 +18,12 @@ pub(crate) fn module() -> Module {
         .xep(368, "SRV records for XMPP over TLS", "1.1.0", Coverage::Complete)
         .xep(440, "SASL Channel-Binding Type Capability", "1.0.0", Coverage::Complete)
         .xep(474, "SASL SCRAM Downgrade Protection", "0.5.0", Coverage::Complete)
-        .xep(515, "TLS Channel-Binding Downgrade Protection", "0.1.0", Coverage::Complete)
+        .xep(
+            515,
+            "TLS Channel-Binding Downgrade Protection",
+            "0.1.0",
+            Coverage::Complete,
+        )
         .server_feature(ns::MSG_OFFLINE)
         .stream_feature(roster_versioning)
         .stream_feature(pre_approval)

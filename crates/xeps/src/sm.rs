@@ -7,7 +7,7 @@ use stanza::ns;
 pub(crate) fn module() -> Module {
     Module::new("sm")
         .xep(198, "Stream Management", "1.6.3", Coverage::Complete)
-        .stream_feature(offer)
+        .stream_feature_until_on(ns::STREAM_MANAGEMENT, offer)
         .bind_feature(ns::STREAM_MANAGEMENT)
 }
 
