@@ -358,6 +358,45 @@ async fn inactivity() {
     bosh.request("pause='121'", "").await.assert_end("policy-violation");
 }
 
+/// What waits for a client without a request comes in portions, in order, and is not lost with the session.
+#[tokio::test]
+async fn much_at_once() {
+    const COUNT: usize = 300;
+    let server = Server::builder().users(2).limit("bosh_inactivity_seconds", 1).start();
+    let (one, two) = (format!("{}/one", server.user()), format!("{}/two", server.user()));
+    let mut bosh = Bosh::login(&server, &one).await;
+    bosh.send("<presence xmlns='jabber:client'/>").await;
+    let mut other = Client::login(&server, Transport::Starttls, &two).await;
+    let text = "x".repeat(1000);
+    for number in 0..COUNT {
+        let message = format!("<message to='{one}' type='chat' id='{number}'><body>{text}</body></message>");
+        other.send(message).await;
+    }
+    let mut came = 0;
+    let mut portions = 0;
+    while came < COUNT / 2 {
+        let response = bosh.request("", "").await;
+        assert!(response.raw.len() < 70_000, "{} bytes at once", response.raw.len());
+        for stanza in response.payloads() {
+            if stanza.name() == "message" {
+                assert_eq!(stanza.get("id"), came.to_string(), "{stanza:?}");
+                came += 1;
+            }
+        }
+        portions += 1;
+    }
+    assert!(portions > 1, "{portions}");
+    other.ping().await;
+    // The session is lost; the rest is for whoever comes next.
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    let mut back = Client::login(&server, Transport::Direct, &one).await;
+    back.send("<presence/>").await;
+    for number in came..COUNT {
+        let next = back.wait_keeping(|stanza| stanza.name() == "message").await;
+        assert_eq!(next.get("id"), number.to_string(), "{next:?}");
+    }
+}
+
 /// Long polling ends by itself.
 #[tokio::test]
 async fn a_wait_is_over() {

@@ -59,27 +59,27 @@ pub(crate) fn route<B>(settings: &Settings, request: &Request<B>, origin: Origin
     ))
 }
 
-/// Whose request it is, or what it is answered with where that is not known.
-fn client<B>(settings: &Settings, request: &Request<B>, origin: Origin) -> Result<Client, Answer> {
-    let client = match origin.is_proxy {
+/// Whose request it is. None: a proxy does not tell.
+fn client<B>(settings: &Settings, request: &Request<B>, origin: Origin) -> Option<Client> {
+    match origin.is_proxy {
         true => proxy::client(request.headers(), &settings.trusted_proxies),
         false => Some(Client {
             address: origin.address,
             is_secured: origin.is_secured,
         }),
-    };
-    client.ok_or_else(|| {
-        // Without it all its clients would share the limits of one address.
-        let why = "the proxy tells no address of its client (Forwarded or X-Forwarded-For)";
-        tracing::warn!(proxy = %origin.address, "{why}");
-        answer::refusal(StatusCode::BAD_REQUEST, why)
-    })
+    }
+}
+
+/// Without the client's address all clients of the proxy would share the limits of one.
+fn no_address(origin: Origin) -> Route {
+    let why = "the proxy tells no address of its client (Forwarded or X-Forwarded-For)";
+    tracing::warn!(proxy = %origin.address, "{why}");
+    Route::Answer(answer::refusal(StatusCode::BAD_REQUEST, why))
 }
 
 fn websocket<B>(settings: &Settings, request: &Request<B>, origin: Origin) -> Route {
-    let client = match client(settings, request, origin) {
-        Ok(client) => client,
-        Err(answer) => return Route::Answer(answer),
+    let Some(client) = client(settings, request, origin) else {
+        return no_address(origin);
     };
     let answer = handshake::accept(request, &settings.origins);
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -96,10 +96,7 @@ fn bosh<B>(settings: &Settings, request: &Request<B>, origin: Origin) -> Route {
                 "this origin is not in http.origins",
             ));
         }
-        Method::POST => match client(settings, request, origin) {
-            Ok(client) => return Route::Bosh(client),
-            Err(answer) => return Route::Answer(answer),
-        },
+        Method::POST => return client(settings, request, origin).map_or_else(|| no_address(origin), Route::Bosh),
         Method::OPTIONS => answer::empty(StatusCode::NO_CONTENT),
         _ => return Route::Answer(answer::not_allowed("POST, OPTIONS")),
     };
