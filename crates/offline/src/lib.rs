@@ -101,6 +101,8 @@ struct Books {
     untouched: u32,
     /// They were counted up to a limit, so there may be more. Known again when a replay has found the last.
     more: bool,
+    /// Sessions that read the archive by themselves up to a message: they are not handed over that.
+    told: Vec<(u64, i64)>,
     /// By id, ascending.
     notes: VecDeque<Note>,
     /// The number of the last page that was asked for, or of the last ping.
@@ -277,6 +279,19 @@ impl Backlog {
         }
     }
 
+    /// A session was told that the archive goes up to this message, and reads it by itself (XEP-0386 section 3.2).
+    pub fn tell(&mut self, session: u64, up_to: i64) {
+        if let Some(books) = &mut self.0 {
+            books.told.push((session, up_to));
+        }
+    }
+
+    /// Whether a session was told of this message.
+    pub fn was_told(&self, session: u64, id: i64) -> bool {
+        let mut told = self.0.iter().flat_map(|books| &books.told);
+        told.any(|(other, up_to)| *other == session && id <= *up_to)
+    }
+
     /// A session may be given what waits.
     pub fn start(&mut self, session: u64, acknowledges: bool) -> Step {
         let Some(books) = &mut self.0 else { return Step::Nothing };
@@ -395,6 +410,9 @@ impl Backlog {
     /// The session gets no more of what waits. `clean`: the client ended its stream in good order, so it read all that
     /// had been sent.
     pub fn ended(&mut self, session: u64, clean: bool) {
+        if let Some(books) = &mut self.0 {
+            books.told.retain(|(other, _)| *other != session);
+        }
         let replay = self.replay().filter(|replay| replay.session == session);
         let Some(phase) = replay.map(|replay| replay.phase) else {
             return;
@@ -538,13 +556,17 @@ impl Books {
 
     /// Moves on over what is delivered.
     fn settle(&mut self, alone: bool) {
-        let remembered = if alone { 0 } else { REMEMBERED };
         while let Some(first) = self.notes.front() {
             let forgotten = if self.untouched > 0 && first.id > self.known {
                 // Something that nobody has may lie before it.
                 first.is_delivered() && self.notes.len() > NOTED
             } else {
-                first.sure || (first.taken > 0 && self.notes.len() > remembered)
+                let is_one_connection = first.taken == 1 && first.held == 0 && !first.sure;
+                // What a connection took it may give back, and then another has it, or had it. But where it was the only
+                // one, nothing has to be known for that.
+                (first.sure && first.taken == 0)
+                    || (alone && is_one_connection)
+                    || (first.is_delivered() && self.notes.len() > REMEMBERED)
             };
             if !forgotten {
                 break;

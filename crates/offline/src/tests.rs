@@ -124,6 +124,23 @@ fn what_a_connection_did_not_take_is_taken_back() {
     assert_eq!(backlog.waiting(), 1);
 }
 
+/// Another has acknowledged it, or still has it when the one whose connection breaks has left the account: nobody is
+/// given it twice.
+#[test]
+fn what_another_has_is_not_taken_back() {
+    let mut backlog = Backlog::new(0, 0);
+    backlog.give(1, [Acknowledges, Trusted], false);
+    backlog.acknowledge([1]);
+    backlog.take_back(1);
+    assert_eq!(backlog.waiting(), 0);
+    backlog.give(2, [Acknowledges, Trusted], false);
+    backlog.give(3, [Acknowledges], true);
+    backlog.take_back(2);
+    assert_eq!(backlog.waiting(), 0);
+    backlog.give_back([2]);
+    assert_eq!(backlog.waiting(), 1);
+}
+
 /// What was taken is remembered for a while where others may have it, and no longer.
 #[test]
 fn notes_are_limited() {

@@ -106,8 +106,10 @@ pub struct History {
     pub was_removed: BTreeSet<String>,
     /// Sessions that had their roster, and from when on; they are given what waits in order,
     pub ready: BTreeMap<Session, u64>,
-    /// but for those that do not say at once that they take messages.
+    /// but for those that do not say at once that they take messages, or say later that they take none.
     pub odd: BTreeSet<Session>,
+    /// Sessions that had a connection which is gone.
+    pub broken: BTreeSet<Session>,
     at: u64,
 }
 

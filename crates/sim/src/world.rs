@@ -188,6 +188,7 @@ impl World {
         let device = &mut self.devices[d];
         let Some(number) = device.link.take() else { return };
         device.phase = Phase::Offline;
+        self.history.broken.insert((d, device.session));
         let mut lost = std::mem::take(&mut device.input);
         if let Some(link) = self.links.get_mut(&number) {
             lost.append(&mut link.outbound);
@@ -578,18 +579,23 @@ impl World {
     }
 
     fn on_result(&mut self, d: usize, result: &Element) {
-        let Some(sync) = &mut self.devices[d].sync else { return };
         let (Some(sid), Some(message)) = (result.attr("id"), forwarded(result)) else {
             return;
         };
-        if result.attr("queryid") != Some(sync.query.as_str()) {
-            return;
-        }
-        sync.last = Some(sid.to_owned());
-        let is_final = sync.is_final;
         let Some(id) = message.attr("id").map(str::to_owned) else {
             return;
         };
+        let query = result.attr("queryid");
+        let Some(sync) = self.devices[d]
+            .sync
+            .as_mut()
+            .filter(|sync| query == Some(sync.query.as_str()))
+        else {
+            // A question that was sent again behind `<resumed/>` is answered twice, and the second answer may have more.
+            return self.see(d, &id, How::Read, Some(sid.to_owned()));
+        };
+        sync.last = Some(sid.to_owned());
+        let is_final = sync.is_final;
         if is_final {
             let is_tombstone = message.get_child("retracted", ns::RETRACTION).is_some();
             let entry = Entry {
