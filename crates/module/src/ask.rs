@@ -83,9 +83,6 @@ impl Switches {
     /// Wants copies of messages of the account's other sessions (XEP-0280).
     pub const CARBONS: Switches = Switches(1);
 
-    /// Reads its archive by itself: it is not handed over what waited there (XEP-0386 section 3.2).
-    pub const READS_ARCHIVE: Switches = Switches(2);
-
     /// To be kept, and read again with [`Switches::from_bits`].
     pub const fn bits(self) -> u8 {
         self.0

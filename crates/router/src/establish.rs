@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use module::{Answer, MakeSaid, Method, Now, Relation, Switches};
+use module::{Answer, MakeSaid, Method, Now, Relation};
 use stanza::{JidRef, Stanza, StreamError};
 use store::{Found, Query, Row, StoreError};
 use xmlstream::Scratch;
@@ -66,10 +66,6 @@ impl Router {
 
     /// Makes a new session what its client wants, and answers with [`Event::Established`].
     pub(crate) fn establish(&self, now: Now, account: &mut Account, bound: Bound, inline: Inline) {
-        if let Some(session) = account.session_mut(bound.id) {
-            // What waits and is in the archive is there for it to read: section 3.2, "clear the offline messages".
-            session.switches = session.switches.with(Switches::READS_ARCHIVE, self.archives);
-        }
         for request in &inline.requests {
             // "As this operation MUST succeed, no response is necessary."
             let _ = self.ask_for(now, account, &bound, Method::Set, request);
@@ -114,7 +110,12 @@ impl Router {
                 if let Err(error) = &found {
                     tracing::error!(account = owner, %error, "the archive's ends could not be read");
                 }
-                let mut found = found.and_then(Found::many).unwrap_or_default().into_iter();
+                let found = found.and_then(Found::many).unwrap_or_default();
+                // What waits and is in the archive is there for it to read, as far as it is told of it here: section 3.2,
+                // "clear the offline messages". What comes later is handed over.
+                let told_of = found.iter().filter_map(newest).max().unwrap_or(0);
+                router.with(owner, |account| account.backlog.tell(bound.id, told_of));
+                let mut found = found.into_iter();
                 let mut told = String::new();
                 for (parts, make) in makers {
                     let said = make(match parts {
@@ -188,6 +189,14 @@ impl Router {
         let owner = account.jid.clone();
         let (from, to): (JidRef<'_>, JidRef<'_>) = (bound.jid.as_ref(), owner.as_ref());
         Some(self.handle_for_account(now, account, Relation::Owner, method, payload, from, to))
+    }
+}
+
+/// The last message of a page.
+fn newest(found: &Found) -> Option<i64> {
+    match found {
+        Found::Archive(page) => page.messages.last().map(|message| message.id),
+        _ => None,
     }
 }
 

@@ -91,6 +91,13 @@ impl ResumeRequest {
         self.answer(turn, Err(NotResumed::Failed(error)));
     }
 
+    /// From the callback of the store.
+    fn answer_late(self, answer: Result<Resumed, NotResumed>) {
+        let mut turn = Turn::default();
+        self.answer(&mut turn, answer);
+        turn.finish();
+    }
+
     fn answer(self, turn: &mut Turn, answer: Result<Resumed, NotResumed>) {
         self.outbox.tell(turn, Event::Resumed(answer));
     }
@@ -229,20 +236,24 @@ impl Router {
             query,
             Box::new(move |found| {
                 let Some(router) = me.upgrade() else { return };
-                let key = found.and_then(Found::row).ok().flatten().and_then(|row| key_of(&row));
+                // Only what is certain is told: without `h` the client would send again what was handled.
+                let key = match found.and_then(Found::row) {
+                    Ok(row) => row.and_then(|row| key_of(&row)),
+                    Err(error) => return request.answer_late(Err(NotResumed::Failed(told(&error)))),
+                };
                 let Some(key) = key else {
-                    let mut turn = Turn::default();
-                    request.answer(&mut turn, Err(NotResumed::NotFound { h: None }));
-                    return turn.finish();
+                    return request.answer_late(Err(NotResumed::NotFound { h: None }));
                 };
                 router.store.read(
                     Query::Mark { key },
                     Box::new(move |found| {
-                        let mut turn = Turn::default();
-                        // Known and without a counter: nothing of it is on disk. It is 32 bits long (section 4).
-                        let h = found.and_then(Found::mark).ok().map(|h| h.unwrap_or(0) as u32);
-                        request.answer(&mut turn, Err(NotResumed::NotFound { h }));
-                        turn.finish();
+                        request.answer_late(Err(match found.and_then(Found::mark) {
+                            // Known and without a counter: nothing of it is on disk. It is 32 bits long (section 4).
+                            Ok(h) => NotResumed::NotFound {
+                                h: Some(h.unwrap_or(0) as u32),
+                            },
+                            Err(error) => NotResumed::Failed(told(&error)),
+                        }));
                     }),
                 );
             }),

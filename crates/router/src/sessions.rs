@@ -310,9 +310,8 @@ impl Router {
         let full = account.full(session);
         // No more than the client has room for: a page of large messages must not end its stream.
         let (mut sent, mut read, mut last) = (Vec::new(), Vec::new(), None);
-        let reads_archive = session.switches.has(Switches::READS_ARCHIVE);
         for message in messages {
-            if reads_archive && message.archived {
+            if message.archived && account.backlog.was_told(id, message.id) {
                 read.push(message.id);
             } else if account.backlog.wants(message.id) {
                 if !session.outbox.has_room(message.stanza.len()) {

@@ -45,6 +45,24 @@ fn who_reads_the_archive_is_not_handed_over_what_waits() {
     world.expect("juliet/balcony", &[NO_PRESENCE]);
 }
 
+/// What the client was not told of when it was bound comes, before its presence and while the rest is looked through.
+#[test]
+fn what_comes_after_the_binding_is_handed_over() {
+    let mut world = World::new(&["romeo", "juliet"]);
+    world.online(&["romeo/orchard"]);
+    chat(&mut world, "juliet@d", "<body>1</body>");
+    world.establish("juliet/balcony", Inline::default());
+    chat(&mut world, "juliet@d", "<body>2</body>");
+    world.send("juliet/balcony", "<presence/>");
+    let text = "<message type='chat' to='juliet@d'><body>3</body></message>";
+    world.send("romeo/orchard", text);
+    world.settle();
+    let lines = world.lines("juliet/balcony");
+    let bodies: Vec<&str> = lines.iter().filter_map(|line| line.split("juliet ").nth(1)).collect();
+    assert_eq!(bodies.len(), 2, "{lines:?}");
+    assert!(bodies[0].starts_with('2') && bodies[1].starts_with('3'), "{lines:?}");
+}
+
 /// Nothing is in the archive then, so nothing can be read there.
 #[test]
 fn without_an_archive_everything_is_handed_over() {

@@ -21,7 +21,7 @@ use std::task::Waker;
 
 use jackdaw_router::{BindRequest, Bound, Event, Inline, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn};
 use minidom::Element;
-use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Software, Switches};
+use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Said, Software, Switches};
 use stanza::{Jid, Stanza, ns};
 use store::{Archived, Batch, Found, Memory, Query, Range, Store, View};
 use xmlstream::Scratch;
@@ -114,6 +114,25 @@ fn carbons_module() -> Module {
     Module::new("carbons").account_iq(Method::Set, "enable", ns::CARBONS, Access::Owner, enable)
 }
 
+/// Tells who binds with more than a resource of the last message of the archive (XEP-0386).
+fn archive_module() -> Module {
+    fn last(ask: &mut Ask<'_>) -> Answer {
+        let range = Range::of(ask.to.bare_str(), View::Archive, 1);
+        let newest = Range { newest: true, ..range };
+        Answer::Asked(
+            Query::archive(newest),
+            Box::new(|_| Said {
+                messages: Default::default(),
+                arrived: Vec::new(),
+                answer: Ok(String::new()),
+            }),
+        )
+    }
+    Module::new("archive")
+        .account_iq(Method::Get, "last", "urn:test:archive", Access::Owner, last)
+        .bind_question("last", "urn:test:archive")
+}
+
 fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, archives: bool) -> Arc<Router> {
     let host = Host {
         domain: DOMAIN.into(),
@@ -128,7 +147,7 @@ fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, arch
     let clock = Arc::clone(clock);
     Router::new(Parts {
         hosts: vec![host],
-        registry: Registry::new(vec![ping_module(), carbons_module()]).expect("two modules"),
+        registry: Registry::new(vec![ping_module(), carbons_module(), archive_module()]).expect("two modules"),
         store: Arc::clone(store) as Arc<dyn Store>,
         limits,
         archives,

@@ -105,11 +105,14 @@ impl Archiver {
         Ok(Deposited { id, is_new: true })
     }
 
-    /// What the archive has of this message already. None also where the disk cannot tell.
+    /// What the archive has of this message already, for one that could not be written. Where the disk cannot even be
+    /// read, the 64 bits in memory decide: that one in 2^64 others is taken for known is nothing against an error for
+    /// what was delivered long ago (invariant I7).
     pub(crate) fn known(&self, connection: &Connection, deposit: &Deposit) -> Option<Deposited> {
         let fingerprint = deposit.fingerprint?;
-        let found = self.earlier(connection, fingerprint, hash(fingerprint), deposit.at);
-        let id = found.ok().flatten()?;
+        let hash = hash(fingerprint);
+        let found = self.earlier(connection, fingerprint, hash, deposit.at);
+        let id = found.unwrap_or_else(|_| self.recent.get(hash))?;
         Some(Deposited { id, is_new: false })
     }
 
