@@ -21,6 +21,7 @@ START_SECONDS = 20.0
 STOP_SECONDS = 5.0  # what the command line promises for SIGTERM
 STARTTLS_PORT = 5222
 DIRECT_TLS_PORT = 5223
+HTTPS_PORT = 5443
 
 
 def free_loopback() -> str:
@@ -30,14 +31,14 @@ def free_loopback() -> str:
     for last in hosts[start:] + hosts[:start]:
         address = f"127.0.20.{last}"
         try:
-            for port in (STARTTLS_PORT, DIRECT_TLS_PORT):
+            for port in (STARTTLS_PORT, DIRECT_TLS_PORT, HTTPS_PORT):
                 with socket.socket() as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind((address, port))
             return address
         except OSError:
             continue
-    raise RuntimeError("no 127.0.20.x has ports 5222 and 5223 free")
+    raise RuntimeError("no 127.0.20.x has ports 5222, 5223 and 5443 free")
 
 
 def die_with_parent() -> None:
@@ -57,6 +58,7 @@ class Server:
         self.address = free_loopback()
         self.port = STARTTLS_PORT
         self.direct_port = DIRECT_TLS_PORT
+        self.https_port: int | None = None  # WebSocket, where there is such
         self.certificates = folder / "certs"
         self.ca_file = self.certificates / "ca.crt"
         self.log = folder / f"{self.name}.log"
@@ -143,6 +145,7 @@ class Jackdaw(Server):
     def __init__(self, folder: Path, binary: Path, domain: str = "interop.test"):
         super().__init__(folder, domain)
         self.binary = binary
+        self.https_port = HTTPS_PORT
         self.config = folder / "jackdaw.toml"
 
     def prepare(self) -> None:
@@ -151,7 +154,8 @@ class Jackdaw(Server):
             f'data = "{self.folder / "data"}"\n\n'
             f'[[domain]]\nname = "{self.domain}"\ncertificate = "{crt}"\nkey = "{key}"\n\n'
             f'[[listen]]\nkind = "c2s"\naddress = "{self.address}:{self.port}"\ntls = "required"\n\n'
-            f'[[listen]]\nkind = "c2s-direct"\naddress = "{self.address}:{self.direct_port}"\n'
+            f'[[listen]]\nkind = "c2s-direct"\naddress = "{self.address}:{self.direct_port}"\n\n'
+            f'[[listen]]\nkind = "https"\naddress = "{self.address}:{self.https_port}"\n'
         )
         # Made now, so that the folder of the account commands' socket exists whether or not the server runs.
         (self.folder / "data").mkdir(exist_ok=True)

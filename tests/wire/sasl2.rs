@@ -47,7 +47,11 @@ async fn first_login(server: &Server, transport: Transport, jid: &str, number: u
     let features = client.stanza().await;
     assert_eq!(features.name(), "features");
     let is_on = more.contains(NS_SM);
-    assert_eq!(features.has_child("sm", NS_SM), !is_on, "what is on is not offered: {features:?}");
+    assert_eq!(
+        features.has_child("sm", NS_SM),
+        !is_on,
+        "what is on is not offered: {features:?}"
+    );
     assert!(features.has_child("csi", "urn:xmpp:csi:0"), "{features:?}");
     (client, issued)
 }

@@ -105,7 +105,8 @@ async fn at(server: &Server, transport: Transport, step: Step, session: &Session
 #[tokio::test]
 async fn cut_at_every_step() {
     let server = Server::builder()
-        .users(2)
+        // One that is resumed, and one for each place at which a managed stream is cut.
+        .users(Transport::BOTH.len() * (WARM + ROUNDS) * (1 + PLACES))
         .limit("password_iterations", 4_096)
         .limit("connections_per_second_per_address", 100_000)
         .limit("connections_before_login_per_address", 100_000)

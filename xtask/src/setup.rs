@@ -1,4 +1,5 @@
-//! What the tests need and a fresh machine lacks: Debian's packages, a Python environment, cargo-nextest.
+//! What the tests need and a fresh machine lacks: Debian's packages, a Python environment, packages of Node.js,
+//! cargo-nextest.
 //!
 //! Each is looked for first, so a second run installs nothing and asks no registry.
 
@@ -24,6 +25,7 @@ const PACKAGES: &[&str] = &[
 ];
 const APT_LIMIT: Duration = Duration::from_secs(900);
 const PIP_LIMIT: Duration = Duration::from_secs(300);
+const NPM_LIMIT: Duration = Duration::from_secs(300);
 const BUILD_LIMIT: Duration = Duration::from_secs(1200);
 
 /// Installs the Debian packages of the tests where they are missing.
@@ -36,6 +38,9 @@ pub(crate) fn packages() -> Result<(), String> {
     // Debian's own Python leaves this out; another Python on the path has it.
     if !works(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
         missing.extend(["python3", "python3-venv"]);
+    }
+    if !works(Command::new("npm").arg("--version")) {
+        missing.extend(["nodejs", "npm"]);
     }
     if missing.is_empty() {
         return Ok(());
@@ -115,6 +120,37 @@ pub(crate) fn python() -> Result<PathBuf, String> {
     }
     fs::write(&stamp, text).map_err(|error| format!("{}: {error}", stamp.display()))?;
     Ok(python)
+}
+
+/// The packages of Node.js that `tests/interop/web/package.json` names, in `.cache/interop-node`.
+pub(crate) fn node() -> Result<(), String> {
+    let wanted = root().join("tests/interop/web/package.json");
+    let text = fs::read_to_string(&wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;
+    let folder = root().join(".cache/interop-node");
+    let stamp = folder.join("package.installed");
+    if fs::read_to_string(&stamp).is_ok_and(|done| done == text) {
+        return Ok(());
+    }
+    println!("setup | npm packages in .cache/interop-node");
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(folder.join("package.json"), &text))
+        .map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut install = Command::new("npm");
+    install
+        .args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--no-package-lock",
+            "--omit=dev",
+            "--loglevel=error",
+        ])
+        .current_dir(&folder);
+    if !process::run("setup", &install, NPM_LIMIT).success {
+        return Err("cannot install the packages of Node.js".to_owned());
+    }
+    // Written last, so a broken install is done again.
+    fs::write(&stamp, text).map_err(|error| format!("{}: {error}", stamp.display()))
 }
 
 /// Installs cargo-nextest where it is missing.

@@ -181,6 +181,7 @@ fn docs() -> Result<Count, String> {
 fn interop() -> Result<Count, String> {
     setup::packages()?;
     let python = setup::python()?;
+    setup::node()?;
     build_server("interop")?;
     let mut command = Command::new(python);
     command
