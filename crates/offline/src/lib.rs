@@ -408,16 +408,18 @@ impl Backlog {
     }
 
     /// The session gets no more of what waits. `clean`: the client ended its stream in good order, so it read all that
-    /// had been sent.
-    pub fn ended(&mut self, session: u64, clean: bool) {
+    /// had been sent. True: what it was sent waits again, as nobody knows whether it came.
+    pub fn ended(&mut self, session: u64, clean: bool) -> bool {
         if let Some(books) = &mut self.0 {
             books.told.retain(|(other, _)| *other != session);
         }
         let replay = self.replay().filter(|replay| replay.session == session);
         let Some(phase) = replay.map(|replay| replay.phase) else {
-            return;
+            return false;
         };
-        self.finish(clean && matches!(phase, Phase::Asking { .. }));
+        let arrived = clean && matches!(phase, Phase::Asking { .. });
+        self.finish(arrived);
+        !arrived
     }
 
     /// A session has read these in the archive: they need not be handed over.

@@ -120,9 +120,12 @@ impl Router {
         if account.sessions.is_empty() {
             account.sessions = Vec::new();
         }
-        account.backlog.ended(id, ending == Ending::Clean);
+        let returned = account.backlog.ended(id, ending == Ending::Clean);
         let mut rest = None;
         if let Some(outbox) = outbox {
+            if returned {
+                outbox.has_returned();
+            }
             let resumable = outbox.resumable();
             if let Some((ids, copies)) = outbox.end_managed() {
                 account.backlog.give_back(ids);

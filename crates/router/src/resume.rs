@@ -193,7 +193,7 @@ impl Router {
         };
         // "and the server still has the stream ... open": it ends with conflict (section 5).
         session.outbox.tell(turn, Event::End(StreamError::conflict()));
-        session.outbox = Arc::clone(&request.outbox);
+        let old = std::mem::replace(&mut session.outbox, Arc::clone(&request.outbox));
         session.detached = Moment::default();
         let before = std::mem::replace(&mut session.id, id);
         let jid = match account.jid.with_resource(&session.resource) {
@@ -202,7 +202,9 @@ impl Router {
         };
         account.backlog.acknowledge(ids);
         account.touched = Moment::of(now.seconds());
-        account.backlog.ended(before, false);
+        if account.backlog.ended(before, false) {
+            old.has_returned();
+        }
         let bound = Bound {
             jid,
             id,

@@ -142,7 +142,10 @@ impl Router {
             if ending == Ending::Broken && session.outbox.detach() {
                 // Not the beginning of time: that means that it has a connection.
                 session.detached = Moment::of(now.seconds().max(1));
-                account.backlog.ended(id, false);
+                let outbox = Arc::clone(&session.outbox);
+                if account.backlog.ended(id, false) {
+                    outbox.has_returned();
+                }
                 self.replay_to_anybody(account, turn);
                 return Some(Some(Vec::new()));
             }
@@ -164,6 +167,7 @@ impl Router {
         }
         let mut rest = unsent;
         let mut returned = Vec::new();
+        let waits_again = bound.outbox.is_returned();
         for _ in 0..RECLAIMED_AT_ONCE {
             if unsent.len() - rest.len() >= RECLAIMED_BYTES {
                 break;
@@ -178,6 +182,8 @@ impl Router {
             if let Ok(Some(stanza)) = Stanza::read(element) {
                 if let Some(id) = self.archived_as(&stanza, bound) {
                     returned.push(id);
+                } else if waits_again && has_waited(&stanza, bound) {
+                    // By its place, although it has no id there that a client could see.
                 } else if is_reclaimed(&stanza, bound) {
                     letters.push(element.source().to_owned());
                 }
@@ -343,7 +349,11 @@ impl Router {
     /// A resource is given no more of what waits; another that may have it is. `clean`: as in
     /// [`Router::unbind`].
     pub(crate) fn end_replay(&self, account: &mut Account, id: u64, clean: bool, turn: &mut Turn) {
-        account.backlog.ended(id, clean);
+        if account.backlog.ended(id, clean)
+            && let Some(session) = account.session(id)
+        {
+            session.outbox.has_returned();
+        }
         self.replay_to_anybody(account, turn);
     }
 
@@ -406,6 +416,13 @@ pub(crate) fn escaped(text: &str) -> String {
     xmlstream::escape_attr(&mut out, text);
     // Escaping text yields text.
     String::from_utf8(out).unwrap_or_default()
+}
+
+/// Whether this was read from what waits: the last word in it is the server's (XEP-0203). Who forges that harms the
+/// message that he sends, and nothing else.
+fn has_waited(stanza: &Stanza<'_>, bound: &Bound) -> bool {
+    let last = stanza.children().last();
+    last.is_some_and(|last| last.is("delay", ns::DELAY) && last.attr("from").as_deref() == Some(bound.jid.domain()))
 }
 
 /// Whether a stanza that was not written to a client is somebody's loss, so that it has to go its

@@ -138,6 +138,8 @@ struct Extra {
     held: Held,
     /// The stream goes on over there.
     moved: Option<Arc<Outbox>>,
+    /// What it was given of what had waited waits again.
+    returned: bool,
 }
 
 /// Small, as every session has one: what is rare is behind a pointer.

@@ -195,6 +195,15 @@ impl Outbox {
         true
     }
 
+    /// What it was given of what had waited waits again, by its place: so nothing of that goes its way as text.
+    pub(crate) fn has_returned(&self) {
+        self.lock().extra.get_or_insert_default().returned = true;
+    }
+
+    pub(crate) fn is_returned(&self) -> bool {
+        self.lock().extra.as_ref().is_some_and(|extra| extra.returned)
+    }
+
     /// The session ends: the messages that it gives back, and copies of the other stanzas. None where its stream was
     /// not managed: then what is unsent is for its connection to tell.
     pub(crate) fn end_managed(&self) -> Option<(Vec<i64>, Option<Vec<u8>>)> {
@@ -228,6 +237,7 @@ impl Outbox {
             managed,
             held,
             moved: None,
+            returned: false,
         }));
         Ok((ids, handled))
     }

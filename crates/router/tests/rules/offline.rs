@@ -352,6 +352,27 @@ fn no_id_without_an_archive() {
     assert_eq!(crate::support::stanza_id(&read[1]), None);
 }
 
+/// Without an archive: what was not written of what waits is given back by its place, and not once more as text.
+#[test]
+fn once_without_an_archive() {
+    let mut world = World::without_archives(&["romeo", "juliet"]);
+    world.online(&["romeo/orchard"]);
+    chat(&mut world, "juliet@d", "1");
+    world.settle();
+    world.connect("juliet/balcony");
+    world.clients.get_mut("juliet/balcony").expect("connected").reads = false;
+    world.send("juliet/balcony", "<presence/>");
+    world.settle();
+    world.leave("juliet/balcony", false);
+    world.settle();
+    world.connect("juliet/chamber");
+    world.send("juliet/chamber", "<presence/>");
+    let read = world.read("juliet/chamber");
+    let lines = read.iter().map(crate::support::line);
+    let chats: Vec<String> = lines.filter(|line| line.starts_with("chat")).collect();
+    assert_eq!(chats, ["chat romeo/orchard>juliet 1 (delayed)"]);
+}
+
 /// Without an archive: to a connection that takes nothing any more a message is as to nobody.
 #[test]
 fn a_full_outbox_without_an_archive() {
