@@ -73,11 +73,12 @@ fn one(
         found.push(format!("I1: {id} is in an archive {counts:?} times"));
     }
     let came: Vec<_> = message.seen.iter().filter(|seen| seen.how != How::Sent).collect();
+    let may_have_failed = plan.fails || history.was_removed.contains(&message.to) || plan.offline_messages < 100;
     // What no archive has exists only in the streams that it was written to. Who has got it and did not acknowledge it
     // before its connection broke cannot be told from who has not got it: so it goes its way again, and where the disk
-    // refuses it then, its sender is told (G5). Two answers are better than none.
+    // or the limit of what waits refuses it then, its sender is told (G5). Two answers are better than none.
     let came_to_broken = came.iter().all(|seen| history.broken.contains(&seen.session));
-    let is_unknown = plan.fails && message.is_loose && came_to_broken;
+    let is_unknown = may_have_failed && message.is_loose && came_to_broken;
     let had_error = message.errors > 0 && !message.resent && !is_unknown;
     if had_error {
         if !came.is_empty() {
@@ -91,13 +92,12 @@ fn one(
         }
     }
     let kept = counts.contains(&1);
-    // An error may have gone to a session that nobody has resumed.
-    let may_have_failed = plan.fails || history.was_removed.contains(&message.to) || plan.offline_messages < 100;
     let is_over = history
         .spans
         .values()
         .flatten()
         .any(|span| span.session == message.sender && span.until < u64::MAX);
+    // An error may have gone to a session that nobody has resumed.
     let is_answered = message.errors > 0 || (may_have_failed && (is_over || message.resent));
     if message.acked && counts.contains(&0) && !is_answered {
         found.push(format!(
