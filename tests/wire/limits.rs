@@ -8,7 +8,7 @@ use testkit::{Binding, Client, ConnectOptions, Item, Scram, Server, TIMEOUT, Tra
 use crate::support::error_of;
 
 /// Where each key is tested: a new one is missing here until it has a test.
-const KEYS: [(&str, &str); 31] = [
+const KEYS: [(&str, &str); 32] = [
     ("stanza_bytes", "sizes"),
     ("stanza_bytes_before_login", "sizes"),
     ("stanza_elements", "sizes"),
@@ -39,6 +39,7 @@ const KEYS: [(&str, &str); 31] = [
     ("subscription_requests_waiting", "subscription_requests"),
     ("directed_presences_per_session", "directed_presence"),
     ("resume_seconds", "sm_away"),
+    ("bosh_inactivity_seconds", "bosh::inactivity"),
     ("offline_messages_per_account", "offline::the_quota"),
 ];
 

@@ -59,7 +59,11 @@ async fn headers_and_features() {
         let id = header.attr("id").expect("section 4.7.3").to_owned();
         assert!(id.len() >= 16, "unpredictable: {id}");
         assert!(ids.insert(id));
-        assert_eq!(names(&features), ["sasl-channel-binding", "authentication", "mechanisms"], "{features:?}");
+        assert_eq!(
+            names(&features),
+            ["sasl-channel-binding", "authentication", "mechanisms"],
+            "{features:?}"
+        );
 
         let (user, _) = jid.split_once('@').expect("user@domain");
         client.plain(user, &testkit::password_of(&jid)).await;
