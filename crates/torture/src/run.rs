@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
     /// It must not have ended by itself.
     async fn look_after(&mut self) -> Result<(), String> {
         if let Some(status) = self.server.ended() {
-            self.world.crashes.fetch_add(1, Ordering::AcqRel);
+            self.crashed();
             self.violated("G6", format!("the server ended by itself with {status}"));
             self.start(true).await?;
         }
@@ -286,9 +286,9 @@ impl<'a> Run<'a> {
     async fn strike(&mut self, fault: Fault) -> Result<(), String> {
         match fault {
             Fault::Kill(away) => {
-                self.world.crashes.fetch_add(1, Ordering::AcqRel);
                 self.note("kill -9".to_owned());
                 self.server.kill();
+                self.crashed();
                 self.rest(away).await;
                 self.start(true).await
             }
@@ -315,7 +315,6 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Fault::Cut(away) => {
-                self.world.crashes.fetch_add(1, Ordering::AcqRel);
                 // Both at one moment: a flush that is under way ends before the power does.
                 self.server.freeze()?;
                 self.note("power cut".to_owned());
@@ -323,7 +322,6 @@ impl<'a> Run<'a> {
                 self.lose(away).await
             }
             Fault::Broken(dying, away) => {
-                self.world.crashes.fetch_add(1, Ordering::AcqRel);
                 // Not while a flush is under way, of which one could not say what it was worth.
                 self.server.freeze()?;
                 self.disk.shut_down()?;
@@ -359,10 +357,16 @@ impl<'a> Run<'a> {
     /// The server is gone, and its disk comes back with what had been flushed.
     async fn lose(&mut self, away: Duration) -> Result<(), String> {
         self.server.kill();
+        self.crashed();
         self.note("the server is gone".to_owned());
         self.disk.recover()?;
         self.rest(away).await;
         self.start(true).await
+    }
+
+    /// Counted when the server is gone, not before: what still begins until then goes with it.
+    fn crashed(&self) {
+        self.world.crashes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// SIGTERM, and all that must hold then.
@@ -372,7 +376,7 @@ impl<'a> Run<'a> {
             Ok(took) => self.note(format!("the server has stopped, after {} ms", took.as_millis())),
             Err(why) => {
                 // What was not saved is not to be resumed.
-                self.world.crashes.fetch_add(1, Ordering::AcqRel);
+                self.crashed();
                 self.violated("G7", format!("SIGTERM: {why}"));
             }
         }
