@@ -112,11 +112,19 @@ impl Login {
         self.account = None;
     }
 
+    /// An exchange does not go on in another profile than it began in.
+    fn speak(&mut self, profile: Profile) {
+        if self.profile != profile {
+            self.exchange = None;
+            self.profile = profile;
+        }
+    }
+
     /// An element of the classic profile.
     pub(crate) fn element(&mut self, element: &Element<'_>, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         // The data of PLAIN is the password, so what was decoded is wiped after use.
         let data = || auth::decode(&element.text()).map(|data| data.map(Zeroizing::new));
-        self.profile = Profile::Classic;
+        self.speak(Profile::Classic);
         match element.name() {
             "auth" => {
                 let mechanism = element.attr("mechanism").unwrap_or_default();
@@ -133,7 +141,7 @@ impl Login {
     /// An element of SASL2.
     pub(crate) fn element2(&mut self, element: &Element<'_>, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         let data = |text: &str| sasl2::data(text).map(Zeroizing::new);
-        self.profile = Profile::Sasl2;
+        self.speak(Profile::Sasl2);
         match element.name() {
             "authenticate" => {
                 let mechanism = element.attr("mechanism").unwrap_or_default();

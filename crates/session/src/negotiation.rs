@@ -228,8 +228,11 @@ impl Negotiation {
             return Err(StreamError::host_unknown());
         };
         let is_sasl2 = element.ns() == ns::SASL2;
-        if element.name() == "authenticate" {
-            self.sasl2 = is_sasl2.then(|| Box::new(Sasl2::of(element, cx)));
+        // Each attempt begins with what it says itself: an earlier one, which failed, may have wanted more.
+        match (is_sasl2, element.name()) {
+            (true, "authenticate") => self.sasl2 = Some(Box::new(Sasl2::of(element, cx))),
+            (false, "auth") => self.sasl2 = None,
+            _ => {}
         }
         self.log_in(&host, cx, |login, at, cx| match is_sasl2 {
             true => login.element2(element, at, cx),

@@ -336,6 +336,29 @@ fn what_fails() {
     assert_eq!(peer.shell.failed, [Some("juliet@example.org".to_owned())]);
 }
 
+/// A client that falls back to the classic profile is answered in that, and what it wanted before is forgotten; an
+/// exchange does not go on in the other profile.
+#[test]
+fn the_profiles_are_apart() {
+    let world = World::new();
+    let classic = format!("<success xmlns='{NS_SASL}'/>");
+    let more = CLIENT.to_owned() + &bind2("Test", "");
+    let mut peer = world.opened();
+    peer.send(authenticate("juliet", "wrong", &more) + &plain("", "juliet", "secret"));
+    assert_eq!(peer.said(), failure2("not-authorized") + &classic);
+    peer.send(OPEN);
+    assert!(peer.said().ends_with(BIND_FEATURES), "a new stream");
+    assert!(peer.core.bound().is_none());
+    let data = STANDARD.encode("\0juliet\0secret");
+    let mut peer = world.opened();
+    peer.send(format!("<auth xmlns='{NS_SASL}' mechanism='PLAIN'/>"));
+    assert_eq!(peer.said(), format!("<challenge xmlns='{NS_SASL}'>=</challenge>"));
+    peer.send(format!("<response xmlns='{SASL2}'>{data}</response>"));
+    assert_eq!(peer.said(), failure2("malformed-request"));
+    peer.send(format!("<response xmlns='{NS_SASL}'>{data}</response>"));
+    assert_eq!(peer.said(), failure("malformed-request"), "that exchange is over");
+}
+
 /// XEP-0388 sections 2.1, 2.3, 2.4 and 4.8.
 #[test]
 fn what_ends_the_stream() {
