@@ -6,6 +6,7 @@
 //! withdrawn by one `UPDATE`. Which clients an account has, and the tokens that let them back in, is in [`tokens`].
 
 mod address;
+pub mod backend;
 pub mod tokens;
 
 use auth::{Credentials, Hash, Verifier};

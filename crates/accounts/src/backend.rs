@@ -1,0 +1,54 @@
+//! Where it is known who somebody is, if not in the accounts of this server: the port of account backends.
+//!
+//! A backend says whether a password or a bearer token is good, and for whom. It never learns how the client asked, and
+//! keeps nothing: what belongs to the account (roster, archive, tokens) is here. The drivers are in the crate `backends`.
+
+use std::fmt;
+
+use auth::Verdict;
+use stanza::Jid;
+use zeroize::Zeroizing;
+
+/// What a backend is asked.
+pub enum Question {
+    /// Whether this is the password of the account (bare JID).
+    Password { account: Jid, password: Zeroizing<String> },
+    /// For whom on this domain the bearer token speaks. `wanted`: the localpart that the client asked for.
+    Bearer {
+        domain: String,
+        token: Zeroizing<String>,
+        wanted: Option<String>,
+    },
+}
+
+/// Without the secret.
+impl fmt::Debug for Question {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Question::Password { account, .. } => out
+                .debug_struct("Password")
+                .field("account", account)
+                .finish_non_exhaustive(),
+            Question::Bearer { domain, wanted, .. } => out
+                .debug_struct("Bearer")
+                .field("domain", domain)
+                .field("wanted", wanted)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Called once, on any thread.
+pub type Answered = Box<dyn FnOnce(Verdict) + Send>;
+
+/// Somebody who knows. What cannot be found out in time is [`Verdict::Unavailable`], never a refusal.
+pub trait Backend: Send + Sync {
+    /// Does not wait: it hands the question over.
+    fn ask(&self, question: Question, answered: Answered);
+
+    /// Whether it can answer [`Question::Password`].
+    fn takes_passwords(&self) -> bool;
+
+    /// Whether it can answer [`Question::Bearer`].
+    fn takes_bearers(&self) -> bool;
+}
