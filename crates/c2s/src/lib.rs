@@ -26,6 +26,6 @@ pub use channel::Channel;
 pub use connection::Connection;
 pub use entry::{Entry, Port, admit_carried};
 pub use listener::{Admit, Listen, Listener};
-pub use service::{Limits, Parts, Service};
+pub use service::{Backends, Limits, Parts, Service};
 pub use socket::Socket;
 pub use unsent::OWN_LIMITS;

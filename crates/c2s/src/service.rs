@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use accounts::backend::Backend;
 use module::Now;
 use router::{Event, Outbox, Router, Turn};
 use stanza::StreamError;
@@ -43,6 +44,9 @@ pub struct Parts {
     pub limits: Limits,
 }
 
+/// Of domains, those that know its passwords.
+pub type Backends = HashMap<Box<str>, Arc<dyn Backend>>;
+
 /// Shared by all listeners and connections.
 pub struct Service {
     pub(crate) router: Arc<Router>,
@@ -50,6 +54,8 @@ pub struct Service {
     pub(crate) throttle: Throttle,
     /// Password checks at the same time: each occupies a core for milliseconds.
     pub(crate) checks: Arc<Semaphore>,
+    /// By domain: who knows its passwords, where that is not this server.
+    backends: OnceLock<Backends>,
     open: AtomicUsize,
     none_open: Notify,
     /// Connections without a bound resource, so that a shutdown or a changed password reaches them too.
@@ -87,6 +93,7 @@ impl Service {
             limits,
             throttle: Throttle::new(per_address),
             checks: Arc::new(Semaphore::new(cores)),
+            backends: OnceLock::new(),
             open: AtomicUsize::new(0),
             none_open: Notify::new(),
             unbound: Mutex::default(),
@@ -94,6 +101,16 @@ impl Service {
             stopping: std::sync::atomic::AtomicBool::new(false),
             stop: Notify::new(),
         })
+    }
+
+    /// Says who knows the passwords of some domains; once, before anybody is let in. They are not among the [`Parts`] as
+    /// they write accounts down, and what writes those ends streams here.
+    pub fn ask_elsewhere(&self, backends: Backends) {
+        let _ = self.backends.set(backends);
+    }
+
+    pub(crate) fn backend(&self, domain: &str) -> Option<&Arc<dyn Backend>> {
+        self.backends.get().and_then(|backends| backends.get(domain))
     }
 
     /// The clock for the router.
@@ -108,6 +125,12 @@ impl Service {
 
     fn unbound(&self) -> MutexGuard<'_, HashMap<u64, Unbound>> {
         self.unbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connections that the router does not know yet.
+    #[cfg(test)]
+    pub(crate) fn unbound_connections(&self) -> usize {
+        self.unbound().len()
     }
 
     /// A connection was let in, see [`Admission`](crate::admission::Admission).

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use auth::{Binding, Lookup, PasswordCheck};
+use accounts::backend::Question;
+use auth::{Binding, Lookup, PasswordCheck, Verdict};
 use router::{Event, Outbox, Turn};
 use session::{Recording, Shell, clients};
 use stanza::Jid;
@@ -40,6 +41,9 @@ impl Shell for ConnectionShell<'_> {
         let (outbox, account) = (Arc::clone(self.outbox), account.clone());
         // Before the account is read: a change that this login does not see any more reaches it.
         self.service.logs_in(self.number, Some(account.as_str()));
+        if self.service.backend(account.domain()).is_some() {
+            return tell(&outbox, Event::Account(Lookup::Elsewhere));
+        }
         self.service.router.store().read(
             accounts::get(&account),
             Box::new(move |found| {
@@ -101,6 +105,21 @@ impl Shell for ConnectionShell<'_> {
                 tell(&outbox, Event::Checked(good));
             }
         });
+    }
+
+    fn ask(&mut self, question: Question) {
+        let Some(backend) = self.service.backend(question.domain()) else {
+            return tell(self.outbox, Event::Decided(Verdict::Unavailable));
+        };
+        let outbox = Arc::downgrade(self.outbox);
+        backend.ask(
+            question,
+            Box::new(move |verdict| {
+                if let Some(outbox) = outbox.upgrade() {
+                    tell(&outbox, Event::Decided(verdict));
+                }
+            }),
+        );
     }
 
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool {

@@ -1,5 +1,6 @@
 //! Connections over real sockets on the loopback, with the clock in our hands where time matters.
 
+mod killed;
 mod world;
 
 use std::sync::atomic::Ordering;

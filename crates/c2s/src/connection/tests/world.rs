@@ -17,7 +17,7 @@ use session::{StreamConfig, TlsPolicy};
 use socket2::{Domain, Type};
 use stanza::Jid;
 use store::{Memory, Store as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle as Task;
 
@@ -188,6 +188,7 @@ impl World {
                 secret: [5; 32],
                 iterations: 1,
                 policy: auth::Policy::default(),
+                policies: Default::default(),
                 lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
                 default_domain: "example.org".to_owned(),
             }),
@@ -233,12 +234,19 @@ impl World {
     }
 }
 
-pub(crate) struct Client {
-    pub(crate) socket: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) socket: S,
     pub(crate) seen: String,
 }
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(crate) fn over(socket: S) -> Self {
+        Client {
+            socket,
+            seen: String::new(),
+        }
+    }
+
     pub(crate) async fn send(&mut self, text: impl AsRef<[u8]>) {
         self.socket.write_all(text.as_ref()).await.expect("written");
     }
@@ -273,6 +281,11 @@ impl Client {
     }
 
     pub(crate) async fn log_in(&mut self, user: &str) {
+        self.log_in_as(user, "r").await;
+    }
+
+    /// Comes as far as to the challenge of SCRAM, and returns the answer to it.
+    pub(crate) async fn challenge(&mut self, user: &str) -> String {
         self.send(HEADER).await;
         self.until("</stream:features>").await;
         let credentials = sasl::common::Credentials::default()
@@ -289,14 +302,22 @@ impl Client {
         let last = scram
             .response(&STANDARD.decode(challenge).expect("base 64"))
             .expect("a challenge");
-        self.send(format!("<response xmlns='{ns}'>{}</response>", STANDARD.encode(last)))
-            .await;
+        format!("<response xmlns='{ns}'>{}</response>", STANDARD.encode(last))
+    }
+
+    pub(crate) async fn authenticate(&mut self, user: &str) {
+        let response = self.challenge(user).await;
+        self.send(response).await;
         self.until("</success>").await;
+    }
+
+    pub(crate) async fn log_in_as(&mut self, user: &str, resource: &str) {
+        self.authenticate(user).await;
         self.send(HEADER).await;
         self.until("</stream:features>").await;
-        self.send(
-            "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>",
-        )
+        self.send(format!(
+            "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{resource}</resource></bind></iq>",
+        ))
         .await;
         self.until("</iq>").await;
     }
