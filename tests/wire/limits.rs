@@ -270,6 +270,9 @@ async fn failures_of_an_account() {
     );
     let mut client = from(&server, there).await;
     assert_eq!(attempt(&mut client, "u0", &password).await, "success");
+    // The operator is told once, however many came behind.
+    assert_eq!(server.logged("too many logins failed"), 1);
+    assert_eq!(server.logged("a login failed"), 3);
 }
 
 #[tokio::test]

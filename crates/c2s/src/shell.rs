@@ -131,8 +131,17 @@ impl Shell for ConnectionShell<'_> {
     fn login_failed(&mut self, account: Option<&Jid>) {
         self.service.logs_in(self.number, None);
         tracing::info!(address = %self.address, account = account.map(tracing::field::display), "a login failed");
-        self.service
+        let is_reached = self
+            .service
             .throttle
             .login_failed(self.address, account.map(Jid::as_str), now().seconds());
+        if is_reached {
+            // Once a minute at most for each, however many more come.
+            tracing::warn!(
+                address = %self.address,
+                account = account.map(tracing::field::display),
+                "too many logins failed: more are refused until the minute is over"
+            );
+        }
     }
 }

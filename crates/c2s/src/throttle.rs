@@ -147,21 +147,24 @@ impl Throttle {
             .is_none_or(|entry| entry.window != window || entry.count < limit)
     }
 
-    pub(crate) fn login_failed(&self, address: IpAddr, account: Option<&str>, seconds: i64) {
+    /// Counts a failed login. True if with it a limit is reached: more are refused until the minute is over.
+    pub(crate) fn login_failed(&self, address: IpAddr, account: Option<&str>, seconds: i64) -> bool {
         let window = seconds / FAILURE_WINDOW;
         let mut tables = self.lock();
-        let mut count = |account: Option<Box<str>>| {
+        let mut count = |account: Option<Box<str>>, limit| {
             let key = (counted(address), account);
             let entry = tables.failures.entry(key, |entry| entry.window == window);
             if entry.window != window {
                 *entry = Failures { window, count: 0 };
             }
             entry.count = entry.count.saturating_add(1);
+            entry.count == limit
         };
-        count(None);
+        let mut is_reached = count(None, self.limits.failures);
         if let Some(account) = account {
-            count(Some(account.into()));
+            is_reached |= count(Some(account.into()), self.limits.failures_per_account);
         }
+        is_reached
     }
 }
 
@@ -240,9 +243,9 @@ mod tests {
         let throttle = throttle();
         let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
         let account = Some("juliet@example.org");
-        for _ in 0..2 {
+        for is_last in [false, true] {
             assert!(throttle.may_log_in(one, account, 0));
-            throttle.login_failed(one, account, 0);
+            assert_eq!(throttle.login_failed(one, account, 0), is_last);
         }
         assert!(!throttle.may_log_in(one, account, 59));
         assert!(throttle.may_log_in(one, None, 0));

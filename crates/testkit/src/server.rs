@@ -258,6 +258,12 @@ impl Server {
         child.wait_with_output().expect("the command ends")
     }
 
+    /// How often this text stands in the log.
+    pub fn logged(&self, text: &str) -> usize {
+        let log = std::fs::read_to_string(self.log()).expect("the log is there");
+        log.matches(text).count()
+    }
+
     fn log(&self) -> std::path::PathBuf {
         self.folder.path().join("log")
     }
