@@ -2,6 +2,8 @@
 //!
 //! A client owns no read buffer (one is shared by the thread) and no task; who holds it reads it.
 
+mod sasl2;
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -24,6 +26,8 @@ use crate::Outcome;
 use crate::scan::{Scanner, attribute, text_of};
 use crate::scram::{Memory, Scram};
 use crate::tls;
+
+pub(crate) use sasl2::{Back, Pass};
 
 /// The domain that every target serves.
 pub(crate) const DOMAIN: &str = "localhost";
@@ -132,6 +136,12 @@ pub(crate) struct Client {
     unmanaged: Option<u64>,
     /// Of the requests for acknowledgement.
     answered: u64,
+    /// Something was written and nothing has come since.
+    asking: bool,
+    /// Round trips behind the handshake of TLS: how often something came after something was written.
+    turns: u32,
+    /// How many of them it took until the session had its resource.
+    pub trips: u32,
 }
 
 /// What asks the server to acknowledge (XEP-0198 section 4).
@@ -140,34 +150,51 @@ pub(crate) const REQUEST: &str = "<r xmlns='urn:xmpp:sm:3'/>";
 impl Client {
     /// Logs in as the account with this number: TLS, SASL, resource, and `session` if wanted.
     pub(crate) async fn login(access: &Access, number: usize, presence: bool) -> Outcome<Self> {
-        let login = Self::login_slowly(access, number, presence);
-        let done = tokio::time::timeout(LOGIN_LIMIT, login).await;
-        done.unwrap_or_else(|_| Err("timed out".to_owned()))
-            .map_err(|error| format!("login of {}: {error}", user(number)))
+        within(number, Self::login_slowly(access, number, presence)).await
     }
 
     async fn login_slowly(access: &Access, number: usize, presence: bool) -> Outcome<Self> {
         let mut client = Self::authenticated(access, number).await?;
         client.bind().await?;
-        client
-            .ask(
-                "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>",
-                "<iq",
-            )
-            .await?;
-        if presence {
-            client.send(b"<presence/>").await?;
-        }
-        client.ping().await?;
-        client.text = None;
+        client.bound();
+        client.begin(presence).await?;
         Ok(client)
+    }
+
+    /// What a client asks as soon as it has a session.
+    async fn begin(&mut self, presence: bool) -> Outcome<()> {
+        let roster = self
+            .hear("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>")
+            .await?;
+        let answer = roster.find("<iq").map_or("", |at| &roster[at..]);
+        if attribute(answer, "type") != Some("result") {
+            return Err(format!("no roster: {roster}"));
+        }
+        if presence {
+            self.send(b"<presence/>").await?;
+        }
+        self.ping().await
+    }
+
+    /// The session is there.
+    fn bound(&mut self) {
+        self.trips = self.turns;
     }
 
     /// A connection that may bind a resource, or resume a stream.
     pub(crate) async fn authenticated(access: &Access, number: usize) -> Outcome<Self> {
+        let mut client = Self::secured(access, number).await?;
+        let features = client.open().await?;
+        client.authenticate(access, number, &features).await?;
+        client.open().await?;
+        Ok(client)
+    }
+
+    /// A connection that is ready for the header of the stream behind TLS, if there is TLS.
+    async fn secured(access: &Access, number: usize) -> Outcome<Self> {
         let mut client = Self::connect(access, number).await?;
-        let mut features = client.open().await?;
         if access.tls {
+            client.open().await?;
             client
                 .ask("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "<proceed")
                 .await?;
@@ -180,10 +207,8 @@ impl Client {
                     .map_err(|error| format!("TLS: {error}"))?;
                 client.transport = Transport::Tls(Box::new(stream));
             }
-            features = client.open().await?;
+            (client.scanner, client.asking, client.turns) = (Scanner::new(), false, 0);
         }
-        client.authenticate(access, number, &features).await?;
-        client.open().await?;
         Ok(client)
     }
 
@@ -195,6 +220,9 @@ impl Client {
             text: Some(Vec::new()),
             unmanaged: None,
             answered: 0,
+            asking: false,
+            turns: 0,
+            trips: 0,
         })
     }
 
@@ -264,11 +292,7 @@ impl Client {
     /// Opens a stream and returns its features.
     async fn open(&mut self) -> Outcome<String> {
         self.scanner = Scanner::new();
-        let header = format!(
-            "<?xml version='1.0'?><stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client' \
-             xmlns:stream='http://etherx.jabber.org/streams'>"
-        );
-        self.ask(&header, "<stream:features").await
+        self.ask(&header(None), "<stream:features").await
     }
 
     async fn authenticate(&mut self, access: &Access, number: usize, features: &str) -> Outcome<()> {
@@ -299,12 +323,17 @@ impl Client {
         let before = self.scanner.elements;
         self.send(text.as_bytes()).await?;
         self.until(|scanner| scanner.elements > before).await?;
-        let came = String::from_utf8_lossy(self.text.as_deref().unwrap_or_default()).into_owned();
-        self.text = Some(Vec::new());
+        let came = self.came();
         match came.contains(wanted) && !matches!(attribute(&came, "type"), Some("error")) {
             true => Ok(came),
             false => Err(format!("expected {wanted}, got {came}")),
         }
+    }
+
+    /// What came since this was asked the last time.
+    fn came(&mut self) -> String {
+        let came = self.text.replace(Vec::new()).unwrap_or_default();
+        String::from_utf8_lossy(&came).into_owned()
     }
 
     /// A round trip: what was sent before has been read by the server then.
@@ -316,6 +345,7 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Outcome<()> {
+        self.asking = true;
         let sent = match &mut self.transport {
             Transport::Plain(stream) => stream.write_all(bytes).await,
             Transport::Tls(stream) => match stream.write_all(bytes).await {
@@ -366,6 +396,7 @@ impl Client {
             ready!(read).map_err(|error| format!("read: {error}"))?;
             let bytes = into.filled();
             self.scanner.feed(bytes);
+            self.turns += u32::from(std::mem::take(&mut self.asking));
             if let Some(text) = &mut self.text {
                 text.extend_from_slice(bytes);
             }
@@ -395,6 +426,22 @@ impl Client {
     }
 }
 
+/// The header of a stream; `from` tells under TLS who it is.
+fn header(from: Option<&str>) -> String {
+    let from = from.map_or_else(String::new, |from| format!("from='{from}' "));
+    format!(
+        "<?xml version='1.0'?><stream:stream {from}to='{DOMAIN}' version='1.0' xmlns='jabber:client' \
+         xmlns:stream='http://etherx.jabber.org/streams'>"
+    )
+}
+
+/// A login, which does not take forever.
+async fn within<T>(number: usize, login: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let done = tokio::time::timeout(LOGIN_LIMIT, login).await;
+    done.unwrap_or_else(|_| Err("timed out".to_owned()))
+        .map_err(|error| format!("login of {}: {error}", user(number)))
+}
+
 /// Reads from both, waiting for either.
 pub(crate) async fn read_either(one: &mut Client, other: &mut Client) -> Outcome<()> {
     poll_fn(|cx| match (one.poll_read(cx), other.poll_read(cx)) {
@@ -421,10 +468,29 @@ pub(crate) async fn login_all(
     numbers: Range<usize>,
     presence: bool,
 ) -> Outcome<(Vec<Client>, Vec<u32>)> {
+    let access = Arc::clone(access);
+    let login = move |number| {
+        let access = Arc::clone(&access);
+        async move { Client::login(&access, number, presence).await }
+    };
+    all_of(numbers, login).await
+}
+
+/// Does this for each of the numbers, for some at a time; returns what came of it in their order, and how many
+/// microseconds each took.
+pub(crate) async fn all_of<T, F>(
+    numbers: Range<usize>,
+    login: impl Fn(usize) -> F + Send + Sync + 'static,
+) -> Outcome<(Vec<T>, Vec<u32>)>
+where
+    T: Send + 'static,
+    F: Future<Output = Outcome<T>> + Send + 'static,
+{
     let next = Arc::new(std::sync::atomic::AtomicUsize::new(numbers.start));
+    let login = Arc::new(login);
     let tasks: Vec<_> = (0..AT_ONCE.min(numbers.len()))
         .map(|_| {
-            let (access, next, end) = (Arc::clone(access), Arc::clone(&next), numbers.end);
+            let (login, next, end) = (Arc::clone(&login), Arc::clone(&next), numbers.end);
             tokio::spawn(async move {
                 let mut done = Vec::new();
                 loop {
@@ -433,9 +499,9 @@ pub(crate) async fn login_all(
                         return Ok::<_, String>(done);
                     }
                     let started = Instant::now();
-                    let client = Client::login(&access, number, presence).await?;
+                    let came = login(number).await?;
                     let micros = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
-                    done.push((number, client, micros));
+                    done.push((number, came, micros));
                 }
             })
         })
@@ -445,7 +511,7 @@ pub(crate) async fn login_all(
         all.extend(joined(task.await)?);
     }
     all.sort_unstable_by_key(|(number, ..)| *number);
-    Ok(all.into_iter().map(|(_, client, micros)| (client, micros)).unzip())
+    Ok(all.into_iter().map(|(_, came, micros)| (came, micros)).unzip())
 }
 
 /// Closes all, some at a time.

@@ -52,7 +52,11 @@ impl Series {
         let Some(median) = self.median() else {
             return "–".to_owned();
         };
-        let mut text = number(median);
+        // What has no unit is counted.
+        let mut text = match unit.is_empty() && median.fract() == 0.0 && median < 1000.0 {
+            true => format!("{median:.0}"),
+            false => number(median),
+        };
         if !unit.is_empty() {
             let _ = write!(text, " {unit}");
         }
@@ -347,6 +351,9 @@ mod tests {
         let check = |needle: &str| assert!(table.contains(needle), "{needle} in {table}");
         check("| 2.00 µs \\* | ≤ 1.2 µs | no, 1.7 times | 20.0 µs, 10.0× |");
         check("| 300 |  |  | 100, 3.0× |");
+        report.add("Jackdaw", "login.trips", 5.0, 0.0);
+        let table = report.table();
+        assert!(table.contains("| 5 |"), "{table}");
         assert!(!table.contains("idle"), "{table}");
         assert!(report.disturbed());
     }

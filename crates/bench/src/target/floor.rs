@@ -46,7 +46,7 @@ impl Target for Floor {
     }
 
     fn does(&self, work: Work) -> bool {
-        !matches!(work, Work::Presence | Work::Offline | Work::Roster) && !work.archives()
+        !matches!(work, Work::Presence | Work::Offline | Work::Roster) && !work.archives() && !work.is_ours_alone()
     }
 
     fn prepare(&mut self, _: usize) -> Outcome<()> {

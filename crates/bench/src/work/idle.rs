@@ -1,9 +1,9 @@
-//! Sessions that do nothing: what a login costs, what a session holds, and what stays behind.
+//! Sessions that do nothing: what a session holds, and what stays behind.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{CALM_LIMIT, Result, quantile};
+use super::{CALM_LIMIT, Result};
 use crate::Outcome;
 use crate::client::{Access, close_all, login_all};
 use crate::measure::{Window, calm, memory};
@@ -62,30 +62,6 @@ pub(super) async fn memory_of(
         "kept memory read {:.1} s after the last left",
         left_at.elapsed().as_secs_f64()
     ));
-    Ok(result)
-}
-
-/// CPU of a login, with everything a client asks at the start (roster, presence, a ping), and of a logout.
-pub(super) async fn login(access: &Arc<Access>, pid: u32, sessions: usize) -> Outcome<Result> {
-    let mut result = Result::default();
-    warm(access, pid, sessions).await?;
-    let window = Window::open(pid);
-    let (clients, mut times) = login_all(access, 0..sessions, true).await?;
-    let logged_in = window.close();
-    calm(pid, CALM_LIMIT).await;
-    let cpu = window.close().server;
-    result.noise(logged_in);
-    result.figure("login.cpu", cpu * 1000.0 / sessions.max(1) as f64);
-    result.notes.push(format!(
-        "{:.0} logins/s, {:.1} ms each; the generator {:.2} ms",
-        sessions as f64 / logged_in.wall,
-        quantile(&mut times, 0.5) / 1000.0,
-        logged_in.generator * 1000.0 / sessions.max(1) as f64,
-    ));
-    let window = Window::open(pid);
-    close_all(clients).await;
-    calm(pid, CALM_LIMIT).await;
-    result.figure("logout.cpu", window.close().server * 1000.0 / sessions.max(1) as f64);
     Ok(result)
 }
 

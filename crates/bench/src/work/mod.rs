@@ -3,6 +3,7 @@
 mod archive;
 mod crowd;
 mod idle;
+mod login;
 mod message;
 mod offline;
 mod open;
@@ -38,6 +39,10 @@ pub(crate) enum Work {
     Crowd,
     /// CPU of a login with TLS and SCRAM.
     Login,
+    /// The same by SASL2, with resource and stream management inline.
+    LoginSasl2,
+    /// The same with a token, to a new session and to the old stream.
+    LoginFast,
     /// Messages as fast as they go: pairs with a window of 32.
     Msg,
     /// Messages that come one at a time: pairs with a window of 1.
@@ -96,7 +101,7 @@ const TEN_MILLION: History = History {
 /// How much of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Amounts {
-    /// Sessions of `idle`, `idle-plain` and `login`.
+    /// Sessions of `idle`, `idle-plain` and the logins.
     pub sessions: usize,
     /// Sessions of `crowd`.
     pub crowd: usize,
@@ -141,6 +146,8 @@ impl Work {
             Work::IdlePlain => "idle-plain",
             Work::Crowd => "crowd",
             Work::Login => "login",
+            Work::LoginSasl2 => "login-sasl2",
+            Work::LoginFast => "login-fast",
             Work::Msg => "msg",
             Work::MsgSingle => "msg-single",
             Work::Open => "open",
@@ -162,7 +169,7 @@ impl Work {
     /// Accounts that it needs, from 0 on.
     pub(crate) fn accounts(self, amounts: &Amounts) -> usize {
         match self {
-            Work::Idle | Work::IdlePlain | Work::Login => amounts.sessions,
+            Work::Idle | Work::IdlePlain | Work::Login | Work::LoginSasl2 | Work::LoginFast => amounts.sessions,
             Work::Crowd => amounts.crowd,
             Work::Msg => 2 * amounts.pairs,
             Work::MsgSingle => 2 * message::SINGLE_PAIRS,
@@ -198,12 +205,13 @@ impl Work {
 
     /// Whether it needs an archive.
     pub(crate) fn archives(self) -> bool {
-        self.is_ours_alone() || matches!(self, Work::Archive | Work::ArchiveSingle | Work::Page)
+        self.history().is_some() || matches!(self, Work::Archive | Work::ArchiveSingle | Work::Page)
     }
 
-    /// Whether it asks only whether our own cost stays the same where much is archived.
+    /// Whether it asks only whether our own cost stays the same where much is archived, or for what Debian's versions
+    /// of the others do not have.
     pub(crate) fn is_ours_alone(self) -> bool {
-        self.history().is_some()
+        self.history().is_some() || matches!(self, Work::LoginSasl2 | Work::LoginFast)
     }
 
     /// What is archived from the beginning.
@@ -242,7 +250,9 @@ impl Work {
                 Work::Idle => idle::memory_of(&tls, pid, amounts.sessions, ("idle.memory", "idle.kept")).await,
                 Work::IdlePlain => idle::memory_of(&plain, pid, amounts.sessions, ("plain.memory", "plain.kept")).await,
                 Work::Crowd => crowd::run(&Arc::new(access(true).many_sources()), pid, amounts.crowd).await,
-                Work::Login => idle::login(&tls, pid, amounts.sessions).await,
+                Work::Login => login::classic(&tls, pid, amounts.sessions).await,
+                Work::LoginSasl2 => login::inline(&tls, pid, amounts.sessions).await,
+                Work::LoginFast => login::fast(&tls, pid, amounts.sessions).await,
                 Work::Msg => message::busy(&tls, pid, amounts.pairs).await,
                 Work::MsgSingle => message::single(&tls, pid).await,
                 Work::Open => open::run(&tls, pid, amounts.rate).await,
