@@ -145,6 +145,51 @@ async fn one_round_trip() {
     }
 }
 
+/// XEP-0509: a login goes with the header, by the version that the features had the last time.
+#[tokio::test]
+async fn a_login_by_a_version_of_the_features() {
+    const IAP: &str = "urn:xmpp:iap:0";
+    let server = Server::with_users(1);
+    let jid = server.user();
+    let (user, domain) = jid.split_once('@').expect("user@domain");
+    let data = testkit::plain("", user, &password_of(&jid));
+    let request = |version: &str| {
+        format!(
+            "<authenticate xmlns='{NS_SASL2}' mechanism='PLAIN'><initial-response>{data}</initial-response>{}\
+             <config-version xmlns='{IAP}' scheme='opaque' value='{version}'/></authenticate>",
+            bind("")
+        )
+    };
+    for transport in Transport::BOTH {
+        let features = Client::opened(&server, transport).await.features.expect("features");
+        let version = features.get_child("config-version", IAP).expect("a version");
+        assert_eq!(version.attr("scheme"), Some("opaque"));
+        let version = version.attr("value").expect("a value").to_owned();
+        for said in [version.as_str(), "b2xk"] {
+            let mut client = Client::secured(&server, transport).await;
+            client
+                .send(format!(
+                    "<stream:stream to='{domain}' version='1.0' xmlns='jabber:client' \
+                     xmlns:stream='http://etherx.jabber.org/streams'>{}",
+                    request(said)
+                ))
+                .await;
+            client.read_header().await;
+            assert_eq!(client.stanza().await.name(), "features");
+            let mut answer = client.stanza().await;
+            if said != version {
+                assert_eq!(condition(&answer), "aborted");
+                assert!(answer.has_child("config-version-mismatch", IAP), "{answer:?}");
+                client.send(request(&version)).await;
+                answer = client.stanza().await;
+            }
+            assert!(is_success(&answer), "{answer:?}");
+            assert!(answer.has_child("bound", BIND2), "{answer:?}");
+        }
+    }
+    assert_eq!(server.logged("a login failed"), 0, "without prejudice");
+}
+
 /// Everything that Bind 2 does, seen from outside.
 #[tokio::test]
 async fn a_session_that_is_complete_at_once() {

@@ -61,7 +61,7 @@ async fn headers_and_features() {
         assert!(ids.insert(id));
         assert_eq!(
             names(&features),
-            ["sasl-channel-binding", "authentication", "mechanisms"],
+            ["sasl-channel-binding", "authentication", "mechanisms", "config-version"],
             "{features:?}"
         );
 
@@ -217,7 +217,7 @@ async fn nothing_in_the_clear_survives_starttls() {
         let features = client.open().await;
         assert_eq!(
             names(&features),
-            ["sasl-channel-binding", "authentication", "mechanisms"],
+            ["sasl-channel-binding", "authentication", "mechanisms", "config-version"],
             "behind {behind}"
         );
         let (user, password) = (

@@ -18,6 +18,7 @@ mod errors;
 mod header;
 mod login;
 mod negotiation;
+mod pipelining;
 mod sasl2;
 
 pub use config::{StreamConfig, TlsPolicy};

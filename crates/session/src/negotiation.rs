@@ -13,6 +13,7 @@ use crate::config::{StreamConfig, TlsPolicy};
 use crate::core::{Context, Next};
 use crate::header::{self, Opening};
 use crate::login::{self, At, Login, Outcome, Profile};
+use crate::pipelining;
 use inline::Sasl2;
 
 /// Random bytes in a stream id and in a generated resource: unguessable (section 4.7.3).
@@ -53,6 +54,10 @@ pub(crate) struct Negotiation {
     bind_failures: u8,
     /// A login by SASL2, from its request to its success.
     sasl2: Option<Box<Sasl2>>,
+    /// The version of the features that a login may go by.
+    features: Option<Box<str>>,
+    /// A login went by other features already.
+    went_astray: bool,
 }
 
 impl Negotiation {
@@ -71,6 +76,8 @@ impl Negotiation {
             bind_id: String::new(),
             bind_failures: 0,
             sasl2: None,
+            features: None,
+            went_astray: false,
         }
     }
 
@@ -100,6 +107,7 @@ impl Negotiation {
         self.lang = None;
         self.login.abandon();
         self.sasl2 = None;
+        self.features = None;
     }
 
     pub(crate) fn take_restart(&mut self) -> bool {
@@ -158,7 +166,7 @@ impl Negotiation {
     }
 
     /// Section 4.3.2.
-    fn write_features(&self, cx: &mut Context<'_>) {
+    fn write_features(&mut self, cx: &mut Context<'_>) {
         let Some(host) = &self.host else { return };
         let mut features = String::from("<stream:features>");
         if self.account.is_some() {
@@ -176,8 +184,19 @@ impl Negotiation {
             if self.may_log_in() {
                 let binding = cx.shell.binding();
                 let bind_features = cx.router.registry().bind_features();
-                features.push_str(&login::features(&self.config, self.secured, &binding, bind_features));
+                features.push_str(&login::features(
+                    &self.config,
+                    &host.domain,
+                    self.secured,
+                    &binding,
+                    bind_features,
+                ));
             }
+        }
+        if self.secured && self.account.is_none() {
+            let version = pipelining::version(&features, &self.config.secret);
+            features.push_str(&pipelining::feature(&version));
+            self.features = Some(version);
         }
         features.push_str("</stream:features>");
         cx.out.extend_from_slice(features.as_bytes());
@@ -228,6 +247,17 @@ impl Negotiation {
             return Err(StreamError::host_unknown());
         };
         let is_sasl2 = element.ns() == ns::SASL2;
+        let is_outdated = |version| pipelining::is_outdated(element, version);
+        if is_sasl2 && element.name() == "authenticate" && self.features.as_deref().is_some_and(is_outdated) {
+            // Once without prejudice: behind it the client has seen the features, and an endless series is never right.
+            if std::mem::replace(&mut self.went_astray, true) {
+                return Err(StreamError::policy_violation().text("that version of the features is not this one"));
+            }
+            self.login.abandon();
+            self.sasl2 = None;
+            pipelining::failure(cx.out);
+            return Ok(Next::Read);
+        }
         // Each attempt begins with what it says itself: an earlier one, which failed, may have wanted more.
         match (is_sasl2, element.name()) {
             (true, "authenticate") => self.sasl2 = Some(Box::new(Sasl2::of(element, cx))),
@@ -469,6 +499,12 @@ impl Negotiation {
                     return Ok(Next::Read);
                 };
                 self.log_in(&host, cx, |login, at, cx| login.checked(good, at, cx))
+            }
+            Event::Decided(verdict) => {
+                let Some(host) = self.host.clone() else {
+                    return Ok(Next::Read);
+                };
+                self.log_in(&host, cx, |login, at, cx| login.decided(verdict, at, cx))
             }
             // The core or the connection handles these before they get here.
             Event::Bound(Ok(_))

@@ -112,6 +112,7 @@ pub const RETRACTION_TOMBSTONE: &str = "urn:xmpp:message-retract:1#tombstone";
 pub const BIND2: &str = "urn:xmpp:bind:0";
 /// XEP-0388 Extensible SASL Profile.
 pub const SASL2: &str = "urn:xmpp:sasl:2";
+pub const IAP: &str = "urn:xmpp:iap:0";
 /// XEP-0440 SASL Channel-Binding Type Capability.
 pub const SASL_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 /// XEP-0444 Message Reactions.

@@ -456,3 +456,51 @@ fn no_room_for_a_resource() {
     peer.run();
     assert_eq!(peer.said(), failure2("not-authorized"));
 }
+
+/// XEP-0509: who goes by other features is sent back without prejudice, once.
+#[test]
+fn a_login_by_a_version_of_the_features() {
+    const IAP: &str = "urn:xmpp:iap:0";
+    let mismatch = format!(
+        "<failure xmlns='{SASL2}'><aborted xmlns='{NS_SASL}'/><config-version-mismatch xmlns='{IAP}'/></failure>"
+    );
+    let world = World::new();
+    let said = |value: &str| format!("<config-version xmlns='{IAP}' scheme='opaque' value='{value}'/>");
+    let version = |secured: bool| {
+        let mut peer = world.connect(secured);
+        peer.send(OPEN);
+        let features = peer.said();
+        features
+            .contains("<config-version ")
+            .then(|| attr(&features, "config-version", "value").to_owned())
+    };
+    assert_eq!(version(false), None, "there is no SASL2 in the clear");
+    let current = version(true).expect("a version");
+    assert_eq!(
+        version(true).as_ref(),
+        Some(&current),
+        "the same until the features change"
+    );
+
+    // All in one write.
+    let mut peer = world.connect(true);
+    let request = authenticate("juliet", "secret", &said(&current));
+    peer.send(OPEN.to_owned() + &request);
+    assert!(
+        peer.said()
+            .ends_with(&format!("{}{}", success("juliet@example.org", ""), BIND_FEATURES))
+    );
+
+    let mut peer = world.connect(true);
+    peer.send(OPEN.to_owned() + &authenticate("juliet", "wrong", &said("AAAA")));
+    assert!(peer.said().ends_with(&mismatch));
+    assert!(peer.shell.failed.is_empty());
+    // What follows is an attempt like any other.
+    peer.send(authenticate("juliet", "wrong", &said(&current)));
+    assert_eq!(peer.said(), failure2("not-authorized"));
+    peer.send(authenticate("juliet", "secret", &said("AAAA")));
+    peer.expect_end(&error_text(
+        "policy-violation",
+        "that version of the features is not this one",
+    ));
+}
