@@ -8,6 +8,7 @@ mod support;
 
 mod amplification;
 mod attacks;
+mod backends;
 mod binding;
 mod bosh;
 mod carbons;

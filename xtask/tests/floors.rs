@@ -20,7 +20,7 @@ const FLOORS: &[&[&str]] = &[
         "jackdaw-session",
     ],
     &["jackdaw-xeps"],
-    &["jackdaw-store-sqlite", "jackdaw-c2s", "jackdaw-http"],
+    &["jackdaw-backends", "jackdaw-store-sqlite", "jackdaw-c2s", "jackdaw-http"],
     &["jackdaw"],
 ];
 

@@ -21,6 +21,16 @@ pub enum Question {
     },
 }
 
+impl Question {
+    /// The domain that it is about.
+    pub fn domain(&self) -> &str {
+        match self {
+            Question::Password { account, .. } => account.domain(),
+            Question::Bearer { domain, .. } => domain,
+        }
+    }
+}
+
 /// Without the secret.
 impl fmt::Debug for Question {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

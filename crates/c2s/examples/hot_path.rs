@@ -50,6 +50,9 @@ impl Shell for TestShell {
     fn check(&mut self, check: PasswordCheck) {
         self.check = Some(check);
     }
+    fn ask(&mut self, _: accounts::backend::Question) {
+        panic!("every account is here");
+    }
     fn may_log_in(&mut self, _: Option<&Jid>) -> bool {
         true
     }
@@ -189,6 +192,7 @@ impl World {
             secret: [0; 32],
             iterations: 4096,
             policy: auth::Policy::default(),
+            policies: Default::default(),
             lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
             default_domain: "example.org".into(),
         });

@@ -75,6 +75,32 @@ impl Accounts {
         Ok(())
     }
 
+    /// Somebody has shown elsewhere that the account is theirs. Who comes for the first time gets a record, without
+    /// credentials. `Ok(false)`: it is disabled here.
+    pub fn admit(&self, jid: &Jid) -> Result<bool, Failure> {
+        if let Some(account) = self.read(jid)? {
+            return Ok(!account.disabled);
+        }
+        // Behind a command that removes it, and only one of several first logins at the same time.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = self.read(jid)? {
+            return Ok(!account.disabled);
+        }
+        let account = Account::new(jid.clone(), now(), auth::Credentials::default());
+        self.store
+            .write_wait(::accounts::add(&account))
+            .map_err(|error| unavailable(&error))?;
+        (self.on_changed)(jid, Change::Added);
+        Ok(true)
+    }
+
+    fn read(&self, jid: &Jid) -> Result<Option<Account>, Failure> {
+        let found = self.store.read_wait(::accounts::get(jid)).and_then(Found::row);
+        let row = found.map_err(|error| unavailable(&error))?;
+        let account = row.map(|row| Account::from_row(jid.as_str(), &row)).transpose();
+        account.map_err(|error| Failure::unavailable(error.to_string()))
+    }
+
     /// Each account by itself, as one that exists must not stop the others.
     fn import(&self, new: Vec<NewAccount>) -> Result<Reply, Failure> {
         let now = now();
@@ -135,12 +161,7 @@ impl Accounts {
     }
 
     fn change(&self, jid: &Jid, change: Change, edit: impl FnOnce(&mut Account)) -> Result<(), Failure> {
-        let found = self.store.read_wait(::accounts::get(jid)).and_then(Found::row);
-        let row = found
-            .map_err(|error| unavailable(&error))?
-            .ok_or_else(|| missing(jid))?;
-        let mut account =
-            Account::from_row(jid.as_str(), &row).map_err(|error| Failure::unavailable(error.to_string()))?;
+        let mut account = self.read(jid)?.ok_or_else(|| missing(jid))?;
         edit(&mut account);
         let batch = match change {
             // With them goes every token: nobody comes back with what was given out before.
@@ -318,6 +339,27 @@ mod tests {
             .map(|(_, change)| *change)
             .collect();
         assert_eq!(kinds, [Added, PasswordChanged, Disabled, Enabled, Removing, Removed]);
+    }
+
+    #[test]
+    fn who_is_known_elsewhere_gets_an_account_once() {
+        let world = world();
+        let admit = || {
+            world
+                .accounts
+                .admit(&jid("juliet@example.org"))
+                .expect("the store works")
+        };
+        assert!(admit());
+        assert!(admit());
+        world.check(Command::Disable(jid("juliet@example.org")), Ok(Reply::Done));
+        assert!(!admit());
+        assert_eq!(world.listed(), [("juliet@example.org".to_owned(), true)]);
+        let account = world.accounts.read(&jid("juliet@example.org")).expect("read");
+        assert_eq!(account.expect("it is there").credentials, Credentials::default());
+        let changes = world.changes.lock().expect("no panic");
+        let added = |change: &&(String, Change)| change.1 == Change::Added;
+        assert_eq!(changes.iter().filter(added).count(), 1);
     }
 
     #[test]

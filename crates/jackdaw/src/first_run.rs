@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::accounts::Accounts;
 use crate::admin::{Backend, Command, NewAccount};
 use crate::certificate::Certificate;
-use crate::config::{Kind, Loaded, Tls};
+use crate::config::{KeptBy, Kind, Loaded, Tls};
 use crate::failure::Failure;
 use crate::password;
 
@@ -29,6 +29,10 @@ pub fn first_admin(accounts: &Accounts, loaded: &Loaded) -> Result<Option<FirstA
     let Some(domain) = config.domain.first() else {
         return Ok(None);
     };
+    // A password that is made here would open nothing.
+    if domain.accounts != KeptBy::Own {
+        return Ok(None);
+    }
     let address = format!("admin@{}", domain.name);
     let jid = ::accounts::address(&address).map_err(|error| Failure::failed(error.to_string()))?;
     let password = password::generate()?;

@@ -3,6 +3,7 @@
 //! - `cli.rs`, `config/`, `failure.rs`, `log.rs`: command line, configuration, exit codes, log.
 //! - `account_command.rs`, `accounts.rs`, `admin/`: the account commands and the socket to a running server.
 //! - `certificate.rs`, `first_run.rs`, `password.rs`: what a server without configuration makes for itself.
+//! - `backends.rs`: who knows the passwords of domains where that is not this server.
 //! - `serve.rs`: the server. `xeps_page.rs`: what it implements, for `docs/xeps.md`.
 
 // Nothing of a binary can be reached from outside; `pub` marks what a module offers to the others.
@@ -13,6 +14,7 @@ mod accounts;
 mod admin;
 #[cfg(not(target_env = "msvc"))]
 mod allocator;
+mod backends;
 mod certificate;
 mod cli;
 mod config;

@@ -3,6 +3,7 @@
 //! Everything that can fail because of the configuration or the machine fails here, before
 //! anything listens, with one line that says what and where and what to do.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::accounts::{Accounts, Change};
 use crate::admin;
 use crate::certificate::{self, Certificate};
-use crate::config::{Config, Kind, Loaded, Login, ScramHash, Tls, Tokens};
+use crate::config::{Config, KeptBy, Kind, Loaded, Login, ScramHash, Tls, Tokens};
 use crate::failure::{Failure, Why};
 use crate::{database, first_run, retention};
 
@@ -158,10 +159,11 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     let listeners = bind(config, &certificates, secret)?;
     restore_sessions(&router).await?;
 
-    let accounts = accounts(config, &store, &router, Some(&service));
+    let accounts = Arc::new(accounts(config, &store, &router, Some(&service)));
+    service.ask_elsewhere(crate::backends::of_domains(config, &accounts));
     // Only now: a password must not be made before it is certain to be shown.
     let first = first_run::first_admin(&accounts, &loaded)?;
-    let admin = tokio::spawn(admin::serve(admin_listener, Arc::new(accounts)));
+    let admin = tokio::spawn(admin::serve(admin_listener, accounts));
 
     let retention = tokio::spawn(retention::keep(
         Arc::clone(&store),
@@ -468,6 +470,7 @@ fn stream_config(config: &Config, tls: TlsPolicy, secret: [u8; 32]) -> StreamCon
         secret,
         iterations: limits.password_iterations,
         policy: login_policy(&config.login),
+        policies: policies(config),
         lifetimes: lifetimes(&config.login),
         // `load` sees to it that there is a domain.
         default_domain: config
@@ -494,6 +497,20 @@ fn login_policy(login: &Login) -> auth::Policy {
         },
         ..auth::Policy::default()
     }
+}
+
+/// Of the domains whose passwords are kept elsewhere: only PLAIN shows one to somebody else, and tokens are of the
+/// account here.
+fn policies(config: &Config) -> BTreeMap<String, auth::Policy> {
+    let elsewhere = config.domain.iter().filter(|domain| domain.accounts != KeptBy::Own);
+    let policy = auth::Policy {
+        hashes: Vec::new(),
+        plain: true,
+        ..login_policy(&config.login)
+    };
+    elsewhere
+        .map(|domain| (domain.name.as_str().to_owned(), policy.clone()))
+        .collect()
 }
 
 fn lifetimes(login: &Login) -> Lifetimes {

@@ -14,8 +14,8 @@ use crate::plain::Plain;
 use crate::scram::{Scram, bound};
 use crate::token::{self, Attempt, Initiator};
 use crate::{
-    Binding, Context, Credentials, Failure, Hash, Lookup, Mechanism, PasswordCheck, Proof, Step, TokenLookup, TokenUse,
-    Verdict, Verifier, outdated,
+    Binding, Context, Credentials, Failure, Hash, Lookup, Mechanism, Password, PasswordCheck, Proof, Step, TokenLookup,
+    TokenUse, Verdict, Verifier, outdated,
 };
 
 /// The longest message of a client, in bytes after base 64. RFC 4616 section 2 asks for 767 at least.
@@ -66,7 +66,7 @@ enum State {
         user: String,
         hashed: Vec<u8>,
     },
-    /// [`Step::Certificate`], [`Step::Bearer`] or [`Step::Guest`] is out.
+    /// [`Step::Certificate`], [`Step::Bearer`], [`Step::Guest`] or [`Step::Password`] is out.
     Deciding {
         authzid: Option<String>,
         proof: Proof,
@@ -168,6 +168,7 @@ impl Exchange {
             Lookup::Found(credentials) => (credentials, Standing::Good),
             Lookup::Disabled(credentials) => (credentials, Standing::Disabled),
             Lookup::Missing => (Credentials::default(), Standing::Missing),
+            Lookup::Elsewhere => return self.elsewhere(claim, &message),
             Lookup::Unavailable => return Step::Failure(Failure::TemporaryAuthFailure),
         };
 
@@ -248,7 +249,7 @@ impl Exchange {
         }
     }
 
-    /// Answers [`Step::Certificate`], [`Step::Bearer`] and [`Step::Guest`].
+    /// Answers [`Step::Certificate`], [`Step::Bearer`], [`Step::Guest`] and [`Step::Password`].
     pub fn decide(&mut self, verdict: Verdict) -> Step {
         let State::Deciding { authzid, proof } = self.take() else {
             return Step::Failure(Failure::MalformedRequest);
@@ -270,6 +271,20 @@ impl Exchange {
             (Verdict::WrongIdentity, _) => Step::Failure(Failure::InvalidAuthzid),
             (Verdict::Disabled, _) => Step::Failure(Failure::AccountDisabled),
             (Verdict::Unavailable, _) => Step::Failure(Failure::TemporaryAuthFailure),
+        }
+    }
+
+    /// The password goes to whoever knows. Other mechanisms show none; they are not offered where this can come.
+    fn elsewhere(&mut self, claim: Claim, message: &[u8]) -> Step {
+        if self.mechanism != Mechanism::Plain {
+            return Step::Failure(Failure::NotAuthorized);
+        }
+        match PlainMessage::parse(message) {
+            Ok(message) => {
+                let password = Password(Zeroizing::new(message.password.to_owned()));
+                self.ask(claim.authzid, Proof::Password, Step::Password(password))
+            }
+            Err(_) => Step::Failure(Failure::MalformedRequest),
         }
     }
 

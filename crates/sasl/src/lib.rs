@@ -55,6 +55,6 @@ pub use hash::{Hash, Sha512};
 pub use mechanism::{Binding, Mechanism};
 pub use offer::{Offer, Policy, TokenPolicy, offered};
 pub use plain::PasswordCheck;
-pub use step::{BearerHint, Context, Lookup, Proof, Step, TokenLookup, Verdict};
+pub use step::{BearerHint, Context, Lookup, Password, Proof, Step, TokenLookup, Verdict};
 pub use token::{Age, Attempt, MAX_TOKENS, Secret, Slot, Token, TokenUse, token_count};
 pub use upgrade::{MIN_TASK_ITERATIONS, Upgrade, outdated, upgrade_tasks};

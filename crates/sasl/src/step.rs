@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use crate::bearer::Bearer;
 use crate::{Binding, Credentials, Failure, Offer, PasswordCheck, Token, TokenUse};
 
@@ -60,6 +62,9 @@ pub enum Step {
     Lookup { user: String },
     /// Run this where it may take milliseconds, and call [`Exchange::checked`](crate::Exchange::checked) with the result.
     Check(PasswordCheck),
+    /// Ask whether this is the password of the account that was looked up, and whether it may log in, and call
+    /// [`Exchange::decide`](crate::Exchange::decide).
+    Password(Password),
     /// Look up the account and its tokens, and call [`Exchange::supply_tokens`](crate::Exchange::supply_tokens). `user`
     /// as for [`Step::Lookup`].
     Tokens { user: String },
@@ -83,6 +88,16 @@ pub enum Step {
     Failure(Failure),
 }
 
+/// A password for somebody else to judge; not empty.
+pub struct Password(pub Zeroizing<String>);
+
+/// Without the secret.
+impl fmt::Debug for Password {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Password").finish_non_exhaustive()
+    }
+}
+
 /// What a client logged in with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
@@ -103,6 +118,8 @@ pub enum Lookup {
     Missing,
     /// It is disabled: the client is told so if it has the right password, else it is told what all are.
     Disabled(Credentials),
+    /// Its password is not kept here: somebody else has to be asked. Only a mechanism that shows the password can go on.
+    Elsewhere,
     /// The accounts cannot be read.
     Unavailable,
 }
@@ -120,7 +137,7 @@ pub enum TokenLookup {
     Unavailable,
 }
 
-/// Whom a certificate or a bearer token speaks for, or which account a guest gets.
+/// Whom a certificate, a bearer token or a password speaks for, or which account a guest gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// This one (a localpart), and it may log in.

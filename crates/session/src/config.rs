@@ -1,5 +1,7 @@
 //! What is configured for the streams of one listener.
 
+use std::collections::BTreeMap;
+
 use accounts::tokens::Lifetimes;
 use auth::{Offer, Policy, TokenPolicy};
 use xmlstream::Limits;
@@ -28,6 +30,8 @@ pub struct StreamConfig {
     pub iterations: u32,
     /// What may be logged in with.
     pub policy: Policy,
+    /// The same, of the domains where it is another: those whose passwords are kept elsewhere.
+    pub policies: BTreeMap<String, Policy>,
     /// How long clients and their tokens are remembered.
     pub lifetimes: Lifetimes,
     /// Named in the stream header where the client's `to` is none of ours.
@@ -45,12 +49,13 @@ fn tls_version(binding: &auth::Binding) -> Option<u16> {
 }
 
 impl StreamConfig {
-    /// What a client may log in with in the classic profile, or by SASL2: tokens have no place in the former.
-    pub(crate) fn offer(&self, is_sasl2: bool, secured: bool, binding: &auth::Binding) -> Offer {
-        let tokens = if is_sasl2 { self.policy.tokens } else { TokenPolicy::Off };
+    /// What a client of this domain may log in with in the classic profile, or by SASL2: tokens have no place in the former.
+    pub(crate) fn offer(&self, domain: &str, is_sasl2: bool, secured: bool, binding: &auth::Binding) -> Offer {
+        let policy = self.policies.get(domain).unwrap_or(&self.policy);
+        let tokens = if is_sasl2 { policy.tokens } else { TokenPolicy::Off };
         let policy = Policy {
             tokens,
-            ..self.policy.clone()
+            ..policy.clone()
         };
         Offer {
             tls_version: tls_version(binding),

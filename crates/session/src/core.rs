@@ -3,6 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
+use accounts::backend::Question;
 use accounts::tokens::{Agent, Lifetimes};
 use auth::{Binding, Mechanism, PasswordCheck, Proof};
 use module::Now;
@@ -42,6 +43,8 @@ pub trait Shell {
     fn record(&mut self, login: Recording);
     /// Runs the check where it may take milliseconds: [`Event::Checked`].
     fn check(&mut self, check: PasswordCheck);
+    /// Asks the backend of the account's domain: [`Event::Decided`]. Only after [`Lookup::Elsewhere`](auth::Lookup).
+    fn ask(&mut self, question: Question);
     /// Whether this address may try to log in now, at all or to this account
     /// (configuration: `limits.login_failures_per_minute_…`).
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool;

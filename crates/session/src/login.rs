@@ -1,8 +1,9 @@
 //! The exchange of SASL, around [`auth::Exchange`], in either of its profiles: the classic one (RFC 6120 section 6), from
 //! `<auth/>` to `<success/>`, and SASL2 (XEP-0388), of which [`crate::sasl2`] has the rest.
 
+use accounts::backend::Question;
 use accounts::tokens;
-use auth::{Binding, Exchange, Failure, Lookup, Proof, Step, TokenLookup};
+use auth::{Binding, Exchange, Failure, Lookup, Password, Proof, Step, TokenLookup, Verdict};
 use stanza::{Jid, ns};
 use xmlstream::Element;
 use zeroize::Zeroizing;
@@ -62,9 +63,15 @@ pub(crate) struct Login {
 }
 
 /// The stream features of SASL (section 6.3.1), of SASL2 (only under TLS: XEP-0388 section 3) and of XEP-0440.
-pub(crate) fn features(config: &StreamConfig, secured: bool, binding: &Binding, bind_features: &[&str]) -> String {
+pub(crate) fn features(
+    config: &StreamConfig,
+    domain: &str,
+    secured: bool,
+    binding: &Binding,
+    bind_features: &[&str],
+) -> String {
     let mut features = String::new();
-    let classic = config.offer(false, secured, binding);
+    let classic = config.offer(domain, false, secured, binding);
     if !classic.bindings.is_empty() {
         features.push_str(&format!("<sasl-channel-binding xmlns='{}'>", ns::SASL_CHANNEL_BINDING));
         for name in &classic.bindings {
@@ -73,7 +80,14 @@ pub(crate) fn features(config: &StreamConfig, secured: bool, binding: &Binding, 
         features.push_str("</sasl-channel-binding>");
     }
     if secured {
-        features.push_str(&sasl2::feature(&config.offer(true, secured, binding), bind_features));
+        features.push_str(&sasl2::feature(
+            &config.offer(domain, true, secured, binding),
+            bind_features,
+        ));
+    }
+    // Without TLS there is none where only PLAIN is left.
+    if classic.mechanisms.is_empty() {
+        return features;
     }
     features.push_str(&format!("<mechanisms xmlns='{}'>", ns::SASL));
     for mechanism in &classic.mechanisms {
@@ -176,7 +190,9 @@ impl Login {
         let context = auth::Context {
             domain: at.domain.to_owned(),
             tls: at.secured,
-            offer: at.config.offer(self.profile == Profile::Sasl2, at.secured, &binding),
+            offer: at
+                .config
+                .offer(at.domain, self.profile == Profile::Sasl2, at.secured, &binding),
             bearer: auth::BearerHint::default(),
             binding,
             nonce: auth::encode(&nonce),
@@ -256,6 +272,17 @@ impl Login {
         }
     }
 
+    pub(crate) fn decided(&mut self, verdict: Verdict, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
+        self.waiting = false;
+        match &mut self.exchange {
+            None => Outcome::Continue,
+            Some(exchange) => {
+                let step = exchange.decide(verdict);
+                self.step(step, at, cx)
+            }
+        }
+    }
+
     fn step(&mut self, step: Step, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         match step {
             Step::Challenge(data) => {
@@ -282,6 +309,14 @@ impl Login {
             },
             Step::Check(check) => {
                 cx.shell.check(check);
+                self.waiting = true;
+                Outcome::Wait
+            }
+            Step::Password(Password(password)) => {
+                let Some(account) = self.account.clone() else {
+                    return self.failed(Failure::NotAuthorized, at, cx);
+                };
+                cx.shell.ask(Question::Password { account, password });
                 self.waiting = true;
                 Outcome::Wait
             }

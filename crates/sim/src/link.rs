@@ -115,6 +115,9 @@ impl Shell for Desk<'_> {
     fn check(&mut self, check: PasswordCheck) {
         tell(self.outbox, Event::Checked(check.run()));
     }
+    fn ask(&mut self, _: accounts::backend::Question) {
+        unreachable!("every account is here")
+    }
     fn may_log_in(&mut self, _: Option<&Jid>) -> bool {
         true
     }

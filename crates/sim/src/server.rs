@@ -64,6 +64,7 @@ impl Server {
             secret: [5; 32],
             iterations: 1,
             policy: auth::Policy::default(),
+            policies: Default::default(),
             lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
             default_domain: DOMAIN.to_owned(),
         };

@@ -218,6 +218,7 @@ fn stream_config() -> StreamConfig {
         secret: [0; 32],
         iterations: ROUNDS,
         policy: auth::Policy::default(),
+        policies: Default::default(),
         lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
         default_domain: DOMAIN.to_owned(),
     }

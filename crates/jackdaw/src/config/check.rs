@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::locate::Step::{self, Index, Key};
-use super::{Config, Kind, Tls, Tokens};
+use super::{Config, KeptBy, Kind, Tls, Tokens};
 
 /// A contradiction, and the way to the value that makes it.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub fn problem_of(config: &Config) -> Option<Problem> {
         .or_else(|| listeners(config))
         .or_else(|| http(config))
         .or_else(|| login(config))
+        .or_else(|| backends(config))
         .or_else(|| limits(config))
 }
 
@@ -128,6 +129,23 @@ fn login(config: &Config) -> Option<Problem> {
     if login.token_days == 0 && login.tokens != Tokens::Off {
         let message = "token_days = 0: no token would ever be good; use tokens = \"off\"";
         return Some(problem(&[Key("login"), Key("token_days")], message.to_owned()));
+    }
+    None
+}
+
+fn backends(config: &Config) -> Option<Problem> {
+    let asking = |of: KeptBy| config.domain.iter().position(|domain| domain.accounts == of);
+    let command = &config.command;
+    if let (Some(index), None) = (asking(KeptBy::Command), &command.program) {
+        let path = [Key("domain"), Index(index), Key("accounts")];
+        let message = r#"accounts = "command" without a program; add `program = "FILE"` to [command]"#;
+        return Some(problem(&path, message.to_owned()));
+    }
+    for (key, value) in [("seconds", command.seconds), ("at_once", command.at_once as u64)] {
+        if value == 0 {
+            let message = format!("{key} = 0: no question would ever be answered; give 1 at least");
+            return Some(problem(&[Key("command"), Key(key)], message));
+        }
     }
     None
 }

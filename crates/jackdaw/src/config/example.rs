@@ -2,7 +2,7 @@
 //! comments of the code. It reads back as the defaults (a test below), so it is safe to start from.
 
 use super::section::{Section, write_docs, write_keys};
-use super::{Archive, Config, Contacts, Domain, Http, Limits, Listen, Log, Login};
+use super::{Archive, Command, Config, Contacts, Domain, Http, Limits, Listen, Log, Login};
 
 /// The text of the example.
 pub fn example() -> String {
@@ -26,6 +26,7 @@ pub fn example() -> String {
     section(&mut out, "[http]", Http::ABOUT, &config.http);
     section(&mut out, "[archive]", Archive::ABOUT, &config.archive);
     section(&mut out, "[login]", Login::ABOUT, &config.login);
+    section(&mut out, "[command]", Command::ABOUT, &config.command);
     section(&mut out, "[limits]", Limits::ABOUT, &config.limits);
     // One empty line ends a section, none the file.
     out.truncate(out.trim_end().len());
@@ -69,7 +70,7 @@ mod tests {
             .lines()
             .map(|line| match line.strip_prefix("# ") {
                 Some(key)
-                    if ["certificate = ", "key = ", "public_url = "]
+                    if ["certificate = ", "key = ", "program = ", "public_url = "]
                         .iter()
                         .any(|of| key.starts_with(of)) =>
                 {
@@ -104,6 +105,7 @@ mod tests {
         check("domain", config.domain[0].keys());
         check("contacts", config.domain[0].contacts.keys());
         check("listen", config.listen[0].keys());
+        check("command", config.command.keys());
         check("archive", config.archive.keys());
         check("limits", config.limits.keys());
     }

@@ -77,6 +77,9 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
             *path = folder.join(&path);
         }
     }
+    if let Some(program) = &mut config.command.program {
+        *program = folder.join(&program);
+    }
     let assumed = !source.sets("domain");
     let mut loaded = assemble(config, Some(&source), assumed, overrides)?;
     loaded.file = Some(file);

@@ -25,7 +25,7 @@ pub use limits::Limits;
 pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
 use section::section;
-pub use types::{BareJid, DomainName, Kind, LogFormat, LogLevel, PublicUrl, ScramHash, Tls, Tokens};
+pub use types::{BareJid, DomainName, KeptBy, Kind, LogFormat, LogLevel, PublicUrl, ScramHash, Tls, Tokens};
 
 /// The port of client connections with STARTTLS (RFC 6120 section 14.7).
 pub const C2S_PORT: u16 = 5222;
@@ -54,6 +54,7 @@ section! {
         pub http: Http = Http::default(),
         pub archive: Archive = Archive::default(),
         pub login: Login = Login::default(),
+        pub command: Command = Command::default(),
         pub limits: Limits = Limits::default(),
     }
 }
@@ -93,6 +94,23 @@ section! {
 }
 
 section! {
+    /// The program that knows the passwords of domains with accounts = "command". It reads one question a line,
+    /// {"user":"juliet","domain":"example.org","password":"secret"}, from its standard input, and answers each with one
+    /// line on its standard output: {"result":"ok"}, "refused", "disabled" or "expired". It may end after an answer or
+    /// wait for the next question. Its standard error output is thrown away, as it could show passwords.
+    @default pub struct Command {
+        /// The program.
+        pub program: Option<PathBuf> = None => "\"check-password\"",
+        /// Its arguments. The password is never one of them.
+        pub arguments: Vec<String> = Vec::new(),
+        /// How long an answer may take, in seconds. Then the login fails as "temporary-auth-failure".
+        pub seconds: u64 = 5,
+        /// How many of it may run at once; further logins wait.
+        pub at_once: usize = 4,
+    }
+}
+
+section! {
     /// The log. It goes to the standard error output, one event a line.
     @default pub struct Log {
         /// "text" for people, "json" for programs.
@@ -112,6 +130,11 @@ section! {
         pub certificate: Option<PathBuf> = None => "\"example.org.crt\"",
         /// The private key of the certificate, in PEM.
         pub key: Option<PathBuf> = None => "\"example.org.key\"",
+        /// Who knows the passwords of its accounts. "own": this server. "command": the program of [command]. Then
+        /// clients log in by PLAIN under TLS, or by a token; login.scram and login.plain do not count, nor do passwords
+        /// that were set with `jackdaw account`. Who logs in for the first time gets an account here;
+        /// `jackdaw account disable` keeps somebody out.
+        @default pub accounts: KeptBy = KeptBy::Own,
     }
     tables {
         @default pub contacts: Contacts = Contacts::default(),

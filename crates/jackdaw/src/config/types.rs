@@ -153,6 +153,17 @@ impl ScramHash {
     pub const ALL: [ScramHash; 3] = [ScramHash::Sha1, ScramHash::Sha256, ScramHash::Sha512];
 }
 
+/// Who knows the passwords of a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeptBy {
+    /// This server.
+    #[default]
+    Own,
+    /// The program of `[command]`.
+    Command,
+}
+
 /// Which tokens are given out (XEP-0484).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -75,6 +75,8 @@ pub enum Event {
     Recorded(Result<Option<Issued>, auth::Failure>),
     /// The password that SASL asked to have checked.
     Checked(bool),
+    /// What somebody else says to the password.
+    Decided(auth::Verdict),
     /// The answer to a request to bind a resource.
     Bound(Result<Bound, StanzaError>),
     /// The answer to a request to bind with [`Inline`](crate::Inline) features.

@@ -94,6 +94,49 @@ fn how_it_ends() {
     assert_eq!(show(&other), "invalid-authzid");
 }
 
+/// The password of an account that is kept elsewhere.
+#[test]
+fn a_password_that_somebody_else_judges() {
+    let decide = |message: &[u8], verdict: Verdict| {
+        let mut exchange = begin(Mechanism::Plain);
+        exchange.respond(Some(message));
+        let asked = exchange.supply(Lookup::Elsewhere);
+        assert!(!format!("{asked:?}").contains("secret"), "{asked:?}");
+        assert_eq!(show(&asked), "password secret");
+        let step = exchange.decide(verdict);
+        is_over(&mut exchange);
+        step
+    };
+    let granted = || Verdict::Granted { user: USER.to_owned() };
+    let step = decide(b"\0juliet\0secret", granted());
+    assert!(
+        matches!(
+            &step,
+            Step::Success {
+                proof: Proof::Password,
+                ..
+            }
+        ),
+        "{step:?}"
+    );
+    assert_eq!(show(&step), "success juliet");
+    let other = decide(b"romeo@example.org\0juliet\0secret", granted());
+    assert_eq!(show(&other), "invalid-authzid");
+    for (verdict, expected) in [
+        (Verdict::Refused, "not-authorized"),
+        (Verdict::Expired, "credentials-expired"),
+        (Verdict::Disabled, "account-disabled"),
+        (Verdict::Unavailable, "temporary-auth-failure"),
+    ] {
+        assert_eq!(show(&decide(b"\0juliet\0secret", verdict)), expected);
+    }
+    // SCRAM shows no password that could be passed on.
+    let mut exchange = begin(Mechanism::ScramSha256);
+    exchange.respond(Some(b"n,,n=juliet,r=abcdefghijklmnop"));
+    assert_eq!(show(&exchange.supply(Lookup::Elsewhere)), "not-authorized");
+    is_over(&mut exchange);
+}
+
 /// XEP-0178 section 2, 10 and 11.
 #[test]
 fn whom_a_certificate_speaks_for() {

@@ -108,6 +108,7 @@ fn show(step: &Step) -> String {
         Step::Tokens { user } => format!("tokens {user}"),
         Step::Certificate { authzid } => format!("certificate {authzid:?}"),
         Step::Bearer(bearer) => format!("bearer {} {:?}", *bearer.token, bearer.authzid),
+        Step::Password(password) => format!("password {}", *password.0),
         Step::Guest { trace } => format!("guest {trace:?}"),
         Step::Success { user, data: None, .. } => format!("success {user}"),
         Step::Success {

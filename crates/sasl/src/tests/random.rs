@@ -99,7 +99,9 @@ fn noise_is_answered_and_lets_nobody_in() {
                     };
                     exchange.supply_tokens(TokenLookup::Found(vec![token]), &attempt)
                 }
-                Step::Certificate { .. } | Step::Bearer(_) | Step::Guest { .. } => exchange.decide(Verdict::Refused),
+                Step::Certificate { .. } | Step::Bearer(_) | Step::Guest { .. } | Step::Password(_) => {
+                    exchange.decide(Verdict::Refused)
+                }
                 Step::Success { .. } => panic!("{mechanism:?} let noise in"),
                 Step::Failure(_) => break,
             };

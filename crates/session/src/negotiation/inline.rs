@@ -43,7 +43,8 @@ impl Negotiation {
         if !is_known {
             return self.go_on(account, cx);
         }
-        let offer = self.config.offer(true, self.secured, &cx.shell.binding());
+        let domain = account.domain();
+        let offer = self.config.offer(domain, true, self.secured, &cx.shell.binding());
         let wanted = sasl2.wanted.token.filter(|mechanism| offer.tokens.contains(mechanism));
         let recording = Recording {
             account,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
+use accounts::backend::Question;
 use auth::{Binding, Credentials, Lookup, PasswordCheck};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -151,6 +152,9 @@ impl Shell for FakeShell {
     fn check(&mut self, check: PasswordCheck) {
         self.answers.push(Event::Checked(check.run()));
     }
+    fn ask(&mut self, _: Question) {
+        unreachable!("every account is here");
+    }
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool {
         !(self.refuses || account.is_some() && self.refuses_account)
     }
@@ -223,6 +227,7 @@ impl World {
             secret: [5; 32],
             iterations: 1,
             policy: auth::Policy::default(),
+            policies: Default::default(),
             lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
             default_domain: "example.org".to_owned(),
         };
