@@ -10,11 +10,11 @@ mod tests;
 
 use auth::{Age, Attempt, MAX_TOKENS, Secret, Slot, Token, TokenLookup, TokenUse};
 use stanza::Jid;
-use store::{Batch, Query, Row};
+use store::{Batch, Found, Query, Row, StoreError};
 
 pub use row::TOKENS;
 
-use crate::{ACCOUNTS, Damaged};
+use crate::{ACCOUNTS, Account, Damaged};
 
 /// The most clients of an account that are remembered, each with at most one token and the one before.
 pub const MAX_CLIENTS: usize = MAX_TOKENS;
@@ -67,7 +67,8 @@ pub struct Methods {
 /// One client of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Random; the id of XEP-0494, and of its token. No secret.
+    /// The id of XEP-0494, and of its token. No secret: resources that the server makes for the client end with it, see
+    /// [`is_session_of`].
     pub id: String,
     pub agent: Agent,
     pub first_seen: i64,
@@ -132,6 +133,35 @@ pub fn list(jid: &Jid) -> Query {
     Query::all(&TOKENS, jid.bare_str())
 }
 
+/// An account together with its clients, at one moment: give the answer to [`read_with_account`].
+pub fn with_account(jid: &Jid) -> Query {
+    Query::Many(vec![crate::get(jid), list(jid)])
+}
+
+/// The account and its clients; none where there is no such account.
+///
+/// # Errors
+/// In words for the log, without content.
+pub fn read_with_account(jid: &Jid, found: Result<Found, StoreError>) -> Result<Option<(Account, Clients)>, String> {
+    let read = || -> Result<_, StoreError> {
+        let mut parts = found?.many()?.into_iter();
+        let mut next = || parts.next().ok_or(StoreError::Overloaded);
+        Ok((next()?.row()?, next()?.rows()?))
+    };
+    let (row, rows) = read().map_err(|error| error.to_string())?;
+    let Some(row) = row else { return Ok(None) };
+    let account = Account::from_row(jid.as_str(), &row).map_err(|error| error.to_string())?;
+    let clients = Clients::from_rows(jid, rows).map_err(|error| error.to_string())?;
+    Ok(Some((account, clients)))
+}
+
+/// Whether a resource was made for the client of this id: the id is all of it, or stands behind a slash (XEP-0386 section
+/// 2.3). So no session has to remember whose it is, and one that is put back after a restart is still known.
+pub fn is_session_of(client: &str, resource: &str) -> bool {
+    let tag = resource.strip_suffix(client);
+    tag.is_some_and(|tag| tag.is_empty() || tag.ends_with('/'))
+}
+
 /// No client of the account comes back by a token. What a new password or a disabled account asks for is
 /// [`end_logins`](crate::end_logins), which does this too.
 pub fn revoke_all(jid: &Jid) -> Batch {
@@ -179,7 +209,7 @@ impl Clients {
     }
 
     /// A client has logged in, with anything but a token. One that is known by the id of its user agent is known again;
-    /// another gets `new_id`, which is random. If there are too many then, [the least of them](Clients::dispensable) go.
+    /// another gets `new_id`, made of that. If there are too many then, [the least of them](Clients::dispensable) go.
     /// Returns the id of the client.
     ///
     /// Fails with [`store::StoreError::Missing`] if the account was removed, or the client revoked, since this was read:

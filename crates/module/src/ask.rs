@@ -37,6 +37,8 @@ pub struct Device {
 pub trait AccountView {
     /// Available resources in the order in which they were bound.
     fn devices(&self) -> Vec<Device>;
+    /// Resources of all its sessions, also of those that say nothing of themselves or wait to be resumed.
+    fn sessions(&self) -> Vec<Box<str>>;
     /// None where the account was never online.
     fn last_activity(&self) -> Option<LastActivity>;
     fn archive_prefs(&self) -> ArchivePrefs;
@@ -68,12 +70,27 @@ pub enum Answer {
     Stored(Batch, String),
     /// The store is asked first. What the function makes of its answer is said to who asked.
     Asked(Query, MakeSaid),
+    /// The store is asked first, what the function makes of its answer is written, and the result is sent after that.
+    Changed(Query, MakeChange),
     /// As `Stored`, for the account's archive preferences, which hold from that moment.
     Preferences(ArchivePrefs, Batch, String),
 }
 
 /// Makes what is said out of the store's answer.
 pub type MakeSaid = Box<dyn FnOnce(Result<Found, StoreError>) -> Said + Send>;
+
+/// Makes a change out of what the store has answered.
+pub type MakeChange = Box<dyn FnOnce(Result<Found, StoreError>) -> Result<Change, StanzaError> + Send>;
+
+/// A change of what an account has in the store alone: nothing of it stands in the owner's memory.
+pub struct Change {
+    /// Says itself what has to be there still ([`Batch::require`]): others may write between the question and this.
+    pub batch: Batch,
+    /// Payload of the result.
+    pub answer: String,
+    /// The client of the account whose sessions end behind the result (XEP-0494).
+    pub revoked: Option<Box<str>>,
+}
 
 /// What a session has switched on for itself; kept with the session, also while it waits to be resumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,7 +17,9 @@ mod host;
 mod registry;
 
 pub use archive::{ArchiveIds, ArchivePrefs, ArchiveRule};
-pub use ask::{AccountView, Answer, Ask, Device, LastActivity, MakeSaid, Relation, Said, Switches, Texts};
+pub use ask::{
+    AccountView, Answer, Ask, Change, Device, LastActivity, MakeChange, MakeSaid, Relation, Said, Switches, Texts,
+};
 pub use filter::{Filter, Passing, Stage, Verdict};
 pub use form::{Field, Form};
 pub use host::{Contacts, Host, Software};

@@ -177,6 +177,10 @@ impl AccountView for Account {
             .collect()
     }
 
+    fn sessions(&self) -> Vec<Box<str>> {
+        self.sessions.iter().map(|session| session.resource.clone()).collect()
+    }
+
     fn last_activity(&self) -> Option<LastActivity> {
         self.last.as_deref().cloned()
     }

@@ -14,10 +14,12 @@
 
 use std::sync::Arc;
 
+use module::MakeChange;
 use stanza::{ErrorType, StanzaError};
-use store::{Batch, Op, StoreError};
+use store::{Batch, Op, Query, StoreError};
 
 use crate::account::Account;
+use crate::iq::Return;
 use crate::outbox::{DECISION, Item, Receipt};
 use crate::shard::Slot;
 use crate::turn::Work;
@@ -101,6 +103,41 @@ impl Router {
                     }
                 }
                 close(receipt, taken);
+            }),
+        );
+    }
+
+    /// As [`Router::write`], for a change that the store has to be asked about first.
+    pub(crate) fn change(&self, owner: &str, query: Query, make: MakeChange, back: Return, receipt: Option<Receipt>) {
+        let owner: Box<str> = owner.into();
+        let me = self.me.clone();
+        self.store.read(
+            query,
+            Box::new(move |found| {
+                let Some(router) = me.upgrade() else { return };
+                if matches!(found, Err(StoreError::Closed)) {
+                    return;
+                }
+                if let Err(error) = &found {
+                    tracing::error!(account = %owner, %error, "a question could not be answered");
+                }
+                let change = match make(found) {
+                    Ok(change) => change,
+                    Err(error) => return router.say(&owner, back.error(&error), Settles::Nothing),
+                };
+                // The result first: it may be for a session that ends behind it.
+                let mut then = vec![After::letter(back.result(&change.answer))];
+                then.extend(change.revoked.map(|client| {
+                    let owner = owner.clone();
+                    After::Work(Work::Revoked { owner, client })
+                }));
+                router.write(
+                    &owner,
+                    change.batch,
+                    then,
+                    Box::new(move |error| back.error(error)),
+                    receipt,
+                );
             }),
         );
     }

@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use module::{Answer, MakeSaid, Method, Now, Relation};
+use accounts::tokens::is_session_of;
+use module::{AccountView, Answer, MakeSaid, Method, Now, Relation};
 use stanza::{JidRef, Stanza, StreamError};
 use store::{Found, Query, Row, StoreError};
 use xmlstream::Scratch;
@@ -43,11 +44,45 @@ impl Router {
     /// Ends other sessions of the client that binds ("the server SHOULD terminate any earlier sessions from the same
     /// client"), but the one that has the very resource: that is taken over.
     pub(crate) fn supersede(&self, now: Now, account: &mut Account, client: &str, resource: &str, turn: &mut Turn) {
-        let is_earlier = |other: &str| other != resource && other.strip_suffix(client).is_some_and(ends_name);
-        let earlier: Vec<Bound> = account
+        self.end_client(now, account, client, Some(resource), &StreamError::conflict(), turn);
+    }
+
+    /// Ends the sessions of a client that has no access any more. Call it when that is in the store.
+    pub fn revoke(&self, bare: &str, client: &str) {
+        let now = (self.clock)();
+        let mut turn = Turn::default();
+        self.revoked(now, bare, client, &mut turn);
+        self.settle(now, &mut turn);
+        turn.finish();
+    }
+
+    pub(crate) fn revoked(&self, now: Now, bare: &str, client: &str, turn: &mut Turn) {
+        let error = StreamError::not_authorized().text("the access of this client was revoked");
+        self.with(bare, |account| {
+            self.end_client(now, account, client, None, &error, turn)
+        });
+    }
+
+    /// Resources of all sessions of an account, also of those that wait to be resumed.
+    pub fn sessions_of(&self, bare: &str) -> Vec<Box<str>> {
+        self.with(bare, |account| AccountView::sessions(account))
+            .unwrap_or_default()
+    }
+
+    /// Ends the sessions of a client, but that with the resource `but`.
+    fn end_client(
+        &self,
+        now: Now,
+        account: &mut Account,
+        client: &str,
+        but: Option<&str>,
+        error: &StreamError,
+        turn: &mut Turn,
+    ) {
+        let ended: Vec<Bound> = account
             .sessions
             .iter()
-            .filter(|session| is_earlier(&session.resource))
+            .filter(|session| is_session_of(client, &session.resource) && but != Some(&*session.resource))
             .filter_map(|session| {
                 Some(Bound {
                     jid: account.jid.with_resource(&session.resource).ok()?,
@@ -56,8 +91,8 @@ impl Router {
                 })
             })
             .collect();
-        for bound in earlier {
-            bound.outbox.tell(turn, Event::End(StreamError::conflict()));
+        for bound in ended {
+            bound.outbox.tell(turn, Event::End(error.clone()));
             if let Some(rest) = self.leave(now, account, bound.id, Ending::Final, turn) {
                 turn.queue.push_back(Work::Undelivered(bound, rest));
             }
@@ -198,11 +233,6 @@ fn newest(found: &Found) -> Option<i64> {
         Found::Archive(page) => page.messages.last().map(|message| message.id),
         _ => None,
     }
-}
-
-/// Whether a resource may end behind this: the part that was made for the client stands alone or behind a slash.
-fn ends_name(tag: &str) -> bool {
-    tag.is_empty() || tag.ends_with('/')
 }
 
 fn tell(bound: Bound, told: String) {

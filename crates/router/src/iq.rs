@@ -197,6 +197,10 @@ impl Router {
             }
             Answer::Error(error) => self.bounce(stanza, from, to, &error, turn),
             Answer::Asked(query, make) => self.ask_store(owner, query, make, stanza, from, to),
+            Answer::Changed(query, make) => {
+                let back = Return::of(stanza, from.to_owned(), to.to_owned());
+                self.change(owner, query, make, back, turn.receipt());
+            }
             Answer::Stored(batch, payload) | Answer::Preferences(_, batch, payload) => {
                 let back = Return::of(stanza, from.to_owned(), to.to_owned());
                 let then = vec![After::letter(back.result(&payload))];

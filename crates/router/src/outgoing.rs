@@ -264,6 +264,7 @@ impl Router {
                 }
             }
             Work::Undelivered(bound, rest) => self.reclaim_all(now, &bound, &rest, turn),
+            Work::Revoked { owner, client } => self.revoked(now, &owner, &client, turn),
             Work::Copies(copied) => self.copy_to_sender(&copied, turn),
             Work::Fanout {
                 presence,

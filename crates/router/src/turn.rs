@@ -25,6 +25,8 @@ pub(crate) enum Work {
     Copies(Copied),
     /// Copies of stanzas that a session which has ended was not given.
     Undelivered(Bound, Vec<u8>),
+    /// Sessions of a client that has no access to the account any more (XEP-0494).
+    Revoked { owner: Box<str>, client: Box<str> },
     /// A letter that refuses a probe. It ends a subscription that only the asker believes in; a
     /// request that he has made since must not take it for its denial.
     Refusal(Box<str>),

@@ -9,31 +9,9 @@ use accounts::{ACCOUNTS, Account};
 use auth::{Age, Failure, Proof, Secret, TokenLookup};
 use router::Issued;
 use stanza::Jid;
-use store::{Batch, Found, Query, Store, StoreError};
+use store::{Batch, Store, StoreError};
 
 use crate::Recording;
-
-/// Random bytes of a client's id.
-const ID_BYTES: usize = 16;
-
-/// What is read of an account for a login by token, or to write a login down.
-fn query(account: &Jid) -> Query {
-    Query::Many(vec![accounts::get(account), tokens::list(account)])
-}
-
-/// The account and its clients; none where there is no such account.
-fn read(jid: &Jid, found: Result<Found, StoreError>) -> Result<Option<(Account, Clients)>, String> {
-    let read = || -> Result<_, StoreError> {
-        let mut parts = found?.many()?.into_iter();
-        let mut next = || parts.next().ok_or(StoreError::Overloaded);
-        Ok((next()?.row()?, next()?.rows()?))
-    };
-    let (row, rows) = read().map_err(|error| error.to_string())?;
-    let Some(row) = row else { return Ok(None) };
-    let account = Account::from_row(jid.as_str(), &row).map_err(|error| error.to_string())?;
-    let clients = Clients::from_rows(jid, rows).map_err(|error| error.to_string())?;
-    Ok(Some((account, clients)))
-}
 
 /// Reads the tokens that may let a client in. `client`: the id that it gives for itself.
 pub fn look_up(
@@ -44,9 +22,9 @@ pub fn look_up(
 ) {
     let (jid, client) = (account.clone(), client.map(str::to_owned));
     store.read(
-        query(account),
+        tokens::with_account(account),
         Box::new(move |found| {
-            tell(match read(&jid, found) {
+            tell(match tokens::read_with_account(&jid, found) {
                 Ok(None) => TokenLookup::Missing,
                 Ok(Some((account, clients))) => clients.tokens(client.as_deref(), account.epoch, account.disabled),
                 Err(error) => {
@@ -72,9 +50,6 @@ fn recorded(
         methods: methods(&recording.proof),
         epoch: account.epoch,
     };
-    let mut id = [0; ID_BYTES];
-    random(&mut id);
-    let new_id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     let (id, mut batch, due) = match &recording.proof {
         Proof::Token(used) => {
             let mut batch = clients.used(used, &login);
@@ -87,7 +62,7 @@ fn recorded(
             (used.id.clone(), batch, is_due.then_some(used.mechanism))
         }
         _ => {
-            let (id, batch) = clients.logged_in(&new_id, &login);
+            let (id, batch) = clients.logged_in(&recording.new_id, &login);
             (id, batch, None)
         }
     };
@@ -124,9 +99,9 @@ pub fn record(
 ) {
     let writer = Arc::clone(store);
     store.read(
-        query(&recording.account),
+        tokens::with_account(&recording.account),
         Box::new(move |found| {
-            let (account, mut clients) = match read(&recording.account, found) {
+            let (account, mut clients) = match tokens::read_with_account(&recording.account, found) {
                 Ok(Some(read)) if !read.0.disabled => read,
                 // Removed or disabled since the login was let in.
                 Ok(_) => return tell(Err(Failure::NotAuthorized)),

@@ -21,6 +21,8 @@ use crate::negotiation::Negotiation;
 pub struct Recording {
     pub account: Jid,
     pub agent: Agent,
+    /// The id of the client, if it is not known yet.
+    pub new_id: String,
     pub proof: Proof,
     /// The client wants a token for this mechanism.
     pub wanted: Option<Mechanism>,

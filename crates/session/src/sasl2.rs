@@ -129,16 +129,14 @@ impl Bind {
         secret: &[u8; 32],
         cx: &mut Context<'_>,
     ) -> (String, Inline) {
-        let mut made = [0; MADE_BYTES];
-        match client {
-            Some(client) => {
-                let text = ["resource", account.as_str(), client].join("\0");
-                let mac = Hash::Sha256.hmac(secret, text.as_bytes());
-                made.copy_from_slice(&mac[..MADE_BYTES]);
+        let made = match client {
+            Some(client) => client_id(account, client, secret),
+            None => {
+                let mut made = [0; MADE_BYTES];
+                cx.shell.random(&mut made);
+                hex(&made)
             }
-            None => cx.shell.random(&mut made),
-        }
-        let made: String = made.iter().map(|byte| format!("{byte:02x}")).collect();
+        };
         if client.is_some() {
             self.inline.client = Some(made.as_str().into());
         }
@@ -148,6 +146,17 @@ impl Bind {
         };
         (resource, self.inline)
     }
+}
+
+/// The id of a client, which tells nothing of the one that it gives for itself (`agent`). Its resources end with it, so
+/// it is known which sessions are the client's ([`accounts::tokens::is_session_of`]).
+pub(crate) fn client_id(account: &Jid, agent: &str, secret: &[u8; 32]) -> String {
+    let text = ["resource", account.as_str(), agent].join("\0");
+    hex(&Hash::Sha256.hmac(secret, text.as_bytes())[..MADE_BYTES])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `<enable/>` of XEP-0198 section 3, wherever it stands.

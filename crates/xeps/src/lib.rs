@@ -7,6 +7,7 @@
 mod bosh;
 mod caps;
 mod carbons;
+mod client_access;
 mod contact;
 mod core;
 mod csi;
@@ -19,6 +20,7 @@ mod last;
 mod legacy_session;
 mod mam;
 mod ping;
+mod pipelining;
 mod retraction;
 mod rsm;
 mod sasl2;
@@ -38,6 +40,7 @@ pub fn all() -> Vec<Module> {
         bosh::module(),
         caps::module(),
         carbons::module(),
+        client_access::module(),
         contact::module(),
         core::module(),
         csi::module(),
@@ -49,6 +52,7 @@ pub fn all() -> Vec<Module> {
         legacy_session::module(),
         mam::module(),
         ping::module(),
+        pipelining::module(),
         retraction::module(),
         rsm::module(),
         sasl2::module(),

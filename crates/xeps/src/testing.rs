@@ -35,6 +35,13 @@ impl AccountView for Account {
         if self.online { vec![device] } else { Vec::new() }
     }
 
+    fn sessions(&self) -> Vec<Box<str>> {
+        self.devices()
+            .into_iter()
+            .map(|device| device.resource.into())
+            .collect()
+    }
+
     fn last_activity(&self) -> Option<LastActivity> {
         self.last.clone()
     }
@@ -166,7 +173,9 @@ pub(crate) fn check(module: Module, asked: Asked, expected: Result<&str, StanzaE
     let answer = match ask(module, asked).0 {
         Answer::Result(payload) => Ok(payload),
         Answer::Error(error) => Err(error),
-        Answer::Stored(..) | Answer::Asked(..) | Answer::Preferences(..) => panic!("nothing is stored here"),
+        Answer::Stored(..) | Answer::Asked(..) | Answer::Changed(..) | Answer::Preferences(..) => {
+            panic!("nothing is stored here")
+        }
     };
     assert_eq!(answer.as_deref().map_err(Clone::clone), expected);
 }

@@ -46,7 +46,9 @@ impl Negotiation {
         let domain = account.domain();
         let offer = self.config.offer(domain, true, self.secured, &cx.shell.binding());
         let wanted = sasl2.wanted.token.filter(|mechanism| offer.tokens.contains(mechanism));
+        let id = sasl2.wanted.agent.id.as_deref().unwrap_or_default();
         let recording = Recording {
+            new_id: sasl2::client_id(&account, id, &self.config.secret),
             account,
             agent: sasl2.wanted.agent.clone(),
             proof,
