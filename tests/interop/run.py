@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import browser
 import dino
 import gajim
 import gajim_history
@@ -30,7 +31,7 @@ from server import ROOT, STOP_SECONDS, Jackdaw, Prosody, Server, die_with_parent
 
 CLIENTS = {
     "slixmpp": slixmpp_chat.run, "history": history.run, "profanity": profanity.run, "gajim": gajim.run,
-    "gajim-history": gajim_history.run, "dino": dino.run, "web": web.run,
+    "gajim-history": gajim_history.run, "dino": dino.run, "web": web.run, "browser": browser.run,
 }  # fmt: skip
 CLIENT_SECONDS = 200.0  # one client, both transports
 ENDING = (signal.SIGINT, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,46 @@ from checks import Checks, Failed, Group
 from server import ROOT, Server, die_with_parent
 
 PACKAGES = ROOT / ".cache" / "interop-node"  # made by `cargo xtask test`
-SCRIPT = ROOT / "tests" / "interop" / "web" / "xmppjs.mjs"
+SCRIPTS = ROOT / "tests" / "interop" / "web"
+END_SECONDS = 5.0  # in which a script that is asked to ends what it has started
+
+
+class Script:
+    """A script of Node.js that prints a line of JSON for each step it has done."""
+
+    def __init__(self, name: str, folder: Path, environment: dict[str, str] | None = None):
+        self.source = SCRIPTS / name
+        self.log = folder / "node.log"
+        self.environment = os.environ | (environment or {})
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self, *words: str) -> None:
+        # Modules are looked for beside the script.
+        script = PACKAGES / self.source.name
+        shutil.copyfile(self.source, script)
+        with self.log.open("wb") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                "node", str(script), *words, env=self.environment, preexec_fn=die_with_parent,
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+
+    async def step(self, name: str) -> dict:
+        line = await self.process.stdout.readline()
+        told = json.loads(line) if line else {"step": "the end of the script"}
+        if told["step"] != name:
+            raise RuntimeError(f"{told['step']} instead")
+        return told
+
+    async def stop(self) -> None:
+        if self.process is None:
+            return
+        if self.process.returncode is None:
+            self.process.terminate()
+            try:
+                await asyncio.wait_for(self.process.wait(), END_SECONDS)
+            except TimeoutError:
+                self.process.kill()
+        await self.process.wait()
 
 
 async def run(server: Server, checks: Checks, folder: Path) -> None:
@@ -18,39 +58,24 @@ async def run(server: Server, checks: Checks, folder: Path) -> None:
     group = checks.group("@xmpp/client WebSocket")
     people = [await server.add_account(f"web-{name}") for name in ("juliet", "romeo")]
     words = [word for jid, password in people for word in (jid.split("@")[0], password)]
-    # Modules are looked for beside the script.
-    script = PACKAGES / SCRIPT.name
-    shutil.copyfile(SCRIPT, script)
     service = f"wss://{server.address}:{server.https_port}/xmpp-websocket"
-    with (folder / "node.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            "node", str(script), service, server.domain, str(server.ca_file), *words,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log, preexec_fn=die_with_parent,
-        )  # fmt: skip
-        try:
-            await conversation(group, process, people[0][0])
-        except Failed:
-            pass
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+    script = Script("xmppjs.mjs", folder)
+    try:
+        await script.start(service, server.domain, str(server.ca_file), *words)
+        await conversation(group, script, people[0][0])
+    except Failed:
+        pass
+    finally:
+        await script.stop()
 
 
-async def conversation(check: Group, process: asyncio.subprocess.Process, juliet: str) -> None:
-    async def step(name: str) -> dict:
-        line = await process.stdout.readline()
-        told = json.loads(line) if line else {"step": "the end of the script"}
-        if told["step"] != name:
-            raise RuntimeError(f"{told['step']} instead")
-        return told
-
-    login = await check.step("logs in", step("login"))
+async def conversation(check: Group, script: Script, juliet: str) -> None:
+    login = await check.step("logs in", script.step("login"))
     check.expect("by SASL2 with SCRAM", login["mechanism"] == "SCRAM-SHA-1", str(login))
     check.expect("has a resource by Bind 2", login["jid"].startswith(f"{juliet}/"), str(login))
-    await check.step("chats", step("chat"))
-    again = await check.step("comes back when the line breaks", step("resumed"))
+    await check.step("chats", script.step("chat"))
+    again = await check.step("comes back when the line breaks", script.step("resumed"))
     check.expect("with its token", again["mechanism"] == "HT-SHA-256-NONE", str(again))
     check.expect("its stream is resumed", again["resumed"] is True, str(again))
     check.same("every message came once", again["bodies"], ["from romeo", "meanwhile"])
-    await check.step("leaves", step("end"))
+    await check.step("leaves", script.step("end"))

@@ -17,6 +17,7 @@ const PACKAGES: &[&str] = &[
     "profanity",
     "gajim",
     "dino-im",
+    "chromium",
     "xvfb",
     "dbus",
     "openssl",
