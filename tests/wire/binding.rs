@@ -13,7 +13,7 @@ fn bind(resource: &str) -> String {
 #[tokio::test]
 async fn resources() {
     let server = Server::with_users(9);
-    for transport in Transport::ALL {
+    for transport in Transport::EVERY {
         let jid = server.user();
         // Given, with what people put into them.
         for resource in [
@@ -59,7 +59,7 @@ async fn resources() {
 #[tokio::test]
 async fn taken_illegal_and_too_many() {
     let server = Server::builder().users(9).limit("sessions_per_account", 3).start();
-    for transport in Transport::ALL {
+    for transport in Transport::EVERY {
         let jid = server.user();
         // The older stream gives way (section 7.7.2.2).
         let mut old = Client::online(&server, transport, &format!("{jid}/desk")).await;
@@ -102,8 +102,8 @@ async fn taken_illegal_and_too_many() {
 
 #[tokio::test]
 async fn the_old_session() {
-    let server = Server::with_users(3);
-    for transport in Transport::ALL {
+    let server = Server::with_users(Transport::EVERY.len());
+    for transport in Transport::EVERY {
         let jid = server.user();
         let mut client = Client::login(&server, transport, &jid).await;
         for to in ["", "example.org", jid.as_str()] {
@@ -118,8 +118,8 @@ async fn the_old_session() {
 /// Rows 15 and 16: nothing is routed before there is an address it could come from.
 #[tokio::test]
 async fn stanzas_before_binding() {
-    let server = Server::with_users(6);
-    for transport in Transport::ALL {
+    let server = Server::with_users(2 * Transport::EVERY.len());
+    for transport in Transport::EVERY {
         let mut bystander = Client::online(&server, transport, &server.user()).await;
         let (full, bare) = (bystander.jid.clone(), bystander.bare().to_owned());
         let stanzas = [
@@ -152,7 +152,7 @@ async fn a_session_is_of_the_verified_account() {
     let (jid, other) = (server.user(), server.user());
     let user = |jid: &str| jid.split_once('@').expect("user@domain").0.to_owned();
     let plain = |authzid: &str| testkit::plain(authzid, &user(&jid), &testkit::password_of(&jid));
-    for transport in Transport::ALL {
+    for transport in Transport::EVERY {
         for authzid in ["", jid.as_str(), other.as_str()] {
             for from in ["", jid.as_str(), other.as_str()] {
                 for resource in ["r", other.as_str()] {

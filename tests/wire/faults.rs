@@ -241,6 +241,27 @@ fn rows() -> Vec<(u32, Vec<u8>, &'static [When], &'static str)> {
     rows
 }
 
+/// What a session of BOSH is answered with.
+enum OverBosh {
+    /// The same stream error as everywhere, within the end of the session.
+    StreamError,
+    /// The request as a whole is not what a request may be (XEP-0124 section 6), and no stream hears of it.
+    BadRequest,
+}
+
+/// None: it cannot be said there. The first request stands for the stream header, and has neither an encoding nor a
+/// root of its own (rows 1 to 8), nor has its version to be named (the schema of XEP-0206).
+fn over_bosh(row: u32, when: When, condition: &str, input: &[u8]) -> Option<OverBosh> {
+    let has_version = input.windows(8).any(|bytes| bytes == b"version=");
+    match (row, when) {
+        (9, When::First) => has_version.then_some(OverBosh::StreamError),
+        (10, When::First) => Some(OverBosh::StreamError),
+        (_, When::First) => None,
+        _ if condition == "bad-format" || row <= 5 => Some(OverBosh::BadRequest),
+        _ => Some(OverBosh::StreamError),
+    }
+}
+
 async fn at(server: &Server, transport: Transport, when: When, jid: &str) -> Client {
     match when {
         When::First => Client::secured(server, transport).await,
@@ -255,12 +276,25 @@ async fn at(server: &Server, transport: Transport, when: When, jid: &str) -> Cli
 
 #[tokio::test]
 async fn stream_errors() {
-    let server = Server::with_users(9);
-    for transport in Transport::ALL {
+    let server = Server::with_users(2 * Transport::EVERY.len());
+    for transport in Transport::EVERY {
         let mut bystander = Client::online(&server, transport, &server.user()).await;
         let jid = server.user();
         for (row, input, when, condition) in rows() {
             for when in when {
+                if transport == Transport::Bosh {
+                    let Some(answer) = over_bosh(row, *when, condition, &input) else {
+                        continue;
+                    };
+                    let mut client = at(&server, transport, *when, &jid).await;
+                    client.send(&input).await;
+                    match answer {
+                        OverBosh::StreamError => drop(client.expect_stream_error(condition).await),
+                        OverBosh::BadRequest => client.expect_terminal_condition("bad-request").await,
+                    }
+                    bystander.ping().await;
+                    continue;
+                }
                 // The header of a WebSocket is another one: `websocket.rs`.
                 // And what is in one message is one element or none.
                 let is_mixed = row == 14 && input.starts_with(b"<");
@@ -319,7 +353,7 @@ async fn cut_at_every_byte() {
 #[tokio::test]
 async fn versions_and_spaces() {
     let server = Server::with_users(3);
-    for transport in Transport::ALL {
+    for transport in Transport::EVERY {
         for version in ["1.0", "1.7", "2.0", "10.1", "01.0"] {
             let mut client = Client::secured(&server, transport).await;
             let header = OPEN.replace("1.0", version);
@@ -419,8 +453,8 @@ async fn too_big_too_deep_too_many() {
 /// Rows 38 and 39 (rows 25 and 26 of the attacks): what only one's own server may say is not said by others.
 #[tokio::test]
 async fn forgeries() {
-    let server = Server::with_users(8);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(3 * Transport::EVERY.len());
+    for transport in Transport::EVERY {
         let mut victim = Client::online(&server, transport, &format!("{}/v", server.user())).await;
         let mut contact = Client::online(&server, transport, &server.user()).await;
         let mut stranger = Client::online(&server, transport, &server.user()).await;

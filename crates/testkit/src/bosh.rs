@@ -4,6 +4,7 @@
 //! [`Bosh`] is a session, with its ids.
 
 use std::collections::VecDeque;
+use std::io;
 
 use minidom::Element;
 use tokio::time::timeout;
@@ -71,6 +72,13 @@ impl Wrapper {
         self.element.children().next().is_none()
     }
 
+    /// What stands in it, as it came.
+    pub(crate) fn inner(&self) -> &str {
+        let begin = self.raw.find('>').map_or(0, |end| end + 1);
+        let end = self.raw.rfind("</body>").unwrap_or(begin);
+        &self.raw[begin..end]
+    }
+
     /// It ends the session, for this reason; empty for none.
     pub fn assert_end(&self, condition: &str) {
         assert_eq!(self.get("type"), "terminate", "{self:?}");
@@ -86,15 +94,18 @@ pub struct Line {
 
 impl Line {
     pub async fn open(server: &Server) -> Line {
-        let options = ConnectOptions::default();
-        let mut client = Client::tcp(server, Transport::WebSocket, options)
+        Line::open_with(server, ConnectOptions::default())
             .await
-            .expect("the server can be reached");
-        client.start_tls().await.expect("TLS");
-        Line {
+            .expect("the server can be reached")
+    }
+
+    pub(crate) async fn open_with(server: &Server, options: ConnectOptions) -> io::Result<Line> {
+        let mut client = Client::tcp(server, Transport::WebSocket, options).await?;
+        client.start_tls().await?;
+        Ok(Line {
             client,
             unread: Vec::new(),
-        }
+        })
     }
 
     /// Sends bytes as they are.
@@ -110,12 +121,16 @@ impl Line {
 
     /// The same with further headers, each with its line end.
     pub async fn ask_with(&mut self, body: &str, headers: &str) {
+        self.ask_bytes(body.as_bytes(), headers).await;
+    }
+
+    pub(crate) async fn ask_bytes(&mut self, body: &[u8], headers: &str) {
         let head = format!(
             "POST /http-bind HTTP/1.1\r\nHost: example.org\r\nContent-Type: text/xml; charset=utf-8\r\n{headers}\
              Content-Length: {}\r\n\r\n",
             body.len()
         );
-        self.send([head.as_bytes(), body.as_bytes()].concat().as_slice()).await;
+        self.send([head.as_bytes(), body].concat().as_slice()).await;
     }
 
     /// The next answer.
@@ -127,7 +142,7 @@ impl Line {
     }
 
     /// None where the connection ends instead.
-    async fn read_answer(&mut self) -> Option<HttpAnswer> {
+    pub(crate) async fn read_answer(&mut self) -> Option<HttpAnswer> {
         loop {
             if let Some(end) = self.unread.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 let head = String::from_utf8(self.unread[..end].to_vec()).expect("a head");

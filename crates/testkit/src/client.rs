@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
+use crate::carried::Carried;
 use crate::management::Management;
 use crate::reader::{Header, Item, Reader};
 use crate::server::DOMAIN;
@@ -39,18 +40,29 @@ pub enum Transport {
     Direct,
     /// RFC 7395, over HTTPS.
     WebSocket,
+    /// XEP-0206, over HTTPS. What belongs to a session ends when the client is dropped; a connection cannot be cut.
+    Bosh,
 }
 
 impl Transport {
     /// Those of a stream over TCP.
     pub const BOTH: [Transport; 2] = [Transport::Starttls, Transport::Direct];
+    /// Those of a stream that has a connection of its own: for tests of what becomes of connections, of bytes that are
+    /// cut, of stream management and of readers that are slow.
     pub const ALL: [Transport; 3] = [Transport::Starttls, Transport::Direct, Transport::WebSocket];
+    /// Whatever carries a stream: for tests of what is said on one.
+    pub const EVERY: [Transport; 4] = [
+        Transport::Starttls,
+        Transport::Direct,
+        Transport::WebSocket,
+        Transport::Bosh,
+    ];
 
     pub(crate) fn port(self) -> u16 {
         match self {
             Transport::Starttls => 5222,
             Transport::Direct => 5223,
-            Transport::WebSocket => 5443,
+            Transport::WebSocket | Transport::Bosh => 5443,
         }
     }
 }
@@ -65,11 +77,16 @@ pub struct ConnectOptions {
     pub from: Option<Ipv4Addr>,
     /// Bytes that the kernel may hold for a client that does not read.
     pub receive_buffer: Option<u32>,
+    /// None: what belongs to the transport.
+    pub port: Option<u16>,
+    /// What is sent before anything else, as by a proxy.
+    pub preamble: Vec<u8>,
 }
 
 pub(crate) enum Conn {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Bosh(Carried),
     Gone,
 }
 
@@ -78,6 +95,7 @@ impl Conn {
         match self {
             Conn::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Conn::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Conn::Bosh(carried) => Poll::Ready(carried.write(bytes)),
             Conn::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -86,6 +104,7 @@ impl Conn {
         match self {
             Conn::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Conn::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Conn::Bosh(_) => Poll::Ready(Ok(())),
             Conn::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -94,6 +113,7 @@ impl Conn {
         match self {
             Conn::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Conn::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Conn::Bosh(carried) => carried.poll_read(cx, buf),
             Conn::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -102,7 +122,7 @@ impl Conn {
         match self {
             Conn::Tcp(stream) => Some(stream),
             Conn::Tls(stream) => Some(stream.get_ref().0),
-            Conn::Gone => None,
+            Conn::Bosh(_) | Conn::Gone => None,
         }
     }
 }
@@ -136,9 +156,9 @@ pub struct Client {
 
 impl Client {
     /// A peer on a fresh connection.
-    pub(crate) fn over(stream: TcpStream, transport: Transport, options: ConnectOptions) -> Client {
+    pub(crate) fn over(conn: Conn, transport: Transport, options: ConnectOptions) -> Client {
         Client {
-            conn: Conn::Tcp(stream),
+            conn,
             reader: Reader::new(),
             web: None,
             inbox: VecDeque::new(),
@@ -163,6 +183,9 @@ impl Client {
         self.header = Header::default();
         if let Some(web) = &mut self.web {
             web.restart();
+        }
+        if let Conn::Bosh(carried) = &mut self.conn {
+            carried.restart();
         }
     }
 
@@ -229,6 +252,30 @@ impl Client {
     /// The code with which the server has closed the WebSocket.
     pub fn close_code(&self) -> Option<u16> {
         self.web.as_ref()?.close_code
+    }
+
+    /// The condition with which the server has ended the session of BOSH; empty for none.
+    pub fn terminal_condition(&self) -> Option<&str> {
+        match &self.conn {
+            Conn::Bosh(carried) => carried.condition(),
+            _ => None,
+        }
+    }
+
+    /// The server has ended the session of BOSH with this condition (XEP-0124 section 17.2), and said nothing on the
+    /// stream but its features.
+    pub async fn expect_terminal_condition(&mut self, condition: &str) {
+        loop {
+            match self.item().await {
+                Item::Header(_) | Item::Close => {}
+                Item::Stanza(stanza) if stanza.name() == "features" => {}
+                Item::End { clean: true } => break,
+                other => self.fail(&format!("the end of the session expected, {other:?} came")),
+            }
+        }
+        if self.terminal_condition() != Some(condition) {
+            self.fail(&format!("{condition} expected, {:?} came", self.terminal_condition()));
+        }
     }
 
     /// What has come in pongs.
@@ -567,6 +614,10 @@ impl Client {
             self.fail(&format!("the stream error {condition} expected, {error:?} came"));
         }
         self.expect_end().await;
+        // XEP-0206 section 2: it features this condition of the session.
+        if self.transport == Transport::Bosh && self.terminal_condition() != Some("remote-stream-error") {
+            self.fail(&format!("{:?} came with a stream error", self.terminal_condition()));
+        }
         error
     }
 

@@ -15,6 +15,7 @@
 mod archive;
 mod binary;
 mod bosh;
+mod carried;
 mod client;
 mod client_state;
 mod login;

@@ -4,10 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 
 use rustls::pki_types::ServerName;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::carried::Carried;
 use crate::client::{Client, Conn, ConnectOptions, TIMEOUT, Transport};
 use crate::reader::{Header, Item};
 use crate::stanza::{NS_STREAM, Stanza};
@@ -44,6 +46,10 @@ impl Client {
     }
 
     pub async fn connect_with(server: &Server, transport: Transport, options: ConnectOptions) -> io::Result<Client> {
+        if transport == Transport::Bosh {
+            let carried = Carried::connect(server, &options).await?;
+            return Ok(Client::over(Conn::Bosh(carried), transport, options));
+        }
         let mut client = Client::tcp(server, transport, options).await?;
         if transport != Transport::Starttls {
             client.start_tls().await?;
@@ -88,12 +94,13 @@ impl Client {
         if let Some(from) = options.from {
             socket.bind(SocketAddr::new(from.into(), 0))?;
         }
-        let address = SocketAddr::new(server.address().into(), transport.port());
-        let stream = timeout(TIMEOUT, socket.connect(address))
+        let address = SocketAddr::new(server.address().into(), options.port.unwrap_or(transport.port()));
+        let mut stream = timeout(TIMEOUT, socket.connect(address))
             .await
             .map_err(|_| io::ErrorKind::TimedOut)??;
         stream.set_nodelay(true)?;
-        Ok(Client::over(stream, transport, options))
+        stream.write_all(&options.preamble).await?;
+        Ok(Client::over(Conn::Tcp(stream), transport, options))
     }
 
     /// Connects and brings TLS up. Nothing is sent on the encrypted stream yet.
@@ -188,7 +195,7 @@ impl Client {
         let alpn = match (&self.options.alpn, self.transport) {
             (Some(alpn), _) => alpn.clone(),
             (None, Transport::Direct) => vec!["xmpp-client"],
-            (None, Transport::WebSocket) => vec!["http/1.1"],
+            (None, Transport::WebSocket | Transport::Bosh) => vec!["http/1.1"],
             (None, Transport::Starttls) => Vec::new(),
         };
         let connector = TlsConnector::from(tls::config(self.options.version, &alpn));

@@ -159,7 +159,7 @@ fn open(header: &Header) -> String {
 }
 
 /// An element of a client's stream with the namespaces that the header would have declared.
-fn alone(raw: &str) -> String {
+pub(crate) fn alone(raw: &str) -> String {
     let tag = &raw[..raw.find('>').unwrap_or(raw.len())];
     if tag.contains("xmlns=") {
         return raw.to_owned();
