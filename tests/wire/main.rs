@@ -43,4 +43,5 @@ mod sm_restart;
 mod sm_resume;
 mod streams;
 mod subscriptions;
+mod upgrade;
 mod websocket;

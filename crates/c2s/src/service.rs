@@ -1,14 +1,15 @@
 //! What all client connections of a process share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use accounts::backend::Backend;
+use auth::Credentials;
 use module::Now;
 use router::{Event, Outbox, Router, Turn};
-use stanza::StreamError;
+use stanza::{Jid, StreamError};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::throttle::{PerAddress, Throttle};
@@ -47,6 +48,9 @@ pub struct Parts {
 /// Of domains, those that know its passwords.
 pub type Backends = HashMap<Box<str>, Arc<dyn Backend>>;
 
+/// Writes down the verifiers that a login brought for an account, which it read under this epoch. May wait for the disk.
+type Renew = dyn Fn(&Jid, i64, Credentials) + Send + Sync;
+
 /// Shared by all listeners and connections.
 pub struct Service {
     pub(crate) router: Arc<Router>,
@@ -56,6 +60,7 @@ pub struct Service {
     pub(crate) checks: Arc<Semaphore>,
     /// By domain: who knows its passwords, where that is not this server.
     backends: OnceLock<Backends>,
+    renew: OnceLock<Arc<Renew>>,
     open: AtomicUsize,
     none_open: Notify,
     /// Connections without a bound resource, so that a shutdown or a changed password reaches them too.
@@ -70,6 +75,8 @@ struct Unbound {
     outbox: Weak<Outbox>,
     /// The account that it logs in to, or has logged in to (bare JID).
     account: Option<Box<str>>,
+    /// Under which epoch that account was read.
+    epoch: Arc<AtomicI64>,
 }
 
 /// The wall clock, read here and nowhere below.
@@ -94,6 +101,7 @@ impl Service {
             throttle: Throttle::new(per_address),
             checks: Arc::new(Semaphore::new(cores)),
             backends: OnceLock::new(),
+            renew: OnceLock::new(),
             open: AtomicUsize::new(0),
             none_open: Notify::new(),
             unbound: Mutex::default(),
@@ -111,6 +119,16 @@ impl Service {
 
     pub(crate) fn backend(&self, domain: &str) -> Option<&Arc<dyn Backend>> {
         self.backends.get().and_then(|backends| backends.get(domain))
+    }
+
+    /// Says who writes down the verifiers that an account lacked until somebody logged in by PLAIN; once, and not among
+    /// the [`Parts`] for the same reason.
+    pub fn renew_with(&self, renew: impl Fn(&Jid, i64, Credentials) + Send + Sync + 'static) {
+        let _ = self.renew.set(Arc::new(renew));
+    }
+
+    pub(crate) fn renew(&self) -> Option<Arc<Renew>> {
+        self.renew.get().cloned()
     }
 
     /// The clock for the router.
@@ -150,6 +168,7 @@ impl Service {
         let unbound = Unbound {
             outbox: Arc::downgrade(outbox),
             account: None,
+            epoch: Arc::default(),
         };
         self.unbound().insert(number, unbound);
         if self.is_stopping() {
@@ -160,11 +179,24 @@ impl Service {
         number
     }
 
-    /// A connection is about to read an account for its login; None: that login has failed.
-    pub(crate) fn logs_in(&self, number: u64, account: Option<&str>) {
+    /// A connection is about to read an account for its login; None: that login has failed. The epoch of the account
+    /// goes into what is returned, for [`Service::login`].
+    pub(crate) fn logs_in(&self, number: u64, account: Option<&str>) -> Arc<AtomicI64> {
+        // Another one for each attempt: the answer to an earlier one may still be on its way.
+        let epoch = Arc::default();
         if let Some(unbound) = self.unbound().get_mut(&number) {
             unbound.account = account.map(Into::into);
+            unbound.epoch = Arc::clone(&epoch);
         }
+        epoch
+    }
+
+    /// The account that a connection logs in to, and the epoch under which it was read.
+    pub(crate) fn login(&self, number: u64) -> Option<(Jid, i64)> {
+        let unbound = self.unbound();
+        let unbound = unbound.get(&number)?;
+        let account = Jid::parse(unbound.account.as_deref()?).ok()?;
+        Some((account, unbound.epoch.load(Ordering::Acquire)))
     }
 
     /// Ends every stream of an account, those that have logged in and not bound a resource among

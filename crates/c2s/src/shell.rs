@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use accounts::backend::Question;
-use auth::{Binding, Lookup, PasswordCheck, Verdict};
+use auth::{Binding, Credentials, Lookup, PasswordCheck, SALT_LENGTH, Verdict};
 use router::{Event, Outbox, Turn};
 use session::{Recording, Shell, clients};
 use stanza::Jid;
@@ -40,7 +41,7 @@ impl Shell for ConnectionShell<'_> {
     fn look_up(&mut self, account: &Jid) {
         let (outbox, account) = (Arc::clone(self.outbox), account.clone());
         // Before the account is read: a change that this login does not see any more reaches it.
-        self.service.logs_in(self.number, Some(account.as_str()));
+        let epoch = self.service.logs_in(self.number, Some(account.as_str()));
         if self.service.backend(account.domain()).is_some() {
             return tell(&outbox, Event::Account(Lookup::Elsewhere));
         }
@@ -54,6 +55,9 @@ impl Shell for ConnectionShell<'_> {
                         .map(Some)
                         .map_err(|error| error.to_string()),
                 });
+                if let Ok(Some(account)) = &account {
+                    epoch.store(account.epoch, Ordering::Release);
+                }
                 let lookup = match account {
                     Ok(None) => Lookup::Missing,
                     Ok(Some(account)) if account.disabled => Lookup::Disabled(account.credentials),
@@ -93,14 +97,28 @@ impl Shell for ConnectionShell<'_> {
     fn check(&mut self, check: PasswordCheck) {
         let outbox = Arc::downgrade(self.outbox);
         let checks = Arc::clone(&self.service.checks);
+        let mut salts = [[0; SALT_LENGTH]; 3];
+        self.random(salts.as_flattened_mut());
+        let renewal = self.service.renew().zip(self.service.login(self.number));
         tokio::spawn(async move {
             // Closed only when the process ends.
-            let Ok(_permit) = checks.acquire().await else { return };
+            let Ok(permit) = checks.acquire().await else { return };
             // Nobody pays for the checks of those who left while they waited.
             if outbox.strong_count() == 0 {
                 return;
             }
-            let good = tokio::task::spawn_blocking(move || check.run()).await.unwrap_or(false);
+            let renewed = tokio::task::spawn_blocking(move || check.run_and_renew(salts)).await;
+            // What is written waits for the disk and maybe for an account command: nobody's check has to wait for it too.
+            drop(permit);
+            let renewed = renewed.ok().flatten();
+            let good = renewed.is_some();
+            if let (Some(newer), Some((renew, (account, epoch)))) = (renewed, renewal)
+                && newer != Credentials::default()
+            {
+                // Before the answer, so that the next login finds it. If it cannot be written the login succeeds all the
+                // same: the password was right, and the next login by PLAIN tries again.
+                let _ = tokio::task::spawn_blocking(move || renew(&account, epoch, newer)).await;
+            }
             if let Some(outbox) = outbox.upgrade() {
                 tell(&outbox, Event::Checked(good));
             }

@@ -94,6 +94,20 @@ impl Accounts {
         Ok(true)
     }
 
+    /// Adds the verifiers that a login with the right password brought; `epoch`: under which it read the account. Nothing
+    /// is written if the password was changed since, or the account is gone.
+    pub fn renew(&self, jid: &Jid, epoch: i64, newer: auth::Credentials) -> Result<(), Failure> {
+        // Behind a command that sets another password.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut account) = self.read(jid)? else {
+            return Ok(());
+        };
+        match ::accounts::upgrade(&mut account, epoch, newer) {
+            None => Ok(()),
+            Some(batch) => self.written(jid, batch),
+        }
+    }
+
     fn read(&self, jid: &Jid) -> Result<Option<Account>, Failure> {
         let found = self.store.read_wait(::accounts::get(jid)).and_then(Found::row);
         let row = found.map_err(|error| unavailable(&error))?;

@@ -161,6 +161,12 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
 
     let accounts = Arc::new(accounts(config, &store, &router, Some(&service)));
     service.ask_elsewhere(crate::backends::of_domains(config, &accounts));
+    let renewed = Arc::clone(&accounts);
+    service.renew_with(move |account, epoch, newer| {
+        if let Err(error) = renewed.renew(account, epoch, newer) {
+            tracing::warn!(%account, %error, "the verifiers that a login brought could not be written");
+        }
+    });
     // Only now: a password must not be made before it is certain to be shown.
     let first = first_run::first_admin(&accounts, &loaded)?;
     let admin = tokio::spawn(admin::serve(admin_listener, accounts));
