@@ -3,6 +3,7 @@
 //! A client owns no read buffer (one is shared by the thread) and no task; who holds it reads it.
 
 mod sasl2;
+mod websocket;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -26,6 +27,8 @@ use crate::Outcome;
 use crate::scan::{Scanner, attribute, text_of};
 use crate::scram::{Memory, Scram};
 use crate::tls;
+
+use websocket::{Frames, frame};
 
 pub(crate) use sasl2::{Back, Pass};
 
@@ -66,6 +69,8 @@ pub(crate) struct Access {
     pub address: SocketAddr,
     /// By STARTTLS, as most clients do; otherwise plain TCP.
     pub tls: bool,
+    /// As WebSockets, behind TLS from the first byte.
+    web: bool,
     /// Connections come from so many addresses in turn; 0: from whichever the kernel takes.
     sources: u8,
     /// Of the sockets, in bytes, if not what the kernel gives.
@@ -79,6 +84,7 @@ impl Access {
         Self {
             address,
             tls,
+            web: false,
             sources: 0,
             receive_buffer: None,
             connector: TlsConnector::from(tls::client()),
@@ -93,6 +99,11 @@ impl Access {
             sources: SOURCES,
             ..self
         }
+    }
+
+    /// The same for WebSockets.
+    pub(crate) fn web(self) -> Self {
+        Self { web: true, ..self }
     }
 
     /// The same with sockets that take as little as the kernel allows while nobody reads.
@@ -129,6 +140,8 @@ enum Transport {
 /// A session, or a connection that is becoming one.
 pub(crate) struct Client {
     transport: Transport,
+    /// Of a WebSocket.
+    frames: Option<Frames>,
     pub scanner: Scanner,
     /// What came since it was last emptied, while somebody wants to read it.
     text: Option<Vec<u8>>,
@@ -192,30 +205,40 @@ impl Client {
 
     /// A connection that is ready for the header of the stream behind TLS, if there is TLS.
     async fn secured(access: &Access, number: usize) -> Outcome<Self> {
+        if access.web {
+            return Self::upgraded(access, number).await;
+        }
         let mut client = Self::connect(access, number).await?;
         if access.tls {
             client.open().await?;
             client
                 .ask("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "<proceed")
                 .await?;
-            if let Transport::Plain(stream) = std::mem::replace(&mut client.transport, Transport::None) {
-                let name = ServerName::try_from(DOMAIN).map_err(|error| error.to_string())?;
-                let stream = access
-                    .connector
-                    .connect(name, stream)
-                    .await
-                    .map_err(|error| format!("TLS: {error}"))?;
-                client.transport = Transport::Tls(Box::new(stream));
-            }
-            (client.scanner, client.asking, client.turns) = (Scanner::new(), false, 0);
+            client.encrypt(access).await?;
         }
         Ok(client)
+    }
+
+    /// The handshake of TLS; what comes behind it is counted anew.
+    async fn encrypt(&mut self, access: &Access) -> Outcome<()> {
+        if let Transport::Plain(stream) = std::mem::replace(&mut self.transport, Transport::None) {
+            let name = ServerName::try_from(DOMAIN).map_err(|error| error.to_string())?;
+            let stream = access
+                .connector
+                .connect(name, stream)
+                .await
+                .map_err(|error| format!("TLS: {error}"))?;
+            self.transport = Transport::Tls(Box::new(stream));
+        }
+        (self.scanner, self.asking, self.turns) = (Scanner::new(), false, 0);
+        Ok(())
     }
 
     async fn connect(access: &Access, number: usize) -> Outcome<Self> {
         let stream = access.connect(number).await;
         Ok(Self {
             transport: Transport::Plain(stream.map_err(|error| format!("connect: {error}"))?),
+            frames: None,
             scanner: Scanner::new(),
             text: Some(Vec::new()),
             unmanaged: None,
@@ -291,6 +314,9 @@ impl Client {
 
     /// Opens a stream and returns its features.
     async fn open(&mut self) -> Outcome<String> {
+        if self.frames.is_some() {
+            return self.open_web().await;
+        }
         self.scanner = Scanner::new();
         self.ask(&header(None), "<stream:features").await
     }
@@ -346,6 +372,14 @@ impl Client {
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Outcome<()> {
         self.asking = true;
+        let framed;
+        let bytes = match &self.frames {
+            Some(_) => {
+                framed = frame(bytes);
+                &framed[..]
+            }
+            None => bytes,
+        };
         let sent = match &mut self.transport {
             Transport::Plain(stream) => stream.write_all(bytes).await,
             Transport::Tls(stream) => match stream.write_all(bytes).await {
@@ -394,13 +428,20 @@ impl Client {
                 Transport::None => return Poll::Ready(Err("no connection".to_owned())),
             };
             ready!(read).map_err(|error| format!("read: {error}"))?;
-            let bytes = into.filled();
+            let mut bytes = into.filled();
+            let ended = bytes.is_empty();
+            let payload;
+            if let Some(frames) = &mut self.frames {
+                payload = frames.take(bytes);
+                bytes = &payload;
+                self.scanner.closed |= frames.closed;
+            }
             self.scanner.feed(bytes);
             self.turns += u32::from(std::mem::take(&mut self.asking));
             if let Some(text) = &mut self.text {
                 text.extend_from_slice(bytes);
             }
-            if bytes.is_empty() || self.scanner.closed {
+            if ended || self.scanner.closed {
                 let text = String::from_utf8_lossy(self.text.as_deref().unwrap_or(bytes)).into_owned();
                 return Poll::Ready(Err(format!("the server closed the connection {text}")));
             }

@@ -60,7 +60,7 @@ struct Options {
     #[arg(long, default_value_t = 1)]
     rounds: usize,
 
-    /// Sessions of idle, idle-plain and the logins
+    /// Sessions of the works named idle and login
     #[arg(long, default_value_t = 4_000)]
     sessions: usize,
 

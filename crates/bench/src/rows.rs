@@ -76,6 +76,18 @@ pub(crate) const ROWS: &[Row] = &[
         Goal::Cost,
     ),
     row(
+        "websocket.memory",
+        "idle session with presence, WebSocket over TLS: memory",
+        "kB",
+        Goal::Cost,
+    ),
+    row(
+        "websocket.kept",
+        "the same: memory kept when all have left",
+        "MB",
+        Goal::Cost,
+    ),
+    row(
         "crowd.memory",
         "a crowd of idle sessions, TLS: memory of each",
         "kB",

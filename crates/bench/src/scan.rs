@@ -67,6 +67,14 @@ impl Scanner {
         }
     }
 
+    /// For elements without a stream around them.
+    pub(crate) fn inside() -> Self {
+        Self {
+            depth: 1,
+            ..Self::new()
+        }
+    }
+
     /// Complete stanzas, which is what stream management counts.
     pub(crate) fn stanzas(&self) -> u64 {
         self.messages + self.presences + self.iqs

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::process::{Process, run};
-use super::{History, Keeps, ROUNDS, Running, Setup, Target, address, copy, fresh, write};
+use super::{History, Keeps, ROUNDS, Running, Setup, Target, address, copy, fresh, web, write};
 use crate::Outcome;
 use crate::client::{DOMAIN, PASSWORD, jid};
 use crate::report::OURS;
@@ -54,7 +54,9 @@ fn config(address: SocketAddr) -> String {
     let _ = writeln!(
         text,
         "data = \"data\"\n\n[log]\nlevel = \"warn\"\n\n[[domain]]\nname = \"{DOMAIN}\"\n\n\
-         [[listen]]\nkind = \"c2s\"\naddress = \"{address}\"\ntls = \"optional\"\n\n[limits]"
+         [[listen]]\nkind = \"c2s\"\naddress = \"{address}\"\ntls = \"optional\"\n\n\
+         [[listen]]\nkind = \"https\"\naddress = \"{}\"\n\n[limits]",
+        web(address)
     );
     for (key, value) in [
         ("password_iterations", u64::from(ROUNDS)),

@@ -20,6 +20,8 @@ use crate::work::Work;
 
 /// The port of every target: STARTTLS, and plain for who does not ask for it.
 const PORT: u16 = 5222;
+/// Of ours, for WebSockets.
+const WEB_PORT: u16 = 5443;
 /// Rounds of PBKDF2 of every target's passwords (RFC 7677 section 4).
 const ROUNDS: u32 = 4_096;
 
@@ -70,6 +72,11 @@ impl Running {
         self.process.id()
     }
 
+    /// Where WebSockets are served.
+    pub(crate) fn web(&self) -> SocketAddr {
+        web(self.address)
+    }
+
     /// Kills it, as `kill -9` does, and starts it again with the data that it left; returns when the program was
     /// started, without waiting until it listens.
     pub(crate) fn kill_and_start(&mut self) -> Outcome<std::time::Instant> {
@@ -92,6 +99,10 @@ pub(crate) fn all(target: &Path, peers: bool) -> Vec<Box<dyn Target>> {
 /// The address of the target with this number: a loopback one that nothing else uses.
 fn address(number: u8) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 30, number)), PORT)
+}
+
+fn web(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), WEB_PORT)
 }
 
 /// An empty folder in place of whatever was there.

@@ -35,6 +35,8 @@ pub(crate) enum Work {
     Idle,
     /// The same without TLS.
     IdlePlain,
+    /// The same as WebSockets.
+    IdleWebsocket,
     /// As many TLS sessions as a process may have files: what each costs, and how soon the memory is back.
     Crowd,
     /// CPU of a login with TLS and SCRAM.
@@ -101,7 +103,7 @@ const TEN_MILLION: History = History {
 /// How much of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Amounts {
-    /// Sessions of `idle`, `idle-plain` and the logins.
+    /// Sessions of the works named `idle` and `login`.
     pub sessions: usize,
     /// Sessions of `crowd`.
     pub crowd: usize,
@@ -144,6 +146,7 @@ impl Work {
         match self {
             Work::Idle => "idle",
             Work::IdlePlain => "idle-plain",
+            Work::IdleWebsocket => "idle-websocket",
             Work::Crowd => "crowd",
             Work::Login => "login",
             Work::LoginSasl2 => "login-sasl2",
@@ -169,7 +172,9 @@ impl Work {
     /// Accounts that it needs, from 0 on.
     pub(crate) fn accounts(self, amounts: &Amounts) -> usize {
         match self {
-            Work::Idle | Work::IdlePlain | Work::Login | Work::LoginSasl2 | Work::LoginFast => amounts.sessions,
+            Work::Idle | Work::IdlePlain | Work::IdleWebsocket | Work::Login | Work::LoginSasl2 | Work::LoginFast => {
+                amounts.sessions
+            }
             Work::Crowd => amounts.crowd,
             Work::Msg => 2 * amounts.pairs,
             Work::MsgSingle => 2 * message::SINGLE_PAIRS,
@@ -208,10 +213,10 @@ impl Work {
         self.history().is_some() || matches!(self, Work::Archive | Work::ArchiveSingle | Work::Page)
     }
 
-    /// Whether it asks only whether our own cost stays the same where much is archived, or for what Debian's versions
-    /// of the others do not have.
+    /// Whether it asks only whether our own cost stays the same where much is archived, or for what the
+    /// others are not set up for.
     pub(crate) fn is_ours_alone(self) -> bool {
-        self.history().is_some() || matches!(self, Work::LoginSasl2 | Work::LoginFast)
+        self.history().is_some() || matches!(self, Work::IdleWebsocket | Work::LoginSasl2 | Work::LoginFast)
     }
 
     /// What is archived from the beginning.
@@ -249,6 +254,10 @@ impl Work {
             match self {
                 Work::Idle => idle::memory_of(&tls, pid, amounts.sessions, ("idle.memory", "idle.kept")).await,
                 Work::IdlePlain => idle::memory_of(&plain, pid, amounts.sessions, ("plain.memory", "plain.kept")).await,
+                Work::IdleWebsocket => {
+                    let web = Arc::new(Access::new(server.web(), true).web());
+                    idle::memory_of(&web, pid, amounts.sessions, ("websocket.memory", "websocket.kept")).await
+                }
                 Work::Crowd => crowd::run(&Arc::new(access(true).many_sources()), pid, amounts.crowd).await,
                 Work::Login => login::classic(&tls, pid, amounts.sessions).await,
                 Work::LoginSasl2 => login::inline(&tls, pid, amounts.sessions).await,
