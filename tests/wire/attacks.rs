@@ -95,8 +95,8 @@ async fn random_walks() {
 /// Row 8: no compression is offered, and none begins.
 #[tokio::test]
 async fn no_compression() {
-    let server = Server::with_users(2);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(Transport::EVERY.len());
+    for transport in Transport::EVERY {
         let mut client = Client::authenticated(&server, transport, &server.user()).await;
         let features = client.features.clone().expect("features");
         assert!(!features.raw().contains("compress"), "{features:?}");
@@ -111,8 +111,8 @@ async fn no_compression() {
 /// (the kit reads with rxml, and would see two stanzas where one was smuggled).
 #[tokio::test]
 async fn nothing_is_smuggled() {
-    let server = Server::with_users(4);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(2 * Transport::EVERY.len());
+    for transport in Transport::EVERY {
         let mut sender = Client::online(&server, transport, &server.user()).await;
         let mut receiver = Client::online(&server, transport, &server.user()).await;
         let to = receiver.jid.clone();
@@ -177,7 +177,7 @@ async fn a_stream_stays_with_its_domain() {
         .account("juliet@example.org")
         .account("juliet@second.example")
         .start();
-    for transport in Transport::BOTH {
+    for transport in Transport::EVERY {
         for (here, there) in [("example.org", "second.example"), ("second.example", "example.org")] {
             let mut client = Client::login(&server, transport, &format!("juliet@{here}/r")).await;
             // The namesake's address is not one's own.
