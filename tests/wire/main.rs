@@ -30,6 +30,7 @@ mod messages;
 mod offline;
 mod offline_cursor;
 mod presence;
+mod proxy;
 mod retention;
 mod roster;
 mod sasl2;

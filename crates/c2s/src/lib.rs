@@ -4,13 +4,14 @@
 //! `StreamCore`. It owns no buffer while it is idle; what a poll needs is borrowed from its
 //! thread ([`worker`]). Over WebSocket ([`websocket`]) it is the same connection, which has begun as one of HTTP
 //! ([`channel`]). [`service`] is what all connections share, [`entry`]
-//! lets them in, [`listener`] accepts them.
+//! lets them in, [`listener`] accepts them, and [`proxy`] reads whose they are.
 
 mod admission;
 mod channel;
 mod connection;
 mod entry;
 mod listener;
+mod proxy;
 mod rate;
 mod service;
 mod shell;
@@ -25,7 +26,8 @@ mod worker;
 pub use channel::Channel;
 pub use connection::Connection;
 pub use entry::{Entry, Port, admit_carried};
-pub use listener::{Admit, Listen, Listener};
+pub use listener::{Admit, Listener};
+pub use proxy::{Network, Proxied};
 pub use service::{Backends, Limits, Parts, Service};
 pub use socket::Socket;
 pub use unsent::OWN_LIMITS;

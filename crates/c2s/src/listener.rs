@@ -5,27 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
-use session::StreamConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::entry::{Entry, Port};
 use crate::service::Service;
 
 /// Connections the kernel may hold before they are accepted.
 const BACKLOG: i32 = 1024;
 /// How long to wait after an accept failed for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// One port to listen on.
-pub struct Listen {
-    pub port: Port,
-    pub address: SocketAddr,
-    pub stream: Arc<StreamConfig>,
-    /// Needed for [`Port::Direct`] and wherever STARTTLS is offered.
-    pub tls: Option<Arc<ServerConfig>>,
-}
 
 /// What becomes of a connection that was accepted.
 pub trait Admit: Send + Sync + 'static {
@@ -39,7 +27,7 @@ pub struct Listener {
     admit: Box<dyn Admit>,
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for old connections to time out.
     socket.set_reuse_address(true)?;
@@ -54,20 +42,14 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Listener {
-    /// Binds a port of streams.
-    pub fn bind(listen: Listen) -> io::Result<Listener> {
-        let entry = Entry::new(listen.port, listen.stream, listen.tls);
-        Listener::bind_to(listen.address, Box::new(entry))
-    }
-
     /// Binds the port. `[::]` falls back to `0.0.0.0` on a machine without IPv6.
-    pub fn bind_to(address: SocketAddr, admit: Box<dyn Admit>) -> io::Result<Listener> {
-        let socket = match bind(address) {
+    pub fn bind(address: SocketAddr, admit: Box<dyn Admit>) -> io::Result<Listener> {
+        let socket = match open(address) {
             Err(error)
                 if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
                     && !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) =>
             {
-                bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+                open(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
             }
             other => other,
         }?;

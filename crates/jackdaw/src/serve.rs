@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ::accounts::tokens::{DEFAULT_LIFETIMES, Lifetimes};
 use c2s::tls::{Certificates, HostFiles, Kind as TlsKind, Reloaded};
-use c2s::{Listen, Listener, Port, Service};
+use c2s::{Admit, Entry, Listener, Port, Proxied, Service};
 use module::{Host, Now, Registry, Software};
 use router::Router;
 use session::{StreamConfig, TlsPolicy};
@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::accounts::{Accounts, Change};
 use crate::admin;
 use crate::certificate::{self, Certificate};
-use crate::config::{Config, KeptBy, Kind, Loaded, Login, ScramHash, Tls, Tokens};
+use crate::config::{Config, KeptBy, Kind, Listen, Loaded, Login, ScramHash, Tls, Tokens};
 use crate::failure::{Failure, Why};
 use crate::{database, first_run, retention};
 
@@ -364,37 +364,41 @@ fn bind(config: &Config, certificates: &Arc<Certificates>, secret: [u8; 32]) -> 
         .iter()
         .map(|listen| {
             let address = listen.address;
-            let (port, tls) = match listen.kind {
-                Kind::C2s => (Port::Starttls, &starttls),
-                Kind::C2sDirect => (Port::Direct, &direct),
+            let mut admit: Box<dyn Admit> = match listen.kind {
+                Kind::C2s => Box::new(entry(config, listen, Port::Starttls, &starttls, secret)),
+                Kind::C2sDirect => Box::new(entry(config, listen, Port::Direct, &direct, secret)),
                 Kind::Https | Kind::Http => {
                     let tls = (listen.kind == Kind::Https).then(|| Arc::clone(&https));
-                    let server = http_listener::Server::new(http_settings(config, tls, secret));
-                    return Listener::bind_to(address, Box::new(server))
-                        .map_err(|error| cannot_listen(address, &error));
+                    Box::new(http_listener::Server::new(http_settings(config, tls, secret)))
                 }
             };
-            let policy = match listen.tls {
-                Tls::Required => TlsPolicy::Required,
-                Tls::Optional => TlsPolicy::Optional,
-                Tls::Off => {
-                    tracing::warn!(
-                        "NOT ENCRYPTED: {} has tls = \"off\", so passwords and messages can be read on the way",
-                        address
-                    );
-                    TlsPolicy::Off
-                }
-            };
-            let stream = Arc::new(stream_config(config, policy, secret));
-            let listen = Listen {
-                port,
-                address,
-                stream,
-                tls: Some(Arc::clone(tls)),
-            };
-            Listener::bind(listen).map_err(|error| cannot_listen(address, &error))
+            if !listen.proxy_protocol.is_empty() {
+                let proxies = listen.proxy_protocol.iter().map(|proxy| proxy.0).collect();
+                admit = Box::new(Proxied::new(proxies, admit));
+            }
+            Listener::bind(address, admit).map_err(|error| cannot_listen(address, &error))
         })
         .collect()
+}
+
+/// A port of streams.
+fn entry(config: &Config, listen: &Listen, port: Port, tls: &Arc<rustls::ServerConfig>, secret: [u8; 32]) -> Entry {
+    let policy = match listen.tls {
+        Tls::Required => TlsPolicy::Required,
+        Tls::Optional => TlsPolicy::Optional,
+        Tls::Off => {
+            tracing::warn!(
+                "NOT ENCRYPTED: {} has tls = \"off\", so passwords and messages can be read on the way",
+                listen.address
+            );
+            TlsPolicy::Off
+        }
+    };
+    Entry::new(
+        port,
+        Arc::new(stream_config(config, policy, secret)),
+        Some(Arc::clone(tls)),
+    )
 }
 
 /// `tls`: None for plain HTTP.

@@ -43,9 +43,16 @@ pub struct Builder {
     extra: String,
     domain_extra: String,
     http: String,
+    listeners: Vec<(&'static str, u16, String)>,
 }
 
 impl Builder {
+    /// Another listener: its kind, its port, and further keys in TOML.
+    pub fn listener(mut self, kind: &'static str, port: u16, toml: &str) -> Self {
+        self.listeners.push((kind, port, toml.to_owned()));
+        self
+    }
+
     /// A key of `[limits]`.
     pub fn limit(mut self, key: &str, value: u64) -> Self {
         self.limits.insert(key.to_owned(), value);
@@ -130,6 +137,12 @@ impl Builder {
             config,
             "[[listen]]\nkind = \"c2s-direct\"\naddress = \"{address}:5223\""
         );
+        for (kind, port, toml) in &self.listeners {
+            let _ = writeln!(
+                config,
+                "[[listen]]\nkind = \"{kind}\"\naddress = \"{address}:{port}\"\n{toml}"
+            );
+        }
         let _ = writeln!(
             config,
             "[[listen]]\nkind = \"https\"\naddress = \"{address}:5443\"\n\
@@ -189,6 +202,7 @@ impl Server {
             extra: String::new(),
             domain_extra: String::new(),
             http: String::new(),
+            listeners: Vec::new(),
         }
     }
 
@@ -260,7 +274,7 @@ impl Server {
 
     /// How often this text stands in the log.
     pub fn logged(&self, text: &str) -> usize {
-        let log = std::fs::read_to_string(self.log()).expect("the log is there");
+        let log = fs::read_to_string(self.log()).expect("the log is there");
         log.matches(text).count()
     }
 

@@ -79,6 +79,12 @@ fn listeners(config: &Config) -> Option<Problem> {
         if let Some(instead) = instead.filter(|_| !fits) {
             return Some(problem(&path, instead.to_owned()));
         }
+        if listen.kind == Kind::Http && !listen.proxy_protocol.is_empty() {
+            let path = [Key("listen"), Index(index), Key("proxy_protocol")];
+            let message = "`http` has no proxy_protocol: its proxies tell their client by a header, see \
+                           http.trusted_proxies";
+            return Some(problem(&path, message.to_owned()));
+        }
         if listen.kind == Kind::Http && !is_local(address.ip()) && config.http.trusted_proxies.is_empty() {
             let path = [Key("listen"), Index(index), Key("address")];
             let message = format!(

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize as _;
 
 use super::locate::{ConfigError, Source};
-use super::{Config, Domain, DomainName, Kind, Listen, LogFormat, LogLevel, Tls, check};
+use super::{Config, Domain, DomainName, Kind, Listen, LogFormat, LogLevel, check};
 
 /// The name of the file where none is named: here, or else in the data folder.
 const FILE_NAME: &str = "jackdaw.toml";
@@ -178,7 +178,7 @@ fn listener(word: &str) -> Result<Listen, ConfigError> {
     Ok(Listen {
         kind,
         address,
-        tls: Tls::Required,
+        ..Listen::default()
     })
 }
 

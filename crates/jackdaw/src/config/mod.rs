@@ -25,7 +25,7 @@ pub use limits::Limits;
 pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
 use section::section;
-pub use types::{BareJid, DomainName, KeptBy, Kind, LogFormat, LogLevel, PublicUrl, ScramHash, Tls, Tokens};
+pub use types::{BareJid, DomainName, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, ScramHash, Tls, Tokens};
 
 /// The port of client connections with STARTTLS (RFC 6120 section 14.7).
 pub const C2S_PORT: u16 = 5222;
@@ -175,6 +175,10 @@ section! {
         /// readable on the way; only behind a proxy on the same machine. Of "c2s" only: "http" never
         /// has TLS, and the others always do.
         @default pub tls: Tls = Tls::Required,
+        /// Proxies that begin each connection with the address of their client, by the PROXY protocol
+        /// (version 1 or 2): addresses or networks, such as ["127.0.0.1", "10.0.0.0/8"]. Where any is
+        /// named nobody else may connect. Not of "http", where proxies tell it by a header.
+        @default pub proxy_protocol: Vec<Proxies> = Vec::new(),
     }
 }
 
@@ -204,7 +208,7 @@ impl Listen {
         Self {
             kind: Kind::C2sDirect,
             address: (Ipv6Addr::UNSPECIFIED, C2S_DIRECT_PORT).into(),
-            tls: Tls::Required,
+            ..Self::default()
         }
     }
 
@@ -213,7 +217,7 @@ impl Listen {
         Self {
             kind: Kind::Https,
             address: (Ipv6Addr::UNSPECIFIED, HTTPS_PORT).into(),
-            tls: Tls::Required,
+            ..Self::default()
         }
     }
 }

@@ -103,6 +103,11 @@ fn contradictions_are_found_where_they_are() {
         "[[domain]]\nname = 'a'\nkey = 'f'\n",
         "jackdaw.toml:3:7: `a` has a key and no certificate",
     );
+    refused(
+        "[[domain]]\nname = 'a'\naccounts = 'command'\n",
+        "jackdaw.toml:3:12: accounts = \"command\" without a program",
+    );
+    refused("[command]\nat_once = 0\n", "jackdaw.toml:2:11: at_once = 0");
     let listen = "[[listen]]\nkind = 'c2s'\naddress = '[::]:1'\n";
     refused(
         &format!("{listen}{listen}"),
@@ -140,11 +145,20 @@ fn contradictions_are_found_where_they_are() {
     for good in [
         listen.replace("c2s'", "http'").replace("[::]", "127.0.0.1"),
         listen.replace("c2s'", "http'\ntls = 'off'").replace("[::]", "[::1]"),
+        format!("{listen}proxy_protocol = ['127.0.0.1', '2001:db8::/32']\n"),
         listen.replace("c2s'", "http'") + "[http]\ntrusted_proxies = ['192.0.2.1']\n",
     ] {
         let loaded = load_text(&good, Overrides::default()).expect("valid");
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     }
+    refused(
+        &format!("{listen}proxy_protocol = ['10.0.0.1/8']\n"),
+        "jackdaw.toml:4:19: `10.0.0.1/8` names one machine and a network",
+    );
+    refused(
+        &(listen.replace("c2s'", "http'").replace("[::]", "127.0.0.1") + "proxy_protocol = ['127.0.0.1']\n"),
+        "jackdaw.toml:4:1: `http` has no proxy_protocol",
+    );
     refused("[limits]\nattributes = 0\n", "jackdaw.toml:2:14: attributes = 0");
     refused(
         "[limits]\nstanza_bytes_before_login = 300_000\n",
@@ -209,7 +223,8 @@ fn the_form_of_the_manual_is_read() {
     let listen = Listen {
         kind: Kind::C2s,
         address: ([127, 0, 0, 1], 5222).into(),
-        tls: Tls::Off,
+        tls: crate::config::Tls::Off,
+        proxy_protocol: Vec::new(),
     };
     assert_eq!(config.listen, [listen]);
     assert_eq!(

@@ -125,6 +125,23 @@ impl Serialize for PublicUrl {
     }
 }
 
+/// An address or a network from which proxies connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proxies(pub c2s::Network);
+
+impl<'de> Deserialize<'de> for Proxies {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Proxies).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Proxies {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
 /// Whether a listener encrypts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
