@@ -23,6 +23,9 @@ while read -r line; do
     *'"password":"crash"}') echo "$line" >&2; exit 1 ;;
     *'"password":"nonsense"}') echo "hm" ;;
     *'"password":"twice"}') printf '{"result":"ok"}\n{"result":"ok"}\n' ;;
+    *'"password":"talks"}') echo '{"result":"refused"}'
+        while ! [ -e "$(dirname "$0")/go" ]; do sleep 0.01; done
+        echo '{"result":"ok"}'; : > "$(dirname "$0")/gone" ;;
     *'"password":"silent"}') exec sleep 60 ;;
     *) echo '{"result":"refused"}' ;;
     esac
@@ -182,6 +185,24 @@ async fn who_has_logged_in_comes_back_by_a_token() {
         .authenticate_by_token("juliet@example.org", &issued, "", &(agent(1) + BIND2))
         .await;
     assert_eq!(answer.name(), "success", "{answer:?}");
+}
+
+/// A program that says something unasked is asked nothing more.
+#[tokio::test]
+async fn what_is_said_unasked_is_no_answer() {
+    let world = World::new();
+    assert_eq!(world.login("juliet", "talks").await, "not-authorized");
+    fs::write(world.folder.path().join("go"), "").expect("written");
+    let gone = world.folder.path().join("gone");
+    tokio::time::timeout(testkit::TIMEOUT, async {
+        while !gone.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the program goes on");
+    assert_eq!(world.login("juliet", "wrong").await, "not-authorized");
+    assert_eq!(world.started().lines().count(), 2, "another process was asked");
 }
 
 /// Many at once, through two processes.

@@ -20,7 +20,12 @@ const FLOORS: &[&[&str]] = &[
         "jackdaw-session",
     ],
     &["jackdaw-xeps"],
-    &["jackdaw-backends", "jackdaw-store-sqlite", "jackdaw-c2s", "jackdaw-http"],
+    &[
+        "jackdaw-backends",
+        "jackdaw-store-sqlite",
+        "jackdaw-c2s",
+        "jackdaw-http",
+    ],
     &["jackdaw"],
 ];
 

@@ -9,17 +9,20 @@
 //! error output is thrown away: a program that stumbles likes to show what it was given.
 
 use std::ffi::OsString;
+use std::future::poll_fn;
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use accounts::backend::{Answered, Backend, Question};
 use auth::Verdict;
 use serde::{Deserialize, Serialize};
 use stanza::Jid;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead as _, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -140,7 +143,10 @@ impl Shared {
         let closed = |_| io::Error::other("the server stops");
         let _permit = self.permits.acquire().await.map_err(closed)?;
         // One that waited may have ended since its last answer: then another one is asked.
-        while let Some(process) = self.take_idle() {
+        while let Some(mut process) = self.take_idle() {
+            if !process.waits().await {
+                continue;
+            }
             if let Some(said) = self.ask_process(process, &line).await? {
                 return Ok(said);
             }
@@ -183,6 +189,12 @@ impl Process {
             output: BufReader::new(child.stdout.take().ok_or_else(missing)?),
             _child: child,
         })
+    }
+
+    /// It has not ended, and said nothing unasked: that would be taken for the answer to the next question.
+    async fn waits(&mut self) -> bool {
+        let output = &mut self.output;
+        poll_fn(|cx| Poll::Ready(Pin::new(&mut *output).poll_fill_buf(cx).is_pending())).await
     }
 
     async fn ask(&mut self, line: &[u8]) -> io::Result<Option<Said>> {

@@ -39,8 +39,10 @@ fn list(ask: &mut Ask<'_>) -> Answer {
             let has_access = clients.list().iter().filter(|client| client.epoch == epoch);
             let mut out = format!("<clients xmlns='{NS}'>").into_bytes();
             for client in has_access {
-                let is_session_of = |resource: &Box<str>| tokens::is_session_of(&client.id, resource);
-                write(client, sessions.iter().any(is_session_of), now, &mut out);
+                let is_connected = sessions
+                    .iter()
+                    .any(|resource| tokens::is_session_of(&client.id, resource));
+                write(client, is_connected, now, &mut out);
             }
             out.extend_from_slice(b"</clients>");
             // Escaping text yields text.
