@@ -153,7 +153,7 @@ fn contradictions_are_found_where_they_are() {
     }
     refused(
         &format!("{listen}proxy_protocol = ['10.0.0.1/8']\n"),
-        "jackdaw.toml:4:19: `10.0.0.1/8` names one machine and a network",
+        "jackdaw.toml:4:18: `10.0.0.1/8` names one machine and a network",
     );
     refused(
         &(listen.replace("c2s'", "http'").replace("[::]", "127.0.0.1") + "proxy_protocol = ['127.0.0.1']\n"),
