@@ -55,10 +55,4 @@ pub type Answered = Box<dyn FnOnce(Verdict) + Send>;
 pub trait Backend: Send + Sync {
     /// Does not wait: it hands the question over.
     fn ask(&self, question: Question, answered: Answered);
-
-    /// Whether it can answer [`Question::Password`].
-    fn takes_passwords(&self) -> bool;
-
-    /// Whether it can answer [`Question::Bearer`].
-    fn takes_bearers(&self) -> bool;
 }

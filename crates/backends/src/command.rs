@@ -120,14 +120,6 @@ impl Backend for Command {
             });
         });
     }
-
-    fn takes_passwords(&self) -> bool {
-        true
-    }
-
-    fn takes_bearers(&self) -> bool {
-        false
-    }
 }
 
 impl Shared {

@@ -73,14 +73,6 @@ impl Backend for Admitting {
             }),
         );
     }
-
-    fn takes_passwords(&self) -> bool {
-        self.driver.takes_passwords()
-    }
-
-    fn takes_bearers(&self) -> bool {
-        false
-    }
 }
 
 fn admitted(accounts: &Accounts, account: &Jid, user: String) -> Verdict {

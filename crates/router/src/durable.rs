@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use module::MakeChange;
 use stanza::{ErrorType, StanzaError};
-use store::{Batch, Op, Query, StoreError};
+use store::{Batch, Found, Op, Query, StoreError};
 
 use crate::account::Account;
 use crate::iq::Return;
@@ -109,35 +109,46 @@ impl Router {
 
     /// As [`Router::write`], for a change that the store has to be asked about first.
     pub(crate) fn change(&self, owner: &str, query: Query, make: MakeChange, back: Return, receipt: Option<Receipt>) {
+        self.when_read(owner, query, move |router, owner, found| {
+            let change = match make(found) {
+                Ok(change) => change,
+                Err(error) => return router.say(owner, back.error(&error), Settles::Nothing),
+            };
+            // The result first: it may be for a session that ends behind it.
+            let mut then = vec![After::letter(back.result(&change.answer))];
+            then.extend(change.revoked.map(|client| {
+                let owner = owner.into();
+                After::Work(Work::Revoked { owner, client })
+            }));
+            router.write(
+                owner,
+                change.batch,
+                then,
+                Box::new(move |error| back.error(error)),
+                receipt,
+            );
+        });
+    }
+
+    /// Asks the store for somebody's request, and goes on with what it says, an error too; not if the process ends.
+    pub(crate) fn when_read(
+        &self,
+        owner: &str,
+        query: Query,
+        go_on: impl FnOnce(&Router, &str, Result<Found, StoreError>) + Send + 'static,
+    ) {
         let owner: Box<str> = owner.into();
         let me = self.me.clone();
         self.store.read(
             query,
             Box::new(move |found| {
                 let Some(router) = me.upgrade() else { return };
-                if matches!(found, Err(StoreError::Closed)) {
-                    return;
+                match &found {
+                    Err(StoreError::Closed) => return,
+                    Err(error) => tracing::error!(account = %owner, %error, "a question could not be answered"),
+                    Ok(_) => {}
                 }
-                if let Err(error) = &found {
-                    tracing::error!(account = %owner, %error, "a question could not be answered");
-                }
-                let change = match make(found) {
-                    Ok(change) => change,
-                    Err(error) => return router.say(&owner, back.error(&error), Settles::Nothing),
-                };
-                // The result first: it may be for a session that ends behind it.
-                let mut then = vec![After::letter(back.result(&change.answer))];
-                then.extend(change.revoked.map(|client| {
-                    let owner = owner.clone();
-                    After::Work(Work::Revoked { owner, client })
-                }));
-                router.write(
-                    &owner,
-                    change.batch,
-                    then,
-                    Box::new(move |error| back.error(error)),
-                    receipt,
-                );
+                go_on(&router, &owner, found);
             }),
         );
     }

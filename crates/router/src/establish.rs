@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use accounts::tokens::is_session_of;
-use module::{AccountView, Answer, MakeSaid, Method, Now, Relation};
+use module::{Answer, MakeSaid, Method, Now, Relation};
 use stanza::{JidRef, Stanza, StreamError};
 use store::{Found, Query, Row, StoreError};
 use xmlstream::Scratch;
@@ -48,25 +48,11 @@ impl Router {
     }
 
     /// Ends the sessions of a client that has no access any more. Call it when that is in the store.
-    pub fn revoke(&self, bare: &str, client: &str) {
-        let now = (self.clock)();
-        let mut turn = Turn::default();
-        self.revoked(now, bare, client, &mut turn);
-        self.settle(now, &mut turn);
-        turn.finish();
-    }
-
     pub(crate) fn revoked(&self, now: Now, bare: &str, client: &str, turn: &mut Turn) {
         let error = StreamError::not_authorized().text("the access of this client was revoked");
         self.with(bare, |account| {
             self.end_client(now, account, client, None, &error, turn)
         });
-    }
-
-    /// Resources of all sessions of an account, also of those that wait to be resumed.
-    pub fn sessions_of(&self, bare: &str) -> Vec<Box<str>> {
-        self.with(bare, |account| AccountView::sessions(account))
-            .unwrap_or_default()
     }
 
     /// Ends the sessions of a client, but that with the resource `but`.

@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use module::{Answer, Ask, Host, MakeSaid, Method, Now, Relation, Target};
 use stanza::{IqType, Jid, JidRef, Kind, Stanza, StanzaError, iq_result, write_error};
-use store::{Query, StoreError};
+use store::Query;
 use xmlstream::Child;
 
 use crate::account::Account;
@@ -221,63 +221,51 @@ impl Router {
         to: JidRef<'_>,
     ) {
         let back = Return::of(stanza, from.to_owned(), to.to_owned());
-        let owner: Box<str> = owner.into();
-        let me = self.me.clone();
-        self.store.read(
-            query,
-            Box::new(move |found| {
-                let Some(router) = me.upgrade() else { return };
-                if matches!(found, Err(StoreError::Closed)) {
-                    return;
-                }
-                if let Err(error) = &found {
-                    tracing::error!(account = %owner, %error, "a question could not be answered");
-                }
-                let said = make(found);
-                let (from, to) = (escaped(back.to.as_str()), escaped(back.from.as_str()));
-                let (open, close) = (format!("<message from='{from}' to='{to}'>"), "</message>");
-                let answer = match &said.answer {
-                    Ok(payload) => back.result(payload),
-                    Err(error) => back.error_text(error),
-                };
-                // The outbox grows once and not with each message.
-                let all = said.messages.bytes() + said.messages.len() * (open.len() + close.len()) + answer.len();
-                let write = |content: &[u8], room: usize, out: &mut Vec<u8>| {
-                    out.reserve(room);
-                    out.extend_from_slice(open.as_bytes());
-                    out.extend_from_slice(content);
-                    out.extend_from_slice(close.as_bytes());
-                };
-                let mut turn = Turn::default();
-                let own = back.from.bare_str() == &*owner;
-                let delivered = own
-                    && router.with(&owner, |account| {
-                        let resource = back.from.as_ref().resource();
-                        let session = resource.and_then(|resource| account.resource(resource));
-                        let Some(session) = session else { return };
-                        let mut room = all;
-                        for content in said.messages.iter() {
-                            router.push(account, session, Item::Other, &mut turn, |out| {
-                                write(content, std::mem::take(&mut room), out);
-                            });
-                        }
-                        router.push(account, session, Item::Other, &mut turn, |out| {
-                            out.extend_from_slice(answer.as_bytes());
-                        });
-                        account.backlog.has_read(&said.arrived);
-                    }) == Some(());
-                if !delivered {
+        self.when_read(owner, query, move |router, owner, found| {
+            let said = make(found);
+            let (from, to) = (escaped(back.to.as_str()), escaped(back.from.as_str()));
+            let (open, close) = (format!("<message from='{from}' to='{to}'>"), "</message>");
+            let answer = match &said.answer {
+                Ok(payload) => back.result(payload),
+                Err(error) => back.error_text(error),
+            };
+            // The outbox grows once and not with each message.
+            let all = said.messages.bytes() + said.messages.len() * (open.len() + close.len()) + answer.len();
+            let write = |content: &[u8], room: usize, out: &mut Vec<u8>| {
+                out.reserve(room);
+                out.extend_from_slice(open.as_bytes());
+                out.extend_from_slice(content);
+                out.extend_from_slice(close.as_bytes());
+            };
+            let mut turn = Turn::default();
+            let own = back.from.bare_str() == owner;
+            let delivered = own
+                && router.with(owner, |account| {
+                    let resource = back.from.as_ref().resource();
+                    let session = resource.and_then(|resource| account.resource(resource));
+                    let Some(session) = session else { return };
+                    let mut room = all;
                     for content in said.messages.iter() {
-                        let mut text = Vec::new();
-                        write(content, 0, &mut text);
-                        // Made of text.
-                        turn.letter(String::from_utf8(text).unwrap_or_default());
+                        router.push(account, session, Item::Other, &mut turn, |out| {
+                            write(content, std::mem::take(&mut room), out);
+                        });
                     }
-                    turn.letter(answer);
-                    router.settle((router.clock)(), &mut turn);
+                    router.push(account, session, Item::Other, &mut turn, |out| {
+                        out.extend_from_slice(answer.as_bytes());
+                    });
+                    account.backlog.has_read(&said.arrived);
+                }) == Some(());
+            if !delivered {
+                for content in said.messages.iter() {
+                    let mut text = Vec::new();
+                    write(content, 0, &mut text);
+                    // Made of text.
+                    turn.letter(String::from_utf8(text).unwrap_or_default());
                 }
-                turn.finish();
-            }),
-        );
+                turn.letter(answer);
+                router.settle((router.clock)(), &mut turn);
+            }
+            turn.finish();
+        });
     }
 }
