@@ -13,6 +13,7 @@ mod binding;
 mod bosh;
 mod carbons;
 mod carbons_rules;
+mod clients;
 mod csi;
 mod dedupe;
 mod durability;
