@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use accounts::backend::Backend;
-use auth::Credentials;
+use accounts::backend::{Backend, Question};
+use auth::{Credentials, Verdict};
 use module::Now;
 use router::{Event, Outbox, Router, Turn};
 use stanza::{Jid, StreamError};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::throttle::{PerAddress, Throttle};
+use crate::tls::Certificates;
 
 /// Sessions that end at the same time in a shutdown. What each of them has to keep (when it was
 /// online last) waits for the disk, and there is room for twice as much.
@@ -45,8 +46,17 @@ pub struct Parts {
     pub limits: Limits,
 }
 
-/// Of domains, those that know its passwords.
-pub type Backends = HashMap<Box<str>, Arc<dyn Backend>>;
+/// By domain, who is asked.
+#[derive(Default)]
+pub struct Backends {
+    /// For passwords, where this server does not know them.
+    pub passwords: HashMap<Box<str>, Arc<dyn Backend>>,
+    /// For bearer tokens, where they are taken.
+    pub bearers: HashMap<Box<str>, Arc<dyn Backend>>,
+}
+
+/// Whether the account of somebody who is known elsewhere may log in. May wait for the disk.
+type Admit = dyn Fn(&Jid) -> Verdict + Send + Sync;
 
 /// Writes down the verifiers that a login brought for an account, which it read under this epoch. May wait for the disk.
 type Renew = dyn Fn(&Jid, i64, Credentials) + Send + Sync;
@@ -58,9 +68,10 @@ pub struct Service {
     pub(crate) throttle: Throttle,
     /// Password checks at the same time: each occupies a core for milliseconds.
     pub(crate) checks: Arc<Semaphore>,
-    /// By domain: who knows its passwords, where that is not this server.
     backends: OnceLock<Backends>,
+    admit: OnceLock<Arc<Admit>>,
     renew: OnceLock<Arc<Renew>>,
+    certificates: OnceLock<Arc<Certificates>>,
     open: AtomicUsize,
     none_open: Notify,
     /// Connections without a bound resource, so that a shutdown or a changed password reaches them too.
@@ -101,7 +112,9 @@ impl Service {
             throttle: Throttle::new(per_address),
             checks: Arc::new(Semaphore::new(cores)),
             backends: OnceLock::new(),
+            admit: OnceLock::new(),
             renew: OnceLock::new(),
+            certificates: OnceLock::new(),
             open: AtomicUsize::new(0),
             none_open: Notify::new(),
             unbound: Mutex::default(),
@@ -111,14 +124,28 @@ impl Service {
         })
     }
 
-    /// Says who knows the passwords of some domains; once, before anybody is let in. They are not among the [`Parts`] as
-    /// they write accounts down, and what writes those ends streams here.
-    pub fn ask_elsewhere(&self, backends: Backends) {
+    /// Says who knows the people of some domains, and who judges their accounts; once, before anybody is let in. They
+    /// are not among the [`Parts`] as they write accounts down, and what writes those ends streams here.
+    pub fn ask_elsewhere(&self, backends: Backends, admit: impl Fn(&Jid) -> Verdict + Send + Sync + 'static) {
         let _ = self.backends.set(backends);
+        let _ = self.admit.set(Arc::new(admit));
     }
 
+    /// Who knows the passwords of a domain, if that is not this server.
     pub(crate) fn backend(&self, domain: &str) -> Option<&Arc<dyn Backend>> {
-        self.backends.get().and_then(|backends| backends.get(domain))
+        self.backends.get()?.passwords.get(domain)
+    }
+
+    /// Who is asked about this.
+    pub(crate) fn knowing(&self, question: &Question) -> Option<&Arc<dyn Backend>> {
+        match question {
+            Question::Password { account, .. } => self.backend(account.domain()),
+            Question::Bearer { domain, .. } => self.backends.get()?.bearers.get(domain.as_str()),
+        }
+    }
+
+    pub(crate) fn admit(&self) -> Option<Arc<Admit>> {
+        self.admit.get().cloned()
     }
 
     /// Says who writes down the verifiers that an account lacked until somebody logged in by PLAIN; once, and not among
@@ -129,6 +156,15 @@ impl Service {
 
     pub(crate) fn renew(&self) -> Option<Arc<Renew>> {
         self.renew.get().cloned()
+    }
+
+    /// Says who certifies clients; once, before anybody is let in.
+    pub fn know_clients_by(&self, certificates: Arc<Certificates>) {
+        let _ = self.certificates.set(certificates);
+    }
+
+    pub(crate) fn certificates(&self) -> Option<&Arc<Certificates>> {
+        self.certificates.get()
     }
 
     /// The clock for the router.

@@ -38,6 +38,14 @@ impl Shell for ConnectionShell<'_> {
         self.tls.map(Tls::binding).unwrap_or_default()
     }
 
+    fn certified(&self, domain: &str) -> Vec<String> {
+        let chain = self.tls.map(Tls::client_chain).unwrap_or_default();
+        match self.service.certificates().filter(|_| !chain.is_empty()) {
+            Some(certificates) => certificates.client_addresses(domain, chain),
+            None => Vec::new(),
+        }
+    }
+
     fn look_up(&mut self, account: &Jid) {
         let (outbox, account) = (Arc::clone(self.outbox), account.clone());
         // Before the account is read: a change that this login does not see any more reaches it.
@@ -125,8 +133,24 @@ impl Shell for ConnectionShell<'_> {
         });
     }
 
+    fn upgrade(&mut self, account: &Jid, verifiers: Credentials) {
+        let login = self.service.login(self.number).filter(|(known, _)| known == account);
+        let Some((renew, (account, epoch))) = self.service.renew().zip(login) else {
+            return tell(self.outbox, Event::Upgraded);
+        };
+        let outbox = Arc::downgrade(self.outbox);
+        // It waits for the disk and maybe for an account command. If it cannot be written the client logs in all the
+        // same, as after a check by PLAIN: a full disk keeps nobody out (guarantee G6), and the account goes on lacking it.
+        tokio::task::spawn_blocking(move || {
+            renew(&account, epoch, verifiers);
+            if let Some(outbox) = outbox.upgrade() {
+                tell(&outbox, Event::Upgraded);
+            }
+        });
+    }
+
     fn ask(&mut self, question: Question) {
-        let Some(backend) = self.service.backend(question.domain()) else {
+        let Some(backend) = self.service.knowing(&question) else {
             return tell(self.outbox, Event::Decided(Verdict::Unavailable));
         };
         let outbox = Arc::downgrade(self.outbox);
@@ -138,6 +162,21 @@ impl Shell for ConnectionShell<'_> {
                 }
             }),
         );
+    }
+
+    fn admit(&mut self, account: &Jid) {
+        // Before the account is read: a change that this login does not see any more reaches it.
+        self.service.logs_in(self.number, Some(account.as_str()));
+        let Some(admit) = self.service.admit() else {
+            return tell(self.outbox, Event::Decided(Verdict::Unavailable));
+        };
+        let (outbox, account) = (Arc::downgrade(self.outbox), account.clone());
+        tokio::task::spawn_blocking(move || {
+            // Nobody is admitted who has left.
+            if let Some(outbox) = outbox.upgrade() {
+                tell(&outbox, Event::Decided(admit(&account)));
+            }
+        });
     }
 
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool {

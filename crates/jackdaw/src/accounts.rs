@@ -1,10 +1,13 @@
 //! The account commands, carried out on the store: in the server for whoever comes through the admin socket, in the
 //! command itself while no server runs.
 
+mod devices;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ::accounts::Account;
+use router::Whose;
 use stanza::Jid;
 use store::{Found, Store, StoreError};
 
@@ -12,14 +15,16 @@ use crate::admin::{Backend, Command, Listed, NewAccount, PAGE, Reply};
 use crate::failure::Failure;
 
 /// What happened to an account, after it is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
     Added,
     PasswordChanged,
     Disabled,
     Enabled,
     /// It is disabled and about to go; its data is still there, for those who have to tell its contacts.
     Removing,
+    /// A client has lost its access, or a session is to end.
+    Ended(&'a Whose),
     /// Told after everything of the account is gone. `Removing` came before, so that no session wrote anything in
     /// between.
     Removed,
@@ -27,7 +32,7 @@ pub enum Change {
 
 /// Called with each change, on the thread of the command. The command is answered after it returns: end live sessions
 /// here.
-pub type OnChanged = Box<dyn Fn(&Jid, Change) + Send + Sync>;
+pub type OnChanged = Box<dyn Fn(&Jid, Change<'_>) + Send + Sync>;
 
 /// The accounts of a store.
 pub struct Accounts {
@@ -35,6 +40,7 @@ pub struct Accounts {
     /// Prepared.
     domains: Vec<String>,
     on_changed: OnChanged,
+    sessions: devices::Sessions,
     /// One command at a time: several read a record and write it back changed.
     turn: Mutex<()>,
 }
@@ -46,6 +52,7 @@ impl Accounts {
             store,
             domains,
             on_changed,
+            sessions: Box::new(|_| Vec::new()),
             turn: Mutex::new(()),
         }
     }
@@ -92,6 +99,11 @@ impl Accounts {
             .map_err(|error| unavailable(&error))?;
         (self.on_changed)(jid, Change::Added);
         Ok(true)
+    }
+
+    /// Whether the account is not disabled; None if there is none.
+    pub fn may_log_in(&self, jid: &Jid) -> Result<Option<bool>, Failure> {
+        Ok(self.read(jid)?.map(|account| !account.disabled))
     }
 
     /// Adds the verifiers that a login with the right password brought; `epoch`: under which it read the account. Nothing
@@ -174,13 +186,13 @@ impl Accounts {
         Ok(())
     }
 
-    fn change(&self, jid: &Jid, change: Change, edit: impl FnOnce(&mut Account)) -> Result<(), Failure> {
+    fn change(&self, jid: &Jid, change: Change<'_>, edit: impl FnOnce(&mut Account)) -> Result<(), Failure> {
         let mut account = self.read(jid)?.ok_or_else(|| missing(jid))?;
         edit(&mut account);
         let batch = match change {
             // With them goes every token: nobody comes back with what was given out before.
             Change::PasswordChanged | Change::Disabled | Change::Removing => ::accounts::end_logins(&mut account),
-            Change::Added | Change::Enabled | Change::Removed => ::accounts::change(&account),
+            Change::Added | Change::Enabled | Change::Ended(_) | Change::Removed => ::accounts::change(&account),
         };
         self.written(jid, batch)?;
         (self.on_changed)(jid, change);
@@ -229,6 +241,12 @@ impl Backend for Accounts {
         match command {
             Command::Add(new) => self.add(new)?,
             Command::Import(new) => return self.import(new),
+            Command::Devices(jid) => return self.devices(&jid),
+            Command::Revoke {
+                jid,
+                id,
+                keep_password,
+            } => self.revoke(&jid, &id, keep_password)?,
             Command::List { domain, after } => return self.list(domain.as_deref(), after.as_ref()),
             Command::Remove(jid) => self.remove(&jid)?,
             Command::SetPassword(jid, credentials) => {
@@ -274,7 +292,8 @@ mod tests {
 
     struct World {
         accounts: Accounts,
-        changes: Arc<Mutex<Vec<(String, Change)>>>,
+        /// Accounts, and what became of them.
+        changes: Arc<Mutex<Vec<(String, String)>>>,
     }
 
     fn world() -> World {
@@ -283,7 +302,7 @@ mod tests {
         let on_changed: OnChanged = Box::new(move |jid, change| {
             seen.lock()
                 .expect("no test panics in here")
-                .push((jid.to_string(), change))
+                .push((jid.to_string(), format!("{change:?}")))
         });
         let store = Arc::new(Memory::new(&[&::accounts::ACCOUNTS, &::accounts::tokens::TOKENS]));
         World {
@@ -344,15 +363,10 @@ mod tests {
         world.check(Command::Remove(juliet()), Ok(Reply::Done));
         world.check(Command::Remove(juliet()), Err(Why::Failed));
         assert_eq!(world.listed(), []);
-        use Change::{Added, Disabled, Enabled, PasswordChanged, Removed, Removing};
-        let kinds: Vec<Change> = world
-            .changes
-            .lock()
-            .expect("no panic")
-            .iter()
-            .map(|(_, change)| *change)
-            .collect();
-        assert_eq!(kinds, [Added, PasswordChanged, Disabled, Enabled, Removing, Removed]);
+        let changes = world.changes.lock().expect("no panic");
+        let kinds: Vec<&str> = changes.iter().map(|(_, change)| change.as_str()).collect();
+        let expected = ["Added", "PasswordChanged", "Disabled", "Enabled", "Removing", "Removed"];
+        assert_eq!(kinds, expected);
     }
 
     #[test]
@@ -372,7 +386,7 @@ mod tests {
         let account = world.accounts.read(&jid("juliet@example.org")).expect("read");
         assert_eq!(account.expect("it is there").credentials, Credentials::default());
         let changes = world.changes.lock().expect("no panic");
-        let added = |change: &&(String, Change)| change.1 == Change::Added;
+        let added = |change: &&(String, String)| change.1 == "Added";
         assert_eq!(changes.iter().filter(added).count(), 1);
     }
 

@@ -1,6 +1,7 @@
 //! Who knows the passwords of the domains where that is not this server: the drivers of `backends` with what is
 //! configured, and the account here that belongs to whoever they know.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::accounts::Accounts;
 use crate::config::{Config, KeptBy};
+use crate::failure::Failure;
 
 /// Of each such domain. To be called on the runtime.
 pub fn of_domains(config: &Config, accounts: &Arc<Accounts>) -> c2s::Backends {
@@ -30,11 +32,38 @@ pub fn of_domains(config: &Config, accounts: &Arc<Accounts>) -> c2s::Backends {
         KeptBy::Own => None,
         KeptBy::Command => command.clone(),
     };
-    config
+    let passwords = config
         .domain
         .iter()
-        .filter_map(|domain| Some((domain.name.as_str().into(), of(domain.accounts)?)))
-        .collect()
+        .filter_map(|domain| Some((domain.name.as_str().into(), of(domain.accounts)?)));
+    c2s::Backends {
+        passwords: passwords.collect(),
+        bearers: Default::default(),
+    }
+}
+
+/// Whether somebody may log in who is known by something else than a password. Where the accounts are this server's,
+/// there has to be one.
+pub fn admits(config: &Config, accounts: &Arc<Accounts>) -> impl Fn(&Jid) -> Verdict + Send + Sync + use<> {
+    let elsewhere: BTreeSet<String> = config
+        .domain
+        .iter()
+        .filter(|domain| domain.accounts != KeptBy::Own)
+        .map(|domain| domain.name.as_str().to_owned())
+        .collect();
+    let accounts = Arc::clone(accounts);
+    move |account| {
+        let user = account.local().unwrap_or_default().to_owned();
+        if elsewhere.contains(account.domain()) {
+            return admitted(&accounts, account, user);
+        }
+        match accounts.may_log_in(account) {
+            Ok(Some(true)) => Verdict::Granted { user },
+            Ok(Some(false)) => Verdict::Disabled,
+            Ok(None) => Verdict::Refused,
+            Err(error) => unreadable(account, &error),
+        }
+    }
 }
 
 fn command(config: &Config) -> Option<Arc<dyn Backend>> {
@@ -79,9 +108,11 @@ fn admitted(accounts: &Accounts, account: &Jid, user: String) -> Verdict {
     match accounts.admit(account) {
         Ok(true) => Verdict::Granted { user },
         Ok(false) => Verdict::Disabled,
-        Err(error) => {
-            tracing::error!(%account, %error, "an account could not be read or made for a login");
-            Verdict::Unavailable
-        }
+        Err(error) => unreadable(account, &error),
     }
+}
+
+fn unreadable(account: &Jid, error: &Failure) -> Verdict {
+    tracing::error!(%account, %error, "an account could not be read or made for a login");
+    Verdict::Unavailable
 }

@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::accounts::{Accounts, Change};
 use crate::admin;
 use crate::certificate::{self, Certificate};
-use crate::config::{Config, KeptBy, Kind, Listen, Loaded, Login, ScramHash, Tls, Tokens};
+use crate::config::{Config, Domain, KeptBy, Kind, Listen, Loaded, Login, ScramHash, Tls, Tokens};
 use crate::failure::{Failure, Why};
 use crate::{database, first_run, retention};
 
@@ -115,11 +115,17 @@ fn accounts(config: &Config, store: &Arc<dyn Store>, router: &Arc<Router>, servi
         .iter()
         .map(|domain| domain.name.as_str().to_owned())
         .collect();
-    Accounts::new(
+    let live = Arc::clone(&router);
+    let accounts = Accounts::new(
         Arc::clone(store),
         domains,
         Box::new(move |jid, change| changed(&router, service.as_deref(), jid, change)),
-    )
+    );
+    accounts.with_sessions(Box::new(move |jid| match live.sessions_of(jid.as_str()) {
+        // While no server runs they are in the store.
+        none if none.is_empty() => live.saved_sessions_of(jid),
+        sessions => sessions,
+    }))
 }
 
 /// The server without its listeners, for account commands while it is stopped.
@@ -160,7 +166,9 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     restore_sessions(&router).await?;
 
     let accounts = Arc::new(accounts(config, &store, &router, Some(&service)));
-    service.ask_elsewhere(crate::backends::of_domains(config, &accounts));
+    let backends = crate::backends::of_domains(config, &accounts);
+    service.ask_elsewhere(backends, crate::backends::admits(config, &accounts));
+    service.know_clients_by(Arc::clone(&certificates));
     let renewed = Arc::clone(&accounts);
     service.renew_with(move |account, epoch, newer| {
         if let Err(error) = renewed.renew(account, epoch, newer) {
@@ -346,6 +354,7 @@ fn load_certificates(made: &[Certificate]) -> Result<Certificates, Failure> {
         host: made.domain.clone(),
         certificate: made.certificate.clone(),
         key: made.key.clone(),
+        clients: made.clients.clone(),
     });
     let (certificates, warnings) =
         Certificates::load(files.collect()).map_err(|error| Failure::new(Why::Configuration, error.to_string()))?;
@@ -509,18 +518,22 @@ fn login_policy(login: &Login) -> auth::Policy {
     }
 }
 
-/// Of the domains whose passwords are kept elsewhere: only PLAIN shows one to somebody else, and tokens are of the
-/// account here.
+/// What may be logged in with at each domain.
 fn policies(config: &Config) -> BTreeMap<String, auth::Policy> {
-    let elsewhere = config.domain.iter().filter(|domain| domain.accounts != KeptBy::Own);
-    let policy = auth::Policy {
-        hashes: Vec::new(),
-        plain: true,
-        ..login_policy(&config.login)
+    let policy = |domain: &Domain| {
+        let mut policy = auth::Policy {
+            external: domain.client_certificates.is_some(),
+            ..login_policy(&config.login)
+        };
+        // Only PLAIN shows a password to somebody else. Tokens are of the account here.
+        if domain.accounts != KeptBy::Own {
+            policy.hashes = Vec::new();
+            policy.plain = true;
+        }
+        policy
     };
-    elsewhere
-        .map(|domain| (domain.name.as_str().to_owned(), policy.clone()))
-        .collect()
+    let domains = config.domain.iter();
+    domains.map(|domain| (domain.name.as_str().to_owned(), policy(domain))).collect()
 }
 
 fn lifetimes(login: &Login) -> Lifetimes {
@@ -624,7 +637,7 @@ fn salt_secret(store: &dyn Store) -> Result<[u8; 32], Failure> {
 }
 
 /// What a change of an account means for those who are online (faults.md, row 62).
-fn changed(router: &Arc<Router>, service: Option<&Service>, jid: &Jid, change: Change) {
+fn changed(router: &Arc<Router>, service: Option<&Service>, jid: &Jid, change: Change<'_>) {
     let end = |text: &'static str| {
         let error = StreamError::not_authorized().text(text);
         match service {
@@ -634,6 +647,7 @@ fn changed(router: &Arc<Router>, service: Option<&Service>, jid: &Jid, change: C
     };
     match change {
         Change::Added => {}
+        Change::Ended(whose) => router.end_sessions(jid.as_str(), whose.clone()),
         Change::PasswordChanged => end("the password was changed"),
         Change::Disabled => end("the account was disabled"),
         // Read anew when somebody logs in.

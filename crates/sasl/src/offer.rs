@@ -4,7 +4,7 @@ use ::base64::Engine;
 use ::base64::engine::general_purpose::STANDARD;
 
 use crate::mechanism::Family;
-use crate::{Binding, Hash, Mechanism};
+use crate::{BearerHint, Binding, Hash, Mechanism};
 
 /// Between the names of a list, and between the two lists (XEP-0474 section 5.1): no XML can hold either.
 const BETWEEN_NAMES: &str = "\x1e";
@@ -31,8 +31,8 @@ pub struct Policy {
     pub plain: bool,
     /// The client showed a certificate, and the server takes them.
     pub external: bool,
-    /// There is somebody to ask about bearer tokens.
-    pub bearer: bool,
+    /// There is somebody to ask about bearer tokens: where a client gets one.
+    pub bearer: Option<BearerHint>,
     /// The domain is one for guests.
     pub anonymous: bool,
     pub tokens: TokenPolicy,
@@ -47,7 +47,7 @@ impl Default for Policy {
             hashes: Hash::ALL.to_vec(),
             plain: true,
             external: false,
-            bearer: false,
+            bearer: None,
             anonymous: false,
             tokens: TokenPolicy::Off,
             signed: false,
@@ -78,7 +78,7 @@ impl Offer {
             Family::Scram(hash) => policy.hashes.contains(&hash),
             Family::Plain => policy.plain,
             Family::External => policy.external,
-            Family::Bearer => policy.bearer,
+            Family::Bearer => policy.bearer.is_some(),
             Family::Anonymous => policy.anonymous,
             Family::Token(Some(_)) => policy.tokens != TokenPolicy::Off,
             Family::Token(None) => policy.tokens == TokenPolicy::Any,

@@ -6,6 +6,8 @@ use accounts::tokens::Lifetimes;
 use auth::{Offer, Policy, TokenPolicy};
 use xmlstream::Limits;
 
+use crate::core::Shell;
+
 /// Whether a stream must be under TLS before anybody logs in (configuration: `listen.tls`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsPolicy {
@@ -49,17 +51,25 @@ fn tls_version(binding: &auth::Binding) -> Option<u16> {
 }
 
 impl StreamConfig {
+    /// What a client of this domain may log in with.
+    pub(crate) fn policy(&self, domain: &str) -> &Policy {
+        self.policies.get(domain).unwrap_or(&self.policy)
+    }
+
     /// What a client of this domain may log in with in the classic profile, or by SASL2: tokens have no place in the former.
-    pub(crate) fn offer(&self, domain: &str, is_sasl2: bool, secured: bool, binding: &auth::Binding) -> Offer {
-        let policy = self.policies.get(domain).unwrap_or(&self.policy);
+    pub(crate) fn offer(&self, domain: &str, is_sasl2: bool, secured: bool, shell: &dyn Shell) -> Offer {
+        let policy = self.policy(domain);
         let tokens = if is_sasl2 { policy.tokens } else { TokenPolicy::Off };
+        let binding = shell.binding();
         let policy = Policy {
             tokens,
+            // RFC 6120 section 6.3.4: not where it cannot succeed.
+            external: policy.external && secured && auth::certifies(&shell.certified(domain), domain),
             ..policy.clone()
         };
         Offer {
-            tls_version: tls_version(binding),
-            ..Offer::new(secured, binding, &policy)
+            tls_version: tls_version(&binding),
+            ..Offer::new(secured, &binding, &policy)
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use accounts::backend::Question;
 use accounts::tokens::{Agent, Lifetimes};
-use auth::{Binding, Mechanism, PasswordCheck, Proof};
+use auth::{Binding, Credentials, Mechanism, PasswordCheck, Proof};
 use module::Now;
 use router::{Bound, Event, Outbox, Router, Turn};
 use stanza::{Jid, StreamError, ns};
@@ -37,6 +37,8 @@ pub trait Shell {
     fn random(&mut self, bytes: &mut [u8]);
     /// What the TLS channel can be bound to; empty without TLS.
     fn binding(&self) -> Binding;
+    /// The addresses in the certificate that the client has shown, prepared, if it is one that this domain takes.
+    fn certified(&self, domain: &str) -> Vec<String>;
     /// Looks an account up for SASL: [`Event::Account`].
     fn look_up(&mut self, account: &Jid);
     /// Looks an account up for a login with a token: [`Event::Tokens`]. `client`: the id that the client gives for itself.
@@ -45,8 +47,14 @@ pub trait Shell {
     fn record(&mut self, login: Recording);
     /// Runs the check where it may take milliseconds: [`Event::Checked`].
     fn check(&mut self, check: PasswordCheck);
-    /// Asks the backend of the account's domain: [`Event::Decided`]. Only after [`Lookup::Elsewhere`](auth::Lookup).
+    /// Adds verifiers to an account whose password this login has proved, unless the account has another password since
+    /// it was looked up: [`Event::Upgraded`], also if they cannot be written.
+    fn upgrade(&mut self, account: &Jid, verifiers: Credentials);
+    /// Asks who knows about this on its domain: [`Event::Decided`]. About a password only after
+    /// [`Lookup::Elsewhere`](auth::Lookup).
     fn ask(&mut self, question: Question);
+    /// Somebody has shown elsewhere to be this account: whether it is there and may log in. [`Event::Decided`].
+    fn admit(&mut self, account: &Jid);
     /// Whether this address may try to log in now, at all or to this account
     /// (configuration: `limits.login_failures_per_minute_…`).
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool;

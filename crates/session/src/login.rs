@@ -3,13 +3,13 @@
 
 use accounts::backend::Question;
 use accounts::tokens;
-use auth::{Binding, Exchange, Failure, Lookup, Password, Proof, Step, TokenLookup, Verdict};
+use auth::{Exchange, Failure, Hash, Lookup, Mechanism, Password, Proof, Step, TokenLookup, Verdict};
 use stanza::{Jid, ns};
 use xmlstream::Element;
 use zeroize::Zeroizing;
 
 use crate::config::StreamConfig;
-use crate::core::Context;
+use crate::core::{Context, Shell};
 use crate::sasl2::{self, Fast};
 
 /// Random bytes of the server's nonce: 192 bits.
@@ -25,6 +25,9 @@ pub(crate) enum Outcome {
         /// What the mechanism says with the success.
         data: Option<Vec<u8>>,
         proof: Proof,
+        /// The hashes that the account has no verifier for, or one that is too cheap. By SCRAM alone: PLAIN makes them by
+        /// the way, and other proofs show no password.
+        lacking: Vec<Hash>,
     },
     /// Not an element of SASL that a client sends.
     Unsupported,
@@ -59,6 +62,13 @@ pub(crate) struct Login {
     failures: u8,
     /// The prepared account of the attempt.
     account: Option<Jid>,
+    /// What that account lacks.
+    lacking: Vec<Hash>,
+    /// A bearer token was good; now it is asked whether the account may log in.
+    admitting: bool,
+    /// The error of OAUTHBEARER was told. A token that was shown has been counted then: whoever guesses need not wait
+    /// for the failure. Without one the client has only asked where to get one (RFC 7628 section 4.3).
+    bearer_refused: bool,
     domain: String,
 }
 
@@ -67,11 +77,11 @@ pub(crate) fn features(
     config: &StreamConfig,
     domain: &str,
     secured: bool,
-    binding: &Binding,
+    shell: &dyn Shell,
     bind_features: &[&str],
 ) -> String {
     let mut features = String::new();
-    let classic = config.offer(domain, false, secured, binding);
+    let classic = config.offer(domain, false, secured, shell);
     if !classic.bindings.is_empty() {
         features.push_str(&format!("<sasl-channel-binding xmlns='{}'>", ns::SASL_CHANNEL_BINDING));
         for name in &classic.bindings {
@@ -81,7 +91,7 @@ pub(crate) fn features(
     }
     if secured {
         features.push_str(&sasl2::feature(
-            &config.offer(domain, true, secured, binding),
+            &config.offer(domain, true, secured, shell),
             bind_features,
         ));
     }
@@ -123,6 +133,7 @@ impl Login {
     pub(crate) fn abandon(&mut self) {
         self.exchange = None;
         self.waiting = false;
+        self.admitting = false;
         self.account = None;
     }
 
@@ -178,6 +189,8 @@ impl Login {
     ) -> Outcome {
         // A new attempt ends one that is under way.
         self.exchange = None;
+        self.admitting = false;
+        self.bearer_refused = false;
         if !at.allowed {
             return self.failed(Failure::EncryptionRequired, at, cx);
         }
@@ -192,8 +205,8 @@ impl Login {
             tls: at.secured,
             offer: at
                 .config
-                .offer(at.domain, self.profile == Profile::Sasl2, at.secured, &binding),
-            bearer: auth::BearerHint::default(),
+                .offer(at.domain, self.profile == Profile::Sasl2, at.secured, cx.shell),
+            bearer: at.config.policy(at.domain).bearer.clone().unwrap_or_default(),
             binding,
             nonce: auth::encode(&nonce),
             secret: at.config.secret,
@@ -232,9 +245,15 @@ impl Login {
 
     pub(crate) fn supply(&mut self, account: Lookup, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         self.waiting = false;
+        self.lacking = Vec::new();
         match &mut self.exchange {
             None => Outcome::Continue,
             Some(exchange) => {
+                if let Lookup::Found(credentials) = &account
+                    && exchange.mechanism().hash().is_some()
+                {
+                    self.lacking = exchange.outdated(credentials);
+                }
                 let step = exchange.supply(account);
                 self.step(step, at, cx)
             }
@@ -274,18 +293,44 @@ impl Login {
 
     pub(crate) fn decided(&mut self, verdict: Verdict, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         self.waiting = false;
-        match &mut self.exchange {
-            None => Outcome::Continue,
-            Some(exchange) => {
-                let step = exchange.decide(verdict);
-                self.step(step, at, cx)
-            }
+        let Some(exchange) = &mut self.exchange else {
+            return Outcome::Continue;
+        };
+        let is_bearer = exchange.mechanism() == Mechanism::OAuthBearer;
+        if let (Verdict::Granted { user }, true, false) = (&verdict, is_bearer, self.admitting) {
+            let wanted = self.account.take();
+            self.account = self.prepared(user);
+            let account = self.account.clone();
+            return match account {
+                // No token is for somebody who cannot exist.
+                None => self.decided(Verdict::Refused, at, cx),
+                Some(account) if wanted.is_some_and(|wanted| wanted != account) => {
+                    self.decided(Verdict::WrongIdentity, at, cx)
+                }
+                Some(account) => {
+                    cx.shell.admit(&account);
+                    self.admitting = true;
+                    self.waiting = true;
+                    Outcome::Wait
+                }
+            };
         }
+        self.admitting = false;
+        let Some(exchange) = &mut self.exchange else {
+            return Outcome::Continue;
+        };
+        let step = exchange.decide(verdict);
+        if is_bearer && matches!(step, Step::Challenge(_)) {
+            cx.shell.login_failed(self.account.as_ref());
+        }
+        self.step(step, at, cx)
     }
 
     fn step(&mut self, step: Step, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         match step {
             Step::Challenge(data) => {
+                let mechanism = self.exchange.as_ref().map(|exchange| exchange.mechanism());
+                self.bearer_refused = mechanism == Some(Mechanism::OAuthBearer) && !data.is_empty();
                 self.write(cx.out, "challenge", &data);
                 Outcome::Continue
             }
@@ -325,21 +370,65 @@ impl Login {
                     return self.failed(Failure::NotAuthorized, at, cx);
                 };
                 self.exchange = None;
-                Outcome::LoggedIn { account, data, proof }
+                Outcome::LoggedIn {
+                    account,
+                    data,
+                    proof,
+                    lacking: std::mem::take(&mut self.lacking),
+                }
             }
-            // The offer has no mechanism that asks for these.
-            Step::Certificate { .. } | Step::Bearer(_) | Step::Guest { .. } => {
-                self.failed(Failure::InvalidMechanism, at, cx)
+            Step::Bearer(bearer) => self.ask_about(bearer, at, cx),
+            Step::Certificate { authzid } => {
+                let addresses = cx.shell.certified(at.domain);
+                let user = auth::certified(&addresses, authzid.as_deref(), at.domain);
+                match user.map(|user| self.named(user, cx)) {
+                    Err(failure) => self.failed(failure, at, cx),
+                    Ok(Named::Nobody) => self.decided(Verdict::Refused, at, cx),
+                    Ok(Named::Throttled) => self.failed(Failure::TemporaryAuthFailure, at, cx),
+                    Ok(Named::Account(account)) => {
+                        cx.shell.admit(&account);
+                        self.waiting = true;
+                        Outcome::Wait
+                    }
+                }
             }
+            // The offer has no mechanism that asks for this.
+            Step::Guest { .. } => self.failed(Failure::InvalidMechanism, at, cx),
             Step::Failure(failure) => self.failed(failure, at, cx),
         }
     }
 
+    /// Neither the host nor the port that the client tells is compared with anything (RFC 7628 section 3.2): behind SRV
+    /// records and proxies nobody here knows what it connected to.
+    fn ask_about(&mut self, bearer: auth::Bearer, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
+        if let Some(authzid) = &bearer.authzid {
+            let local = authzid
+                .split_once('@')
+                .filter(|(_, domain)| domain.eq_ignore_ascii_case(at.domain));
+            match local.map(|(local, _)| self.named(local, cx)) {
+                None | Some(Named::Nobody) => return self.failed(Failure::InvalidAuthzid, at, cx),
+                Some(Named::Throttled) => return self.failed(Failure::TemporaryAuthFailure, at, cx),
+                Some(Named::Account(_)) => {}
+            }
+        }
+        let wanted = self.account.as_ref().and_then(Jid::local).map(str::to_owned);
+        cx.shell.ask(Question::Bearer {
+            domain: at.domain.to_owned(),
+            token: bearer.token,
+            wanted,
+        });
+        self.waiting = true;
+        Outcome::Wait
+    }
+
+    fn prepared(&self, user: &str) -> Option<Jid> {
+        let local = stanza::prepare_local(user).ok()?;
+        Jid::new(Some(&local), &self.domain, None).ok()
+    }
+
     /// Whose account a name means. A name that nobody can have fails as late as one that nobody has.
     fn named(&mut self, user: &str, cx: &mut Context<'_>) -> Named {
-        self.account = stanza::prepare_local(user)
-            .ok()
-            .and_then(|local| Jid::new(Some(&local), &self.domain, None).ok());
+        self.account = self.prepared(user);
         match &self.account {
             None => Named::Nobody,
             Some(account) if !cx.shell.may_log_in(Some(account)) => Named::Throttled,
@@ -351,14 +440,16 @@ impl Login {
     pub(crate) fn failed(&mut self, failure: Failure, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
         self.exchange = None;
         self.waiting = false;
+        self.admitting = false;
         match self.profile {
             Profile::Classic => failure.write(cx.out),
             Profile::Sasl2 => sasl2::failure(failure, cx.out),
         }
-        if matches!(
+        let is_guess = matches!(
             failure,
             Failure::NotAuthorized | Failure::AccountDisabled | Failure::InvalidAuthzid
-        ) {
+        );
+        if is_guess && !std::mem::take(&mut self.bearer_refused) {
             cx.shell.login_failed(self.account.as_ref());
         }
         // Whatever the reason: an endless series of attempts is never right (section 6.4.5).

@@ -1,5 +1,6 @@
 //! Streams driven by hand, without a network.
 
+mod bearer;
 mod binding;
 mod fast;
 mod headers;
@@ -9,4 +10,5 @@ mod management;
 mod sasl2;
 mod stanzas;
 mod tls;
+mod upgrade;
 mod world;

@@ -5,7 +5,7 @@ use crate::Proof;
 
 fn context_with(bearer: BearerHint) -> Context {
     let policy = Policy {
-        bearer: true,
+        bearer: Some(bearer.clone()),
         ..Policy::default()
     };
     Context {

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::*;
-use crate::{Hash, TokenPolicy};
+use crate::{BearerHint, Hash, TokenPolicy};
 
 fn names(mechanisms: &[Mechanism]) -> String {
     mechanisms
@@ -16,7 +16,7 @@ fn names(mechanisms: &[Mechanism]) -> String {
 fn all() -> Policy {
     Policy {
         external: true,
-        bearer: true,
+        bearer: Some(BearerHint::default()),
         anonymous: true,
         tokens: TokenPolicy::Any,
         ..Policy::default()

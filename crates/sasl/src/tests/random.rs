@@ -53,7 +53,7 @@ fn message(numbers: &mut Numbers) -> Vec<u8> {
 fn noise_is_answered_and_lets_nobody_in() {
     let policy = Policy {
         external: true,
-        bearer: true,
+        bearer: Some(BearerHint::default()),
         anonymous: true,
         tokens: TokenPolicy::Any,
         signed: true,

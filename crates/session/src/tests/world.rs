@@ -1,11 +1,11 @@
 //! One client of a small server: a real router over the store in memory, and a shell that answers what it is told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use accounts::backend::Question;
-use auth::{Binding, Credentials, Lookup, PasswordCheck};
+use auth::{Binding, Credentials, Lookup, PasswordCheck, Verdict};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Said, Software, Switches};
@@ -104,6 +104,8 @@ pub(crate) struct FakeShell {
     /// Counts what was asked for, and is what comes.
     pub(crate) randoms: u8,
     pub(crate) binding: Binding,
+    /// Addresses in the certificate of the client.
+    pub(crate) certified: Vec<String>,
     pub(crate) accounts: BTreeMap<&'static str, Lookup>,
     pub(crate) answers: Vec<Event>,
     /// What the store has answered.
@@ -113,6 +115,11 @@ pub(crate) struct FakeShell {
     pub(crate) now: i64,
     pub(crate) looked_up: Vec<String>,
     pub(crate) failed: Vec<Option<String>>,
+    /// The verifiers that were to be written.
+    pub(crate) upgraded: Vec<(String, Credentials)>,
+    /// About bearer tokens, and what is said of them; then, that nobody can say.
+    pub(crate) asked: Vec<(String, String, Option<String>)>,
+    pub(crate) verdicts: VecDeque<Verdict>,
     /// Refuses logins altogether, or those to an account.
     pub(crate) refuses: bool,
     pub(crate) refuses_account: bool,
@@ -125,6 +132,9 @@ impl Shell for FakeShell {
     }
     fn binding(&self) -> Binding {
         self.binding.clone()
+    }
+    fn certified(&self, _: &str) -> Vec<String> {
+        self.certified.clone()
     }
     fn look_up(&mut self, account: &Jid) {
         self.looked_up.push(account.as_str().to_owned());
@@ -152,8 +162,29 @@ impl Shell for FakeShell {
     fn check(&mut self, check: PasswordCheck) {
         self.answers.push(Event::Checked(check.run()));
     }
-    fn ask(&mut self, _: Question) {
-        unreachable!("every account is here");
+    fn upgrade(&mut self, account: &Jid, verifiers: Credentials) {
+        self.upgraded.push((account.as_str().to_owned(), verifiers));
+        self.answers.push(Event::Upgraded);
+    }
+    fn ask(&mut self, question: Question) {
+        let Question::Bearer { domain, token, wanted } = question else {
+            unreachable!("every account is here");
+        };
+        self.asked.push((domain, token.to_string(), wanted));
+        let verdict = self.verdicts.pop_front().unwrap_or(Verdict::Unavailable);
+        self.answers.push(Event::Decided(verdict));
+    }
+    fn admit(&mut self, account: &Jid) {
+        self.looked_up.push(account.as_str().to_owned());
+        self.answers
+            .push(Event::Decided(match self.accounts.get(account.as_str()) {
+                Some(Lookup::Found(_) | Lookup::Elsewhere) => Verdict::Granted {
+                    user: account.local().unwrap_or_default().to_owned(),
+                },
+                Some(Lookup::Disabled(_)) => Verdict::Disabled,
+                Some(Lookup::Unavailable) => Verdict::Unavailable,
+                Some(Lookup::Missing) | None => Verdict::Refused,
+            }));
     }
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool {
         !(self.refuses || account.is_some() && self.refuses_account)
@@ -264,6 +295,10 @@ impl World {
                 now: NOW.seconds(),
                 looked_up: Vec::new(),
                 failed: Vec::new(),
+                upgraded: Vec::new(),
+                certified: Vec::new(),
+                asked: Vec::new(),
+                verdicts: VecDeque::new(),
                 refuses: false,
                 refuses_account: false,
             },
