@@ -117,6 +117,11 @@ impl Exchange {
         self.mechanism
     }
 
+    /// What an account lacks of the hashes that this client was offered, see [`outdated`](crate::outdated).
+    pub fn outdated(&self, credentials: &Credentials) -> Vec<Hash> {
+        outdated(credentials, self.context.iterations, &self.context.offer)
+    }
+
     /// Takes the data of `<auth/>` or `<response/>`, as [`decode`](crate::decode) returns it. `None` in `<auth/>` means
     /// that there is no initial response, and an empty challenge asks for it (RFC 4422 section 3, RFC 6120 section
     /// 6.3.10); in `<response/>` it means data of zero length.
@@ -176,7 +181,7 @@ impl Exchange {
             let (hash, verifier, standing) = self.password_verifier(&credentials, standing, &claim.user);
             let iterations = self.context.iterations;
             let lacking = match standing {
-                Standing::Good => outdated(&credentials, iterations, &self.context.offer),
+                Standing::Good => self.outdated(&credentials),
                 Standing::Disabled | Standing::Missing => Vec::new(),
             };
             self.state = State::Checking { claim, standing };

@@ -1,9 +1,11 @@
 //! From the first stream header to a bound resource (RFC 6120 sections 4 to 7).
 
 mod inline;
+mod tasks;
 
 use std::sync::Arc;
 
+use auth::Proof;
 use module::Host;
 use router::{BindRequest, Bound, Event, NotResumed, ResumeRequest, Resumed};
 use stanza::{Fault, IqType, Jid, Kind, Stanza, StanzaError, StreamError, ns, write_error};
@@ -29,6 +31,10 @@ enum Phase {
     Features,
     /// Waits for the TLS handshake.
     Tls,
+    /// A task follows the login (XEP-0388 section 2.6.3): expects `<next/>` or `<task-data/>`.
+    Task,
+    /// Waits for what the task brought to be written.
+    Upgrading,
     /// Waits for a login to be written down.
     Recording,
     /// Waits for the router to bind a resource.
@@ -56,6 +62,8 @@ pub(crate) struct Negotiation {
     sasl2: Option<Box<Sasl2>>,
     /// The version of the features that a login may go by.
     features: Option<Box<str>>,
+    /// A `<continue/>` was sent.
+    has_continued: bool,
     /// A login went by other features already.
     went_astray: bool,
 }
@@ -79,6 +87,7 @@ impl Negotiation {
             features: None,
             went_astray: false,
         }
+            has_continued: false,
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -89,7 +98,8 @@ impl Negotiation {
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self.phase, Phase::Tls | Phase::Recording | Phase::Binding) || self.login.is_waiting()
+        let waits = [Phase::Tls, Phase::Upgrading, Phase::Recording, Phase::Binding];
+        waits.contains(&self.phase) || self.login.is_waiting()
     }
 
     /// The router was asked for a resource and has not answered.
@@ -182,13 +192,12 @@ impl Negotiation {
                 features.push_str(&format!("<starttls xmlns='{}'>{required}</starttls>", ns::TLS));
             }
             if self.may_log_in() {
-                let binding = cx.shell.binding();
                 let bind_features = cx.router.registry().bind_features();
                 features.push_str(&login::features(
                     &self.config,
                     &host.domain,
                     self.secured,
-                    &binding,
+                    cx.shell,
                     bind_features,
                 ));
             }
@@ -207,8 +216,10 @@ impl Negotiation {
     }
 
     pub(crate) fn element(&mut self, element: &Element<'_>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
-        if self.phase != Phase::Features {
-            return Err(StreamError::bad_format());
+        match self.phase {
+            Phase::Features => {}
+            Phase::Task => return self.task(element, cx),
+            _ => return Err(StreamError::bad_format()),
         }
         // XEP-0388 section 2.4.
         if self.login.is_under_way(Profile::Sasl2) && element.ns() != ns::SASL2 {
@@ -249,6 +260,10 @@ impl Negotiation {
         let is_sasl2 = element.ns() == ns::SASL2;
         let is_outdated = |version| pipelining::is_outdated(element, version);
         if is_sasl2 && element.name() == "authenticate" && self.features.as_deref().is_some_and(is_outdated) {
+        // XEP-0388 section 4.8: whatever became of the task.
+        if self.has_continued {
+            return Err(StreamError::policy_violation());
+        }
             // Once without prejudice: behind it the client has seen the features, and an endless series is never right.
             if std::mem::replace(&mut self.went_astray, true) {
                 return Err(StreamError::policy_violation().text("that version of the features is not this one"));
@@ -303,12 +318,19 @@ impl Negotiation {
         match outcome {
             Outcome::Continue => Ok(Next::Read),
             Outcome::Wait => Ok(Next::Wait),
-            Outcome::LoggedIn { account, data, proof } => {
+            Outcome::LoggedIn {
+                account,
+                data,
+                proof,
+                lacking,
+            } => {
                 self.login = Login::default();
                 if let Some(sasl2) = &mut self.sasl2 {
                     sasl2.data = data;
-                    self.account = Some(account.clone());
-                    return self.record(account, proof, cx);
+                    if proof == Proof::Password && sasl2.has_tasks(&account, &lacking) {
+                        return self.next_task(cx);
+                    }
+                    return self.let_in(account, proof, cx);
                 }
                 login::success(data.as_deref(), cx.out);
                 self.account = Some(account);
@@ -326,6 +348,12 @@ impl Negotiation {
     /// A stanza after authentication and before a resource is bound (section 7.1).
     fn before_binding(
         &mut self,
+    /// By SASL2, and nothing stands before it any more.
+    fn let_in(&mut self, account: Jid, proof: Proof, cx: &mut Context<'_>) -> Result<Next, StreamError> {
+        self.account = Some(account.clone());
+        self.record(account, proof, cx)
+    }
+
         account: &Jid,
         element: &Element<'_>,
         cx: &mut Context<'_>,
@@ -498,6 +526,7 @@ impl Negotiation {
                 let Some(host) = self.host.clone() else {
                     return Ok(Next::Read);
                 };
+            Event::Upgraded => self.upgraded(cx),
                 self.log_in(&host, cx, |login, at, cx| login.checked(good, at, cx))
             }
             Event::Decided(verdict) => {

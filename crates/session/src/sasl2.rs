@@ -30,6 +30,8 @@ pub(crate) struct Wanted {
     pub(crate) token: Option<Mechanism>,
     pub(crate) resume: Option<Resume>,
     pub(crate) bind: Option<Bind>,
+    /// The verifiers that it would make (XEP-0480 section 2.2), each once.
+    pub(crate) upgrades: Vec<Hash>,
 }
 
 /// `<fast/>` of XEP-0484.
@@ -70,6 +72,12 @@ impl Wanted {
                 }
                 (ns::SM, "resume") => wanted.resume = Some(Resume::read(&child)),
                 (ns::BIND2, "bind") => wanted.bind = Some(Bind::read(&child, cx)),
+                (ns::SASL_UPGRADE, "upgrade") => {
+                    let hash = Hash::of_task(child.text().trim());
+                    wanted
+                        .upgrades
+                        .extend(hash.filter(|hash| !wanted.upgrades.contains(hash)));
+                }
                 // What nobody here knows is not asked of us (section 2.3).
                 _ => {}
             }
@@ -220,7 +228,12 @@ pub(crate) fn feature(offer: &Offer, bind_features: &[&str]) -> String {
         }
         out.push_str("</fast>");
     }
-    out.push_str("</inline></authentication>");
+    out.push_str("</inline>");
+    // XEP-0480 section 2.1. What an account lacks is not told to who has not logged in.
+    for task in auth::upgrade_tasks(offer).into_iter().filter_map(Hash::task) {
+        out.push_str(&format!("<upgrade xmlns='{}'>{task}</upgrade>", ns::SASL_UPGRADE));
+    }
+    out.push_str("</authentication>");
     out
 }
 

@@ -125,6 +125,9 @@ pub const STREAM_LIMITS: &str = "urn:xmpp:stream-limits:0";
 pub const FAST: &str = "urn:xmpp:fast:0";
 /// XEP-0482 Call Invites.
 pub const CALL_INVITES: &str = "urn:xmpp:call-invites:0";
+/// XEP-0480 SASL Upgrade Tasks.
+pub const SASL_UPGRADE: &str = "urn:xmpp:sasl:upgrade:0";
+pub const SCRAM_UPGRADE: &str = "urn:xmpp:scram-upgrade:0";
 
 /// Application-specific conditions such as `<stanza-too-big/>` (RFC 6120 section 4.9.3.14, XEP-0205).
 pub const ERRORS: &str = "urn:xmpp:errors";

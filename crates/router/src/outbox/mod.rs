@@ -75,6 +75,8 @@ pub enum Event {
     Recorded(Result<Option<Issued>, auth::Failure>),
     /// The password that SASL asked to have checked.
     Checked(bool),
+    /// The verifiers that a login brought are written, or cannot be (XEP-0480).
+    Upgraded,
     /// What somebody else says to the password.
     Decided(auth::Verdict),
     /// The answer to a request to bind a resource.

@@ -8,6 +8,7 @@ use router::{BindRequest, Established, Issued, ResumeRequest};
 use stanza::{Condition, Jid, StanzaError, StreamError, ns};
 use xmlstream::Element;
 
+use super::tasks::Tasks;
 use super::{Negotiation, Phase};
 use crate::core::{Context, Next, Recording};
 use crate::sasl2::{self, Wanted};
@@ -22,6 +23,8 @@ pub(super) struct Sasl2 {
     pub(super) told: String,
     /// The new token, as XML.
     token: String,
+    /// What has to be done before the client is let in.
+    pub(super) tasks: Option<Tasks>,
 }
 
 impl Sasl2 {
@@ -44,7 +47,7 @@ impl Negotiation {
             return self.go_on(account, cx);
         }
         let domain = account.domain();
-        let offer = self.config.offer(domain, true, self.secured, &cx.shell.binding());
+        let offer = self.config.offer(domain, true, self.secured, cx.shell);
         let wanted = sasl2.wanted.token.filter(|mechanism| offer.tokens.contains(mechanism));
         let id = sasl2.wanted.agent.id.as_deref().unwrap_or_default();
         let recording = Recording {
@@ -148,7 +151,7 @@ impl Negotiation {
     }
 
     /// A login that was let in has failed after all.
-    fn not_logged_in(
+    pub(super) fn not_logged_in(
         &mut self,
         failure: auth::Failure,
         too_many: &'static str,

@@ -170,7 +170,8 @@ fn each_stream_has_features_of_its_own() {
     let sasl2 = format!(
         "<authentication xmlns='urn:xmpp:sasl:2'>{plus}{scram}<mechanism>PLAIN</mechanism>\
          <inline><sm xmlns='urn:xmpp:sm:3'/><bind xmlns='urn:xmpp:bind:0'><inline><feature var='urn:test:switch'/>\
-         </inline></bind></inline></authentication>"
+         </inline></bind></inline><upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-256</upgrade>\
+         <upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-512</upgrade></authentication>"
     );
     // XEP-0440 section 2: beside the mechanisms.
     let secured = format!(

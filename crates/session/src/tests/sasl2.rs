@@ -80,7 +80,9 @@ fn is_offered_under_tls_only() {
     assert!(
         offer.ends_with(
             "<inline><sm xmlns='urn:xmpp:sm:3'/><bind xmlns='urn:xmpp:bind:0'><inline>\
-             <feature var='urn:test:switch'/></inline></bind></inline>"
+             <feature var='urn:test:switch'/></inline></bind></inline>\
+             <upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-256</upgrade>\
+             <upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-512</upgrade>"
         ),
         "{offer}"
     );
