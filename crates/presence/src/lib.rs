@@ -6,9 +6,11 @@
 //!
 //! - [`State`], [`outbound`], [`inbound`]: the nine states and the eight tables of Appendix A.
 //! - [`Set`], [`RosterLimits`]: a client's roster set, parsed and checked.
+//! - [`caps`]: what a client can do, by the hash in its presence.
 //! - [`ROSTER`], [`ROSTER_VERSION`]: how a roster is stored.
 //! - [`write_item`], [`write_push`], [`write_removal`], [`write_request`]: the bytes of the wire.
 
+pub mod caps;
 mod item;
 mod roster;
 mod row;

@@ -8,12 +8,13 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use module::{AccountView, ArchivePrefs, Device, LastActivity, Relation, Switches};
+use module::{AccountView, ArchivePrefs, Connected, Device, LastActivity, Relation, Switches};
 use offline::Backlog;
 use presence::Roster;
 use stanza::{Jid, JidRef, Rendered};
 
 use crate::Outbox;
+use crate::caps::Caps;
 use crate::load::Held;
 
 /// A bound resource (RFC 6120 section 7): "connected" until it sends presence, then "available".
@@ -29,11 +30,21 @@ pub(crate) struct Session {
     /// Has broadcast presence at least once.
     pub(crate) was_available: bool,
     pub(crate) switches: Switches,
+    /// What it can do, if its presence says so (XEP-0115).
+    pub(crate) caps: Option<Arc<Caps>>,
     /// When its connection went, while it waits to be resumed (XEP-0198); the beginning of time while it has one.
     pub(crate) detached: Moment,
+    /// Nearly always absent: 8 bytes of every session instead of 40.
+    pub(crate) more: Option<Box<More>>,
+}
+
+/// What few sessions have. There is none without anything in it.
+#[derive(Default)]
+pub(crate) struct More {
     /// Who got directed presence from it and is to hear when it goes (RFC 6121 section 4.6.3).
-    #[allow(clippy::box_collection)] // nearly always absent: 8 bytes of every session instead of 24
-    pub(crate) directed: Option<Box<BTreeSet<Box<str>>>>,
+    directed: BTreeSet<Box<str>>,
+    /// The client whose it is, where the resource does not tell.
+    client: Option<Box<str>>,
 }
 
 impl Session {
@@ -58,9 +69,38 @@ impl Session {
     }
 
     pub(crate) fn has_directed_presence_to(&self, jid: JidRef<'_>) -> bool {
-        self.directed
-            .as_ref()
+        self.directed()
             .is_some_and(|directed| directed.contains(jid.as_str()) || directed.contains(jid.bare_str()))
+    }
+
+    pub(crate) fn directed(&self) -> Option<&BTreeSet<Box<str>>> {
+        self.more.as_ref().map(|more| &more.directed)
+    }
+
+    pub(crate) fn client(&self) -> Option<&str> {
+        self.more.as_ref()?.client.as_deref()
+    }
+
+    pub(crate) fn set_client(&mut self, client: Option<Box<str>>) {
+        self.change_more(|more| more.client = client);
+    }
+
+    pub(crate) fn take_directed(&mut self) -> BTreeSet<Box<str>> {
+        match self.more {
+            None => BTreeSet::new(),
+            Some(_) => self.change_more(|more| std::mem::take(&mut more.directed)),
+        }
+    }
+
+    pub(crate) fn change_directed<R>(&mut self, change: impl FnOnce(&mut BTreeSet<Box<str>>) -> R) -> R {
+        self.change_more(|more| change(&mut more.directed))
+    }
+
+    fn change_more<R>(&mut self, change: impl FnOnce(&mut More) -> R) -> R {
+        let mut more = self.more.take().unwrap_or_default();
+        let result = change(&mut more);
+        self.more = (!more.directed.is_empty() || more.client.is_some()).then_some(more);
+        result
     }
 }
 
@@ -121,12 +161,9 @@ impl Account {
     pub(crate) fn forget_directed(&mut self, gone: &str, resource: Option<&str>) {
         for session in &mut self.sessions {
             if resource.is_none_or(|resource| *session.resource == *resource)
-                && let Some(directed) = &mut session.directed
+                && session.directed().is_some_and(|directed| directed.contains(gone))
             {
-                directed.remove(gone);
-                if directed.is_empty() {
-                    session.directed = None;
-                }
+                session.change_directed(|directed| directed.remove(gone));
             }
         }
     }
@@ -177,8 +214,8 @@ impl AccountView for Account {
             .collect()
     }
 
-    fn sessions(&self) -> Vec<Box<str>> {
-        self.sessions.iter().map(|session| session.resource.clone()).collect()
+    fn sessions(&self) -> Vec<Connected> {
+        self.sessions.iter().map(Session::connected).collect()
     }
 
     fn last_activity(&self) -> Option<LastActivity> {

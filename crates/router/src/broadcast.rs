@@ -83,6 +83,7 @@ impl Router {
                 // Section 8.5.2.1.1: nothing for the bare JID goes to it any more.
                 self.end_replay(account, bound.id, false, turn);
             }
+            self.note_caps(account, bound.id, stanza, turn);
         });
     }
 
@@ -151,14 +152,14 @@ impl Router {
     ) {
         let Some(session) = account.session_mut(id) else { return };
         let was_available = session.presence.take().is_some();
-        let directed = session.directed.take();
+        let directed = session.take_directed();
         let outbox = Arc::clone(&session.outbox);
         let Some(full) = account.session(id).map(|session| account.full(session)) else {
             return;
         };
         // Section 4.6.3, rule 2: also those who only got directed presence. A resource of a
         // subscriber is one of them: the broadcast does not reach it unless it is available.
-        if let Some(directed) = directed {
+        if !directed.is_empty() {
             let strangers = directed.iter().filter(|jid| {
                 let is_told = ***jid == *account.jid.as_str() || account.roster.state(jid).subscription.from();
                 !(was_available && is_told)
@@ -348,22 +349,18 @@ impl Router {
             };
             match kind {
                 PresenceType::Unavailable => {
-                    if let Some(directed) = &mut session.directed {
-                        directed.remove(to.as_str());
-                        if directed.is_empty() {
-                            session.directed = None;
-                        }
+                    if session.directed().is_some() {
+                        session.change_directed(|directed| directed.remove(to.as_str()));
                     }
                     true
                 }
-                _ => {
-                    let directed = session.directed.get_or_insert_default();
+                _ => session.change_directed(|directed| {
                     if directed.len() >= limit && !directed.contains(to.as_str()) {
                         return false;
                     }
                     directed.insert(to.as_str().into());
                     true
-                }
+                }),
             }
         });
         noted.unwrap_or(true)

@@ -16,8 +16,10 @@
 //!
 //! Whatever changes durable state goes through `durable`: its results are sent after the commit.
 
+mod access;
 mod account;
 mod broadcast;
+mod caps;
 mod clock;
 mod delivery;
 mod deposit;
@@ -47,6 +49,7 @@ pub use presence::RosterLimits;
 use stanza::{Jid, Rendered};
 use store::{Store, Table};
 
+pub use access::{Access, Whose};
 pub use establish::{Established, Inline};
 pub use load::LAST_ACTIVITY;
 pub use outbox::{Event, Issued, NotResumed, Outbox, Resumed, Taken, TooHigh, give_buffer, uncounted};
@@ -143,6 +146,9 @@ pub struct Router {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     next_session: AtomicU64,
+    /// See `access`.
+    revocations: AtomicU64,
+    known_caps: caps::KnownCaps,
     /// What most sessions say of themselves; shared by all of them.
     plain_presence: Rendered,
     /// Said on behalf of who has gone.
@@ -171,6 +177,8 @@ impl Router {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect(),
             hasher: RandomState::default(),
             next_session: AtomicU64::new(1),
+            revocations: AtomicU64::new(0),
+            known_caps: caps::KnownCaps::default(),
             plain_presence: Rendered::from_text("<presence/>"),
             gone: Rendered::from_text("<presence type='unavailable'/>"),
             me: me.clone(),

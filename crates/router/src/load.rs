@@ -9,6 +9,7 @@ use presence::{Change, ROSTER, ROSTER_VERSION, Roster};
 use stanza::{Jid, JidRef, Stanza, StanzaError, StreamError};
 use store::{Column, ColumnKind, Found, Query, Row, Shape, StoreError, Table, Value};
 
+use crate::access::Whose;
 use crate::account::{Account, Moment, Session};
 use crate::deposit::Origin;
 use crate::resume::ResumeRequest;
@@ -44,6 +45,7 @@ pub(crate) enum Held {
     Bind(BindRequest),
     Resume(ResumeRequest),
     Restore(SavedSessions),
+    End(Whose),
 }
 
 impl Router {
@@ -175,7 +177,7 @@ impl Router {
                         // Removed between the login and the binding.
                         Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
-                        Held::Restore(_) => {}
+                        Held::Restore(_) | Held::End(_) => {}
                     }
                 }
             }
@@ -199,7 +201,8 @@ impl Router {
                 }),
                 Held::Bind(request) => self.bind_now(now, account, request, turn),
                 Held::Resume(request) => self.resume_now(now, account, request, turn),
-                Held::Restore(saved) => account.put_back(now, saved),
+                Held::Restore(saved) => self.put_sessions_back(now, account, saved, turn),
+                Held::End(whose) => self.end_now(now, account, &whose, turn),
             }
         }
     }
@@ -213,7 +216,7 @@ impl Router {
                 }),
                 Held::Bind(request) => request.refuse(turn, store_failed()),
                 Held::Resume(request) => request.refuse(turn, store_failed()),
-                Held::Restore(_) => {}
+                Held::Restore(_) | Held::End(_) => {}
             }
         }
     }
@@ -343,12 +346,26 @@ impl Router {
                         }
                         Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
-                        Held::Restore(_) => {}
+                        Held::Restore(_) | Held::End(_) => {}
                     }
                 }
                 shard.remove(hash, bare);
             }
-            Some(Slot::Loading(loading)) => loading.again = true,
+            Some(Slot::Loading(loading)) => {
+                loading.again = true;
+                // Who has logged in as the account was, and what was to be put back of it.
+                let (ended, rest) = std::mem::take(&mut loading.waiting)
+                    .into_iter()
+                    .partition(|held| !matches!(held, Held::Letter(..)));
+                loading.waiting = rest;
+                for held in ended {
+                    match held {
+                        Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
+                        Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
+                        Held::Letter(..) | Held::Restore(_) | Held::End(_) => {}
+                    }
+                }
+            }
             None => {}
         }
         drop(shard);

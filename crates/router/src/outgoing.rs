@@ -5,6 +5,7 @@ use std::sync::Arc;
 use module::{Host, Now, Passing, Stage, Verdict};
 use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply, splice};
 
+use crate::access::Whose;
 use crate::account::Account;
 use crate::deposit::Origin;
 use crate::load::Held;
@@ -98,11 +99,11 @@ impl Router {
         self.follow(&bound.outbox, vec![work]);
     }
 
-    /// An answer to something that the server asked: only the ping after offline messages is.
+    /// An answer to something that the server asked: the ping after offline messages, and what a client can do.
     fn answer_to_server(&self, bound: &Bound, stanza: &Stanza<'_>) {
         let Some(id) = stanza.id() else { return };
         if !id.starts_with(offline::PING_PREFIX) {
-            return;
+            return self.answered_caps(bound, stanza);
         }
         let owner = bound.jid.bare_str();
         self.with(owner, |account| {
@@ -264,7 +265,7 @@ impl Router {
                 }
             }
             Work::Undelivered(bound, rest) => self.reclaim_all(now, &bound, &rest, turn),
-            Work::Revoked { owner, client } => self.revoked(now, &owner, &client, turn),
+            Work::Revoked { owner, client } => self.end_whose(now, &owner, Whose::Client(client), turn),
             Work::Copies(copied) => self.copy_to_sender(&copied, turn),
             Work::Fanout {
                 presence,

@@ -8,20 +8,25 @@
 
 use std::sync::Arc;
 
-use module::{Now, Switches};
+use module::{Connected, Now, Switches};
 use stanza::{Jid, Rendered};
-use store::{Batch, Column, Found, Query, Shape, StoreError, Table, Value};
+use store::{Batch, Column, Found, Query, Row, Shape, StoreError, Table, Value};
 
 use crate::account::{Account, Moment, Session};
 use crate::load::Held;
 use crate::outbox::Outbox;
 use crate::{Router, Turn};
 
-/// The sessions of an account, and its messages behind the cursor that are delivered.
+/// The sessions of an account, its messages behind the cursor that are delivered, and whose the sessions are, one after
+/// the other, where their resources do not tell.
 pub(crate) static SAVED: Table = Table {
     name: "saved_sessions",
     shape: Shape::KeyVal,
-    columns: &[Column::blob("sessions"), Column::blob("delivered")],
+    columns: &[
+        Column::blob("sessions"),
+        Column::blob("delivered"),
+        Column::blob("clients"),
+    ],
 };
 
 /// Accounts that are put back with one read and one write.
@@ -42,18 +47,19 @@ impl Router {
     pub fn save_sessions(&self) -> usize {
         let (mut count, mut writes) = (0, Vec::new());
         self.each_account(|account| {
-            let mut sessions = Writer::default();
+            let (mut sessions, mut clients) = (Writer::default(), Writer::default());
             for session in &account.sessions {
                 let Some(stream) = session.outbox.save() else { continue };
                 count += 1;
                 session.write(&stream, &mut sessions);
+                clients.bytes(session.client().unwrap_or_default().as_bytes());
             }
             if sessions.0.is_empty() {
                 return;
             }
             let mut delivered = Writer::default();
             account.backlog.delivered().for_each(|id| delivered.number(id));
-            let row = vec![Value::from(sessions.0), Value::from(delivered.0)];
+            let row = vec![Value::from(sessions.0), Value::from(delivered.0), Value::from(clients.0)];
             let batch = Batch::new().put(&SAVED, account.jid.as_str(), None, row);
             let owner = account.jid.clone();
             let done: store::Written = Box::new(move |result| {
@@ -81,22 +87,58 @@ impl Router {
             }
             self.store.write_wait(batch)?;
             for (owner, row) in rows {
-                let blob = |at: usize| row.get(at).and_then(Value::as_blob).unwrap_or_default();
-                let saved = Jid::parse(&owner).ok().zip(self.read_saved(now, blob(0), blob(1)));
-                let Some((jid, saved)) = saved else {
-                    tracing::warn!(account = %owner, "saved sessions cannot be read; the clients log in anew");
-                    continue;
-                };
-                count += saved.sessions.len();
-                self.put_back(now, &jid, saved);
+                count += self.put_back_row(now, &owner, &row);
             }
         }
     }
 
-    fn read_saved(&self, now: Now, sessions: &[u8], delivered: &[u8]) -> Option<SavedSessions> {
+    /// As [`Router::restore_sessions`], those of one account: for what is done to it while no server runs.
+    pub fn restore_sessions_of(&self, now: Now, jid: &Jid) -> Result<usize, StoreError> {
+        let owner = jid.as_str();
+        let row = self
+            .store
+            .read_wait(Query::get(&SAVED, owner, None))
+            .and_then(Found::row)?;
+        let Some(row) = row else { return Ok(0) };
+        self.store.write_wait(Batch::new().delete(&SAVED, owner, None))?;
+        Ok(self.put_back_row(now, owner, &row))
+    }
+
+    /// The sessions of an account that are saved; they stay so. Blocking.
+    pub fn saved_sessions_of(&self, jid: &Jid) -> Vec<Connected> {
+        let row = self
+            .store
+            .read_wait(Query::get(&SAVED, jid.as_str(), None))
+            .and_then(Found::row);
+        let saved = row.ok().flatten().and_then(|row| self.read_saved(Now(0), &row));
+        let sessions = saved.map(|saved| saved.sessions).unwrap_or_default();
+        sessions.iter().map(Session::connected).collect()
+    }
+
+    fn put_back_row(&self, now: Now, owner: &str, row: &Row) -> usize {
+        let Some((jid, saved)) = Jid::parse(owner).ok().zip(self.read_saved(now, row)) else {
+            tracing::warn!(
+                account = owner,
+                "saved sessions cannot be read; the clients log in anew"
+            );
+            return 0;
+        };
+        let count = saved.sessions.len();
+        self.put_back(now, &jid, saved);
+        count
+    }
+
+    fn read_saved(&self, now: Now, row: &Row) -> Option<SavedSessions> {
+        let blob = |at: usize| row.get(at).and_then(Value::as_blob).unwrap_or_default();
+        let [sessions, delivered, clients] = [0, 1, 2].map(blob);
         let (mut reader, mut found) = (Reader(sessions), Vec::new());
+        // An earlier version has not written any.
+        let mut clients = Reader(clients);
         while !reader.0.is_empty() {
-            found.push(Session::read(self.next_session(), now, &mut reader)?);
+            let mut session = Session::read(self.next_session(), now, &mut reader)?;
+            let client = clients.text().unwrap_or_default();
+            session.set_client((!client.is_empty()).then(|| client.into()));
+            found.push(session);
         }
         let mut reader = Reader(delivered);
         let mut ids = Vec::new();
@@ -111,7 +153,7 @@ impl Router {
 
     fn put_back(&self, now: Now, jid: &Jid, saved: SavedSessions) {
         let mut turn = Turn::default();
-        let act = |account: &mut Account, saved, _: &mut Turn| account.put_back(now, saved);
+        let act = |account: &mut Account, saved, turn: &mut Turn| self.put_sessions_back(now, account, saved, turn);
         let held = self.give_or_hold(&mut turn, jid.as_ref(), saved, act, Held::Restore);
         if held.is_err() {
             tracing::warn!(account = %jid, "saved sessions cannot be put back; the clients log in anew");
@@ -119,8 +161,18 @@ impl Router {
     }
 }
 
+impl Router {
+    pub(crate) fn put_sessions_back(&self, now: Now, account: &mut Account, saved: SavedSessions, turn: &mut Turn) {
+        let sessions: Vec<_> = saved.sessions.iter().map(|session| session.id).collect();
+        account.put_back(now, saved);
+        for session in sessions {
+            self.note_restored_caps(account, session, turn);
+        }
+    }
+}
+
 impl Account {
-    pub(crate) fn put_back(&mut self, now: Now, saved: SavedSessions) {
+    fn put_back(&mut self, now: Now, saved: SavedSessions) {
         self.touched = Moment::of(now.seconds());
         // What is in somebody's hands first: it is not passed over by what is delivered.
         for session in saved.sessions {
@@ -142,9 +194,8 @@ impl Session {
         out.number(i64::from(self.priority));
         out.number(i64::from(self.interested));
         out.number(i64::from(self.switches.bits()));
-        let directed = self.directed.iter().flat_map(|directed| directed.iter());
-        out.number(self.directed.as_ref().map_or(0, |directed| directed.len()) as i64);
-        for jid in directed {
+        out.number(self.directed().map_or(0, |directed| directed.len()) as i64);
+        for jid in self.directed().into_iter().flatten() {
             out.bytes(jid.as_bytes());
         }
         out.bytes(stream);
@@ -162,7 +213,7 @@ impl Session {
             directed.insert(from.text()?.into());
         }
         let outbox = Outbox::restore(RESTORED_BYTES, from.bytes()?)?;
-        Some(Session {
+        let mut session = Session {
             id,
             resource,
             outbox,
@@ -171,9 +222,12 @@ impl Session {
             interested,
             was_available: true,
             switches,
+            caps: None,
             detached: Moment::of(now.seconds().max(1)),
-            directed: (!directed.is_empty()).then(|| Box::new(directed)),
-        })
+            more: None,
+        };
+        session.change_directed(|into| *into = directed);
+        Some(session)
     }
 }
 

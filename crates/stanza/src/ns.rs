@@ -52,6 +52,10 @@ pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
 pub const VERSION: &str = "jabber:iq:version";
 /// XEP-0115 Entity Capabilities.
 pub const CAPS: &str = "http://jabber.org/protocol/caps";
+/// XEP-0390 Entity Capabilities 2.0.
+pub const CAPS2: &str = "urn:xmpp:caps";
+/// XEP-0300 Use of Cryptographic Hash Functions.
+pub const HASHES: &str = "urn:xmpp:hashes:2";
 /// XEP-0122 Data Forms Validation.
 pub const FORM_VALIDATION: &str = "http://jabber.org/protocol/xdata-validate";
 /// XEP-0157 Contact Addresses: the FORM_TYPE.
@@ -121,13 +125,13 @@ pub const REACTIONS: &str = "urn:xmpp:reactions:0";
 pub const FILE_SHARING: &str = "urn:xmpp:sfs:0";
 /// XEP-0478 Stream Limits Advertisement.
 pub const STREAM_LIMITS: &str = "urn:xmpp:stream-limits:0";
+/// XEP-0480 SASL Upgrade Tasks.
+pub const SASL_UPGRADE: &str = "urn:xmpp:sasl:upgrade:0";
+pub const SCRAM_UPGRADE: &str = "urn:xmpp:scram-upgrade:0";
 /// XEP-0484 Fast Authentication Streamlining Tokens.
 pub const FAST: &str = "urn:xmpp:fast:0";
 /// XEP-0482 Call Invites.
 pub const CALL_INVITES: &str = "urn:xmpp:call-invites:0";
-/// XEP-0480 SASL Upgrade Tasks.
-pub const SASL_UPGRADE: &str = "urn:xmpp:sasl:upgrade:0";
-pub const SCRAM_UPGRADE: &str = "urn:xmpp:scram-upgrade:0";
 
 /// Application-specific conditions such as `<stanza-too-big/>` (RFC 6120 section 4.9.3.14, XEP-0205).
 pub const ERRORS: &str = "urn:xmpp:errors";

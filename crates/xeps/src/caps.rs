@@ -1,10 +1,8 @@
 //! XEP-0115 Entity Capabilities 1.6.0: a hash of the server's disco#info among its stream
 //! features (section 6.3), so that a client asks only when something has changed.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use module::{Coverage, Form, Host, Identity, Module, Registry, Target};
-use sha1::{Digest, Sha1};
+use presence::caps::{self, Info};
 use stanza::ns;
 
 /// What names the software (section 4): a URI, without an address that somebody else might own.
@@ -13,6 +11,12 @@ const NODE: &str = "urn:x-jackdaw:server";
 pub(crate) fn module() -> Module {
     Module::new("caps")
         .xep(115, "Entity Capabilities", "1.6.0", Coverage::Complete)
+        .xep(
+            390,
+            "Entity Capabilities 2.0",
+            "0.3.2",
+            Coverage::Partial("clients' are read; the server announces its own as in XEP-0115 alone"),
+        )
         .server_feature(ns::CAPS)
         .stream_feature(announce)
 }
@@ -38,33 +42,23 @@ fn of(host: &Host, registry: &Registry) -> String {
 }
 
 /// Section 5.1.
-fn ver(mut identities: Vec<Identity>, mut features: Vec<&str>, mut forms: Vec<Form>) -> String {
-    let mut text = String::new();
-    identities.sort();
-    for identity in identities {
-        text.push_str(&format!("{}/{}//{}<", identity.category, identity.kind, identity.name));
-    }
-    features.sort_unstable();
-    for feature in features {
-        text.push_str(feature);
-        text.push('<');
-    }
-    forms.sort_by_key(|form| form.form_type);
-    for mut form in forms {
-        text.push_str(form.form_type);
-        text.push('<');
-        form.fields.sort_by_key(|field| field.var);
-        for mut field in form.fields {
-            text.push_str(field.var);
-            text.push('<');
-            field.values.sort();
-            for value in field.values {
-                text.push_str(&value);
-                text.push('<');
-            }
-        }
-    }
-    STANDARD.encode(Sha1::digest(text))
+fn ver(identities: Vec<Identity>, features: Vec<&str>, forms: Vec<Form>) -> String {
+    let identities = identities.into_iter().map(|identity| caps::Identity {
+        category: identity.category.into(),
+        kind: identity.kind.into(),
+        lang: "".into(),
+        name: identity.name.into(),
+    });
+    let forms = forms.into_iter().map(|form| caps::Form {
+        form_type: Some(form.form_type.into()),
+        fields: form
+            .fields
+            .into_iter()
+            .map(|field| (field.var.into(), field.values.into_iter().map(Into::into).collect()))
+            .collect(),
+    });
+    let features = features.into_iter().map(Into::into);
+    Info::new(identities.collect(), features.collect(), forms.collect()).ver()
 }
 
 #[cfg(test)]

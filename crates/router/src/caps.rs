@@ -1,0 +1,139 @@
+//! What the clients of this server want to be notified of, by their capabilities (XEP-0115, XEP-0390).
+//!
+//! A session's presence advertises a hash. What nobody has advertised before is asked for: disco#info from the session
+//! itself. An answer that hashes to what was advertised is good for every session that advertises the same, and stays
+//! in a table; any other is believed of that session alone, so nobody can speak for others
+//! ([`presence::caps`]).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use foldhash::quality::RandomState;
+use presence::caps::{Advertised, Info};
+use stanza::{IqType, Kind, Stanza, ns};
+
+use crate::account::{Account, Session};
+use crate::outbox::Item;
+use crate::sessions::escaped;
+use crate::{Bound, Router, Turn};
+
+/// What the id of the question begins with.
+const ID_PREFIX: &str = "caps-";
+
+/// Capabilities that are remembered. When there are more, those are forgotten that no session has.
+const KNOWN: usize = 4_096;
+
+/// Of a session.
+pub(crate) struct Caps {
+    advertised: Advertised,
+    /// Nodes of which it wants to hear, in order. None: it was asked and has not answered.
+    notify: Option<Box<[Box<str>]>>,
+}
+
+/// Those that were verified.
+#[derive(Default)]
+pub(crate) struct KnownCaps(Mutex<HashMap<Box<str>, Arc<Caps>, RandomState>>);
+
+impl KnownCaps {
+    fn get(&self, advertised: &Advertised) -> Option<Arc<Caps>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&advertised.key).map(Arc::clone)
+    }
+
+    fn add(&self, caps: &Arc<Caps>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN {
+            known.retain(|_, caps| Arc::strong_count(caps) > 1);
+        }
+        // All of them are of sessions: as many clients that differ are nobody's crowd, and each has its own.
+        if known.len() < KNOWN {
+            known.insert(caps.advertised.key.clone(), Arc::clone(caps));
+        }
+    }
+}
+
+impl Router {
+    /// Whether the session wants the items of this node (XEP-0163 section 4.3.2.2).
+    #[allow(dead_code, reason = "for the notifications of PubSub, which come next")]
+    pub(crate) fn wants(&self, session: &Session, node: &str) -> bool {
+        let notify = session.caps.as_ref().and_then(|caps| caps.notify.as_ref());
+        notify.is_some_and(|notify| notify.binary_search_by(|wanted| (**wanted).cmp(node)).is_ok())
+    }
+
+    /// The session has sent this presence. What is not known of it is asked for.
+    pub(crate) fn note_caps(&self, account: &mut Account, id: u64, presence: &Stanza<'_>, turn: &mut Turn) {
+        let advertised = Advertised::of(presence.children());
+        let Some(session) = account.session_mut(id) else { return };
+        let Some(advertised) = advertised else {
+            session.caps = None;
+            return;
+        };
+        if session.caps.as_ref().is_some_and(|caps| caps.advertised == advertised) {
+            return;
+        }
+        if let Some(known) = self.known_caps.get(&advertised) {
+            session.caps = Some(known);
+            return;
+        }
+        let node = escaped(&advertised.node);
+        session.caps = Some(Arc::new(Caps {
+            advertised,
+            notify: None,
+        }));
+        let Some(session) = account.session(id) else { return };
+        let (from, to) = (account.jid.domain(), escaped(&account.full(session)));
+        let question = format!(
+            "<iq type='get' id='{ID_PREFIX}{id}' from='{from}' to='{to}'><query xmlns='{}' node='{node}'/></iq>",
+            ns::DISCO_INFO
+        );
+        self.push(account, session, Item::Other, turn, |out| {
+            out.extend_from_slice(question.as_bytes());
+        });
+    }
+
+    /// The same for a session that was put back with the presence it had.
+    pub(crate) fn note_restored_caps(&self, account: &mut Account, id: u64, turn: &mut Turn) {
+        let Some(session) = account.session(id) else { return };
+        let presence = session.presence.as_ref();
+        if let Some(presence) = presence.filter(|presence| **presence != self.plain_presence) {
+            let text = presence.text_with(&account.full(session), Some(account.jid.as_str()));
+            self.read_letter(&text, turn, |stanza, _, _, turn| {
+                self.note_caps(account, id, stanza, turn)
+            });
+        }
+    }
+
+    /// The answer to that. An error is one too: this client wants to hear nothing.
+    pub(crate) fn answered_caps(&self, bound: &Bound, answer: &Stanza<'_>) {
+        let session = answer.id().and_then(|id| id.strip_prefix(ID_PREFIX)?.parse().ok());
+        if session != Some(bound.id) {
+            return;
+        }
+        let owner = bound.jid.bare_str();
+        let asked = self.with(owner, |account| account.session(bound.id)?.caps.clone());
+        let Some(asked) = asked.flatten().filter(|caps| caps.notify.is_none()) else {
+            return;
+        };
+        let query = answer.payload().filter(|query| query.is("query", ns::DISCO_INFO));
+        let query = query.filter(|_| answer.kind() == Kind::Iq(IqType::Result));
+        let info = query.map(|query| Info::read(&query, answer.lang())).unwrap_or_default();
+        // Outside of the owner's lock: it is work.
+        let is_verified = asked.advertised.is_verified_by(&info);
+        let caps = Arc::new(Caps {
+            advertised: asked.advertised.clone(),
+            notify: Some(info.notify()),
+        });
+        if is_verified {
+            self.known_caps.add(&caps);
+        }
+        self.with(owner, |account| {
+            let session = account.session_mut(bound.id)?;
+            // It may have said something else meanwhile.
+            let current = session.caps.as_mut()?;
+            if Arc::ptr_eq(current, &asked) {
+                *current = caps;
+            }
+            Some(())
+        });
+    }
+}
