@@ -17,6 +17,7 @@ mod carbons_rules;
 mod clients;
 mod csi;
 mod dedupe;
+mod devices;
 mod durability;
 mod external;
 mod faults;

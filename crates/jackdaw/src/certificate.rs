@@ -29,6 +29,8 @@ pub struct Certificate {
     pub domain: String,
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// Who certifies its clients.
+    pub clients: Option<PathBuf>,
     /// Set where Jackdaw made the certificate (now or earlier): SHA-256 of it, as `AB:CD:…`, for
     /// people to compare with what their client shows.
     pub self_signed: Option<String>,
@@ -46,6 +48,7 @@ fn of_domain(config: &Config, domain: &Domain) -> Result<Certificate, Failure> {
             domain: name.to_owned(),
             certificate: certificate.clone(),
             key: key.clone(),
+            clients: domain.client_certificates.clone(),
             self_signed: None,
         });
     }
@@ -61,6 +64,7 @@ fn of_domain(config: &Config, domain: &Domain) -> Result<Certificate, Failure> {
         domain: name.to_owned(),
         certificate,
         key,
+        clients: domain.client_certificates.clone(),
         self_signed: Some(fingerprint),
     })
 }

@@ -45,6 +45,7 @@ fn readable(config: &Config) -> Result<(), Failure> {
             host: domain.name.as_str().to_owned(),
             certificate: domain.certificate.clone()?,
             key: domain.key.clone()?,
+            clients: domain.client_certificates.clone(),
         })
     };
     let files: Vec<HostFiles> = config.domain.iter().filter_map(named).collect();

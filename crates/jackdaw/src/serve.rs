@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::accounts::{Accounts, Change};
 use crate::admin;
 use crate::certificate::{self, Certificate};
-use crate::config::{Config, Domain, KeptBy, Kind, Listen, Loaded, Login, ScramHash, Tls, Tokens};
+use crate::config::{Bearer, Config, Domain, KeptBy, Kind, Listen, Loaded, Login, ScramHash, Tls, Tokens};
 use crate::failure::{Failure, Why};
 use crate::{database, first_run, retention};
 
@@ -166,7 +166,7 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     restore_sessions(&router).await?;
 
     let accounts = Arc::new(accounts(config, &store, &router, Some(&service)));
-    let backends = crate::backends::of_domains(config, &accounts);
+    let backends = crate::backends::of_domains(config, &accounts)?;
     service.ask_elsewhere(backends, crate::backends::admits(config, &accounts));
     service.know_clients_by(Arc::clone(&certificates));
     let renewed = Arc::clone(&accounts);
@@ -523,6 +523,7 @@ fn policies(config: &Config) -> BTreeMap<String, auth::Policy> {
     let policy = |domain: &Domain| {
         let mut policy = auth::Policy {
             external: domain.client_certificates.is_some(),
+            bearer: bearer_hint(&domain.bearer),
             ..login_policy(&config.login)
         };
         // Only PLAIN shows a password to somebody else. Tokens are of the account here.
@@ -533,7 +534,17 @@ fn policies(config: &Config) -> BTreeMap<String, auth::Policy> {
         policy
     };
     let domains = config.domain.iter();
-    domains.map(|domain| (domain.name.as_str().to_owned(), policy(domain))).collect()
+    domains
+        .map(|domain| (domain.name.as_str().to_owned(), policy(domain)))
+        .collect()
+}
+
+/// What a client without a good token is told; None: no tokens are taken.
+fn bearer_hint(bearer: &Bearer) -> Option<auth::BearerHint> {
+    bearer.is_used().then(|| auth::BearerHint {
+        scope: bearer.scope.clone(),
+        openid_configuration: bearer.openid_configuration.as_ref().map(|url| url.text.clone()),
+    })
 }
 
 fn lifetimes(login: &Login) -> Lifetimes {

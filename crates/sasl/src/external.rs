@@ -28,6 +28,17 @@ pub(crate) fn trace(data: &[u8]) -> Result<Option<&str>, Malformed> {
     Ok((!text.is_empty()).then_some(text))
 }
 
+/// Whether a client with a certificate for these addresses can log in at `domain` at all.
+pub fn certifies(addresses: &[String], domain: &str) -> bool {
+    addresses.iter().any(|address| local_at(address, domain).is_some())
+}
+
+/// The localpart of an address of an account at this domain. A full JID is none.
+fn local_at<'a>(address: &'a str, domain: &str) -> Option<&'a str> {
+    let (local, host) = address.split_once('@')?;
+    (!local.is_empty() && host.eq_ignore_ascii_case(domain)).then_some(local)
+}
+
 /// Whom a client with a certificate may log in as: the localpart at `domain`, as the certificate has it (XEP-0178
 /// section 2, 10 and 11). `addresses` are the JIDs of the certificate (`id-on-xmppAddr`); the certificate was checked by
 /// the caller, and whether the account is there is for the caller as well.
@@ -37,14 +48,9 @@ pub(crate) fn trace(data: &[u8]) -> Result<Option<&str>, Malformed> {
 /// one that was asked for, or if there are several and none was.
 pub fn certified<'a>(addresses: &'a [String], authzid: Option<&str>, domain: &str) -> Result<&'a str, Failure> {
     let mut locals: Vec<&str> = Vec::new();
-    for address in addresses {
-        // A full JID is no address of an account; one that stands there twice is one.
-        let local = address
-            .split_once('@')
-            .filter(|(local, host)| !local.is_empty() && host.eq_ignore_ascii_case(domain));
-        if let Some((local, _)) = local
-            && !locals.iter().any(|other| folded(other) == folded(local))
-        {
+    for local in addresses.iter().filter_map(|address| local_at(address, domain)) {
+        // One that stands there twice is one.
+        if !locals.iter().any(|other| folded(other) == folded(local)) {
             locals.push(local);
         }
     }

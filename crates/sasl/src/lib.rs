@@ -49,7 +49,7 @@ pub use credentials::{
     Credentials, DEFAULT_ITERATIONS, MAX_ITERATIONS, MAX_PASSWORD, PasswordError, SALT_LENGTH, Verifier,
 };
 pub use exchange::{Exchange, MAX_MESSAGE, MIN_NONCE};
-pub use external::certified;
+pub use external::{certified, certifies};
 pub use failure::Failure;
 pub use hash::{Hash, Sha512};
 pub use mechanism::{Binding, Mechanism};

@@ -20,7 +20,7 @@ use crate::management::Management;
 use crate::reader::{Header, Item, Reader};
 use crate::server::DOMAIN;
 use crate::stanza::{NS_STREAM, Stanza};
-use crate::tls::{Channel, Version};
+use crate::tls::{Channel, Identity, Version};
 use crate::websocket::Web;
 
 /// How long anything that is expected may take. Far above what it takes: machines that run tests are busy.
@@ -73,6 +73,8 @@ pub struct ConnectOptions {
     pub version: Version,
     /// None: what belongs to the transport; nothing for STARTTLS.
     pub alpn: Option<Vec<&'static str>>,
+    /// The client's own certificate.
+    pub identity: Option<Identity>,
     /// The client's own address.
     pub from: Option<Ipv4Addr>,
     /// Bytes that the kernel may hold for a client that does not read.

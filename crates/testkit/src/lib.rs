@@ -38,9 +38,11 @@ pub use login::{password_of, plain};
 pub use management::{Loss, NS_SM, Session, resume};
 pub use negotiation::handshake;
 pub use reader::{Header, Item};
-pub use sasl2::{Issued, NS_FAST, NS_SASL2, agent, enable, resume_inline, token_message};
+pub use sasl2::{
+    Issued, NS_FAST, NS_SASL2, NS_UPGRADE, agent, enable, resume_inline, task_hash, task_of, token_message, upgrades,
+};
 pub use scram::{Binding, Scram};
 pub use server::{Builder, Server};
 pub use stanza::{NS_STANZAS, NS_STREAM, NS_STREAMS, Stanza};
-pub use tls::Version;
+pub use tls::{Identity, Version};
 pub use websocket::frame;

@@ -198,7 +198,7 @@ impl Client {
             (None, Transport::WebSocket | Transport::Bosh) => vec!["http/1.1"],
             (None, Transport::Starttls) => Vec::new(),
         };
-        let connector = TlsConnector::from(tls::config(self.options.version, &alpn));
+        let connector = TlsConnector::from(tls::config(self.options.version, &alpn, self.options.identity.as_ref()));
         let name = ServerName::try_from(self.domain.clone()).map_err(io::Error::other)?;
         let stream = timeout(TIMEOUT, connector.connect(name, stream))
             .await
@@ -220,6 +220,11 @@ impl Client {
 
     pub fn is_tls13(&self) -> bool {
         self.channel.version == Some(rustls::ProtocolVersion::TLSv1_3)
+    }
+
+    /// The TLS session of an earlier connection goes on.
+    pub fn is_resumed(&self) -> bool {
+        self.channel.is_resumed
     }
 
     /// What a login can be bound to.

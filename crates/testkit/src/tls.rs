@@ -1,12 +1,12 @@
 //! TLS as a client that accepts any certificate, and what of it SASL can be bound to.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ring::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring::default_provider};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, version};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, SignatureScheme, version};
 
 /// Versions of TLS that a client offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -15,6 +15,26 @@ pub enum Version {
     Any,
     Tls12,
     Tls13,
+}
+
+/// A certificate of the client's own. Connections with the same value resume their TLS sessions.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// In DER, the client's first.
+    chain: Vec<Vec<u8>>,
+    /// PKCS #8 in DER.
+    key: Vec<u8>,
+    config: Arc<OnceLock<Arc<ClientConfig>>>,
+}
+
+impl Identity {
+    pub fn new(chain: Vec<Vec<u8>>, key: Vec<u8>) -> Identity {
+        Identity {
+            chain,
+            key,
+            config: Arc::default(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -55,21 +75,40 @@ impl ServerCertVerifier for AcceptAll {
     }
 }
 
-pub(crate) fn config(version: Version, alpn: &[&str]) -> Arc<ClientConfig> {
+pub(crate) fn config(version: Version, alpn: &[&str], identity: Option<&Identity>) -> Arc<ClientConfig> {
+    match identity {
+        None => Arc::new(new_config(version, alpn, None)),
+        Some(identity) => {
+            let config = identity
+                .config
+                .get_or_init(|| Arc::new(new_config(version, alpn, Some(identity))));
+            Arc::clone(config)
+        }
+    }
+}
+
+fn new_config(version: Version, alpn: &[&str], identity: Option<&Identity>) -> ClientConfig {
     let provider = Arc::new(default_provider());
     let versions: &[&rustls::SupportedProtocolVersion] = match version {
         Version::Any => &[&version::TLS13, &version::TLS12],
         Version::Tls12 => &[&version::TLS12],
         Version::Tls13 => &[&version::TLS13],
     };
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
         .expect("the provider has both versions")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AcceptAll(provider)))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(AcceptAll(provider)));
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let chain = identity.chain.iter().cloned().map(CertificateDer::from).collect();
+            let key = PrivatePkcs8KeyDer::from(identity.key.clone());
+            builder.with_client_auth_cert(chain, key.into()).expect("a usable key")
+        }
+    };
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    Arc::new(config)
+    config
 }
 
 /// What is known of an established TLS channel.
@@ -82,6 +121,7 @@ pub(crate) struct Channel {
     pub(crate) certificate: Vec<u8>,
     pub(crate) alpn: Option<String>,
     pub(crate) version: Option<rustls::ProtocolVersion>,
+    pub(crate) is_resumed: bool,
 }
 
 impl Channel {
@@ -106,6 +146,7 @@ impl Channel {
                 .alpn_protocol()
                 .map(|name| String::from_utf8_lossy(name).into_owned()),
             version: connection.protocol_version(),
+            is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
         }
     }
 }

@@ -12,6 +12,12 @@ pub(crate) fn module() -> Module {
             "1.0.1",
             Coverage::Complete,
         )
+        .xep(
+            178,
+            "Best Practices for Use of SASL EXTERNAL with Certificates",
+            "1.2",
+            Coverage::Partial("of clients; sessions outlive a certificate that expires; there is no federation"),
+        )
         .xep(203, "Delayed Delivery", "2.0", Coverage::Complete)
         .xep(297, "Stanza Forwarding", "1.0", Coverage::Complete)
         .xep(334, "Message Processing Hints", "1.0.0", Coverage::Complete)

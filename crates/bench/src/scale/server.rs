@@ -175,6 +175,7 @@ fn certificates(folder: &Path) -> Outcome<Certificates> {
         host: DOMAIN.to_owned(),
         certificate: folder.join("certificate.pem"),
         key: folder.join("key.pem"),
+        clients: None,
     };
     for (path, text) in [(&files.certificate, chain), (&files.key, key)] {
         std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;

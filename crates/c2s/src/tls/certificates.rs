@@ -12,12 +12,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls::CipherSuite;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig};
 
+use super::clients::{AnyClient, Authorities};
 use super::{ALPN_CLIENT, ALPN_HTTP, capture, pem, x509};
 
 /// How often to ask [`Certificates::changed`]. A renewal is followed within this time.
@@ -40,6 +41,8 @@ pub struct HostFiles {
     pub certificate: PathBuf,
     /// The private key in PEM, without a pass phrase. May be the same file.
     pub key: PathBuf,
+    /// Certificates of the authorities, in PEM, whose clients may log in by their own (XEP-0178).
+    pub clients: Option<PathBuf>,
 }
 
 /// Why the certificate of a domain cannot be used. Displays as one line: what, where, what to do.
@@ -62,6 +65,10 @@ pub enum Problem {
     EncryptedKey,
     UnusableKey(rustls::Error),
     KeyMismatch,
+    /// No certificate of an authority.
+    NoAuthority,
+    /// A certificate that cannot be an authority's.
+    BadAuthority,
     /// No domain was given, or there is no randomness for session tickets.
     Setup(&'static str),
 }
@@ -102,6 +109,14 @@ impl fmt::Display for CertificateError {
             Problem::KeyMismatch => write!(
                 f,
                 "TLS of {host}: the private key in {path} is not that of the certificate; give the key the certificate was issued for"
+            ),
+            Problem::NoAuthority => write!(
+                f,
+                "TLS of {host}: no certificate in {path}; it must hold those of the authorities, in PEM, that certify clients"
+            ),
+            Problem::BadAuthority => write!(
+                f,
+                "TLS of {host}: a certificate in {path} is not one of an authority; give only those that certify clients"
             ),
             Problem::Setup(problem) => write!(f, "TLS: {problem}"),
         }
@@ -186,6 +201,8 @@ struct Served {
     key: Arc<CertifiedKey>,
     /// Its `tls-server-end-point` value. Computed here, once, not for every handshake.
     end_point: Option<Arc<[u8]>>,
+    /// Who certifies clients of the domain.
+    clients: Option<Authorities>,
 }
 
 /// All certificates in force. Never empty of a default.
@@ -204,16 +221,21 @@ fn stamp(path: &Path) -> Stamp {
     Some((metadata.mtime(), metadata.mtime_nsec(), metadata.len(), metadata.ino()))
 }
 
+fn stamps(files: &HostFiles) -> [Stamp; 3] {
+    let clients = files.clients.as_deref().and_then(stamp);
+    [stamp(&files.certificate), stamp(&files.key), clients]
+}
+
 /// The files of a domain and their stamps when they were last read, well or not.
 struct Source {
     files: HostFiles,
-    stamps: [Stamp; 2],
+    stamps: [Stamp; 3],
 }
 
 impl Source {
     fn new(files: HostFiles) -> Source {
         // Before reading: a write in between is then seen as a change.
-        let stamps = [stamp(&files.certificate), stamp(&files.key)];
+        let stamps = stamps(&files);
         Source { files, stamps }
     }
 }
@@ -276,9 +298,7 @@ impl Certificates {
     /// Whether a file is another than when it was last read, well or not. After a bad file this
     /// is false until somebody touches it again.
     pub fn changed(&self) -> bool {
-        self.lock()
-            .iter()
-            .any(|source| [stamp(&source.files.certificate), stamp(&source.files.key)] != source.stamps)
+        self.lock().iter().any(|source| stamps(&source.files) != source.stamps)
     }
 
     fn read_all(&self, sources: &mut Vec<Source>, hosts: Vec<HostFiles>) -> Reloaded {
@@ -298,7 +318,9 @@ impl Certificates {
             let served = match read(files, &self.provider, now(), &mut reloaded.warnings) {
                 // The same chain means the same key.
                 Ok(new) => match before {
-                    Some(before) if before.key.cert == new.key.cert => Some(Arc::clone(before)),
+                    Some(before) if before.key.cert == new.key.cert && before.clients == new.clients => {
+                        Some(Arc::clone(before))
+                    }
                     _ => {
                         reloaded.changed.push(files.host.clone());
                         Some(Arc::new(new))
@@ -324,6 +346,28 @@ impl Certificates {
             self.tickets.renew();
         }
         reloaded
+    }
+
+    /// Whether any domain lets clients log in by certificate.
+    pub(super) fn asks_clients(&self) -> bool {
+        let table = self.table.load();
+        table.by_name.values().any(|served| served.clients.is_some())
+    }
+
+    pub(super) fn provider(&self) -> &CryptoProvider {
+        &self.provider
+    }
+
+    /// The addresses in the certificate of a client, prepared, if an authority of this domain vouches for it now. None
+    /// of them need be at the domain. Asked at each login, not in the handshake: there nobody knows for which domain it
+    /// is, and a session of TLS that is resumed has no handshake that would show that the certificate has expired.
+    pub(crate) fn client_addresses(&self, domain: &str, chain: &[CertificateDer<'_>]) -> Vec<String> {
+        let table = self.table.load();
+        let served = table.by_name.get(&ascii_name(domain));
+        match served.and_then(|served| served.clients.as_ref()) {
+            Some(authorities) => authorities.addresses(chain, now()),
+            None => Vec::new(),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Source>> {
@@ -450,10 +494,15 @@ fn read(
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
         Err(_) => return Err(error(key_path, Problem::KeyMismatch)),
     }
+    let clients = match files.clients.as_deref() {
+        None => None,
+        Some(path) => Some(Authorities::read(path, provider).map_err(|problem| error(path, problem))?),
+    };
     warnings.append(&mut found);
     Ok(Served {
         key: Arc::new(served),
         end_point,
+        clients,
     })
 }
 
@@ -529,6 +578,8 @@ pub enum Kind {
     Direct,
     /// HTTP/1.1 from the first byte (RFC 7301 section 6); ALPN as before.
     Https,
+    /// Either of the two, by ALPN or by what comes.
+    Multiplex,
 }
 
 /// ring, with the cheaper of two equally sound suites first: AES-128 with SHA-256, which processors
@@ -547,15 +598,23 @@ fn provider() -> CryptoProvider {
 }
 
 /// The rustls configuration for client connections: TLS 1.2 and 1.3 only, ring, stateless
-/// tickets, no 0-RTT, no client certificates. Follows `certificates` as they are exchanged; make
-/// it once per kind.
+/// tickets, no 0-RTT. Follows `certificates` as they are exchanged; make it once per kind.
+///
+/// Clients are asked for a certificate where a domain takes them, and not where HTTP is served: browsers would
+/// put a question to people who came for a web page, and the requests of a BOSH session come over
+/// any number of connections, which a proxy may have opened.
 pub fn server_config(certificates: Arc<Certificates>, kind: Kind) -> Arc<ServerConfig> {
     let tickets = Arc::clone(&certificates.tickets);
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(&certificates.provider))
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&certificates.provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .expect("ring has cipher suites and key exchanges for both versions")
-        .with_no_client_auth()
-        .with_cert_resolver(certificates);
+        .expect("ring has cipher suites and key exchanges for both versions");
+    let builder = match kind {
+        Kind::Starttls | Kind::Direct => {
+            builder.with_client_cert_verifier(Arc::new(AnyClient(Arc::clone(&certificates))))
+        }
+        Kind::Https | Kind::Multiplex => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(certificates);
     // Our order (`provider`), not the client's: clients that put AES-256 first out of habit would
     // cost a hash without hardware support in every handshake.
     config.ignore_client_order = true;
@@ -571,6 +630,7 @@ pub fn server_config(certificates: Arc<Certificates>, kind: Kind) -> Arc<ServerC
         Kind::Starttls => Vec::new(),
         Kind::Direct => vec![ALPN_CLIENT.to_vec()],
         Kind::Https => vec![ALPN_HTTP.to_vec()],
+        Kind::Multiplex => vec![ALPN_CLIENT.to_vec(), ALPN_HTTP.to_vec()],
     };
     Arc::new(config)
 }

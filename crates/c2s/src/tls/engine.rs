@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use auth::Binding;
+use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ProtocolVersion, ServerConfig};
@@ -23,8 +24,8 @@ use super::capture::{self, Captured};
 const RECORD_HEADER: usize = 5;
 
 /// The most ciphertext that can stay unread with the caller, in bytes: one record of the largest
-/// size of TLS 1.2 (RFC 5246 section 6.2.3). Also the bound on a handshake message in pieces; a
-/// client that presents no certificate has none that is near it.
+/// size of TLS 1.2 (RFC 5246 section 6.2.3). Also the bound on a handshake message in pieces: the
+/// largest is the certificate of a client with its chain, which has a few kB.
 pub const MAX_UNREAD: usize = RECORD_HEADER + 16_384 + 2_048;
 
 /// The most plaintext in one record (RFC 8446 section 5.1).
@@ -316,6 +317,16 @@ impl Tls {
     /// The protocol version agreed on.
     pub fn version(&self) -> Option<ProtocolVersion> {
         self.conn.protocol_version()
+    }
+
+    /// The certificate that the client showed and has the key of, and what it sent behind it. Nobody has vouched for it
+    /// yet: see [`Certificates::client_addresses`](super::Certificates::client_addresses). Of a resumed session, what
+    /// was shown in the one before.
+    pub(crate) fn client_chain(&self) -> &[CertificateDer<'static>] {
+        match self.is_established() {
+            true => self.conn.peer_certificates().unwrap_or_default(),
+            false => &[],
+        }
     }
 
     /// The cipher suite agreed on, for the log.

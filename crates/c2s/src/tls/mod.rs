@@ -10,6 +10,7 @@
 
 mod capture;
 mod certificates;
+mod clients;
 mod engine;
 mod exporter;
 mod pem;
@@ -20,7 +21,7 @@ pub use certificates::{
 };
 pub use engine::{MAX_UNREAD, Tls, TlsError};
 
-/// The ALPN name of XMPP client connections (XEP-0368 section 3).
+/// The ALPN name of XMPP client connections (XEP-0368 section 3). Connections of servers have another, `xmpp-server`.
 pub const ALPN_CLIENT: &[u8] = b"xmpp-client";
 /// The ALPN name of HTTP/1.1 (RFC 7301 section 6).
 pub const ALPN_HTTP: &[u8] = b"http/1.1";

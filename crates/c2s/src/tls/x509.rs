@@ -1,7 +1,8 @@
-//! The little of X.509 (RFC 5280 section 4.1) that serving a certificate needs: how it is
-//! signed, for its `tls-server-end-point` hash, and when it is valid.
+//! The little of X.509 (RFC 5280 section 4.1) that is needed: how a certificate is signed, for its
+//! `tls-server-end-point` hash, when it is valid, and which XMPP addresses it names.
 //!
-//! Written out because a full parser is a large dependency for three fields.
+//! Written out because a full parser is a large dependency for four fields. Nothing here decides
+//! whether a certificate is to be trusted: that is webpki's.
 
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
@@ -14,15 +15,26 @@ pub(super) struct Fields<'a> {
     pub(super) not_before: i64,
     /// End of validity, in seconds since 1970.
     pub(super) not_after: i64,
+    /// The content of `subjectAltName` (RFC 5280 section 4.2.1.6), if there is one.
+    names: Option<&'a [u8]>,
 }
 
 const SEQUENCE: u8 = 0x30;
 const OBJECT_IDENTIFIER: u8 = 0x06;
+const BOOLEAN: u8 = 0x01;
+const OCTET_STRING: u8 = 0x04;
+const UTF8_STRING: u8 = 0x0c;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 /// Tags `[0]` and `[1]`, constructed: the explicit tags of optional fields.
 const EXPLICIT_0: u8 = 0xa0;
 const EXPLICIT_1: u8 = 0xa1;
+/// Tag `[3]`, constructed: the extensions.
+const EXPLICIT_3: u8 = 0xa3;
+
+/// XMPP addresses that are read of one certificate; any behind them are passed over. People have a
+/// few, and each is prepared at each login.
+const MAX_ADDRESSES: usize = 32;
 
 /// Splits a DER value off `input`: its tag, its content, what follows. Tags of one byte and
 /// lengths of up to four are all that certificates have.
@@ -64,15 +76,76 @@ pub(super) fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     let (_, _, rest) = value(rest)?;
     let (_, _, rest) = value(rest)?;
     let (validity, _) = expect(rest, SEQUENCE)?;
-    let (tag, not_before, rest) = value(validity)?;
+    let (tag, not_before, until) = value(validity)?;
     let not_before = time(tag, not_before)?;
-    let (tag, not_after, _) = value(rest)?;
+    let (tag, not_after, _) = value(until)?;
     let not_after = time(tag, not_after)?;
+    let (_, rest) = expect(rest, SEQUENCE)?;
     Some(Fields {
         signature_algorithm,
         not_before,
         not_after,
+        names: names(rest),
     })
+}
+
+/// The extension `subjectAltName`, behind the validity. What is not there as it should be is not
+/// there.
+fn names(rest: &[u8]) -> Option<&[u8]> {
+    // 2.5.29.17
+    const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+    // subject, subjectPublicKeyInfo, issuerUniqueID [1] and subjectUniqueID [2] (optional), extensions [3]
+    let (_, _, rest) = value(rest)?;
+    let (_, _, mut rest) = value(rest)?;
+    let extensions = loop {
+        let (tag, content, behind) = value(rest)?;
+        if tag == EXPLICIT_3 {
+            break content;
+        }
+        rest = behind;
+    };
+    let (mut rest, _) = expect(extensions, SEQUENCE)?;
+    while let Some((extension, behind)) = expect(rest, SEQUENCE) {
+        rest = behind;
+        let (identifier, content) = expect(extension, OBJECT_IDENTIFIER)?;
+        if identifier == SUBJECT_ALT_NAME {
+            let content = expect(content, BOOLEAN).map_or(content, |(_critical, content)| content);
+            let (content, _) = expect(content, OCTET_STRING)?;
+            return expect(content, SEQUENCE).map(|(names, _)| names);
+        }
+    }
+    None
+}
+
+/// The XMPP addresses that a certificate names, as they stand there: `id-on-xmppAddr` in an
+/// otherName of `subjectAltName` (RFC 6120 section 13.7.1.4).
+pub(super) fn xmpp_addresses(certificate: &[u8]) -> Vec<&str> {
+    let mut rest = fields(certificate).and_then(|fields| fields.names).unwrap_or_default();
+    let mut addresses = Vec::new();
+    while let Some((tag, name, behind)) = value(rest) {
+        rest = behind;
+        // otherName is [0] of GeneralName, implicit.
+        if tag == EXPLICIT_0
+            && let Some(address) = xmpp_address(name)
+            && addresses.len() < MAX_ADDRESSES
+        {
+            addresses.push(address);
+        }
+    }
+    addresses
+}
+
+/// The content of an otherName: what kind of name it is, and the name.
+fn xmpp_address(name: &[u8]) -> Option<&str> {
+    // 1.3.6.1.5.5.7.8.5
+    const XMPP_ADDR: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x05];
+    let (identifier, content) = expect(name, OBJECT_IDENTIFIER)?;
+    if identifier != XMPP_ADDR {
+        return None;
+    }
+    let (content, _) = expect(content, EXPLICIT_0)?;
+    let (address, _) = expect(content, UTF8_STRING)?;
+    std::str::from_utf8(address).ok()
 }
 
 /// A UTCTime or GeneralizedTime in the forms of RFC 5280 section 4.1.2.5, in seconds since 1970.
@@ -221,6 +294,51 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_a_certificate() {
+        #[track_caller]
+        fn check(names: Vec<rcgen::SanType>, expected: &[&str]) {
+            let key = rcgen::KeyPair::generate().expect("a key can be made");
+            let mut params = rcgen::CertificateParams::default();
+            params.subject_alt_names = names;
+            let certificate = params.self_signed(&key).expect("it can be signed");
+            assert_eq!(xmpp_addresses(certificate.der()), expected);
+        }
+        let address = |of: &str| rcgen::SanType::OtherName((vec![1, 3, 6, 1, 5, 5, 7, 8, 5], of.into()));
+        let mail = rcgen::SanType::Rfc822Name("c@example.org".try_into().expect("a name"));
+        let other = rcgen::SanType::OtherName((vec![1, 3, 6, 1, 4, 1, 311, 20, 2, 3], "d@example.org".into()));
+        check(Vec::new(), &[]);
+        check(vec![mail.clone()], &[]);
+        check(vec![address("a@example.org")], &["a@example.org"]);
+        // As they stand there: whoever asks prepares them.
+        check(
+            vec![address("A@example.org"), mail, other, address("b@bücher.example")],
+            &["A@example.org", "b@bücher.example"],
+        );
+        let many = vec![address("a"); MAX_ADDRESSES + 1];
+        check(many, &["a"; MAX_ADDRESSES]);
+    }
+
+    /// Whatever is cut off or changed, nothing panics.
+    #[test]
+    fn addresses_of_broken_certificates() {
+        let key = rcgen::KeyPair::generate().expect("a key can be made");
+        let mut params = rcgen::CertificateParams::default();
+        params.subject_alt_names = vec![rcgen::SanType::OtherName((
+            vec![1, 3, 6, 1, 5, 5, 7, 8, 5],
+            "a@example.org".into(),
+        ))];
+        let certificate = params.self_signed(&key).expect("it can be signed").der().to_vec();
+        for at in 0..certificate.len() {
+            assert_eq!(xmpp_addresses(&certificate[..at]), <[&str; 0]>::default());
+            let mut changed = certificate.clone();
+            for byte in [0, 0x7f, 0x80, 0xff] {
+                changed[at] = byte;
+                xmpp_addresses(&changed);
+            }
+        }
+    }
+
+    #[test]
     fn hostile_der_is_refused() {
         for der in [
             &[][..],
@@ -233,6 +351,7 @@ mod tests {
         ] {
             assert_eq!(fields(der), None, "{der:x?}");
             assert_eq!(end_point(der), None, "{der:x?}");
+            assert!(xmpp_addresses(der).is_empty(), "{der:x?}");
         }
     }
 

@@ -31,6 +31,7 @@ impl Folder {
             host: host.to_owned(),
             certificate: self.path(&format!("{host}.crt")),
             key: self.path(&format!("{host}.key")),
+            clients: None,
         }
     }
 

@@ -2,7 +2,7 @@
 //! comments of the code. It reads back as the defaults (a test below), so it is safe to start from.
 
 use super::section::{Section, write_docs, write_keys};
-use super::{Archive, Command, Config, Contacts, Domain, Http, Limits, Listen, Log, Login};
+use super::{Archive, Bearer, Command, Config, Contacts, Domain, Http, Limits, Listen, Log, Login};
 
 /// The text of the example.
 pub fn example() -> String {
@@ -15,6 +15,7 @@ pub fn example() -> String {
     for domain in &config.domain {
         section(&mut out, "[[domain]]", Domain::ABOUT, domain);
         section(&mut out, "[domain.contacts]", Contacts::ABOUT, &domain.contacts);
+        section(&mut out, "[domain.bearer]", Bearer::ABOUT, &domain.bearer);
     }
     for (index, listen) in config.listen.iter().enumerate() {
         if index == 0 {
@@ -70,9 +71,15 @@ mod tests {
             .lines()
             .map(|line| match line.strip_prefix("# ") {
                 Some(key)
-                    if ["certificate = ", "key = ", "program = ", "public_url = "]
-                        .iter()
-                        .any(|of| key.starts_with(of)) =>
+                    if [
+                        "certificate = ",
+                        "key = ",
+                        "client_certificates = ",
+                        "program = ",
+                        "public_url = ",
+                    ]
+                    .iter()
+                    .any(|of| key.starts_with(of)) =>
                 {
                     format!("{key}\n")
                 }
@@ -104,6 +111,7 @@ mod tests {
         check("log", config.log.keys());
         check("domain", config.domain[0].keys());
         check("contacts", config.domain[0].contacts.keys());
+        check("bearer", config.domain[0].bearer.keys());
         check("listen", config.listen[0].keys());
         check("command", config.command.keys());
         check("archive", config.archive.keys());

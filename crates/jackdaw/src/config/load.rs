@@ -73,7 +73,13 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
         config.data = data;
     }
     for domain in &mut config.domain {
-        for path in [&mut domain.certificate, &mut domain.key].into_iter().flatten() {
+        let paths = [
+            &mut domain.certificate,
+            &mut domain.key,
+            &mut domain.client_certificates,
+        ];
+        let paths = paths.into_iter().flatten();
+        for path in paths.chain(domain.bearer.paths()) {
             *path = folder.join(&path);
         }
     }

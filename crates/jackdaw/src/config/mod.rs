@@ -3,12 +3,14 @@
 //! - `section.rs` declares a section once: struct, defaults, manual.
 //! - `limits.rs`, `types.rs`: the limits, and values with a form of their own.
 //! - `load.rs` reads the file and lays environment and flags over it.
+//! - `bearer.rs` is a section with its checks.
 //! - `check.rs` refuses contradictions; `locate.rs` says where in the file they are.
 //! - `example.rs` prints the manual.
 //!
 //! Shape: `Config` is plain data, complete and with every path resolved; nothing else in the
 //! program reads the environment or the file.
 
+mod bearer;
 mod check;
 mod example;
 mod limits;
@@ -20,6 +22,7 @@ mod types;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use bearer::Bearer;
 pub use example::example;
 pub use limits::Limits;
 pub use load::{Loaded, Overrides, load};
@@ -130,6 +133,10 @@ section! {
         pub certificate: Option<PathBuf> = None => "\"example.org.crt\"",
         /// The private key of the certificate, in PEM.
         pub key: Option<PathBuf> = None => "\"example.org.key\"",
+        /// Certificates of authorities, in PEM. A client with a certificate of one of them, for the address of an
+        /// account, logs in to it without a password (XEP-0178); over c2s and c2s-direct. Whoever has the key of an
+        /// authority can log in to every account of the domain. Read again as the certificate is.
+        pub client_certificates: Option<PathBuf> = None => "\"clients.pem\"",
         /// Who knows the passwords of its accounts. "own": this server. "command": the program of [command]. Then
         /// clients log in by PLAIN under TLS, or by a token; login.scram and login.plain do not count, nor do passwords
         /// that were set with `jackdaw account`. Who logs in for the first time gets an account here;
@@ -138,6 +145,7 @@ section! {
     }
     tables {
         @default pub contacts: Contacts = Contacts::default(),
+        @default pub bearer: Bearer = Bearer::default(),
     }
 }
 

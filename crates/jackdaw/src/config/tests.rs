@@ -195,6 +195,7 @@ fn the_form_of_the_manual_is_read() {
         name = "Example.ORG"
         certificate = "example.org.crt"
         key = "/etc/example.org.key"
+        client_certificates = "clients.pem"
         [domain.contacts]
         abuse = ["xmpp:abuse@example.org"]
         [[domain]]
@@ -218,6 +219,7 @@ fn the_form_of_the_manual_is_read() {
     assert_eq!(config.domain[0].name.as_str(), "example.org");
     assert_eq!(config.domain[0].certificate, Some(folder.join("example.org.crt")));
     assert_eq!(config.domain[0].key, Some("/etc/example.org.key".into()));
+    assert_eq!(config.domain[0].client_certificates, Some(folder.join("clients.pem")));
     assert_eq!(config.domain[0].contacts.abuse, ["xmpp:abuse@example.org"]);
     assert!(config.serves("example.net") && !config.serves("localhost"));
     let listen = Listen {

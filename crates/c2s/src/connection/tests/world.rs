@@ -90,6 +90,7 @@ pub(crate) fn tls() -> Arc<rustls::ServerConfig> {
         host: "example.org".to_owned(),
         certificate: folder.path().join("crt"),
         key: folder.path().join("key"),
+        clients: None,
     };
     std::fs::write(&files.certificate, certificate.pem()).expect("written");
     std::fs::write(&files.key, key.serialize_pem()).expect("written");
