@@ -1,5 +1,7 @@
 //! `jackdaw account …`: through the admin socket while the server runs, on the database itself while it is stopped.
 
+mod devices;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -7,10 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use auth::MAX_PASSWORD;
+use c2s::Service;
+use router::Router;
 use stanza::Jid;
 use store_sqlite::Options;
 use zeroize::Zeroizing;
 
+use crate::accounts::Accounts;
 use crate::admin::{Backend, Client, Command, Listed, NewAccount, PAGE, Reply};
 use crate::cli::AccountCommand;
 use crate::config::{Config, DomainName, Loaded};
@@ -61,6 +66,12 @@ pub fn run(command: AccountCommand, loaded: &Loaded) -> Result<(), Failure> {
         AccountCommand::Remove { jid } => simple(config, &jid, Command::Remove, "removed"),
         AccountCommand::Disable { jid } => simple(config, &jid, Command::Disable, "disabled"),
         AccountCommand::Enable { jid } => simple(config, &jid, Command::Enable, "enabled"),
+        AccountCommand::Devices { jid } => devices::print(config, &jid),
+        AccountCommand::Revoke {
+            jid,
+            client_id,
+            keep_password,
+        } => devices::revoke(config, &jid, &client_id, keep_password),
         AccountCommand::List { of } => {
             let domain = of
                 .as_deref()
@@ -100,20 +111,45 @@ fn with<T>(config: &Config, run: impl FnOnce(&dyn Backend) -> Result<T, Failure>
         readers: 1,
         ..Options::default()
     };
-    // No server, so no sessions to end; but contacts are told of a removed account all the same.
+    // No server, so no connections to end; but contacts are told of a removed account all the same.
     let Stopped {
         store,
         router,
         accounts,
     } = Stopped::open(config, options)?;
-    let done = run(&accounts);
+    let done = run(&Alone {
+        router: &router,
+        accounts: &accounts,
+    });
     let settled = wait_until(SETTLING, || router.is_settled());
+    // Those of the account that were to end have ended; others are as they were.
+    router.save_sessions();
     store.close();
     match settled {
         true => done,
         false => Err(Failure::unavailable(
             "the database is too slow: contacts may not know of the change yet",
         )),
+    }
+}
+
+/// The accounts of a server that does not run.
+struct Alone<'a> {
+    router: &'a Router,
+    accounts: &'a Accounts,
+}
+
+impl Backend for Alone<'_> {
+    fn handle(&self, command: Command) -> Result<Reply, Failure> {
+        if let Some(jid) = command.ends_sessions_of() {
+            // Those that the last run has saved, to be resumed: they end as they would while it runs.
+            let restored = self.router.restore_sessions_of(Service::clock(), jid);
+            restored.map_err(|error| Failure::unavailable(error.to_string()))?;
+            if !wait_until(SETTLING, || self.router.is_settled()) {
+                return Err(Failure::unavailable("the database is too slow: nothing was changed"));
+            }
+        }
+        self.accounts.handle(command)
     }
 }
 
@@ -336,7 +372,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::accounts::Accounts;
 
     /// The whole way of a command to a running server: over its socket to a store and back.
     #[test]

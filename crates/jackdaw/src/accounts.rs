@@ -242,11 +242,7 @@ impl Backend for Accounts {
             Command::Add(new) => self.add(new)?,
             Command::Import(new) => return self.import(new),
             Command::Devices(jid) => return self.devices(&jid),
-            Command::Revoke {
-                jid,
-                id,
-                keep_password,
-            } => self.revoke(&jid, &id, keep_password)?,
+            Command::Revoke { jid, id, keep_password } => self.revoke(&jid, &id, keep_password)?,
             Command::List { domain, after } => return self.list(domain.as_deref(), after.as_ref()),
             Command::Remove(jid) => self.remove(&jid)?,
             Command::SetPassword(jid, credentials) => {

@@ -109,6 +109,17 @@ pub enum AccountCommand {
     Disable { jid: String },
     /// Allow logins again
     Enable { jid: String },
+    /// Print the clients of an account, one a line: id, kind, name, whether it is connected, first seen, last use, token
+    Devices { jid: String },
+    /// End the access of a client: its token and its sessions
+    Revoke {
+        jid: String,
+        /// As `devices` prints it
+        client_id: String,
+        /// Also where the client has had the password, with which it can log in again
+        #[arg(long)]
+        keep_password: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -368,6 +368,7 @@ fn bind(config: &Config, certificates: &Arc<Certificates>, secret: [u8; 32]) -> 
     let starttls = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Starttls);
     let direct = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Direct);
     let https = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Https);
+    let either = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Multiplex);
     config
         .listen
         .iter()
@@ -379,6 +380,14 @@ fn bind(config: &Config, certificates: &Arc<Certificates>, secret: [u8; 32]) -> 
                 Kind::Https | Kind::Http => {
                     let tls = (listen.kind == Kind::Https).then(|| Arc::clone(&https));
                     Box::new(http_listener::Server::new(http_settings(config, tls, secret)))
+                }
+                Kind::Multiplex => {
+                    let streams = entry(config, listen, Port::Direct, &either, secret);
+                    let settings = http_settings(config, Some(Arc::clone(&either)), secret);
+                    Box::new(http_listener::Multiplexed::new(
+                        streams,
+                        http_listener::Server::new(settings),
+                    ))
                 }
             };
             if !listen.proxy_protocol.is_empty() {
@@ -416,7 +425,7 @@ fn http_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>, secret
     let port = config
         .listen
         .iter()
-        .find(|listen| listen.kind == Kind::Https)
+        .find(|listen| matches!(listen.kind, Kind::Https | Kind::Multiplex))
         .map(|listen| listen.address.port())
         .filter(|port| *port != 443);
     let site = |domain: &crate::config::Domain| {
@@ -531,6 +540,12 @@ fn policies(config: &Config) -> BTreeMap<String, auth::Policy> {
             policy.hashes = Vec::new();
             policy.plain = true;
         }
+        if domain.guests {
+            policy.hashes = Vec::new();
+            policy.plain = false;
+            policy.tokens = auth::TokenPolicy::Off;
+            policy.anonymous = true;
+        }
         policy
     };
     let domains = config.domain.iter();
@@ -620,9 +635,16 @@ fn hosts(config: &Config) -> Vec<Host> {
                     version: env!("CARGO_PKG_VERSION"),
                 },
                 started,
+                guests: guests(domain),
             }
         })
         .collect()
+}
+
+/// The other domains that guests of this one may reach, if it is one for guests.
+fn guests(domain: &Domain) -> Option<Vec<String>> {
+    let reach = domain.guests_reach.iter().map(|domain| domain.as_str().to_owned());
+    domain.guests.then(|| reach.collect())
 }
 
 /// Reads the key of the salts, or makes it at the first start.

@@ -33,12 +33,22 @@ pub struct Device {
     pub priority: i8,
 }
 
+/// A session of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connected {
+    pub resource: Box<str>,
+    /// The client whose it is (XEP-0494), where the resource does not tell.
+    pub client: Option<Box<str>>,
+    /// It has a connection, and does not wait to be resumed.
+    pub is_attached: bool,
+}
+
 /// What a feature may ask about the account it answers for.
 pub trait AccountView {
     /// Available resources in the order in which they were bound.
     fn devices(&self) -> Vec<Device>;
-    /// Resources of all its sessions, also of those that say nothing of themselves or wait to be resumed.
-    fn sessions(&self) -> Vec<Box<str>>;
+    /// All its sessions, also those that say nothing of themselves or wait to be resumed.
+    fn sessions(&self) -> Vec<Connected>;
     /// None where the account was never online.
     fn last_activity(&self) -> Option<LastActivity>;
     fn archive_prefs(&self) -> ArchivePrefs;

@@ -18,7 +18,7 @@ mod registry;
 
 pub use archive::{ArchiveIds, ArchivePrefs, ArchiveRule};
 pub use ask::{
-    AccountView, Answer, Ask, Change, Device, LastActivity, MakeChange, MakeSaid, Relation, Said, Switches, Texts,
+    AccountView, Answer, Ask, Change, Connected, Device, LastActivity, MakeChange, MakeSaid, Relation, Said, Switches, Texts,
 };
 pub use filter::{Filter, Passing, Stage, Verdict};
 pub use form::{Field, Form};
@@ -172,6 +172,7 @@ pub struct Module {
     pub(crate) bind_features: Vec<&'static str>,
     pub(crate) bind_questions: Vec<(&'static str, &'static str)>,
     pub(crate) tables: Vec<&'static Table>,
+    pub(crate) kept_accounts_only: bool,
     pub(crate) forms: Vec<(Target, MakeForm)>,
 }
 
@@ -188,6 +189,7 @@ impl Module {
             bind_features: Vec::new(),
             bind_questions: Vec::new(),
             tables: Vec::new(),
+            kept_accounts_only: false,
             forms: Vec::new(),
         }
     }
@@ -299,6 +301,13 @@ impl Module {
     /// What every client is told that binds in this way: the answer to an IQ of type get to the account.
     pub fn bind_question(mut self, name: &'static str, namespace: &'static str) -> Module {
         self.bind_questions.push((name, namespace));
+        self
+    }
+
+    /// Not for guests, of whom nothing is kept (XEP-0175): their accounts neither show nor answer it. So it is with every
+    /// feature that has a table; this is for those that use other tables.
+    pub fn kept_accounts_only(mut self) -> Module {
+        self.kept_accounts_only = true;
         self
     }
 

@@ -15,6 +15,7 @@ use stanza::{Jid, JidRef, Rendered};
 
 use crate::Outbox;
 use crate::caps::Caps;
+use crate::guests::Guest;
 use crate::load::Held;
 
 /// A bound resource (RFC 6120 section 7): "connected" until it sends presence, then "available".
@@ -108,6 +109,8 @@ pub(crate) struct Account {
     pub(crate) jid: Jid,
     /// Nobody may log in; messages are kept for the day on which it is enabled again.
     pub(crate) disabled: bool,
+    /// It is a guest's, and this is its place.
+    pub(crate) guest: Option<Box<Guest>>,
     pub(crate) roster: Roster,
     /// In the order in which they were bound.
     pub(crate) sessions: Vec<Session>,
@@ -185,9 +188,9 @@ impl Account {
 
     /// Whether messages with this entity go into its archive.
     pub(crate) fn archives(&self, other: JidRef<'_>) -> bool {
-        self.prefs
-            .as_ref()
-            .is_none_or(|prefs| archive::wants(prefs, other, self.roster.get(other.bare_str()).is_some()))
+        let prefs = self.prefs.as_ref();
+        !self.is_guest()
+            && prefs.is_none_or(|prefs| archive::wants(prefs, other, self.roster.get(other.bare_str()).is_some()))
     }
 
     /// Whether others of its sessions want copies of what this one sends (XEP-0280 section 8).

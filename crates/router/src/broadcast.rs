@@ -176,7 +176,7 @@ impl Router {
             self.push(account, other, Item::Presence(&full), turn, |out| sent.write(&to, out));
         }
         self.tell_subscribers(account, &outbox, sent, full.into_boxed_str(), true, turn);
-        if !account.sessions.iter().any(|session| session.is_available()) {
+        if !account.is_guest() && !account.sessions.iter().any(|session| session.is_available()) {
             let mut status = status;
             if status.len() > LAST_STATUS_BYTES {
                 let end = status.floor_char_boundary(LAST_STATUS_BYTES);

@@ -7,17 +7,14 @@
 
 use std::sync::Arc;
 
-use accounts::tokens::is_session_of;
 use module::{Answer, MakeSaid, Method, Now, Relation};
-use stanza::{JidRef, Stanza, StreamError};
+use stanza::{JidRef, Stanza};
 use store::{Found, Query, Row, StoreError};
 use xmlstream::Scratch;
 
 use crate::account::Account;
 use crate::outbox::Resumable;
 use crate::resume::{EnableRequest, STREAMS, enabled_text, remember};
-use crate::sessions::Ending;
-use crate::turn::Work;
 use crate::{Bound, Event, Outbox, Router, Turn};
 
 /// What a client wants of its session together with the resource (XEP-0386 section 3.2).
@@ -41,50 +38,6 @@ pub struct Established {
 }
 
 impl Router {
-    /// Ends other sessions of the client that binds ("the server SHOULD terminate any earlier sessions from the same
-    /// client"), but the one that has the very resource: that is taken over.
-    pub(crate) fn supersede(&self, now: Now, account: &mut Account, client: &str, resource: &str, turn: &mut Turn) {
-        self.end_client(now, account, client, Some(resource), &StreamError::conflict(), turn);
-    }
-
-    /// Ends the sessions of a client that has no access any more. Call it when that is in the store.
-    pub(crate) fn revoked(&self, now: Now, bare: &str, client: &str, turn: &mut Turn) {
-        let error = StreamError::not_authorized().text("the access of this client was revoked");
-        self.with(bare, |account| {
-            self.end_client(now, account, client, None, &error, turn)
-        });
-    }
-
-    /// Ends the sessions of a client, but that with the resource `but`.
-    fn end_client(
-        &self,
-        now: Now,
-        account: &mut Account,
-        client: &str,
-        but: Option<&str>,
-        error: &StreamError,
-        turn: &mut Turn,
-    ) {
-        let ended: Vec<Bound> = account
-            .sessions
-            .iter()
-            .filter(|session| is_session_of(client, &session.resource) && but != Some(&*session.resource))
-            .filter_map(|session| {
-                Some(Bound {
-                    jid: account.jid.with_resource(&session.resource).ok()?,
-                    id: session.id,
-                    outbox: Arc::clone(&session.outbox),
-                })
-            })
-            .collect();
-        for bound in ended {
-            bound.outbox.tell(turn, Event::End(error.clone()));
-            if let Some(rest) = self.leave(now, account, bound.id, Ending::Final, turn) {
-                turn.queue.push_back(Work::Undelivered(bound, rest));
-            }
-        }
-    }
-
     /// Makes a new session what its client wants, and answers with [`Event::Established`].
     pub(crate) fn establish(&self, now: Now, account: &mut Account, bound: Bound, inline: Inline) {
         for request in &inline.requests {
@@ -115,6 +68,9 @@ impl Router {
         let mut wanted = None;
         if let Some(enable) = &inline.enable {
             wanted = enable.resumable(self.limits.resume_seconds);
+            if account.is_guest() {
+                wanted = wanted.map(|wanted| wanted.of_guest(bound.jid.as_ref()));
+            }
             bound.outbox.manage_at_once(wanted.clone());
             queries.push(Query::all(&STREAMS, account.jid.as_str()));
         }

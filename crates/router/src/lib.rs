@@ -25,6 +25,7 @@ mod delivery;
 mod deposit;
 mod durable;
 mod establish;
+mod guests;
 mod iq;
 mod load;
 mod moved;
@@ -51,6 +52,7 @@ use store::{Store, Table};
 
 pub use access::{Access, Whose};
 pub use establish::{Established, Inline};
+pub use guests::Guest;
 pub use load::LAST_ACTIVITY;
 pub use outbox::{Event, Issued, NotResumed, Outbox, Resumed, Taken, TooHigh, give_buffer, uncounted};
 pub use resume::{EnableRequest, ResumeRequest, STREAM_ID_BYTES, failed};

@@ -493,6 +493,7 @@ fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, S
     let account = Account {
         jid: jid.clone(),
         disabled: record.disabled,
+        guest: None,
         roster,
         sessions: Vec::new(),
         requests: (0, 0),

@@ -23,7 +23,9 @@ impl Router {
         let is_managed = origin.receipt.is_some();
         turn.origin = Some(origin);
         let from = bound.jid.as_ref();
+        let abroad = stanza.to().filter(|to| self.is_apart(from.domain(), to.domain()));
         match stanza.kind() {
+            _ if let Some(to) = abroad => self.refuse_at_border(stanza, from, to, turn),
             Kind::Presence(kind) => self.presence_from_client(now, bound, kind, stanza, turn),
             Kind::Message(kind) => {
                 // RFC 6120 section 10.3.1: without an address it is for the sender's own account.
@@ -128,6 +130,9 @@ impl Router {
                 .is_some_and(|payload| payload.ns() == stanza::ns::ROSTER)
         {
             return self.bounce(stanza, from, to, &StanzaError::forbidden(), turn);
+        }
+        if host.guests.is_some() && self.with(to.bare_str(), |_| ()).is_none() {
+            return self.no_such_user(stanza, from, to, turn);
         }
         let result = self.with_or_hold(
             turn,

@@ -22,7 +22,7 @@ use crate::durable::told;
 use crate::load::Held;
 use crate::outbox::{How, Pump, Resumable};
 use crate::sessions::Ending;
-use crate::{Bound, Event, NotResumed, Outbox, Resumed, Router, TooHigh, Turn};
+use crate::{Access, Bound, Event, NotResumed, Outbox, Resumed, Router, TooHigh, Turn};
 
 /// Streams of an account that may be resumed, or asked for: the key of the counter, and when it was enabled.
 pub(crate) static STREAMS: Table = Table {
@@ -60,7 +60,7 @@ impl EnableRequest {
         Some(Resumable {
             id: id.as_str().into(),
             // Unsigned would do as well, but the store has only the other kind.
-            key: i64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            key: Some(i64::from_le_bytes([a, b, c, d, e, f, g, h])),
             seconds,
         })
     }
@@ -84,6 +84,8 @@ pub struct ResumeRequest {
     pub previd: Box<str>,
     pub h: u32,
     pub outbox: Arc<Outbox>,
+    /// Which client it is, where the login was written down.
+    pub access: Option<Access>,
 }
 
 impl ResumeRequest {
@@ -114,10 +116,18 @@ impl Router {
             bound.outbox.enabled(&enabled_text(None), turn);
             return true;
         };
+        let resumable = match self.is_for_guests(bound.jid.domain()) {
+            true => resumable.of_guest(bound.jid.as_ref()),
+            false => resumable,
+        };
         if !bound.outbox.manage(Some(resumable.clone())) {
             return false;
         }
         let enabled = enabled_text(Some(&resumable));
+        let Some(key) = resumable.key else {
+            bound.outbox.enabled(&enabled, turn);
+            return true;
+        };
         let (owner, outbox, me) = (bound.jid.to_bare(), Arc::clone(&bound.outbox), self.me.clone());
         let seconds = now.seconds();
         self.store.read(
@@ -125,7 +135,7 @@ impl Router {
             Box::new(move |found| {
                 let Some(router) = me.upgrade() else { return };
                 let known = found.and_then(Found::rows).unwrap_or_default();
-                let batch = remember(owner.as_str(), &resumable.id, resumable.key, seconds, known);
+                let batch = remember(owner.as_str(), &resumable.id, key, seconds, known);
                 router.store.write(
                     batch,
                     Box::new(move |result| {
@@ -160,8 +170,12 @@ impl Router {
     }
 
     /// `<resume/>`.
-    pub fn resume(&self, now: Now, request: ResumeRequest, turn: &mut Turn) {
+    pub fn resume(&self, now: Now, mut request: ResumeRequest, turn: &mut Turn) {
+        request.account = self.owner_of_stream(request.account, &request.previd);
         let bare = request.account.clone();
+        if self.is_for_guests(bare.domain()) && self.with(bare.as_str(), |_| ()).is_none() {
+            return request.answer(turn, Err(NotResumed::NotFound { h: None }));
+        }
         let act = |account: &mut Account, request, turn: &mut Turn| self.resume_now(now, account, request, turn);
         if let Err((request, error)) = self.give_or_hold(turn, bare.as_ref(), request, act, Held::Resume) {
             request.refuse(turn, error);
@@ -195,6 +209,7 @@ impl Router {
         session.outbox.tell(turn, Event::End(StreamError::conflict()));
         let old = std::mem::replace(&mut session.outbox, Arc::clone(&request.outbox));
         session.detached = Moment::default();
+        session.belongs_to(request.access.as_ref());
         let before = std::mem::replace(&mut session.id, id);
         let jid = match account.jid.with_resource(&session.resource) {
             Ok(jid) => jid,
@@ -211,6 +226,7 @@ impl Router {
             outbox: Arc::clone(&request.outbox),
         };
         let previd = request.previd.clone();
+        self.look_for_access(account.jid.as_str(), request.access.as_ref());
         request.answer(turn, Ok(Resumed { bound, id: previd, h }));
         self.pump(account, id, turn);
     }
@@ -407,8 +423,9 @@ impl Router {
 
     /// A stream that has ended for good is asked for by nobody.
     pub(crate) fn forget_stream(&self, owner: &str, resumable: &Resumable) {
+        let Some(key) = resumable.key else { return };
         let mut batch = Batch::new().delete(&STREAMS, owner, &*resumable.id);
-        batch.ops.push(Op::Unmark { key: resumable.key });
+        batch.ops.push(Op::Unmark { key });
         self.write(owner, batch, Vec::new(), Box::new(|_| Vec::new()), None);
     }
 }

@@ -47,6 +47,9 @@ impl Router {
     pub fn save_sessions(&self) -> usize {
         let (mut count, mut writes) = (0, Vec::new());
         self.each_account(|account| {
+            if account.is_guest() {
+                return;
+            }
             let (mut sessions, mut clients) = (Writer::default(), Writer::default());
             for session in &account.sessions {
                 let Some(stream) = session.outbox.save() else { continue };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use auth::Proof;
 use module::Host;
-use router::{BindRequest, Bound, Event, NotResumed, ResumeRequest, Resumed};
+use router::{Access, BindRequest, Bound, Event, NotResumed, ResumeRequest, Resumed};
 use stanza::{Fault, IqType, Jid, Kind, Stanza, StanzaError, StreamError, ns, write_error};
 use xmlstream::{Element, Limits};
 
@@ -54,16 +54,18 @@ pub(crate) struct Negotiation {
     login: Login,
     /// Bare JID, once authenticated.
     account: Option<Jid>,
+    /// Which client it is, where its login was written down.
+    access: Option<Access>,
     /// Id of the request to bind that is being worked on.
     bind_id: String,
     /// Requests to bind that have failed.
     bind_failures: u8,
     /// A login by SASL2, from its request to its success.
     sasl2: Option<Box<Sasl2>>,
-    /// The version of the features that a login may go by.
-    features: Option<Box<str>>,
     /// A `<continue/>` was sent.
     has_continued: bool,
+    /// The version of the features that a login may go by.
+    features: Option<Box<str>>,
     /// A login went by other features already.
     went_astray: bool,
 }
@@ -81,13 +83,14 @@ impl Negotiation {
             lang: None,
             login: Login::default(),
             account: None,
+            access: None,
             bind_id: String::new(),
             bind_failures: 0,
             sasl2: None,
+            has_continued: false,
             features: None,
             went_astray: false,
         }
-            has_continued: false,
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -257,13 +260,13 @@ impl Negotiation {
         let Some(host) = self.host.clone() else {
             return Err(StreamError::host_unknown());
         };
-        let is_sasl2 = element.ns() == ns::SASL2;
-        let is_outdated = |version| pipelining::is_outdated(element, version);
-        if is_sasl2 && element.name() == "authenticate" && self.features.as_deref().is_some_and(is_outdated) {
         // XEP-0388 section 4.8: whatever became of the task.
         if self.has_continued {
             return Err(StreamError::policy_violation());
         }
+        let is_sasl2 = element.ns() == ns::SASL2;
+        let is_outdated = |version| pipelining::is_outdated(element, version);
+        if is_sasl2 && element.name() == "authenticate" && self.features.as_deref().is_some_and(is_outdated) {
             // Once without prejudice: behind it the client has seen the features, and an endless series is never right.
             if std::mem::replace(&mut self.went_astray, true) {
                 return Err(StreamError::policy_violation().text("that version of the features is not this one"));
@@ -345,15 +348,15 @@ impl Negotiation {
         }
     }
 
-    /// A stanza after authentication and before a resource is bound (section 7.1).
-    fn before_binding(
-        &mut self,
     /// By SASL2, and nothing stands before it any more.
     fn let_in(&mut self, account: Jid, proof: Proof, cx: &mut Context<'_>) -> Result<Next, StreamError> {
         self.account = Some(account.clone());
         self.record(account, proof, cx)
     }
 
+    /// A stanza after authentication and before a resource is bound (section 7.1).
+    fn before_binding(
+        &mut self,
         account: &Jid,
         element: &Element<'_>,
         cx: &mut Context<'_>,
@@ -419,6 +422,7 @@ impl Negotiation {
             account: account.clone(),
             resource,
             outbox: Arc::clone(cx.outbox),
+            access: self.access.clone(),
             inline: None,
         };
         cx.router.bind(cx.now, request, cx.turn);
@@ -450,6 +454,7 @@ impl Negotiation {
             previd: (*previd).into(),
             h,
             outbox: Arc::clone(cx.outbox),
+            access: self.access.clone(),
         };
         cx.router.resume(cx.now, request, cx.turn);
         Ok(Next::Wait)
@@ -521,12 +526,12 @@ impl Negotiation {
                 };
                 self.log_in(&host, cx, |login, at, cx| login.supply_tokens(tokens, at, cx))
             }
+            Event::Upgraded => self.upgraded(cx),
             Event::Recorded(issued) => self.recorded(issued, cx),
             Event::Checked(good) => {
                 let Some(host) = self.host.clone() else {
                     return Ok(Next::Read);
                 };
-            Event::Upgraded => self.upgraded(cx),
                 self.log_in(&host, cx, |login, at, cx| login.checked(good, at, cx))
             }
             Event::Decided(verdict) => {

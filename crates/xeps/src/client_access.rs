@@ -17,10 +17,9 @@ pub(crate) fn module() -> Module {
             494,
             "Client Access Management",
             "0.1.0",
-            Coverage::Partial(
-                "clients that log in by SASL2 and give an id; connected means a session that Bind 2 made",
-            ),
+            Coverage::Partial("clients that log in by SASL2 and give an id"),
         )
+        .kept_accounts_only()
         .account_feature(NS)
         .account_iq(Method::Get, "list", NS, Access::Owner, list)
         .account_iq(Method::Set, "revoke", NS, Access::Owner, revoke)
@@ -39,9 +38,10 @@ fn list(ask: &mut Ask<'_>) -> Answer {
             let has_access = clients.list().iter().filter(|client| client.epoch == epoch);
             let mut out = format!("<clients xmlns='{NS}'>").into_bytes();
             for client in has_access {
-                let is_connected = sessions
-                    .iter()
-                    .any(|resource| tokens::is_session_of(&client.id, resource));
+                let is_connected = sessions.iter().any(|session| {
+                    session.client.as_ref().is_some_and(|of| **of == *client.id)
+                        || tokens::is_session_of(&client.id, &session.resource)
+                });
                 write(client, is_connected, now, &mut out);
             }
             out.extend_from_slice(b"</clients>");

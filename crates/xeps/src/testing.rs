@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use module::{
-    AccountView, Answer, ArchiveIds, ArchivePrefs, Ask, Device, Host, LastActivity, Method, Module, Now, Passing,
-    Registry, Relation, Software, Stage, Switches, Target, Verdict,
+    AccountView, Answer, ArchiveIds, ArchivePrefs, Ask, Connected, Device, Host, LastActivity, Method, Module, Now,
+    Passing, Registry, Relation, Software, Stage, Switches, Target, Verdict,
 };
 use stanza::{Edits, Jid, Rendered, Stanza, StanzaError};
 use xmlstream::{Limits, Scratch};
@@ -35,11 +35,13 @@ impl AccountView for Account {
         if self.online { vec![device] } else { Vec::new() }
     }
 
-    fn sessions(&self) -> Vec<Box<str>> {
-        self.devices()
-            .into_iter()
-            .map(|device| device.resource.into())
-            .collect()
+    fn sessions(&self) -> Vec<Connected> {
+        let connected = |device: Device| Connected {
+            resource: device.resource.into(),
+            client: None,
+            is_attached: true,
+        };
+        self.devices().into_iter().map(connected).collect()
     }
 
     fn last_activity(&self) -> Option<LastActivity> {
@@ -125,6 +127,7 @@ fn host() -> Host {
             version: "0.0",
         },
         started: Now(NOW.0 - 100_000),
+        guests: None,
     }
 }
 

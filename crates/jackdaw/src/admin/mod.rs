@@ -22,6 +22,9 @@ pub use server::{bind, serve};
 /// Accounts in one [`Reply::Page`] and, at most, in one [`Command::Import`].
 pub const PAGE: usize = 256;
 
+/// The longest id of a client in a command, in bytes: a slash and a resource (RFC 7622 section 3.4).
+pub const MAX_CLIENT_ID: usize = 1 + 1_023;
+
 /// An account to be added. Its JID is bare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAccount {
@@ -45,6 +48,30 @@ pub enum Command {
     SetPassword(Jid, Credentials),
     Disable(Jid),
     Enable(Jid),
+    /// The clients of an account, and its sessions that are nobody's.
+    Devices(Jid),
+    /// Ends the access of a client, or a session.
+    Revoke {
+        jid: Jid,
+        /// At most [`MAX_CLIENT_ID`], without a control character.
+        id: String,
+        /// Although it knows the password.
+        keep_password: bool,
+    },
+}
+
+impl Command {
+    /// The account of which it ends sessions.
+    pub fn ends_sessions_of(&self) -> Option<&Jid> {
+        match self {
+            Command::Remove(jid)
+            | Command::SetPassword(jid, _)
+            | Command::Disable(jid)
+            | Command::Enable(jid)
+            | Command::Revoke { jid, .. } => Some(jid),
+            Command::Add(_) | Command::Import(_) | Command::List { .. } | Command::Devices(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +86,8 @@ pub enum Reply {
         /// Where the next page goes on; `None`: this was the last.
         after: Option<Jid>,
     },
+    /// At most [`PAGE`].
+    Devices(Vec<Device>),
 }
 
 /// An account as the list shows it.
@@ -69,6 +98,30 @@ pub struct Listed {
     pub created: i64,
     pub disabled: bool,
     pub admin: bool,
+}
+
+/// Whether a client is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    None,
+    Open,
+    /// It has a session without a connection, which may be resumed.
+    Waits,
+}
+
+/// A client of an account, or one of its sessions that is nobody's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    pub id: String,
+    /// What it has logged in with.
+    pub kind: String,
+    /// What it says of itself; no control characters.
+    pub name: String,
+    pub connection: Connection,
+    /// Seconds since 1970.
+    pub first_seen: Option<i64>,
+    pub last_seen: Option<i64>,
+    pub has_token: bool,
 }
 
 /// Who carries a command out: the accounts of a store, or the server at the other end of the socket. Blocking.

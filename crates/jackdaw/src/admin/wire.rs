@@ -9,12 +9,13 @@
 //! b@example.org TAB user TAB 1 SHA-1=…
 //! ```
 //!
-//! No escapes: neither a JID (RFC 7622 section 3.3) nor encoded credentials can hold a TAB or a line break.
+//! No escapes: neither a JID (RFC 7622 sections 3.3 and 3.4) nor encoded credentials can hold a TAB or a line break, and
+//! of what clients say control characters are taken away.
 
 use auth::Credentials;
 use stanza::Jid;
 
-use super::{Command, Listed, NewAccount, PAGE, Reply};
+use super::{Command, Connection, Device, Listed, MAX_CLIENT_ID, NewAccount, PAGE, Reply};
 use crate::failure::{Failure, Why};
 
 /// The longest line in bytes: a bare JID (2,047), credentials (450) and the words around them.
@@ -65,6 +66,8 @@ pub fn write_command(command: &Command) -> String {
         Command::SetPassword(jid, credentials) => message(&["password", jid.as_str(), &credentials.encode()], &[]),
         Command::Disable(jid) => simple("disable", jid),
         Command::Enable(jid) => simple("enable", jid),
+        Command::Devices(jid) => simple("devices", jid),
+        Command::Revoke { jid, id, keep_password } => message(&["revoke", jid.as_str(), id, yes(*keep_password)], &[]),
     }
 }
 
@@ -94,6 +97,12 @@ pub fn read_command(lines: &Lines) -> Option<Command> {
         ["password", jid, credentials] => Command::SetPassword(read_jid(jid)?, Credentials::decode(credentials)?),
         ["disable", jid] => Command::Disable(read_jid(jid)?),
         ["enable", jid] => Command::Enable(read_jid(jid)?),
+        ["devices", jid] => Command::Devices(read_jid(jid)?),
+        ["revoke", jid, id, keep_password] if id.len() <= MAX_CLIENT_ID => Command::Revoke {
+            jid: read_jid(jid)?,
+            id: id.to_owned(),
+            keep_password: is_yes(keep_password)?,
+        },
         _ => return None,
     })
 }
@@ -107,6 +116,10 @@ pub fn write_reply(reply: &Result<Reply, Failure>) -> String {
         Ok(Reply::Page { accounts, after }) => {
             let lines: Vec<String> = accounts.iter().map(write_listed).collect();
             message(&["page", after.as_ref().map_or("", Jid::as_str)], &lines)
+        }
+        Ok(Reply::Devices(devices)) => {
+            let lines: Vec<String> = devices.iter().map(write_device).collect();
+            message(&["devices"], &lines)
         }
         Err(failure) => {
             let one_line = failure.message.replace(['\t', '\r', '\n'], " ");
@@ -135,6 +148,10 @@ pub fn read_reply(lines: &Lines) -> Option<Result<Reply, Failure>> {
                 jid => Some(read_jid(jid)?),
             };
             Ok(Reply::Page { accounts, after })
+        }
+        ["devices"] => {
+            let devices = lines.further.iter().map(|line| read_device(line));
+            Ok(Reply::Devices(devices.collect::<Option<_>>()?))
         }
         ["failed", code, text] => {
             let code: u8 = code.parse().ok()?;
@@ -185,6 +202,62 @@ fn read_listed(line: &str) -> Option<Listed> {
         disabled,
         admin: is_admin(role)?,
     })
+}
+
+fn write_device(device: &Device) -> String {
+    let connection = match device.connection {
+        Connection::None => "none",
+        Connection::Open => "open",
+        Connection::Waits => "waits",
+    };
+    let moment = |seconds: Option<i64>| seconds.map(|seconds| seconds.to_string()).unwrap_or_default();
+    [
+        device.id.as_str(),
+        &device.kind,
+        &device.name,
+        connection,
+        &moment(device.first_seen),
+        &moment(device.last_seen),
+        yes(device.has_token),
+    ]
+    .join("\t")
+}
+
+fn read_device(line: &str) -> Option<Device> {
+    let words: Vec<&str> = line.split('\t').collect();
+    let [id, kind, name, connection, first_seen, last_seen, has_token] = *words.as_slice() else {
+        return None;
+    };
+    let moment = |text: &str| match text {
+        "" => Some(None),
+        text => text.parse().ok().map(Some),
+    };
+    Some(Device {
+        id: id.to_owned(),
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        connection: match connection {
+            "none" => Connection::None,
+            "open" => Connection::Open,
+            "waits" => Connection::Waits,
+            _ => return None,
+        },
+        first_seen: moment(first_seen)?,
+        last_seen: moment(last_seen)?,
+        has_token: is_yes(has_token)?,
+    })
+}
+
+fn yes(is_so: bool) -> &'static str {
+    if is_so { "yes" } else { "no" }
+}
+
+fn is_yes(word: &str) -> Option<bool> {
+    match word {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
 }
 
 fn role(admin: bool) -> &'static str {
@@ -250,6 +323,12 @@ mod tests {
         check(Command::SetPassword(jid(), credentials()));
         check(Command::Disable(jid()));
         check(Command::Enable(jid()));
+        check(Command::Devices(jid()));
+        check(Command::Revoke {
+            jid: jid(),
+            id: "/a resource".into(),
+            keep_password: true,
+        });
     }
 
     #[test]
@@ -273,6 +352,26 @@ mod tests {
             accounts: vec![listed.clone(), listed],
             after: None,
         }));
+        check(Ok(Reply::Devices(vec![
+            Device {
+                id: "c0ffee".into(),
+                kind: "password".into(),
+                name: "Gajim, laptop".into(),
+                connection: Connection::Waits,
+                first_seen: Some(1),
+                last_seen: Some(2),
+                has_token: true,
+            },
+            Device {
+                id: "/balcony".into(),
+                kind: "session".into(),
+                name: String::new(),
+                connection: Connection::Open,
+                first_seen: None,
+                last_seen: None,
+                has_token: false,
+            },
+        ])));
         check(Err(Failure::failed("no such account")));
         check(Err(Failure::unavailable("")));
     }

@@ -49,6 +49,7 @@ impl World {
                 version: "0",
             },
             started: NOW,
+            guests: None,
         };
         let router = Router::new(Parts {
             hosts: vec![host],
@@ -82,6 +83,7 @@ impl World {
             account: Jid::parse(&jid(number)).expect("a JID"),
             resource: RESOURCE.to_owned(),
             outbox: Arc::clone(&outbox),
+            access: None,
             inline: None,
         };
         self.router.bind(NOW, request, &mut self.turn);

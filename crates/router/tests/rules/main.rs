@@ -5,6 +5,7 @@ mod lines;
 mod managed;
 mod support;
 
+mod access;
 mod acknowledged;
 mod carbons;
 mod established;

@@ -148,6 +148,7 @@ impl World {
             previd: stream.id.as_deref().expect("resumable").into(),
             h: stream.got,
             outbox: Arc::clone(&outbox),
+            access: self.access.clone(),
         };
         self.router.resume(self.now(), request, &mut self.turn);
         self.turn.finish();

@@ -85,6 +85,8 @@ pub(crate) struct World {
     archives: bool,
     /// For ids of streams.
     pub(crate) streams: u8,
+    /// The client that comes next.
+    pub(crate) access: Option<jackdaw_router::Access>,
 }
 
 pub(crate) fn full(name: &str) -> String {
@@ -143,6 +145,7 @@ fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, arch
             version: "0",
         },
         started: Now(START),
+        guests: None,
     };
     let clock = Arc::clone(clock);
     Router::new(Parts {
@@ -188,6 +191,7 @@ impl World {
             limits,
             archives,
             streams: 0,
+            access: None,
         }
     }
 
@@ -219,6 +223,7 @@ impl World {
             account: Jid::parse(&full(local)).expect("a JID"),
             resource: resource.to_owned(),
             outbox: Arc::clone(&outbox),
+            access: self.access.clone(),
             inline: inline.map(Box::new),
         };
         self.router.bind(self.now(), request, &mut self.turn);

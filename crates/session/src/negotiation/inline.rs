@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use auth::Proof;
-use router::{BindRequest, Established, Issued, ResumeRequest};
+use router::{Access, BindRequest, Established, Issued, ResumeRequest};
 use stanza::{Condition, Jid, StanzaError, StreamError, ns};
 use xmlstream::Element;
 
@@ -50,8 +50,17 @@ impl Negotiation {
         let offer = self.config.offer(domain, true, self.secured, cx.shell);
         let wanted = sasl2.wanted.token.filter(|mechanism| offer.tokens.contains(mechanism));
         let id = sasl2.wanted.agent.id.as_deref().unwrap_or_default();
+        let new_id = sasl2::client_id(&account, id, &self.config.secret);
+        let client = match &proof {
+            Proof::Token(used) => used.id.as_str(),
+            _ => &new_id,
+        };
+        self.access = Some(Access {
+            client: client.into(),
+            revocations: cx.router.revocations(),
+        });
         let recording = Recording {
-            new_id: sasl2::client_id(&account, id, &self.config.secret),
+            new_id,
             account,
             agent: sasl2.wanted.agent.clone(),
             proof,
@@ -97,6 +106,7 @@ impl Negotiation {
                     previd,
                     h,
                     outbox,
+                    access: self.access.clone(),
                 };
                 cx.router.resume(cx.now, request, cx.turn);
                 return Ok(Next::Wait);
@@ -111,6 +121,7 @@ impl Negotiation {
                 account,
                 resource,
                 outbox: Arc::clone(cx.outbox),
+                access: self.access.clone(),
                 inline: Some(Box::new(inline)),
             };
             cx.router.bind(cx.now, request, cx.turn);
@@ -159,6 +170,7 @@ impl Negotiation {
     ) -> Result<Next, StreamError> {
         self.sasl2 = None;
         self.account = None;
+        self.access = None;
         sasl2::failure(failure, cx.out);
         self.count_bind_failure(too_many)
     }
