@@ -1,8 +1,9 @@
-//! A connection that speaks HTTP, until it becomes one of WebSocket or ends: bytes in order over the same transport,
-//! and counted by the same limits.
+//! A connection that is no stream, or not yet: it speaks HTTP until it becomes one of WebSocket or ends, or has not
+//! shown what it speaks. Bytes in order over the same transport, and counted by the same limits.
 
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
@@ -10,15 +11,18 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use session::StreamConfig;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::admission::Admission;
 use crate::connection::{Connection, LINGER, LINGER_BYTES};
-use crate::entry::Shared;
+use crate::entry::{Entry, Shared};
+use crate::rate::Allowance;
 use crate::service::Service;
 use crate::socket::Socket;
 use crate::transport::{Read, Transport};
+use crate::tls::Tls;
 use crate::unsent::CHUNK;
+use crate::websocket::Input;
 use crate::worker;
 
 pub struct Channel<S: Socket> {
@@ -32,6 +36,10 @@ pub struct Channel<S: Socket> {
     is_announced: bool,
     /// See [`Channel::pass`].
     pass: Option<Arc<AtomicBool>>,
+    /// Whatever HTTP reads counts, be it content or not.
+    allowance: Allowance,
+    /// None while the allowance was never used up.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: Socket> Channel<S> {
@@ -55,7 +63,10 @@ impl<S: Socket> Channel<S> {
             // It fails only for want of memory or by a configuration that was never used.
             transport.start_tls(tls).ok()?;
         }
+        let burst = service.limits.read_burst_bytes;
         Some(Channel {
+            allowance: Allowance::new(Instant::now(), burst),
+            timer: None,
             admission,
             transport,
             plain: Vec::new(),
@@ -77,6 +88,11 @@ impl<S: Socket> Channel<S> {
         Arc::clone(self.pass.get_or_insert_default())
     }
 
+    /// The protocol that the handshake of TLS has agreed on (RFC 7301), once it is over.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.transport.tls().and_then(Tls::alpn)
+    }
+
     /// What has come, at least a byte; nothing at the end. To be taken by [`Channel::consume`].
     pub fn poll_plain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         if self.pass.as_ref().is_some_and(|pass| pass.load(Ordering::Relaxed)) {
@@ -84,6 +100,7 @@ impl<S: Socket> Channel<S> {
             self.admission.settle();
         }
         while self.taken == self.plain.len() && !self.has_ended {
+            ready!(self.poll_allowance(cx));
             self.plain.clear();
             self.taken = 0;
             let (transport, plain) = (&mut self.transport, &mut self.plain);
@@ -101,7 +118,11 @@ impl<S: Socket> Channel<S> {
                     return Poll::Pending;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(Read::Bytes(_))) => {}
+                Poll::Ready(Ok(Read::Bytes(count))) => {
+                    let limits = &self.admission.service.limits;
+                    let (rate, burst) = (limits.read_bytes_per_second, limits.read_burst_bytes);
+                    self.allowance.spend(Instant::now(), count, rate, burst);
+                }
                 Poll::Ready(Ok(Read::End)) => self.has_ended = true,
                 Poll::Ready(Ok(Read::Broken(error))) => {
                     self.has_ended = true;
@@ -110,6 +131,22 @@ impl<S: Socket> Channel<S> {
             }
         }
         Poll::Ready(Ok(&self.plain[self.taken..]))
+    }
+
+    /// Ready when the connection may be read from.
+    fn poll_allowance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let rate = self.admission.service.limits.read_bytes_per_second;
+        while let Some(until) = self.allowance.wait(Instant::now(), rate) {
+            let timer = match &mut self.timer {
+                Some(timer) => {
+                    timer.as_mut().reset(until);
+                    timer
+                }
+                None => self.timer.insert(Box::pin(tokio::time::sleep_until(until))),
+            };
+            ready!(timer.as_mut().poll(cx));
+        }
+        Poll::Ready(())
     }
 
     pub fn consume(&mut self, count: usize) {
@@ -182,11 +219,31 @@ impl<S: Socket> Channel<S> {
             tls: None,
         });
         let deadline = began + self.patience();
-        Some(Connection::of_websocket(
+        Some(Connection::taken_over(
             self.admission,
             port,
             self.transport,
+            Some(Input::new()),
             carried,
+            self.allowance,
+            deadline,
+        ))
+    }
+
+    /// The connection goes on as one that came in at `entry`, with all that was not taken. `began`: when it was
+    /// accepted. None where its address has too many, which was not counted yet if it may be a proxy's.
+    pub fn into_stream(mut self, entry: &Entry, began: Instant) -> Option<Connection<S>> {
+        if !self.admission.comes_from(self.admission.address) {
+            return None;
+        }
+        let deadline = began + self.patience();
+        Some(Connection::taken_over(
+            self.admission,
+            Arc::clone(&entry.0),
+            self.transport,
+            None,
+            self.plain[self.taken..].to_vec(),
+            self.allowance,
             deadline,
         ))
     }

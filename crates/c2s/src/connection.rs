@@ -92,6 +92,8 @@ pub struct Connection<S: Socket> {
     allowance: Allowance,
     number: u64,
     phase: Phase,
+    /// What is carried was read before this was a connection, and was not looked at yet.
+    has_begun: bool,
     /// An answer is awaited; nothing is read meanwhile.
     waiting: bool,
     /// The handshake that `<starttls/>` began is under way.
@@ -121,17 +123,22 @@ impl<S: Socket> Connection<S> {
         Connection::with_transport(admission, port, Transport::new(socket), Phase::Open, deadline)
     }
 
-    /// A WebSocket whose handshake is over; `carried`: what has come behind it.
-    pub(crate) fn of_websocket(
+    /// What has begun as something else goes on: as a stream, or as a WebSocket whose handshake is over. `carried`: what
+    /// was read of it; `allowance`: what it has left.
+    pub(crate) fn taken_over(
         admission: Admission,
         port: Arc<Shared>,
         transport: Transport<S>,
+        websocket: Option<Input>,
         carried: Vec<u8>,
+        allowance: Allowance,
         deadline: Instant,
     ) -> Connection<S> {
         let mut connection = Connection::with_transport(admission, port, transport, Phase::Open, deadline);
-        connection.websocket = Some(Input::new());
+        connection.websocket = websocket;
+        connection.has_begun = !carried.is_empty();
         connection.carried = carried;
+        connection.allowance = allowance;
         connection
     }
 
@@ -156,6 +163,7 @@ impl<S: Socket> Connection<S> {
             number: admission.service.opened(&outbox),
             outbox,
             phase,
+            has_begun: false,
             waiting: false,
             upgrading: false,
             is_bound: false,
@@ -191,8 +199,7 @@ impl<S: Socket> Connection<S> {
         if self.phase == Phase::Open {
             // Pending is no reason to stop here: it is asked for below.
             let _ = self.flush(cx, worker)?;
-            if self.websocket.is_some() && !self.is_bound && !self.waiting && !self.carried.is_empty() {
-                // What has come behind the handshake of HTTP.
+            if mem::take(&mut self.has_begun) {
                 self.feed(cx, worker)?;
             }
             self.take_outbox(cx, worker)?;

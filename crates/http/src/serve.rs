@@ -66,34 +66,42 @@ impl Server {
     }
 
     /// Lets a connection in. None where a limit is reached, or where it may not come from there.
-    fn enter<S: Socket>(
-        &self,
-        service: &Arc<Service>,
-        socket: S,
-        address: IpAddr,
-    ) -> Option<impl Future<Output = ()> + use<S>> {
+    pub(crate) fn let_in<S: Socket>(&self, service: &Arc<Service>, socket: S, address: IpAddr) -> Option<Channel<S>> {
         let settings = &self.settings;
-        let canonical = address.to_canonical();
-        let is_proxy = settings.trusted_proxies.contains(&canonical);
-        if settings.tls.is_none() && !is_proxy && !canonical.is_loopback() {
+        let is_proxy = self.is_proxy(address);
+        if settings.tls.is_none() && !is_proxy && !address.to_canonical().is_loopback() {
             tracing::warn!(%address, "a connection was refused: plain HTTP is for http.trusted_proxies only");
             return None;
         }
+        Channel::admit(service, socket, address, is_proxy, settings.tls.clone())
+    }
+
+    fn is_proxy(&self, address: IpAddr) -> bool {
+        self.settings.trusted_proxies.contains(&address.to_canonical())
+    }
+
+    /// A connection that was let in then.
+    pub(crate) fn serve<S: Socket>(
+        &self,
+        service: Arc<Service>,
+        channel: Channel<S>,
+        address: IpAddr,
+        accepted: Instant,
+    ) -> impl Future<Output = ()> + use<S> {
+        let (settings, bosh) = (Arc::clone(&self.settings), Arc::clone(&self.bosh));
         let origin = Origin {
             address,
-            is_proxy,
+            is_proxy: self.is_proxy(address),
             is_secured: settings.tls.is_some(),
         };
-        let channel = Channel::admit(service, socket, address, is_proxy, settings.tls.clone())?;
-        let (settings, bosh) = (Arc::clone(settings), Arc::clone(&self.bosh));
-        Some(serve(settings, bosh, Arc::clone(service), channel, origin))
+        serve(settings, bosh, service, channel, origin, accepted)
     }
 }
 
 impl Admit for Server {
     fn admit(&self, service: &Arc<Service>, socket: TcpStream, address: IpAddr) {
-        if let Some(connection) = self.enter(service, socket, address) {
-            tokio::spawn(connection);
+        if let Some(channel) = self.let_in(service, socket, address) {
+            tokio::spawn(self.serve(Arc::clone(service), channel, address, Instant::now()));
         }
     }
 }
@@ -111,8 +119,8 @@ async fn serve<S: Socket>(
     service: Arc<Service>,
     mut channel: Channel<S>,
     origin: Origin,
+    accepted: Instant,
 ) {
-    let accepted = Instant::now();
     let patience = channel.patience();
     let upgrade = Arc::new(OnceLock::new());
     let requests = Cell::new(0);
@@ -152,8 +160,9 @@ async fn serve<S: Socket>(
     });
     let mut connection = http1::Builder::new()
         .timer(Clock)
-        // From when it is waited for, so it ends idle connections as well, and unfinished handshakes.
-        .header_read_timeout(patience)
+        // From when it is waited for, so it ends idle connections as well, and unfinished handshakes. What was waited
+        // for the first byte counts; that later requests have so much less as well harms nobody who is not that slow.
+        .header_read_timeout(patience.saturating_sub(accepted.elapsed()))
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
         .serve_connection(Io(channel), respond);

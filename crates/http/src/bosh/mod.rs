@@ -45,6 +45,10 @@ const POLLING_INACTIVITY: Duration = Duration::from_secs(15);
 const MOST_PAUSE: Duration = Duration::from_secs(120);
 /// Bytes of a request beside a stanza.
 const WRAPPER: usize = 4096;
+/// How long the beginning of a body that is too long may take.
+const BEGINNING: Duration = Duration::from_secs(1);
+/// How often a request may be asked for again before another comes (section 14.3): each time costs its whole response.
+const MOST_REPETITIONS: u32 = 16;
 /// How often it is looked whose time is over.
 const SWEEP: Duration = Duration::from_secs(1);
 const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
@@ -128,6 +132,15 @@ impl Bosh {
         (session.terms.is_secured == client.is_secured && !session.is_over()).then_some(session)
     }
 
+    /// Ends the session of a request that is wrong as a whole (section 17.2), where that could be read.
+    fn end(&self, condition: Condition, sid: Option<String>, client: Client) -> Answer {
+        let session = sid.and_then(|sid| self.session(&sid, client));
+        if let Some(session) = &session {
+            session.fail(condition, Instant::now());
+        }
+        refuse(condition, session.as_deref())
+    }
+
     fn limit(&self) -> usize {
         self.stream.after_login.bytes.saturating_add(WRAPPER)
     }
@@ -146,8 +159,12 @@ impl Bosh {
             is_cut: true,
         };
         let body = match tokio::time::timeout(patience, collect(request.into_body(), self.limit())).await {
-            Ok(Ok(Some(body))) => body,
-            Ok(Ok(None)) => return cut(refuse(Condition::PolicyViolation, None)),
+            Ok(Ok(Collected::Whole(body))) => body,
+            Ok(Ok(Collected::TooLong(beginning))) => {
+                let limits = &self.stream.after_login;
+                let sid = with_scratch(|scratch| request::session_of(&beginning, scratch, limits));
+                return cut(self.end(Condition::PolicyViolation, sid, client));
+            }
             // Nobody reads the answer.
             Ok(Err(_)) => return cut(answer::empty(StatusCode::BAD_REQUEST)),
             Err(_) => {
@@ -171,11 +188,7 @@ impl Bosh {
                     true => Condition::PolicyViolation,
                     false => Condition::BadRequest,
                 };
-                let session = fault.sid.and_then(|sid| self.session(&sid, client));
-                if let Some(session) = &session {
-                    session.fail(condition, Instant::now());
-                }
-                return refused(refuse(condition, session.as_deref()));
+                return refused(self.end(condition, fault.sid, client));
             }
         };
         let found = match &request.sid {
@@ -211,36 +224,17 @@ impl Bosh {
 
     /// Makes a session, and the connection behind it. None where a limit is reached.
     fn begin(self: &Arc<Bosh>, service: &Arc<Service>, request: &Request, client: Client) -> Option<Arc<Session>> {
-        let wait = request.wait.unwrap_or(MOST_WAIT).min(MOST_WAIT);
-        let hold = request.hold.unwrap_or(1).min(MOST_HOLD);
-        let is_polling = wait == 0 || hold == 0;
-        let hold = if is_polling { 0 } else { hold as usize };
-        let inactivity = match is_polling {
-            true => self.inactivity + POLLING_INACTIVITY,
-            false => self.inactivity,
-        };
-        let terms = Terms {
-            wait: Duration::from_secs(wait),
-            hold,
-            requests: hold + 1,
-            inactivity,
-            is_polling,
-            has_ver: request.ver.is_some(),
-            has_acks: request.ack == Some(1),
-            content: content(request.content.as_deref()),
-            is_secured: client.is_secured,
-            to: request.to.clone(),
-            lang: request.lang.clone(),
-            input_bytes: 2 * self.limit(),
-        };
+        let terms = agree(request, self.inactivity, client.is_secured, 2 * self.limit());
         let mut sid = [0; 16];
         // The system's generator fails only where the system cannot run at all.
         getrandom::fill(&mut sid).expect("the system has random numbers");
         let sid = session::hex(&sid);
         let mut greeting = format!(
-            " sid='{sid}' wait='{wait}' requests='{}' hold='{hold}' inactivity='{}' polling='{}' maxpause='{}'",
+            " sid='{sid}' wait='{}' requests='{}' hold='{}' inactivity='{}' polling='{}' maxpause='{}'",
+            terms.wait.as_secs(),
             terms.requests,
-            inactivity.as_secs(),
+            terms.hold,
+            terms.inactivity.as_secs(),
             POLLING.as_secs(),
             MOST_PAUSE.as_secs(),
         );
@@ -274,6 +268,31 @@ impl Bosh {
     }
 }
 
+/// What a session is agreed on (sections 7.1 and 7.2). `inactivity`: what may be without a request, if it does not poll.
+fn agree(request: &Request, inactivity: Duration, is_secured: bool, input_bytes: usize) -> Terms {
+    let wait = request.wait.unwrap_or(MOST_WAIT).min(MOST_WAIT);
+    let hold = request.hold.unwrap_or(1).min(MOST_HOLD);
+    let is_polling = wait == 0 || hold == 0;
+    let hold = if is_polling { 0 } else { hold as usize };
+    Terms {
+        wait: Duration::from_secs(wait),
+        hold,
+        requests: hold + 1,
+        inactivity: match is_polling {
+            true => inactivity + POLLING_INACTIVITY,
+            false => inactivity,
+        },
+        is_polling,
+        has_ver: request.ver.is_some(),
+        has_acks: request.ack == Some(1),
+        content: content(request.content.as_deref()),
+        is_secured,
+        to: request.to.clone(),
+        lang: request.lang.clone(),
+        input_bytes,
+    }
+}
+
 /// Ends sessions whose clients are gone, and forgets those that have ended, while there are any.
 async fn sweep(bosh: Weak<Bosh>) {
     loop {
@@ -298,20 +317,37 @@ async fn sweep(bosh: Weak<Bosh>) {
     }
 }
 
-/// The body of a request. None where it is longer than `limit`; it is not read then.
-async fn collect(mut body: Incoming, limit: usize) -> hyper::Result<Option<Vec<u8>>> {
-    if body.size_hint().lower() > limit as u64 {
-        return Ok(None);
-    }
+/// The body of a request.
+enum Collected {
+    Whole(Vec<u8>),
+    /// What it begins with.
+    TooLong(Vec<u8>),
+}
+
+/// Reads a body, up to where it is longer than `limit`.
+async fn collect(mut body: Incoming, limit: usize) -> hyper::Result<Collected> {
+    let is_announced = body.size_hint().lower() > limit as u64;
     let mut bytes = Vec::new();
-    while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await {
+    loop {
+        let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx));
+        let frame = match is_announced {
+            // No more of it is read than comes with the head, to know whose it is.
+            true => match tokio::time::timeout(BEGINNING, frame).await {
+                Ok(frame) => frame,
+                Err(_) => return Ok(Collected::TooLong(bytes)),
+            },
+            false => frame.await,
+        };
+        let Some(frame) = frame else {
+            return Ok(Collected::Whole(bytes));
+        };
         let Ok(data) = frame?.into_data() else { continue };
-        if bytes.len() + data.len() > limit {
-            return Ok(None);
+        let room = limit - bytes.len();
+        bytes.extend_from_slice(&data[..data.len().min(room)]);
+        if is_announced || data.len() > room {
+            return Ok(Collected::TooLong(bytes));
         }
-        bytes.extend_from_slice(&data);
     }
-    Ok(Some(bytes))
 }
 
 /// The type that a client wants of responses (section 7.1). Not every: as a page of HTML what others say would be

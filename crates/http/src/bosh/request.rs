@@ -1,7 +1,7 @@
 //! What a request says: its `<body/>`, read by the parser that reads streams.
 
 use stanza::ns;
-use xmlstream::{Element, Limits, Scratch, XmlError, parse_document};
+use xmlstream::{Element, Event, Framer, Limits, Scratch, XmlError, parse_document};
 
 use super::{HTTP_BIND, XBOSH};
 
@@ -52,11 +52,12 @@ pub(super) struct Fault {
 
 /// Reads the body of an HTTP request. `limits`: those of one stanza.
 pub(super) fn read(bytes: &[u8], scratch: &mut Scratch, limits: &Limits) -> Result<Request, Fault> {
-    let wrong = |error: XmlError| Fault {
-        sid: None,
+    let stanza = limits;
+    let wrong = |error: XmlError, scratch: &mut Scratch| Fault {
+        sid: session_of(bytes, scratch, stanza),
         is_limit: error.is_limit(),
     };
-    let text = std::str::from_utf8(bytes).map_err(|_| wrong(XmlError::NotWellFormed))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| wrong(XmlError::NotWellFormed, scratch))?;
     let limits = Limits {
         bytes: text.len(),
         elements: limits.elements.saturating_mul(STANZAS),
@@ -65,14 +66,35 @@ pub(super) fn read(bytes: &[u8], scratch: &mut Scratch, limits: &Limits) -> Resu
         ..*limits
     };
     let text = text.trim_start_matches([' ', '\t', '\r', '\n']);
-    let body = parse_document(text, scratch, &limits).map_err(wrong)?;
+    let body = match parse_document(text, scratch, &limits) {
+        Ok(body) => body,
+        Err(error) => return Err(wrong(error, scratch)),
+    };
+    let fault = |sid| Fault { sid, is_limit: false };
     if !body.is("body", HTTP_BIND) {
-        return Err(wrong(XmlError::NotWellFormed));
+        return Err(fault(None));
     }
-    of(&body).ok_or_else(|| Fault {
-        sid: body.attr("sid").map(|sid| sid.into_owned()),
-        is_limit: false,
-    })
+    of(&body).ok_or_else(|| fault(body.attr("sid").map(|sid| sid.into_owned())))
+}
+
+/// Whose request this is the beginning of, also where the rest is missing, too long or no XML: its start tag has to be
+/// whole. Who does not know the id of a session ends none by it.
+pub(super) fn session_of(bytes: &[u8], scratch: &mut Scratch, limits: &Limits) -> Option<String> {
+    if let Ok(step) = Framer::new().next(bytes, scratch, limits)
+        && let Event::Header(header) = step.event
+    {
+        let sid = header
+            .attr("sid")
+            .filter(|_| header.name() == "body" && header.ns() == HTTP_BIND);
+        return sid.map(|sid| sid.into_owned());
+    }
+    // An empty element, with something behind it.
+    let mut framer = Framer::new();
+    framer.next(b"<body>", scratch, limits).ok()?;
+    match framer.next(bytes, scratch, limits).ok()?.event {
+        Event::Element(body) if body.is("body", HTTP_BIND) => body.attr("sid").map(|sid| sid.into_owned()),
+        _ => None,
+    }
 }
 
 fn of(body: &Element<'_>) -> Option<Request> {
@@ -211,12 +233,35 @@ mod tests {
             "<body rid='1' sid='s'/>",
             "<body rid='1' sid='s' xmlns='jabber:client'/>",
             "<b rid='1' sid='s' xmlns='http://jabber.org/protocol/httpbind'/>",
-            "<body rid='1' sid='s' xmlns='http://jabber.org/protocol/httpbind'/><body/>",
-            "<body rid='1' sid='s' xmlns='http://jabber.org/protocol/httpbind'><!-- c --></body>",
+            "<body rid='1' sid='s' sid='t' xmlns='http://jabber.org/protocol/httpbind'>",
+            "<body rid='1' sid='s' xmlns='http://jabber.org/protocol/httpbind",
+            "<a><body rid='1' sid='s' xmlns='http://jabber.org/protocol/httpbind'/>",
             "<!DOCTYPE body><body rid='1' sid='s' xmlns='http://jabber.org/protocol/httpbind'/>",
         ] {
             check(text, None);
         }
+        // Its beginning tells whose it is.
+        for rest in [
+            "/><body/>",
+            "/>text",
+            "><!-- c --></body>",
+            "><message></body>",
+            "><a>",
+            ">",
+            "></body",
+            "></bod>",
+            ">&#0;</body>",
+            "><p:a/></body>",
+        ] {
+            check(&format!("<body xmlns='{HTTP_BIND}' rid='1' sid='s'{rest}"), Some("s"));
+        }
+        let not_utf8 = [
+            format!("<body xmlns='{HTTP_BIND}' rid='1' sid='s'>").as_bytes(),
+            b"\xff</body>",
+        ]
+        .concat();
+        let fault = read(&not_utf8, &mut Scratch::default(), &Limits::default()).expect_err("no text");
+        assert_eq!(fault.sid.as_deref(), Some("s"));
         for rest in [
             "/>",
             " rid=''/>",
@@ -231,14 +276,14 @@ mod tests {
             check(&format!("<body xmlns='{HTTP_BIND}' sid='s'{rest}"), Some("s"));
         }
         let deep = format!(
-            "<body rid='1' xmlns='{HTTP_BIND}'>{}{}</body>",
+            "<body rid='1' sid='s' xmlns='{HTTP_BIND}'>{}{}</body>",
             "<a>".repeat(65),
             "</a>".repeat(65)
         );
         assert_eq!(
             read_text(&deep),
             Err(Fault {
-                sid: None,
+                sid: Some("s".to_owned()),
                 is_limit: true
             })
         );

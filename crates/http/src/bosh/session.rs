@@ -21,7 +21,7 @@ use xmlstream::Scratch;
 
 use super::output::Output;
 use super::request::Request;
-use super::{Condition, HTTP_BIND, MOST_PAUSE, POLLING, XBOSH};
+use super::{Condition, HTTP_BIND, MOST_PAUSE, MOST_REPETITIONS, POLLING, XBOSH};
 
 /// How long the stream may take for what a client asks that does not want to wait (section 13).
 const POLL_PATIENCE: Duration = Duration::from_secs(5);
@@ -96,6 +96,8 @@ struct State {
     /// The last responses, for clients that have not got them.
     answered: VecDeque<(u64, Bytes)>,
     numbers: u64,
+    /// Requests that had come already, since the last that was new.
+    repetitions: u32,
     last: Option<Last>,
     /// The last response had no payload.
     was_empty: bool,
@@ -111,6 +113,8 @@ struct State {
     taken: usize,
     /// The stream has read everything and waits for more.
     is_read: bool,
+    /// The stream has something to write, and waits for a request that takes it.
+    is_refused: bool,
     output: Output,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -136,6 +140,7 @@ impl Session {
             open: VecDeque::new(),
             answered: VecDeque::new(),
             numbers: 0,
+            repetitions: 0,
             last: None,
             was_empty: false,
             idle_since: now,
@@ -145,6 +150,7 @@ impl Session {
             input: Vec::new(),
             taken: 0,
             is_read: false,
+            is_refused: false,
             output: Output::default(),
             reader: None,
             writer: None,
@@ -197,8 +203,11 @@ impl Session {
         state.numbers += 1;
         let (rid, number) = (request.rid, state.numbers);
         let result = if rid < state.next {
-            // Section 14.3: a repetition.
-            if let Some(open) = state.open.iter_mut().find(|open| open.rid == rid) {
+            // Section 14.3: a repetition, "and so a connection manager implementation MAY choose to impose a limit".
+            state.repetitions += 1;
+            if state.repetitions > MOST_REPETITIONS {
+                Err(Condition::PolicyViolation)
+            } else if let Some(open) = state.open.iter_mut().find(|open| open.rid == rid) {
                 (open.number, open.is_live) = (number, true);
                 Ok(())
             } else if let Some((_, bytes)) = state.answered.iter().find(|(answered, _)| *answered == rid) {
@@ -287,6 +296,7 @@ impl Session {
             return Err(Condition::PolicyViolation);
         }
         state.last = Some(Last { at: now, is_poll });
+        state.repetitions = 0;
         state.next += 1;
         state.inactivity = self.terms.inactivity;
         state.open.push_back(Open {
@@ -375,7 +385,9 @@ impl Session {
                 // Nobody is there to take anything; whoever asks again for it gets this.
                 self.answer(state, false, "", now);
             } else if front.is_live
-                && (front.due <= now || state.output.is_full() || state.is_read && (has_output || !is_held))
+                && (front.due <= now
+                    || state.output.is_full()
+                    || state.is_read && (has_output || !is_held && !state.is_refused))
             {
                 self.answer(state, true, "", now);
             } else {
@@ -570,7 +582,8 @@ impl Session {
         if state.is_over {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if !state.has_room() {
+        state.is_refused = !state.has_room();
+        if state.is_refused {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let taken = state.output.take(bytes, scratch)?;
@@ -584,6 +597,7 @@ impl Session {
             return Poll::Ready(());
         }
         state.writer = Some(cx.waker().clone());
+        state.is_refused = true;
         Poll::Pending
     }
 }
@@ -656,3 +670,6 @@ impl Drop for Ticket<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
