@@ -73,6 +73,20 @@ fn find(connection: &Connection, plan: &Plan, moment: &mut Option<Moment>, query
                 Ok((row.get(0)?, values(row, 1, width)?))
             })?)
         }
+        Query::Keys(keys) => {
+            let (width, sql) = (keys.table.columns.len(), plan.of(keys.table));
+            let sql = if keys.last { &sql.keys_last } else { &sql.keys };
+            let mut rows = match keys.bounds() {
+                None => Vec::new(),
+                Some((from, to)) => list(connection, sql, (&keys.owner, from, to, sql_limit(keys.limit)), |row| {
+                    Ok((row.get(0)?, values(row, 1, width)?))
+                })?,
+            };
+            if keys.last {
+                rows.reverse();
+            }
+            Found::Rows(rows)
+        }
         Query::Page {
             table,
             owner,

@@ -24,10 +24,13 @@ pub(crate) struct TableSql {
     require: String,
     delete_row: String,
     delete_all: String,
+    delete_keys: String,
     append: String,
     trim: String,
     pub(crate) get: String,
     pub(crate) all: String,
+    pub(crate) keys: String,
+    pub(crate) keys_last: String,
     pub(crate) page: String,
     pub(crate) count: String,
     pub(crate) owners: String,
@@ -94,6 +97,8 @@ impl TableSql {
             get: format!("SELECT {list} FROM {name} WHERE {found}"),
             ..TableSql::default()
         };
+        let part = "owner = ?1 AND key >= ?2 AND key < ?3";
+        let keys = format!("SELECT key, {list} FROM {name} WHERE {part}");
         match table.shape {
             Shape::KeyVal => TableSql {
                 owners: format!("SELECT owner, {list} FROM {name} ORDER BY owner LIMIT ?1"),
@@ -103,6 +108,9 @@ impl TableSql {
                 ..keyed(&["owner"], "owner = ?1")
             },
             Shape::Map => TableSql {
+                keys: format!("{keys} ORDER BY key LIMIT ?4"),
+                keys_last: format!("{keys} ORDER BY key DESC LIMIT ?4"),
+                delete_keys: format!("DELETE FROM {name} WHERE {part}"),
                 all: format!("SELECT key, {list} FROM {name} WHERE owner = ?1 ORDER BY key"),
                 delete_all,
                 count,
@@ -178,6 +186,13 @@ pub(crate) fn apply(
                 key: None,
             } => {
                 change(connection, &plan.of(table).delete_all, owner, None, &[])?;
+            }
+            Op::DeleteKeys { table, owner, prefix } => {
+                // The catalog has seen to it that there is one.
+                if let Some(end) = store::end_of(prefix) {
+                    let mut statement = connection.prepare_cached(&plan.of(table).delete_keys)?;
+                    statement.execute((owner, prefix, end))?;
+                }
             }
             Op::Append { table, owner, row } => {
                 *last_id += 1;

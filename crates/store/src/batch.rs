@@ -25,6 +25,12 @@ pub enum Op {
         owner: Box<str>,
         key: Option<Box<str>>,
     },
+    /// Deletes the owner's rows whose keys begin with `prefix`, which is not empty. Map.
+    DeleteKeys {
+        table: &'static Table,
+        owner: Box<str>,
+        prefix: Box<str>,
+    },
     /// Adds a row with the next id of the sequence. Archive.
     Append {
         table: &'static Table,
@@ -94,6 +100,7 @@ impl Op {
                     owner.len() + key_of(key) + row_of(row)
                 }
                 Op::Delete { owner, key, .. } | Op::Require { owner, key, .. } => owner.len() + key_of(key),
+                Op::DeleteKeys { owner, prefix, .. } => owner.len() + prefix.len(),
                 Op::Append { owner, row, .. } => owner.len() + row_of(row),
                 Op::Trim { owner, .. }
                 | Op::Forget { owner }
@@ -151,6 +158,15 @@ impl Batch {
             table,
             owner: owner.into(),
             key: key.into().map(Into::into),
+        });
+        self
+    }
+
+    pub fn delete_keys(mut self, table: &'static Table, owner: &str, prefix: &str) -> Batch {
+        self.ops.push(Op::DeleteKeys {
+            table,
+            owner: owner.into(),
+            prefix: prefix.into(),
         });
         self
     }

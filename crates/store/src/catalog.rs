@@ -1,6 +1,7 @@
 //! The tables that a store was opened with, and the check of every batch and query against them. Drivers check on the
 //! caller's thread, before anything is queued, so that a bug in a feature never reaches a transaction with others in it.
 
+use crate::keys::end_of;
 use crate::{Batch, Deposit, Op, PAGE_LIMIT, Places, Query, Row, Shape, StoreError, Table};
 
 /// Names that the shapes use themselves.
@@ -63,6 +64,10 @@ impl Catalog {
         match query {
             Query::Get { table, key, .. } => self.known(table).and_then(|()| check_key(table, key.is_some())),
             Query::All { table, .. } => self.known(table).and_then(|()| check_shape(table, Shape::Map)),
+            Query::Keys(keys) => self
+                .known(keys.table)
+                .and_then(|()| check_shape(keys.table, Shape::Map))
+                .and_then(|()| check_prefix(&keys.prefix)),
             Query::Page { table, .. } => self.known(table).and_then(|()| check_shape(table, Shape::Archive)),
             Query::Count { table, .. } => self.known(table),
             Query::Owners { table, .. } => self.known(table).and_then(|()| check_shape(table, Shape::KeyVal)),
@@ -96,6 +101,11 @@ impl Catalog {
                     _ => Ok(()),
                 }
             }
+            Op::DeleteKeys { table, prefix, .. } => {
+                self.known(table)?;
+                check_shape(table, Shape::Map)?;
+                check_prefix(prefix)
+            }
             Op::Append { table, row, .. } => {
                 self.known(table)?;
                 check_shape(table, Shape::Archive)?;
@@ -128,6 +138,13 @@ impl Catalog {
                 table.name
             )),
         }
+    }
+}
+
+fn check_prefix(prefix: &str) -> Result<(), StoreError> {
+    match end_of(prefix) {
+        Some(_) => Ok(()),
+        None => misuse("a prefix that all keys have".into()),
     }
 }
 

@@ -28,6 +28,7 @@ pub mod archive;
 mod batch;
 mod catalog;
 mod error;
+mod keys;
 mod memory;
 mod port;
 mod query;
@@ -41,6 +42,7 @@ pub use archive::{
 pub use batch::{Batch, Op};
 pub use catalog::Catalog;
 pub use error::StoreError;
+pub use keys::{Keys, end_of};
 pub use memory::Memory;
 pub use port::{Answered, Store, Written, Wrote};
 pub use query::{Found, PAGE_LIMIT, Query};

@@ -367,6 +367,12 @@ impl Tables {
                     }
                 }
             },
+            Op::DeleteKeys { table, owner, prefix } => {
+                let begins = |key: &Key| key.text().is_some_and(|key| key.starts_with(&*prefix));
+                for key in self.keys(table.name, &owner, begins) {
+                    set(self, table.name, owner.clone(), key, None);
+                }
+            }
             Op::Trim { table, owner, up_to } => {
                 for key in self.keys(table.name, &owner, |key| *key <= Key::Id(up_to)) {
                     set(self, table.name, owner.clone(), key, None);
@@ -439,6 +445,22 @@ impl Tables {
                     rows.filter_map(|(key, row)| Some((key.text()?.into(), row.clone())))
                         .collect(),
                 )
+            }
+            Query::Keys(keys) => {
+                let rows = keys.bounds().zip(self.of(keys.table.name, &keys.owner));
+                let rows = rows.into_iter().flat_map(|((from, to), rows)| {
+                    let key = |text: String| Key::Text(text.into());
+                    rows.range(key(from)..key(to))
+                });
+                let rows = rows.filter_map(|(key, row)| Some((key.text()?.into(), row.clone())));
+                let limit = keys.limit.min(PAGE_LIMIT);
+                Found::Rows(if keys.last {
+                    let mut rows: Vec<_> = rows.rev().take(limit).collect();
+                    rows.reverse();
+                    rows
+                } else {
+                    rows.take(limit).collect()
+                })
             }
             Query::Page {
                 table,

@@ -1,8 +1,8 @@
 //! What can be asked of a store, and what it answers.
 
-use crate::{Oldest, Page, Range, Row, StoreError, Table, Whose};
+use crate::{Keys, Oldest, Page, Range, Row, StoreError, Table, Whose};
 
-/// The most rows that one [`Query::Page`] or [`Query::Owners`] returns; a larger `limit` counts as this one. It bounds
+/// The most rows that one [`Query::Page`], [`Query::Keys`] or [`Query::Owners`] returns; a larger `limit` counts as this one. It bounds
 /// the memory of an answer and the time that a reader holds its snapshot, which holds up the log's clean-up.
 pub const PAGE_LIMIT: usize = 1_024;
 
@@ -18,6 +18,8 @@ pub enum Query {
     /// All rows of the owner, by key. Map. Answered with [`Found::Rows`]. There is no limit here: the feature that
     /// writes the map limits its length.
     All { table: &'static Table, owner: Box<str> },
+    /// A part of the rows of the owner, by key. Map. Answered with [`Found::Rows`].
+    Keys(Box<Keys>),
     /// Rows with `id > after`, ascending, at most `limit` (see [`PAGE_LIMIT`]). Archive. Answered with [`Found::Page`].
     Page {
         table: &'static Table,
@@ -66,6 +68,10 @@ impl Query {
             table,
             owner: owner.into(),
         }
+    }
+
+    pub fn keys(keys: Keys) -> Query {
+        Query::Keys(Box::new(keys))
     }
 
     pub fn page(table: &'static Table, owner: &str, after: i64, limit: usize) -> Query {

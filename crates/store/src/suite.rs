@@ -7,7 +7,7 @@ mod model;
 mod rows;
 mod rules;
 
-use crate::{Batch, Column, Found, PAGE_LIMIT, Query, Row, Shape, Store, StoreError, Table, Value, Wrote, row};
+use crate::{Batch, Column, Found, Keys, PAGE_LIMIT, Query, Row, Shape, Store, StoreError, Table, Value, Wrote, row};
 
 pub use model::compare_with_memory;
 
@@ -60,13 +60,15 @@ const OK: Result<Wrote, StoreError> = Ok(Wrote::NOTHING);
 
 /// Runs every case on a fresh, empty store.
 pub fn run(make: &dyn Fn() -> Box<dyn Store>) {
-    let cases: [fn(&dyn Store); 39] = [
+    let cases: [fn(&dyn Store); 41] = [
         rows::put_and_get,
         rows::values_come_back_exactly,
         rows::insert_and_require,
         rows::a_batch_is_atomic,
         rows::a_failed_batch_harms_no_neighbour,
         rows::map_rows_are_ordered,
+        rows::parts_of_a_map,
+        rows::parts_of_a_map_are_deleted,
         rows::delete,
         rows::archive_pages,
         rows::ids_are_never_reused,

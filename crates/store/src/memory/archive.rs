@@ -80,6 +80,7 @@ impl Archive {
             | Op::Append { .. }
             | Op::Trim { .. }
             | Op::Forget { .. }
+            | Op::DeleteKeys { .. }
             | Op::Require { .. } => {}
         }
     }

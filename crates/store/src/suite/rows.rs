@@ -208,6 +208,96 @@ pub(super) fn map_rows_are_ordered(store: &dyn Store) {
     assert_eq!(count(store, &ROSTER, ROMEO), 1);
 }
 
+pub(super) fn parts_of_a_map(store: &dyn Store) {
+    // What comes before and behind the part, and other owners, are no part of it.
+    for key in [
+        "a",
+        "b",
+        "b\u{1f}",
+        "b\u{1f}1",
+        "b\u{1f}10",
+        "b\u{1f}2",
+        "b\u{1f}é",
+        "b\u{1f}🎭",
+        "b ",
+        "c",
+    ] {
+        write(
+            store,
+            Batch::new()
+                .put(&ROSTER, JULIET, key, contact(key))
+                .put(&ROSTER, ROMEO, "b\u{1f}3", contact("x")),
+        );
+    }
+    let check = |keys: Keys, expected: &[&str]| {
+        let expected: Vec<(Box<str>, Row)> = expected.iter().map(|key| ((*key).into(), contact(key))).collect();
+        let found = read(store, Query::keys(keys.clone())).rows().expect("Keys finds rows");
+        assert_eq!(found, expected, "{keys:?}");
+    };
+    let part = |prefix: &str| Keys::of(&ROSTER, JULIET, prefix, PAGE_LIMIT);
+    let all = ["b\u{1f}", "b\u{1f}1", "b\u{1f}10", "b\u{1f}2", "b\u{1f}é", "b\u{1f}🎭"];
+    check(part("b\u{1f}"), &all);
+    check(part("b\u{1f}1"), &all[1..3]);
+    check(part("d"), &[]);
+    check(part("b\u{1f}🎭"), &all[5..]);
+    for limit in 0..8 {
+        let first = Keys {
+            limit,
+            ..part("b\u{1f}")
+        };
+        let last = Keys {
+            last: true,
+            ..first.clone()
+        };
+        check(first, &all[..limit.min(6)]);
+        check(last, &all[6 - limit.min(6)..]);
+    }
+    let between = |after: Option<&str>, before: Option<&str>| Keys {
+        after: after.map(Into::into),
+        before: before.map(Into::into),
+        ..part("b\u{1f}")
+    };
+    check(between(Some("b\u{1f}1"), None), &all[2..]);
+    check(between(Some("b\u{1f}11"), None), &all[3..]);
+    check(between(Some("a"), Some("c")), &all);
+    check(between(None, Some("b\u{1f}2")), &all[..3]);
+    check(between(Some("b\u{1f}1"), Some("b\u{1f}2")), &all[2..3]);
+    check(between(Some("b\u{1f}2"), Some("b\u{1f}2")), &[]);
+    check(between(Some("b\u{1f}2"), Some("b\u{1f}1")), &[]);
+    check(between(Some("c"), None), &[]);
+    let newest = Keys {
+        last: true,
+        limit: 1,
+        ..between(None, Some("b\u{1f}2"))
+    };
+    check(newest, &all[2..3]);
+}
+
+pub(super) fn parts_of_a_map_are_deleted(store: &dyn Store) {
+    for key in ["a", "b", "b\u{1f}", "b\u{1f}1", "b ", "c"] {
+        write(
+            store,
+            Batch::new()
+                .put(&ROSTER, JULIET, key, contact(key))
+                .put(&ROSTER, ROMEO, "b\u{1f}3", contact("x")),
+        );
+    }
+    let keys = || all(store, JULIET).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    let before = keys();
+    let batch = Batch::new().delete_keys(&ROSTER, JULIET, "b\u{1f}");
+    refused(
+        store,
+        batch.clone().require(&ROSTER, JULIET, "b\u{1f}1"),
+        StoreError::Missing,
+    );
+    assert_eq!(keys(), before);
+    write(store, batch.clone().delete_keys(&ROSTER, JULIET, "nothing"));
+    assert_eq!(keys(), ["a", "b", "b ", "c"].map(Into::into));
+    assert_eq!(count(store, &ROSTER, ROMEO), 1);
+    write(store, batch);
+    assert_eq!(count(store, &ROSTER, JULIET), 4);
+}
+
 pub(super) fn delete(store: &dyn Store) {
     let mut batch = Batch::new()
         .put(&ACCOUNTS, JULIET, None, account(1))
