@@ -4,8 +4,10 @@
 //! faults and attacks that the project was designed against.
 
 mod crowd;
+mod slapd;
 mod support;
 
+mod account_changes;
 mod amplification;
 mod attacks;
 mod backends;
@@ -24,6 +26,7 @@ mod external;
 mod faults;
 mod floods;
 mod iq;
+mod ldap;
 mod limits;
 mod load;
 mod login;

@@ -20,17 +20,15 @@ use std::time::Duration;
 
 use accounts::backend::{Answered, Backend, Question};
 use auth::Verdict;
-use serde::{Deserialize, Serialize};
 use stanza::Jid;
 use tokio::io::{AsyncBufRead as _, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::Semaphore;
-use zeroize::Zeroizing;
+
+use crate::json::{self, Said};
 
 /// The longest answer in bytes, its line end included.
 const ANSWER_BYTES: u64 = 4096;
-/// A character of a password is at most so many in JSON (`\u0001`).
-const ESCAPED_BYTES: usize = 6;
 
 /// Which program, and how it is asked.
 #[derive(Clone, Debug)]
@@ -62,27 +60,6 @@ struct Process {
     output: BufReader<ChildStdout>,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    user: &'a str,
-    domain: &'a str,
-    password: &'a str,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    result: Said,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Said {
-    Ok,
-    Refused,
-    Disabled,
-    Expired,
-}
-
 impl Command {
     /// Starts nothing yet.
     pub fn new(settings: Settings) -> Command {
@@ -106,12 +83,7 @@ impl Backend for Command {
             let asked = tokio::time::timeout(shared.settings.limit, shared.ask(&account, &password)).await;
             let asked = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             answered(match asked {
-                Ok(Said::Ok) => Verdict::Granted {
-                    user: account.local().unwrap_or_default().to_owned(),
-                },
-                Ok(Said::Refused) => Verdict::Refused,
-                Ok(Said::Disabled) => Verdict::Disabled,
-                Ok(Said::Expired) => Verdict::Expired,
+                Ok(said) => said.verdict(&account),
                 Err(error) => {
                     let program = shared.settings.program.display();
                     tracing::error!(%program, %account, %error, "the program that knows the passwords gives no answer");
@@ -124,12 +96,7 @@ impl Backend for Command {
 
 impl Shared {
     async fn ask(&self, account: &Jid, password: &str) -> io::Result<Said> {
-        let user = account.local().unwrap_or_default();
-        let domain = account.domain();
-        // Never moved to another place, so that no copy is left behind.
-        let room = 64 + user.len() + domain.len() + ESCAPED_BYTES * password.len();
-        let mut line = Zeroizing::new(Vec::with_capacity(room));
-        serde_json::to_writer(&mut *line, &Line { user, domain, password })?;
+        let mut line = json::question(account, password)?;
         line.push(b'\n');
 
         let closed = |_| io::Error::other("the server stops");
@@ -202,12 +169,9 @@ impl Process {
         if read == 0 {
             return Ok(None);
         }
-        // The text of a JSON error could show what the program has echoed.
-        let wrong = || io::Error::other("its answer is not what it has to be");
         if answer.last() != Some(&b'\n') || !self.output.buffer().is_empty() {
-            return Err(wrong());
+            return Err(json::wrong());
         }
-        let answer: Answer = serde_json::from_slice(&answer).map_err(|_| wrong())?;
-        Ok(Some(answer.result))
+        json::answer(&answer).map(Some)
     }
 }

@@ -21,6 +21,7 @@ pub fn check(loaded: &Loaded) -> Result<(), Failure> {
         warnings,
     } = loaded;
     readable(config)?;
+    crate::backends::readable(config)?;
     for warning in warnings {
         eprintln!("jackdaw: warning: {warning}");
     }

@@ -8,6 +8,7 @@
 //! - [`Issued`]: a token to come back with, by SASL2.
 //! - [`Session`] and [`Loss`]: stream management, and connections that break.
 //! - [`Bosh`]: a session of BOSH, and [`Line`]: a connection of HTTP.
+//! - [`Web`]: a web server that says what it is told to.
 //! - [`ArchiveQuery`]: what is asked of a message archive.
 //!
 //! Whatever is not as expected panics, with what came instead; the server's log is printed then.
@@ -28,10 +29,11 @@ mod scram;
 mod server;
 mod stanza;
 mod tls;
+mod web;
 mod websocket;
 
 pub use archive::{ArchiveQuery, Archived, NS_MAM, NS_RSM, NS_SID, Page};
-pub use bosh::{Bosh, CREATION, HttpAnswer, Line, NS_BOSH, Wrapper};
+pub use bosh::{Bosh, CREATION, HttpAnswer, Line, NS_BOSH, Wrapper, post};
 pub use client::{Client, ConnectOptions, TIMEOUT, Transport};
 pub use client_state::NS_CSI;
 pub use login::{password_of, plain};
@@ -45,4 +47,5 @@ pub use scram::{Binding, Scram};
 pub use server::{Builder, Server};
 pub use stanza::{NS_STANZAS, NS_STREAM, NS_STREAMS, Stanza};
 pub use tls::{Identity, Version};
+pub use web::{Asked, Reply, Web};
 pub use websocket::frame;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::locate::Step::{self, Index, Key};
-use super::{Config, KeptBy, Kind, Tls, Tokens};
+use super::{Config, KeptBy, Kind, Tls, Tokens, bearer, http_accounts, ldap};
 
 /// A contradiction, and the way to the value that makes it.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Problem {
     pub message: String,
 }
 
-fn problem(path: &[Step], message: String) -> Problem {
+pub fn problem(path: &[Step], message: String) -> Problem {
     Problem {
         path: path.to_vec(),
         message,
@@ -73,6 +73,9 @@ fn listeners(config: &Config) -> Option<Problem> {
                 Some(r#"`c2s-direct` begins with TLS: its tls can only be "required"; use kind = "c2s""#)
             }
             Kind::Https => Some(r#"`https` begins with TLS: its tls can only be "required"; use kind = "http""#),
+            Kind::Multiplex => Some(
+                r#"`multiplex` begins with TLS: its tls can only be "required"; use kind = "c2s" and kind = "http""#,
+            ),
             Kind::Http => Some(r#"`http` has no TLS: its tls can only be "off", or be left out; use kind = "https""#),
         };
         let fits = listen.tls == Tls::Required || listen.kind == Kind::Http && listen.tls == Tls::Off;
@@ -140,6 +143,10 @@ fn login(config: &Config) -> Option<Problem> {
 }
 
 fn backends(config: &Config) -> Option<Problem> {
+    let mut domains = config.domain.iter().enumerate();
+    if let Some(problem) = domains.find_map(|(index, domain)| bearer::problem_of(index, domain)) {
+        return Some(problem);
+    }
     let asking = |of: KeptBy| config.domain.iter().position(|domain| domain.accounts == of);
     let command = &config.command;
     if let (Some(index), None) = (asking(KeptBy::Command), &command.program) {
@@ -153,7 +160,7 @@ fn backends(config: &Config) -> Option<Problem> {
             return Some(problem(&[Key("command"), Key(key)], message));
         }
     }
-    None
+    ldap::problem_of(config).or_else(|| http_accounts::problem_of(config))
 }
 
 fn limits(config: &Config) -> Option<Problem> {

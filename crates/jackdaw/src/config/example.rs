@@ -2,7 +2,7 @@
 //! comments of the code. It reads back as the defaults (a test below), so it is safe to start from.
 
 use super::section::{Section, write_docs, write_keys};
-use super::{Archive, Bearer, Command, Config, Contacts, Domain, Http, Limits, Listen, Log, Login};
+use super::{Archive, Bearer, Command, Config, Contacts, Domain, Http, HttpAccounts, Ldap, Limits, Listen, Log, Login};
 
 /// The text of the example.
 pub fn example() -> String {
@@ -28,6 +28,13 @@ pub fn example() -> String {
     section(&mut out, "[archive]", Archive::ABOUT, &config.archive);
     section(&mut out, "[login]", Login::ABOUT, &config.login);
     section(&mut out, "[command]", Command::ABOUT, &config.command);
+    section(&mut out, "[ldap]", Ldap::ABOUT, &config.ldap);
+    section(
+        &mut out,
+        "[http_accounts]",
+        HttpAccounts::ABOUT,
+        &config.http_accounts,
+    );
     section(&mut out, "[limits]", Limits::ABOUT, &config.limits);
     // One empty line ends a section, none the file.
     out.truncate(out.trim_end().len());
@@ -114,6 +121,8 @@ mod tests {
         check("bearer", config.domain[0].bearer.keys());
         check("listen", config.listen[0].keys());
         check("command", config.command.keys());
+        check("ldap", config.ldap.keys());
+        check("http_accounts", config.http_accounts.keys());
         check("archive", config.archive.keys());
         check("limits", config.limits.keys());
     }

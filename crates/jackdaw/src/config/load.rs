@@ -86,6 +86,9 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
     if let Some(program) = &mut config.command.program {
         *program = folder.join(&program);
     }
+    for path in config.ldap.paths().into_iter().chain(config.http_accounts.paths()) {
+        *path = folder.join(&path);
+    }
     let assumed = !source.sets("domain");
     let mut loaded = assemble(config, Some(&source), assumed, overrides)?;
     loaded.file = Some(file);

@@ -3,7 +3,7 @@
 //! - `section.rs` declares a section once: struct, defaults, manual.
 //! - `limits.rs`, `types.rs`: the limits, and values with a form of their own.
 //! - `load.rs` reads the file and lays environment and flags over it.
-//! - `bearer.rs` is a section with its checks.
+//! - `bearer.rs`, `ldap.rs`, `http_accounts.rs`: sections with their checks.
 //! - `check.rs` refuses contradictions; `locate.rs` says where in the file they are.
 //! - `example.rs` prints the manual.
 //!
@@ -13,6 +13,8 @@
 mod bearer;
 mod check;
 mod example;
+mod http_accounts;
+mod ldap;
 mod limits;
 mod load;
 mod locate;
@@ -24,6 +26,8 @@ use std::path::PathBuf;
 
 pub use bearer::Bearer;
 pub use example::example;
+pub use http_accounts::HttpAccounts;
+pub use ldap::Ldap;
 pub use limits::Limits;
 pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
@@ -58,6 +62,8 @@ section! {
         pub archive: Archive = Archive::default(),
         pub login: Login = Login::default(),
         pub command: Command = Command::default(),
+        pub ldap: Ldap = Ldap::default(),
+        pub http_accounts: HttpAccounts = HttpAccounts::default(),
         pub limits: Limits = Limits::default(),
     }
 }
@@ -137,11 +143,16 @@ section! {
         /// account, logs in to it without a password (XEP-0178); over c2s and c2s-direct. Whoever has the key of an
         /// authority can log in to every account of the domain. Read again as the certificate is.
         pub client_certificates: Option<PathBuf> = None => "\"clients.pem\"",
-        /// Who knows the passwords of its accounts. "own": this server. "command": the program of [command]. Then
-        /// clients log in by PLAIN under TLS, or by a token; login.scram and login.plain do not count, nor do passwords
-        /// that were set with `jackdaw account`. Who logs in for the first time gets an account here;
-        /// `jackdaw account disable` keeps somebody out.
+        /// Who knows the passwords of its accounts. "own": this server. "command": the program of [command]. "ldap": the
+        /// directory of [ldap]. "http": the web service of [http_accounts]. In all but the first, clients log in by PLAIN under TLS, or by a token; login.scram and login.plain do not
+        /// count, nor do passwords that were set with `jackdaw account`. Who logs in for the first time gets an account
+        /// here; `jackdaw account disable` keeps somebody out.
         @default pub accounts: KeptBy = KeptBy::Own,
+        /// Everybody may come in, as a guest: with a name that the server makes up, without a password (XEP-0175), and
+        /// with nothing that lasts longer than the session. Nobody else has an account there. Not for the only domain.
+        @default pub guests: bool = false,
+        /// Other domains of this server: whose accounts the guests may write to, and be written to by.
+        @default pub guests_reach: Vec<DomainName> = Vec::new(),
     }
     tables {
         @default pub contacts: Contacts = Contacts::default(),
@@ -175,7 +186,8 @@ section! {
     pub struct Listen {
         /// "c2s": clients, with STARTTLS. "c2s-direct": clients, TLS from the first byte (XEP-0368).
         /// "https": clients over WebSocket and BOSH, see [http]. "http": the same without TLS, on a loopback
-        /// address or for http.trusted_proxies only.
+        /// address or for http.trusted_proxies only. "multiplex": "c2s-direct" and "https" on one port, told apart
+        /// by ALPN or by what comes first; for 443, which is open where others are not.
         pub kind: Kind = Kind::C2s,
         /// Address and port. "[::]" is every address, of IPv4 too.
         pub address: SocketAddr = (Ipv6Addr::UNSPECIFIED, C2S_PORT).into(),
@@ -191,7 +203,7 @@ section! {
 }
 
 section! {
-    /// What listeners of the kinds "https" and "http" serve: XMPP over WebSocket (RFC 7395) and BOSH
+    /// What listeners of the kinds "https", "http" and "multiplex" serve: XMPP over WebSocket (RFC 7395) and BOSH
     /// (XEP-0124), and /.well-known/host-meta, by which browsers find them (XEP-0156).
     @default pub struct Http {
         /// The path of the WebSocket.
@@ -202,7 +214,7 @@ section! {
         /// any. That is safe: nothing here knows a browser by a cookie, each client logs in.
         pub origins: Vec<String> = Vec::new(),
         /// The address under which clients reach this, where it is not the domain and the port of the
-        /// first listener of the kind "https": a proxy's.
+        /// first listener of the kind "https" or "multiplex": a proxy's.
         pub public_url: Option<PublicUrl> = None => "\"https://chat.example.org\"",
         /// Addresses of proxies. Whoever connects from one has the address that its Forwarded or
         /// X-Forwarded-For header tells, and TLS if Forwarded or X-Forwarded-Proto tells https.

@@ -73,10 +73,18 @@ pub enum Kind {
     Https,
     /// HTTP in the clear, for this machine and for proxies that are named.
     Http,
+    /// `C2sDirect` and `Https` on one port.
+    Multiplex,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::C2s, Kind::C2sDirect, Kind::Https, Kind::Http];
+    pub const ALL: [Kind; 5] = [
+        Kind::C2s,
+        Kind::C2sDirect,
+        Kind::Https,
+        Kind::Http,
+        Kind::Multiplex,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -84,6 +92,7 @@ impl Kind {
             Kind::C2sDirect => "c2s-direct",
             Kind::Https => "https",
             Kind::Http => "http",
+            Kind::Multiplex => "multiplex",
         }
     }
 }
@@ -122,6 +131,34 @@ impl<'de> Deserialize<'de> for PublicUrl {
 impl Serialize for PublicUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("https://{}", self.0))
+    }
+}
+
+/// Where a service is that this server asks: https, or http on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceUrl {
+    pub url: backends::Url,
+    /// As it was written.
+    pub text: String,
+}
+
+impl ServiceUrl {
+    pub fn is_https(&self) -> bool {
+        self.text.starts_with("https:")
+    }
+}
+
+impl<'de> Deserialize<'de> for ServiceUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let url = text.parse().map_err(D::Error::custom)?;
+        Ok(Self { url, text })
+    }
+}
+
+impl Serialize for ServiceUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
     }
 }
 
@@ -179,6 +216,10 @@ pub enum KeptBy {
     Own,
     /// The program of `[command]`.
     Command,
+    /// The directory of `[ldap]`.
+    Ldap,
+    /// The web service of `[http_accounts]`.
+    Http,
 }
 
 /// Which tokens are given out (XEP-0484).
