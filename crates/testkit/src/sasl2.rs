@@ -4,10 +4,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 
+use crate::scram::salted_password;
 use crate::{Binding, Client, NS_SM, Scram, Session, Stanza, login, password_of, resume};
 
 pub const NS_SASL2: &str = "urn:xmpp:sasl:2";
 pub const NS_FAST: &str = "urn:xmpp:fast:0";
+pub const NS_UPGRADE: &str = "urn:xmpp:sasl:upgrade:0";
+const NS_SCRAM_UPGRADE: &str = "urn:xmpp:scram-upgrade:0";
 
 /// A token that the server gave out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,17 @@ pub fn enable() -> String {
 /// `<resume/>` for an `<authenticate/>`.
 pub fn resume_inline(session: &Session) -> String {
     resume(&session.id, session.received)
+}
+
+/// `<upgrade/>` of these tasks for an `<authenticate/>` (XEP-0480).
+pub fn upgrades(tasks: &[&str]) -> String {
+    let upgrade = |task| format!("<upgrade xmlns='{NS_UPGRADE}'>{task}</upgrade>");
+    tasks.iter().map(upgrade).collect()
+}
+
+/// `<hash/>` of such a task.
+pub fn task_hash(text: &str) -> String {
+    format!("<task-data xmlns='{NS_SASL2}'><hash xmlns='{NS_SCRAM_UPGRADE}'>{text}</hash></task-data>")
 }
 
 /// The first message of HT-SHA-256-* (draft-schmaus-kitten-sasl-ht-09 section 3.1), in base64.
@@ -61,7 +75,7 @@ impl Client {
         self.authenticate("PLAIN", &data, more).await
     }
 
-    /// A login by SCRAM to the end: `<success/>`, whose proof is checked, or `<failure/>`.
+    /// A login by SCRAM to the end: `<success/>` or `<continue/>`, whose proof is checked, or `<failure/>`.
     pub async fn authenticate_by_scram(&mut self, mechanism: &str, jid: &str, binding: &Binding, more: &str) -> Stanza {
         let user = jid.split_once('@').map_or(jid, |(user, _)| user);
         let data = self.binding_data(binding);
@@ -81,6 +95,31 @@ impl Client {
             self.fail("the server has not proved to know the password");
         }
         end
+    }
+
+    /// Begins a task: what comes with the salt, or `<failure/>`.
+    pub async fn next_task(&mut self, task: &str) -> Stanza {
+        self.send(format!("<next xmlns='{NS_SASL2}' task='{task}'/>")).await;
+        self.stanza().await
+    }
+
+    /// Does the task of XEP-0480 that a `<continue/>` offers, as this account of the server's own making. Returns what
+    /// comes behind it.
+    pub async fn do_task(&mut self, offered: &Stanza, jid: &str) -> Stanza {
+        let Some(task) = task_of(offered) else {
+            self.fail(&format!("no task is offered: {offered:?}"));
+        };
+        let data = self.next_task(&task).await;
+        let salt = data
+            .get_child("salt", NS_SCRAM_UPGRADE)
+            .filter(|_| data.name() == "task-data");
+        let Some((salt, iterations)) = salt.and_then(|salt| Some((salt.text(), salt.attr("iterations")?))) else {
+            self.fail(&format!("no salt: {data:?}"));
+        };
+        let mechanism = task.trim_start_matches("UPGR-");
+        let salted = salted_password(mechanism, &password_of(jid), &salt, iterations);
+        self.send(task_hash(&salted)).await;
+        self.stanza().await
     }
 
     /// A login by token: `<success/>`, whose proof is checked, or `<failure/>`. `fast`: attributes of `<fast/>`.
@@ -111,6 +150,15 @@ impl Client {
         self.jid = jid.text();
         self.jid.clone()
     }
+}
+
+/// The one task that a `<continue/>` offers (XEP-0480 section 2.2).
+pub fn task_of(offered: &Stanza) -> Option<String> {
+    let tasks = offered
+        .get_child("tasks", NS_SASL2)
+        .filter(|_| offered.name() == "continue")?;
+    let mut names = tasks.children().map(minidom::Element::text);
+    names.next().filter(|_| names.next().is_none())
 }
 
 impl Issued {

@@ -50,6 +50,15 @@ enum Hash {
 }
 
 impl Hash {
+    fn of(mechanism: &str) -> Hash {
+        match mechanism.trim_end_matches("-PLUS") {
+            "SCRAM-SHA-1" => Hash::Sha1,
+            "SCRAM-SHA-256" => Hash::Sha256,
+            "SCRAM-SHA-512" => Hash::Sha512,
+            other => panic!("no such mechanism: {other}"),
+        }
+    }
+
     fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
         let algorithm = match self {
             Hash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
@@ -80,15 +89,16 @@ impl Hash {
     }
 }
 
+/// SaltedPassword (RFC 5802 section 3), both in base64.
+pub(crate) fn salted_password(mechanism: &str, password: &str, salt: &str, iterations: &str) -> String {
+    let salt = STANDARD.decode(salt.trim()).expect("the salt is base64");
+    let iterations = iterations.parse().expect("the iterations are a number");
+    STANDARD.encode(Hash::of(mechanism).salted(password, &salt, iterations))
+}
+
 impl Scram {
     /// `mechanism`: its SASL name. `data`: what the channel of [`Binding::Exporter`] or `EndPoint` gives.
     pub fn new(mechanism: &str, user: &str, password: &str, binding: &Binding, data: &[u8]) -> Scram {
-        let hash = match mechanism.trim_end_matches("-PLUS") {
-            "SCRAM-SHA-1" => Hash::Sha1,
-            "SCRAM-SHA-256" => Hash::Sha256,
-            "SCRAM-SHA-512" => Hash::Sha512,
-            other => panic!("no such mechanism: {other}"),
-        };
         let (header, data) = match binding {
             Binding::None => ("n,,".to_owned(), Vec::new()),
             Binding::Unsupported => ("y,,".to_owned(), Vec::new()),
@@ -97,7 +107,7 @@ impl Scram {
             Binding::Other(name, data) => (format!("p={name},,"), data.clone()),
         };
         Scram {
-            hash,
+            hash: Hash::of(mechanism),
             repeated: header.clone(),
             header,
             binding: data,
