@@ -25,6 +25,7 @@ mod retraction;
 mod rsm;
 mod sasl2;
 mod sid;
+mod sasl_upgrade;
 mod sm;
 mod time;
 mod version;
@@ -59,6 +60,7 @@ pub fn all() -> Vec<Module> {
         sid::module(),
         sm::module(),
         time::module(),
+        sasl_upgrade::module(),
         version::module(),
     ]
 }
