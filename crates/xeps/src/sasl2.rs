@@ -6,12 +6,7 @@ use module::{Coverage, Module};
 
 pub(crate) fn module() -> Module {
     Module::new("sasl2")
-        .xep(
-            388,
-            "Extensible SASL Profile",
-            "1.0.4",
-            Coverage::Partial("no task follows a login"),
-        )
+        .xep(388, "Extensible SASL Profile", "1.0.4", Coverage::Complete)
         .xep(
             386,
             "Bind 2",
