@@ -6,7 +6,7 @@ use stanza::{JidRef, StanzaError};
 use store::{Batch, Found, Query, StoreError};
 use xmlstream::Child;
 
-use crate::{ArchiveIds, ArchivePrefs, Host, Now, Registry};
+use crate::{ArchiveIds, ArchivePrefs, Blocking, Host, MakeChange, Now, Registry};
 
 /// What the asking entity is to the account that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +52,18 @@ pub trait AccountView {
     /// None where the account was never online.
     fn last_activity(&self) -> Option<LastActivity>;
     fn archive_prefs(&self) -> ArchivePrefs;
+    /// The addresses on its block list, in order (XEP-0191).
+    fn blocked(&self) -> Vec<Box<str>>;
+    /// What its roster says of this contact; None where he is not in it.
+    fn contact(&self, jid: JidRef<'_>) -> Option<Contact>;
+}
+
+/// A contact in the roster of an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contact {
+    pub groups: Vec<Box<str>>,
+    /// The account sees his presence: subscription "to" or "both".
+    pub is_seen: bool,
 }
 
 /// One IQ request of type get or set. The dispatcher has checked its form and the right to ask.
@@ -80,27 +92,17 @@ pub enum Answer {
     Stored(Batch, String),
     /// The store is asked first. What the function makes of its answer is said to who asked.
     Asked(Query, MakeSaid),
-    /// The store is asked first, what the function makes of its answer is written, and the result is sent after that.
+    /// The store is asked first, what the function makes of its answer is written, and the result is sent after that. No
+    /// other such request to the same owner begins before the batch is handed over.
     Changed(Query, MakeChange),
     /// As `Stored`, for the account's archive preferences, which hold from that moment.
     Preferences(ArchivePrefs, Batch, String),
+    /// The account's block list is changed, and the result is empty.
+    Block(Blocking),
 }
 
 /// Makes what is said out of the store's answer.
 pub type MakeSaid = Box<dyn FnOnce(Result<Found, StoreError>) -> Said + Send>;
-
-/// Makes a change out of what the store has answered.
-pub type MakeChange = Box<dyn FnOnce(Result<Found, StoreError>) -> Result<Change, StanzaError> + Send>;
-
-/// A change of what an account has in the store alone: nothing of it stands in the owner's memory.
-pub struct Change {
-    /// Says itself what has to be there still ([`Batch::require`]): others may write between the question and this.
-    pub batch: Batch,
-    /// Payload of the result.
-    pub answer: String,
-    /// The client of the account whose sessions end behind the result (XEP-0494).
-    pub revoked: Option<Box<str>>,
-}
 
 /// What a session has switched on for itself; kept with the session, also while it waits to be resumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +111,8 @@ pub struct Switches(u8);
 impl Switches {
     /// Wants copies of messages of the account's other sessions (XEP-0280).
     pub const CARBONS: Switches = Switches(1);
+    /// Has asked for the block list and hears of its changes (XEP-0191).
+    pub const BLOCKLIST: Switches = Switches(2);
 
     /// To be kept, and read again with [`Switches::from_bits`].
     pub const fn bits(self) -> u8 {

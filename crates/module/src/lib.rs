@@ -11,6 +11,8 @@
 
 mod archive;
 mod ask;
+mod blocking;
+mod change;
 mod filter;
 mod form;
 mod host;
@@ -18,8 +20,10 @@ mod registry;
 
 pub use archive::{ArchiveIds, ArchivePrefs, ArchiveRule};
 pub use ask::{
-    AccountView, Answer, Ask, Change, Connected, Device, LastActivity, MakeChange, MakeSaid, Relation, Said, Switches, Texts,
+    AccountView, Answer, Ask, Connected, Contact, Device, LastActivity, MakeSaid, Relation, Said, Switches, Texts,
 };
+pub use blocking::Blocking;
+pub use change::{Audience, Change, MakeChange, Notice, Step};
 pub use filter::{Filter, Passing, Stage, Verdict};
 pub use form::{Field, Form};
 pub use host::{Contacts, Host, Software};

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use module::{AccountView, ArchivePrefs, Connected, Device, LastActivity, Relation, Switches};
+use module::{AccountView, ArchivePrefs, Connected, Contact, Device, LastActivity, Relation, Switches};
 use offline::Backlog;
 use presence::Roster;
 use stanza::{Jid, JidRef, Rendered};
@@ -227,5 +227,13 @@ impl AccountView for Account {
 
     fn archive_prefs(&self) -> ArchivePrefs {
         self.prefs.as_deref().cloned().unwrap_or_default()
+    }
+
+    fn contact(&self, jid: JidRef<'_>) -> Option<Contact> {
+        let item = self.roster.get(jid.bare_str()).filter(|item| item.visible())?;
+        Some(Contact {
+            groups: item.groups.to_vec(),
+            is_seen: item.state.subscription.to(),
+        })
     }
 }

@@ -54,7 +54,6 @@ impl KnownCaps {
 
 impl Router {
     /// Whether the session wants the items of this node (XEP-0163 section 4.3.2.2).
-    #[allow(dead_code, reason = "for the notifications of PubSub, which come next")]
     pub(crate) fn wants(&self, session: &Session, node: &str) -> bool {
         let notify = session.caps.as_ref().and_then(|caps| caps.notify.as_ref());
         notify.is_some_and(|notify| notify.binary_search_by(|wanted| (**wanted).cmp(node)).is_ok())

@@ -14,12 +14,10 @@
 
 use std::sync::Arc;
 
-use module::MakeChange;
 use stanza::{ErrorType, StanzaError};
 use store::{Batch, Found, Op, Query, StoreError};
 
 use crate::account::Account;
-use crate::iq::Return;
 use crate::outbox::{DECISION, Item, Receipt};
 use crate::shard::Slot;
 use crate::turn::Work;
@@ -47,7 +45,7 @@ impl After {
 
 /// What of an account has come to rest with a batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Settles {
+pub(crate) enum Settles {
     Nothing,
     /// Something that waited behind a decision.
     Waiting,
@@ -105,29 +103,6 @@ impl Router {
                 close(receipt, taken);
             }),
         );
-    }
-
-    /// As [`Router::write`], for a change that the store has to be asked about first.
-    pub(crate) fn change(&self, owner: &str, query: Query, make: MakeChange, back: Return, receipt: Option<Receipt>) {
-        self.when_read(owner, query, move |router, owner, found| {
-            let change = match make(found) {
-                Ok(change) => change,
-                Err(error) => return router.say(owner, back.error(&error), Settles::Nothing),
-            };
-            // The result first: it may be for a session that ends behind it.
-            let mut then = vec![After::letter(back.result(&change.answer))];
-            then.extend(change.revoked.map(|client| {
-                let owner = owner.into();
-                After::Work(Work::Revoked { owner, client })
-            }));
-            router.write(
-                owner,
-                change.batch,
-                then,
-                Box::new(move |error| back.error(error)),
-                receipt,
-            );
-        });
     }
 
     /// Asks the store for somebody's request, and goes on with what it says, an error too; not if the process ends.
@@ -281,7 +256,7 @@ impl Router {
         turn.finish();
     }
 
-    fn say(&self, owner: &str, then: Vec<After>, settles: Settles) {
+    pub(crate) fn say(&self, owner: &str, then: Vec<After>, settles: Settles) {
         if then.is_empty() && settles == Settles::Nothing {
             return;
         }

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 
-use module::{Answer, Ask, Host, MakeSaid, Method, Now, Relation, Target};
+use module::{Access, Answer, Ask, Host, MakeSaid, Method, Now, Relation, Target};
 use stanza::{IqType, Jid, JidRef, Kind, Stanza, StanzaError, iq_result, write_error};
 use store::Query;
 use xmlstream::Child;
@@ -40,7 +40,7 @@ impl Return {
         vec![After::letter(self.error_text(error))]
     }
 
-    fn error_text(&self, error: &StanzaError) -> String {
+    pub(crate) fn error_text(&self, error: &StanzaError) -> String {
         let mut out = Vec::new();
         write_error(
             self.kind,
@@ -122,6 +122,14 @@ impl Router {
             return;
         };
         let relation = account.relation(from);
+        if payload.ns() == stanza::ns::ROSTER && account.is_guest() {
+            // RFC 6121 section 2.3.3 has the second.
+            let error = match method {
+                Method::Get => StanzaError::service_unavailable(),
+                Method::Set => StanzaError::forbidden(),
+            };
+            return self.bounce(stanza, from, to, &error.text("guests have no contacts"), turn);
+        }
         if payload.ns() == stanza::ns::ROSTER {
             return self.ask_roster(account, relation, method, payload, stanza, from, to, turn);
         }
@@ -149,7 +157,12 @@ impl Router {
             Ok(found) => found,
             Err(error) => return Answer::Error(error),
         };
-        if !access.admits(relation) {
+        if account.is_guest() && !registry.serves_guests(method, payload.ns(), payload.name()) {
+            return Answer::Error(StanzaError::service_unavailable());
+        }
+        // Whoever knows the name of a guest knows that it is there; and XEP-0175 section 5 wants it to be told apart.
+        let is_open = account.is_guest() && access == Access::Subscriber;
+        if !is_open && !access.admits(relation) {
             // As to a missing account: nothing can be learnt from it.
             return Answer::Error(StanzaError::service_unavailable());
         }
@@ -199,7 +212,7 @@ impl Router {
             Answer::Asked(query, make) => self.ask_store(owner, query, make, stanza, from, to),
             Answer::Changed(query, make) => {
                 let back = Return::of(stanza, from.to_owned(), to.to_owned());
-                self.change(owner, query, make, back, turn.receipt());
+                self.change(owner, query, make, back, turn);
             }
             Answer::Stored(batch, payload) | Answer::Preferences(_, batch, payload) => {
                 let back = Return::of(stanza, from.to_owned(), to.to_owned());

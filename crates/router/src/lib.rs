@@ -27,8 +27,10 @@ mod durable;
 mod establish;
 mod guests;
 mod iq;
+mod line;
 mod load;
 mod moved;
+mod notify;
 mod outbox;
 mod outgoing;
 mod resume;
@@ -151,6 +153,7 @@ pub struct Router {
     /// See `access`.
     revocations: AtomicU64,
     known_caps: caps::KnownCaps,
+    lines: line::Lines,
     /// What most sessions say of themselves; shared by all of them.
     plain_presence: Rendered,
     /// Said on behalf of who has gone.
@@ -181,6 +184,7 @@ impl Router {
             next_session: AtomicU64::new(1),
             revocations: AtomicU64::new(0),
             known_caps: caps::KnownCaps::default(),
+            lines: line::Lines::default(),
             plain_presence: Rendered::from_text("<presence/>"),
             gone: Rendered::from_text("<presence type='unavailable'/>"),
             me: me.clone(),

@@ -271,6 +271,7 @@ impl Router {
             }
             Work::Undelivered(bound, rest) => self.reclaim_all(now, &bound, &rest, turn),
             Work::Revoked { owner, client } => self.end_whose(now, &owner, Whose::Client(client), turn),
+            Work::Notice(owner, notice) => self.notify(&owner, &notice, turn),
             Work::Copies(copied) => self.copy_to_sender(&copied, turn),
             Work::Fanout {
                 presence,

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use module::Notice;
 use stanza::{Jid, Sent};
 use xmlstream::Scratch;
 
@@ -27,6 +28,8 @@ pub(crate) enum Work {
     Undelivered(Bound, Vec<u8>),
     /// Sessions of a client that has no access to the account any more (XEP-0494).
     Revoked { owner: Box<str>, client: Box<str> },
+    /// What has happened at a node of this account.
+    Notice(Box<str>, Box<Notice>),
     /// A letter that refuses a probe. It ends a subscription that only the asker believes in; a
     /// request that he has made since must not take it for its denial.
     Refusal(Box<str>),

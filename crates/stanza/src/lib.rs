@@ -7,6 +7,7 @@ pub mod error;
 pub mod jid;
 pub mod kind;
 pub mod ns;
+pub mod rsm;
 pub mod stanza;
 pub mod write;
 

@@ -5,7 +5,7 @@
 //! password and not otherwise (section 3.2).
 
 use accounts::tokens::{self, Client, Clients};
-use module::{Access, Answer, Ask, Change, Coverage, Method, Module, Now, Said, Texts};
+use module::{Access, Answer, Ask, Change, Coverage, Method, Module, Now, Said, Step, Texts};
 use stanza::{ErrorType, Jid, StanzaError};
 use store::{Batch, Found, StoreError};
 
@@ -74,11 +74,11 @@ fn revoke(ask: &mut Ask<'_>) -> Answer {
         }
         let mut batch = Batch::new().require(&tokens::TOKENS, owner.as_str(), &*id);
         batch.ops.extend(clients.revoke(&id).ops);
-        Ok(Change {
+        Ok(Step::Done(Change {
             batch,
-            answer: String::new(),
             revoked: Some(id.into()),
-        })
+            ..Change::default()
+        }))
     };
     Answer::Changed(query, Box::new(make))
 }
@@ -192,7 +192,9 @@ mod tests {
         let Answer::Changed(query, make) = ask(module(), Asked::own_account(payload).set()).0 else {
             panic!("the store is not asked")
         };
-        let change = make(store.read_wait(query))?;
+        let Step::Done(change) = make(store.read_wait(query))? else {
+            panic!("the store is asked once")
+        };
         store.write_wait(change.batch).expect("written");
         assert_eq!(change.answer, "");
         Ok(change.revoked.expect("its sessions end"))

@@ -3,10 +3,10 @@
 use std::cell::Cell;
 
 use module::{
-    AccountView, Answer, ArchiveIds, ArchivePrefs, Ask, Connected, Device, Host, LastActivity, Method, Module, Now,
-    Passing, Registry, Relation, Software, Stage, Switches, Target, Verdict,
+    AccountView, Answer, ArchiveIds, ArchivePrefs, Ask, Connected, Contact, Device, Host, LastActivity, Method, Module,
+    Now, Passing, Registry, Relation, Software, Stage, Switches, Target, Verdict,
 };
-use stanza::{Edits, Jid, Rendered, Stanza, StanzaError};
+use stanza::{Edits, Jid, JidRef, Rendered, Stanza, StanzaError};
 use xmlstream::{Limits, Scratch};
 
 /// The time of all tests: 1,000,000,000 seconds after the epoch; the server has run for 100.
@@ -50,6 +50,10 @@ impl AccountView for Account {
 
     fn archive_prefs(&self) -> ArchivePrefs {
         self.prefs.clone()
+    }
+
+    fn contact(&self, _: JidRef<'_>) -> Option<Contact> {
+        None
     }
 }
 

@@ -1,0 +1,148 @@
+//! Changes that the store has to be asked about first: one after the other for each owner.
+//!
+//! What is decided rests on what was read, so nothing may come between a question and its batch. While one request has
+//! asked and has not handed over its batch, the next to the same owner waits here. It asks as soon as the batch is handed
+//! over: the store answers a question behind all batches that were submitted before it. So the order of the requests is
+//! that of the answers, and a client that publishes and asks in one burst sees what it has published.
+//!
+//! The lines stand beside the accounts and not in them: an account may leave the memory while something waits, and a
+//! request must be answered all the same. Their lock is never held while another is taken.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use foldhash::quality::RandomState;
+use module::{Change, MakeChange, Step};
+use stanza::{ErrorType, StanzaError};
+use store::{Found, Query, StoreError};
+
+use crate::durable::{After, Settles};
+use crate::iq::Return;
+use crate::outbox::Receipt;
+use crate::turn::Work;
+use crate::{Router, Turn};
+
+/// Requests that wait for one owner. One more is answered with `resource-constraint`.
+const LINE: usize = 256;
+
+/// What waits, by owner. There is a line while one of its requests is under way.
+#[derive(Default)]
+pub(crate) struct Lines(Mutex<HashMap<Box<str>, VecDeque<Asked>, RandomState>>);
+
+struct Asked {
+    query: Query,
+    make: MakeChange,
+    back: Return,
+    receipt: Option<Receipt>,
+}
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, VecDeque<Asked>, RandomState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what may begin now; nothing where it has to wait. `asked` is only made where there is room.
+    fn join(&self, owner: &str, asked: impl FnOnce() -> Asked) -> Result<Option<Asked>, StanzaError> {
+        let mut lines = self.lock();
+        match lines.get_mut(owner) {
+            None => {
+                lines.insert(owner.into(), VecDeque::new());
+                Ok(Some(asked()))
+            }
+            Some(line) if line.len() < LINE => {
+                line.push_back(asked());
+                Ok(None)
+            }
+            Some(_) => Err(StanzaError::resource_constraint().kind(ErrorType::Wait)),
+        }
+    }
+
+    /// The one under way is through; returns the next.
+    fn next(&self, owner: &str) -> Option<Asked> {
+        let mut lines = self.lock();
+        let next = lines.get_mut(owner)?.pop_front();
+        if next.is_none() {
+            lines.remove(owner);
+        }
+        next
+    }
+}
+
+impl Router {
+    /// A change that the store has to be asked about first, in line with others of the same owner.
+    pub(crate) fn change(&self, owner: &str, query: Query, make: MakeChange, back: Return, turn: &mut Turn) {
+        let mut back = Some(back);
+        let joined = self.lines.join(owner, || Asked {
+            query,
+            make,
+            back: back.take().expect("made once"),
+            receipt: turn.receipt(),
+        });
+        match (joined, back) {
+            (Ok(Some(asked)), _) => self.ask_in_line(owner, asked),
+            (Err(error), Some(back)) => turn.letter(back.error_text(&error)),
+            _ => {}
+        }
+    }
+
+    fn ask_in_line(&self, owner: &str, asked: Asked) {
+        let Asked {
+            query,
+            make,
+            back,
+            receipt,
+        } = asked;
+        self.when_read(owner, query, move |router, owner, found| {
+            router.answered_in_line(owner, found, make, back, receipt);
+        });
+    }
+
+    fn answered_in_line(
+        &self,
+        owner: &str,
+        found: Result<Found, StoreError>,
+        make: MakeChange,
+        back: Return,
+        receipt: Option<Receipt>,
+    ) {
+        match make(found) {
+            Ok(Step::Ask(query, make)) => {
+                let asked = Asked {
+                    query,
+                    make,
+                    back,
+                    receipt,
+                };
+                return self.ask_in_line(owner, asked);
+            }
+            Ok(Step::Done(change)) => self.make_change(owner, change, back, receipt),
+            Err(error) => self.say(owner, back.error(&error), Settles::Nothing),
+        }
+        if let Some(next) = self.lines.next(owner) {
+            self.ask_in_line(owner, next);
+        }
+    }
+
+    fn make_change(&self, owner: &str, change: Change, back: Return, receipt: Option<Receipt>) {
+        // The result first: it may be for a session that ends behind it.
+        let mut then = vec![After::letter(back.result(&change.answer))];
+        then.extend(change.revoked.map(|client| {
+            let owner = owner.into();
+            After::Work(Work::Revoked { owner, client })
+        }));
+        then.extend(change.notices.into_iter().map(|notice| {
+            let owner = owner.into();
+            After::Work(Work::Notice(owner, Box::new(notice)))
+        }));
+        if change.batch.is_empty() {
+            return self.say(owner, then, Settles::Nothing);
+        }
+        self.write(
+            owner,
+            change.batch,
+            then,
+            Box::new(move |error| back.error(error)),
+            receipt,
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! What has happened at a node of an account reaches those who want to know (XEP-0163 section 4).
+//!
+//! One message for all: a start tag each over one text, as with presence. Contacts who are not in memory have no
+//! session that could want it, so nobody is loaded for it.
+
+use module::{Audience, Notice, Relation};
+use stanza::{JidCow, JidRef};
+
+use crate::account::Account;
+use crate::outbox::Item;
+use crate::turn::Contacts;
+use crate::{Router, Turn};
+
+impl Router {
+    pub(crate) fn notify(&self, owner: &str, notice: &Notice, turn: &mut Turn) {
+        let sent = notice.message.sent_by(owner);
+        let told = |bare: &str| notice.audience != Audience::Named && !notice.except.iter().any(|jid| **jid == *bare);
+        let push = |account: &Account, turn: &mut Turn| {
+            for session in account.sessions.iter().filter(|session| session.is_available()) {
+                if self.wants(session, &notice.node) {
+                    let full = account.full(session);
+                    self.push(account, session, Item::Other, turn, |out| sent.write(&full, out));
+                }
+            }
+        };
+        let found = self.with(owner, |account| {
+            if told(owner) {
+                push(account, turn);
+            }
+            let contacts = account.roster.subscribers().map(|item| &*item.jid);
+            let contacts = contacts.filter(|bare| told(bare) && may_see(account, notice, bare));
+            let subscribers = notice.subscribers.iter().map(|jid| &**jid);
+            let subscribers = subscribers.filter(|jid| may_see(account, notice, jid));
+            (Contacts::of(contacts), Contacts::of(subscribers))
+        });
+        let Some((contacts, subscribers)) = found else { return };
+        for contact in contacts.iter() {
+            self.with(contact, |account| push(account, turn));
+        }
+        for subscriber in subscribers.iter() {
+            turn.letter(notice.message.text_with(owner, Some(subscriber)));
+        }
+    }
+}
+
+fn may_see(account: &Account, notice: &Notice, jid: &str) -> bool {
+    let Ok(jid) = JidCow::parse(jid) else { return false };
+    let jid: JidRef<'_> = jid.as_ref();
+    let relation = account.relation(jid);
+    match &notice.audience {
+        Audience::Named | Audience::Anyone => true,
+        _ if relation == Relation::Owner => true,
+        Audience::Contacts => relation == Relation::Subscriber,
+        Audience::Groups(groups) => {
+            let item = account.roster.get(jid.bare_str());
+            let is_in_group = item.is_some_and(|item| item.groups.iter().any(|group| groups.contains(group)));
+            relation == Relation::Subscriber && is_in_group
+        }
+        Audience::Listed(listed) => listed.iter().any(|bare| **bare == *jid.bare_str()),
+    }
+}
