@@ -12,7 +12,7 @@ use crate::process;
 use crate::{cargo, root};
 
 /// Debian packages of the tests: the clients with a screen and a bus to run them on, what makes certificates of
-/// kinds that we do not make, and what counts instructions.
+/// kinds that we do not make, a directory, and what counts instructions.
 const PACKAGES: &[&str] = &[
     "profanity",
     "gajim",
@@ -21,9 +21,12 @@ const PACKAGES: &[&str] = &[
     "xvfb",
     "dbus",
     "openssl",
+    "slapd",
     "util-linux",
     "valgrind",
 ];
+/// The oldest Node.js that the web clients run on. Debian 12 has 18.
+const NODE: u32 = 20;
 const APT_LIMIT: Duration = Duration::from_secs(900);
 const PIP_LIMIT: Duration = Duration::from_secs(300);
 const NPM_LIMIT: Duration = Duration::from_secs(300);
@@ -123,8 +126,32 @@ pub(crate) fn python() -> Result<PathBuf, String> {
     Ok(python)
 }
 
+/// Whether there is a Node.js that is new enough. It is not installed here: Debian 12 has none, and whose it is to be
+/// elsewhere is for the owner of the machine to say.
+fn check_node() -> Result<(), String> {
+    let output = Command::new("node").arg("--version").output();
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    match said.as_deref().ok().and_then(major) {
+        Some(major) if major >= NODE => Ok(()),
+        found => {
+            let found = found.map_or_else(|| "is missing".to_owned(), |major| format!("here is {major}"));
+            Err(format!(
+                "the web clients need Node.js {NODE} or newer, which {found} (Debian 12 has 18): put a newer `node` in \
+                 front of PATH, as with `npm install --global n && n lts` or a package of https://nodejs.org/en/download, \
+                 and run this again"
+            ))
+        }
+    }
+}
+
+/// `v20.19.2`: 20.
+fn major(version: &str) -> Option<u32> {
+    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
 /// The packages of Node.js that `tests/interop/web/package.json` names, in `.cache/interop-node`.
 pub(crate) fn node() -> Result<(), String> {
+    check_node()?;
     let wanted = root().join("tests/interop/web/package.json");
     let text = fs::read_to_string(&wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;
     let folder = root().join(".cache/interop-node");
@@ -180,4 +207,23 @@ fn works(command: &mut Command) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::major;
+
+    #[test]
+    fn versions_of_node() {
+        for (version, expected) in [
+            ("v18.20.4", Some(18)),
+            ("v20.19.2", Some(20)),
+            ("v22", Some(22)),
+            ("20.1.0", None),
+            ("", None),
+            ("vx.1", None),
+        ] {
+            assert_eq!(major(version), expected, "{version}");
+        }
+    }
 }
