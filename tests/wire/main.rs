@@ -24,6 +24,7 @@ mod devices;
 mod durability;
 mod external;
 mod faults;
+mod guests;
 mod floods;
 mod iq;
 mod ldap;

@@ -11,6 +11,7 @@ const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 10);
 const STARTTLS: u16 = 6222;
 const DIRECT: u16 = 6223;
 const HTTPS: u16 = 6443;
+const MULTIPLEX: u16 = 7443;
 const ONLY_PROXIES: &str = "proxy_protocol = [\"127.0.0.9\", \"2001:db8::/32\"]";
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -42,6 +43,7 @@ fn server() -> testkit::Builder {
         .listener("c2s", STARTTLS, ONLY_PROXIES)
         .listener("c2s-direct", DIRECT, ONLY_PROXIES)
         .listener("https", HTTPS, ONLY_PROXIES)
+        .listener("multiplex", MULTIPLEX, ONLY_PROXIES)
 }
 
 fn options(port: u16, from: Ipv4Addr, preamble: Vec<u8>) -> ConnectOptions {
@@ -75,11 +77,13 @@ async fn answer(server: &Server, from: Ipv4Addr, bytes: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_proxy_tells_whose_connection_it_is() {
-    let server = server().users(6).start();
+    let server = server().users(10).start();
     let ports = [
         (Transport::Starttls, STARTTLS),
         (Transport::Direct, DIRECT),
         (Transport::WebSocket, HTTPS),
+        (Transport::Direct, MULTIPLEX),
+        (Transport::WebSocket, MULTIPLEX),
     ];
     for (number, (transport, port)) in ports.into_iter().enumerate() {
         let number = u8::try_from(number).expect("few");

@@ -56,6 +56,13 @@ impl Listener {
         Ok(Listener { socket, admit })
     }
 
+    /// A port that somebody else has bound and listens on.
+    pub fn handed_over(socket: std::net::TcpListener, admit: Box<dyn Admit>) -> io::Result<Listener> {
+        socket.set_nonblocking(true)?;
+        let socket = TcpListener::from_std(socket)?;
+        Ok(Listener { socket, admit })
+    }
+
     /// The address that was bound; tells the port where the configuration says 0.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()

@@ -97,7 +97,9 @@ async fn tell_apart<S: Socket>(
 
 /// None: there will be none.
 fn first_byte<S: Socket>(channel: &mut Channel<S>, cx: &mut Context<'_>) -> Poll<Option<u8>> {
-    channel.poll_plain(cx).map(|came| came.ok().and_then(|bytes| bytes.first().copied()))
+    channel
+        .poll_plain(cx)
+        .map(|came| came.ok().and_then(|bytes| bytes.first().copied()))
 }
 
 #[cfg(test)]
@@ -110,7 +112,17 @@ mod tests {
             let found = spoken(alpn.map(str::as_bytes), first.first());
             assert_eq!(found, expected, "{alpn:?} {:?}", String::from_utf8_lossy(first));
         };
-        for first in ["<?xml", "<stream:stream", " <", "\n", "", "1", "\u{feff}", "\0", "\u{16}"] {
+        for first in [
+            "<?xml",
+            "<stream:stream",
+            " <",
+            "\n",
+            "",
+            "1",
+            "\u{feff}",
+            "\0",
+            "\u{16}",
+        ] {
             check(None, first.as_bytes(), Spoken::Xmpp);
         }
         for first in ["GET /", "POST", "OPTIONS", "PRI * HTTP/2.0", "get"] {

@@ -18,15 +18,14 @@ pub struct FirstAdmin {
     pub password: Zeroizing<String>,
 }
 
-/// Makes `admin@<first domain>` with a generated password if there is no account at all; `None` if there is one.
+/// Makes `admin@` the first domain that has accounts, with a generated password if there is no account at all; `None` if there is one.
 /// Blocks for milliseconds (PBKDF2 and the disk).
 pub fn first_admin(accounts: &Accounts, loaded: &Loaded) -> Result<Option<FirstAdmin>, Failure> {
     if !accounts.is_empty()? {
         return Ok(None);
     }
     let config = &loaded.config;
-    // `load` sees to it that there is a domain.
-    let Some(domain) = config.domain.first() else {
+    let Some(domain) = config.domain.iter().find(|domain| !domain.guests) else {
         return Ok(None);
     };
     // A password that is made here would open nothing.
@@ -60,6 +59,7 @@ pub fn welcome(loaded: &Loaded, certificates: &[Certificate], first: Option<&Fir
             (Kind::C2sDirect, _) => "direct TLS",
             (Kind::Https, _) => "WebSocket and BOSH",
             (Kind::Http, _) => "WebSocket and BOSH, NOT ENCRYPTED",
+            (Kind::Multiplex, _) => "direct TLS, WebSocket and BOSH",
             (Kind::C2s, Tls::Required) => "STARTTLS",
             (Kind::C2s, Tls::Optional) => "STARTTLS, optional",
             (Kind::C2s, Tls::Off) => "NOT ENCRYPTED",
@@ -109,6 +109,10 @@ pub fn welcome(loaded: &Loaded, certificates: &[Certificate], first: Option<&Fir
         );
         line(&mut text, format_args!("Lost it? jackdaw account password {jid}"));
     }
+    if first.is_some() && !loaded.domain_is_assumed {
+        text.push_str("\nFor clients to find it (again with `jackdaw dns`):\n");
+        text.push_str(&crate::dns::records(config, None));
+    }
     if loaded.domain_is_assumed {
         line(
             &mut text,
@@ -155,6 +159,25 @@ mod tests {
             .expect("the first start");
         assert_eq!(first.jid.as_str(), "admin@localhost");
         assert!(first_admin(&accounts, &loaded()).expect("read").is_none());
+    }
+
+    /// Once, and not for localhost, which nobody looks up.
+    #[test]
+    fn the_welcome_shows_the_records_of_a_domain() {
+        let first = FirstAdmin {
+            jid: ::accounts::address("admin@example.org").expect("an address"),
+            password: Zeroizing::new("abc-def".to_owned()),
+        };
+        let overrides = Overrides {
+            data: Some("/nonexistent".into()),
+            domains: vec!["example.org".to_owned()],
+            ..Overrides::default()
+        };
+        let named = load(&overrides).expect("valid");
+        let record = "_xmpps-client._tcp.example.org.";
+        assert!(welcome(&named, &[], Some(&first)).contains(record));
+        assert!(!welcome(&named, &[], None).contains("_tcp"));
+        assert!(!welcome(&loaded(), &[], Some(&first)).contains("_tcp"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - `account_command.rs`, `accounts.rs`, `admin/`: the account commands and the socket to a running server.
 //! - `certificate.rs`, `first_run.rs`, `password.rs`: what a server without configuration makes for itself.
 //! - `backends.rs`: who knows the passwords of domains where that is not this server.
+//! - `dns.rs`: the records by which clients find it.
 //! - `serve.rs`: the server. `xeps_page.rs`: what it implements, for `docs/xeps.md`.
 
 // Nothing of a binary can be reached from outside; `pub` marks what a module offers to the others.
@@ -20,6 +21,7 @@ mod cli;
 mod config;
 mod config_command;
 mod database;
+mod dns;
 mod failure;
 mod first_run;
 mod log;
@@ -27,6 +29,7 @@ mod password;
 mod private_file;
 mod retention;
 mod serve;
+mod service_manager;
 mod xeps_page;
 
 use std::io::Write;
@@ -58,6 +61,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
             serve::run(loaded)
         }
         Some(Command::Account(command)) => account_command::run(command, &config::load(&overrides)?),
+        Some(Command::Dns { host }) => {
+            print!("{}", dns::records(&config::load(&overrides)?.config, host.as_deref()));
+            Ok(())
+        }
         Some(Command::Docs(DocsCommand::Xeps)) => {
             print!("{}", serve::xeps_page()?);
             Ok(())

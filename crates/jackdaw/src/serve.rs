@@ -23,6 +23,7 @@ use crate::admin;
 use crate::certificate::{self, Certificate};
 use crate::config::{Bearer, Config, Domain, KeptBy, Kind, Listen, Loaded, Login, ScramHash, Tls, Tokens};
 use crate::failure::{Failure, Why};
+use crate::service_manager::{self, Sockets};
 use crate::{database, first_run, retention};
 
 /// How often accounts that nobody uses are looked for.
@@ -58,11 +59,12 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     raise_open_files(&loaded.config);
+    let sockets = Sockets::handed_over()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::unavailable(format!("the threads of the server cannot start: {error}")))?;
-    runtime.block_on(serve(loaded))
+    runtime.block_on(serve(loaded, sockets))
 }
 
 /// Each connection is an open file, and many systems start a process with 1,024.
@@ -113,6 +115,7 @@ fn accounts(config: &Config, store: &Arc<dyn Store>, router: &Arc<Router>, servi
     let domains = config
         .domain
         .iter()
+        .filter(|domain| !domain.guests)
         .map(|domain| domain.name.as_str().to_owned())
         .collect();
     let live = Arc::clone(&router);
@@ -147,7 +150,7 @@ impl Stopped {
     }
 }
 
-async fn serve(loaded: Loaded) -> Result<(), Failure> {
+async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     let config = &loaded.config;
     let (store, router) = database_and_router(config, store_sqlite::Options::default())?;
     let made = certificate::of_all_domains(config)?;
@@ -162,7 +165,7 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
     let socket = config.admin_socket();
     let admin_listener = admin::bind(&socket)?;
     let signals = Signals::listen()?;
-    let listeners = bind(config, &certificates, secret)?;
+    let listeners = bind(config, &certificates, secret, sockets)?;
     restore_sessions(&router).await?;
 
     let accounts = Arc::new(accounts(config, &store, &router, Some(&service)));
@@ -189,10 +192,12 @@ async fn serve(loaded: Loaded) -> Result<(), Failure> {
         .collect();
     crate::log::say(&first_run::welcome(&loaded, &made, first.as_ref()).to_string());
     drop(first);
+    service_manager::tell("READY=1");
 
     until_told_to_stop(&certificates, &router, config, signals).await?;
 
     tracing::info!("stopping");
+    service_manager::tell("STOPPING=1");
     for task in accepting.iter().chain([&admin, &retention]) {
         task.abort();
     }
@@ -364,15 +369,28 @@ fn load_certificates(made: &[Certificate]) -> Result<Certificates, Failure> {
     Ok(certificates)
 }
 
-fn bind(config: &Config, certificates: &Arc<Certificates>, secret: [u8; 32]) -> Result<Vec<Listener>, Failure> {
+fn bind(
+    config: &Config,
+    certificates: &Arc<Certificates>,
+    secret: [u8; 32],
+    mut sockets: Sockets,
+) -> Result<Vec<Listener>, Failure> {
     let starttls = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Starttls);
     let direct = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Direct);
     let https = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Https);
     let either = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Multiplex);
+    let handed: Vec<_> = config
+        .listen
+        .iter()
+        .map(|listen| sockets.take(listen.address))
+        .collect();
+    // Before anything is bound: a socket that was meant for one of these would be in its way.
+    sockets.finish()?;
     config
         .listen
         .iter()
-        .map(|listen| {
+        .zip(handed)
+        .map(|(listen, handed)| {
             let address = listen.address;
             let mut admit: Box<dyn Admit> = match listen.kind {
                 Kind::C2s => Box::new(entry(config, listen, Port::Starttls, &starttls, secret)),
@@ -394,7 +412,11 @@ fn bind(config: &Config, certificates: &Arc<Certificates>, secret: [u8; 32]) -> 
                 let proxies = listen.proxy_protocol.iter().map(|proxy| proxy.0).collect();
                 admit = Box::new(Proxied::new(proxies, admit));
             }
-            Listener::bind(address, admit).map_err(|error| cannot_listen(address, &error))
+            match handed {
+                Some(socket) => Listener::handed_over(socket, admit),
+                None => Listener::bind(address, admit),
+            }
+            .map_err(|error| cannot_listen(address, &error))
         })
         .collect()
 }
@@ -584,6 +606,8 @@ fn connection_limits(config: &Config) -> c2s::Limits {
         read_bytes_per_second: limits.read_bytes_per_second,
         read_burst_bytes: limits.read_burst_bytes,
         outbox_bytes: limits.outbox_bytes,
+        guests: limits.guests,
+        guests_per_address: limits.guests_per_address,
     }
 }
 

@@ -99,7 +99,7 @@ impl Line {
             .expect("the server can be reached")
     }
 
-    pub(crate) async fn open_with(server: &Server, options: ConnectOptions) -> io::Result<Line> {
+    pub async fn open_with(server: &Server, options: ConnectOptions) -> io::Result<Line> {
         let mut client = Client::tcp(server, Transport::WebSocket, options).await?;
         client.start_tls().await?;
         Ok(Line {
@@ -124,13 +124,14 @@ impl Line {
         self.ask_bytes(body.as_bytes(), headers).await;
     }
 
-    pub(crate) async fn ask_bytes(&mut self, body: &[u8], headers: &str) {
-        let head = format!(
-            "POST /http-bind HTTP/1.1\r\nHost: example.org\r\nContent-Type: text/xml; charset=utf-8\r\n{headers}\
-             Content-Length: {}\r\n\r\n",
-            body.len()
-        );
-        self.send([head.as_bytes(), body].concat().as_slice()).await;
+    pub async fn ask_bytes(&mut self, body: &[u8], headers: &str) {
+        self.send(&post(body, headers)).await;
+    }
+
+    /// The same where the server may end the connection before it has read everything.
+    pub(crate) async fn try_ask(&mut self, body: &[u8]) {
+        let sent = timeout(TIMEOUT, self.client.send_blindly(&post(body, ""))).await;
+        let _ = sent.expect("the server reads, or ends the connection");
     }
 
     /// The next answer.
@@ -175,6 +176,16 @@ impl Line {
     pub fn cut(self) {
         self.client.cut();
     }
+}
+
+/// A request with this body.
+pub fn post(body: &[u8], headers: &str) -> Vec<u8> {
+    let head = format!(
+        "POST /http-bind HTTP/1.1\r\nHost: example.org\r\nContent-Type: text/xml; charset=utf-8\r\n{headers}\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
 }
 
 /// A session.

@@ -33,6 +33,10 @@ enum Up {
     /// What follows is a new stream.
     Restart,
     Bytes(Vec<u8>),
+    /// The content of a request, whatever it is.
+    Whole(Vec<u8>),
+    /// Both connections are cut, and nothing is said to the session.
+    Cut,
 }
 
 /// The test's end.
@@ -61,6 +65,7 @@ impl Carried {
             sid: String::new(),
             authid: String::new(),
             from: String::new(),
+            is_cut: false,
             rid: FIRST_RID,
             down: told,
             condition: Arc::clone(&condition),
@@ -72,6 +77,16 @@ impl Carried {
     pub(crate) fn restart(&mut self) {
         // A session that has ended does not begin again.
         let _ = self.up.send(Up::Restart);
+    }
+
+    /// Sends the content of one request as it is.
+    pub(crate) fn send_whole(&mut self, bytes: &[u8]) {
+        let _ = self.up.send(Up::Whole(bytes.to_vec()));
+    }
+
+    /// The connections are cut; the session is left to its time.
+    pub(crate) fn cut(&self) {
+        let _ = self.up.send(Up::Cut);
     }
 
     pub(crate) fn condition(&self) -> Option<&str> {
@@ -110,6 +125,8 @@ struct Carrier {
     sid: String,
     authid: String,
     from: String,
+    /// The test wants no end in good order.
+    is_cut: bool,
     /// The id of the next request.
     rid: u64,
     down: DuplexStream,
@@ -122,6 +139,9 @@ struct Over;
 impl Carrier {
     async fn run(mut self, mut up: UnboundedReceiver<Up>) {
         while self.step(&mut up).await.is_ok() {}
+        if self.is_cut {
+            self.lines.into_iter().for_each(Line::cut);
+        }
     }
 
     async fn step(&mut self, up: &mut UnboundedReceiver<Up>) -> Result<(), Over> {
@@ -134,6 +154,11 @@ impl Carrier {
             sent = up.recv() => match sent {
                 Some(Up::Restart) => self.outgoing = Some(Reader::new()),
                 Some(Up::Bytes(bytes)) => self.cut(&bytes),
+                Some(Up::Whole(bytes)) => self.due.push_back(Due::of(String::new(), bytes)),
+                Some(Up::Cut) => {
+                    self.is_cut = true;
+                    return Err(Over);
+                }
                 None => return self.leave().await,
             },
         }
@@ -184,7 +209,8 @@ impl Carrier {
             body.extend_from_slice(b"</body>");
             self.rid += 1;
             self.asked.push_back(line);
-            self.lines[line].ask_bytes(&body, "").await;
+            // One that is too long is answered before it was read.
+            self.lines[line].try_ask(&body).await;
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::locate::Step::{self, Index, Key};
-use super::{Config, KeptBy, Kind, Tls, Tokens, bearer, http_accounts, ldap};
+use super::{Bearer, Config, KeptBy, Kind, Tls, Tokens, bearer, http_accounts, ldap};
 
 /// A contradiction, and the way to the value that makes it.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub fn problem(path: &[Step], message: String) -> Problem {
 /// The first contradiction.
 pub fn problem_of(config: &Config) -> Option<Problem> {
     domains(config)
+        .or_else(|| guests(config))
         .or_else(|| listeners(config))
         .or_else(|| http(config))
         .or_else(|| login(config))
@@ -49,6 +50,39 @@ fn domains(config: &Config) -> Option<Problem> {
         let path = [Key("domain"), Index(index), Key(given)];
         let message = format!("`{name}` has a {given} and no {missing}; add `{missing} = \"FILE\"` or leave both out");
         return Some(problem(&path, message));
+    }
+    None
+}
+
+fn guests(config: &Config) -> Option<Problem> {
+    for (index, domain) in config.domain.iter().enumerate() {
+        let name = &domain.name;
+        let at = |key| [Key("domain"), Index(index), Key(key)];
+        if !domain.guests {
+            if !domain.guests_reach.is_empty() {
+                let message = format!("`{name}` takes no guests; add guests = true or leave guests_reach out");
+                return Some(problem(&at("guests_reach"), message));
+            }
+            continue;
+        }
+        let other_ways = [
+            ("accounts", domain.accounts != KeptBy::Own),
+            ("client_certificates", domain.client_certificates.is_some()),
+            ("bearer", domain.bearer != Bearer::default()),
+        ];
+        if let Some((key, _)) = other_ways.iter().find(|(_, is_set)| *is_set) {
+            let message = format!("`{name}` is for guests, who have no accounts: leave {key} out, or guests");
+            return Some(problem(&at(key), message));
+        }
+        for (place, other) in domain.guests_reach.iter().enumerate() {
+            let path = [Key("domain"), Index(index), Key("guests_reach"), Index(place)];
+            if other == name || !config.serves(other.as_str()) {
+                return Some(problem(
+                    &path,
+                    format!("`{other}` is not another domain of this server"),
+                ));
+            }
+        }
     }
     None
 }

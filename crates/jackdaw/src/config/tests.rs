@@ -76,7 +76,7 @@ fn errors_say_line_and_column_in_one_line() {
     );
     refused(
         "[[listen]]\nkind = 'smtp'\n",
-        "jackdaw.toml:2:8: unknown variant `smtp`, expected one of `c2s`, `c2s-direct`, `https`, `http`",
+        "jackdaw.toml:2:8: unknown variant `smtp`, expected one of `c2s`, `c2s-direct`, `https`, `http`, `multiplex`",
     );
     refused("[[listen]]\nkind = 'c2s'\n", "jackdaw.toml:1:1: missing key `address`");
     refused(
@@ -107,6 +107,23 @@ fn contradictions_are_found_where_they_are() {
         "[[domain]]\nname = 'a'\naccounts = 'command'\n",
         "jackdaw.toml:3:12: accounts = \"command\" without a program",
     );
+    let guests = "[[domain]]\nname = 'b'\n[[domain]]\nname = 'a'\nguests = true\n";
+    let reach = |names: &str| format!("{guests}guests_reach = [{names}]\n");
+    refused(&reach("'b', 'c'"), "jackdaw.toml:6:22: `c` is not another domain");
+    refused(&reach("'a'"), "jackdaw.toml:6:17: `a` is not another domain");
+    refused(
+        &reach("'b'").replace("true", "false"),
+        "jackdaw.toml:6:16: `a` takes no guests",
+    );
+    refused(
+        &format!("{guests}client_certificates = 'x'\n"),
+        "jackdaw.toml:6:23: `a` is for guests",
+    );
+    refused(
+        &format!("{guests}accounts = 'command'\n[command]\nprogram = 'x'\n"),
+        "jackdaw.toml:6:12: `a` is for guests",
+    );
+    load_text(&reach("'b'"), Overrides::default()).expect("valid");
     refused("[command]\nat_once = 0\n", "jackdaw.toml:2:11: at_once = 0");
     let listen = "[[listen]]\nkind = 'c2s'\naddress = '[::]:1'\n";
     refused(
@@ -120,6 +137,10 @@ fn contradictions_are_found_where_they_are() {
     refused(
         &listen.replace("c2s'", "https'\ntls = 'off'"),
         "jackdaw.toml:3:7: `https` begins with TLS",
+    );
+    refused(
+        &listen.replace("c2s'", "multiplex'\ntls = 'optional'"),
+        "jackdaw.toml:3:7: `multiplex` begins with TLS",
     );
     refused(
         &listen.replace("c2s'", "http'\ntls = 'optional'"),
@@ -146,6 +167,7 @@ fn contradictions_are_found_where_they_are() {
         listen.replace("c2s'", "http'").replace("[::]", "127.0.0.1"),
         listen.replace("c2s'", "http'\ntls = 'off'").replace("[::]", "[::1]"),
         format!("{listen}proxy_protocol = ['127.0.0.1', '2001:db8::/32']\n"),
+        listen.replace("c2s'", "multiplex'") + "proxy_protocol = ['127.0.0.1']\n",
         listen.replace("c2s'", "http'") + "[http]\ntrusted_proxies = ['192.0.2.1']\n",
     ] {
         let loaded = load_text(&good, Overrides::default()).expect("valid");
@@ -383,4 +405,125 @@ fn a_file_that_is_named_must_be_there_and_one_in_the_data_folder_is_found() {
     assert_eq!(loaded.file, Some(data.join("jackdaw.toml")));
     assert_eq!(loaded.config.limits.attributes, 7);
     assert_eq!(loaded.config.data, data);
+}
+
+#[test]
+fn a_directory_has_to_be_one_that_can_be_asked() {
+    let domain = "[[domain]]\nname = 'a'\naccounts = 'ldap'\n";
+    refused(
+        domain,
+        "jackdaw.toml:3:12: accounts = \"ldap\" without a directory; add `url`",
+    );
+    refused(
+        &format!("{domain}[ldap]\nurl = 'ldaps://a'\n"),
+        "jackdaw.toml:3:12: accounts = \"ldap\" without a directory; add `base`",
+    );
+    for (keys, expected) in [
+        (
+            "url = 'https://a'",
+            "2:7: `https://a` is not the address of a directory",
+        ),
+        ("at_once = 0", "2:11: at_once = 0"),
+        ("seconds = 0", "2:11: seconds = 0"),
+        (
+            "bind_dn = 'cn=a'",
+            "2:11: bind_dn is of no use alone; add `password_file`",
+        ),
+        (
+            "password_file = 'f'",
+            "2:17: password_file is of no use alone; add `bind_dn`",
+        ),
+        (
+            "filter = 'uid={user}'",
+            "2:10: `uid={user}` is not a filter of LDAP (RFC 4515)",
+        ),
+        ("filter = '(uid=juliet)'", "2:10: without {user} the filter"),
+        ("filter = '(&(uid={user})(a={dn}))'", "2:10: {dn} is not known yet"),
+        ("group_filter = '(member=*)'", "2:16: without {dn} or {user}"),
+        (
+            "url = 'ldap://a.example'\nstart_tls = false",
+            "2:7: ldap://a.example:389 without TLS",
+        ),
+    ] {
+        refused(&format!("[ldap]\n{keys}\n"), &format!("jackdaw.toml:{expected}"));
+    }
+    for good in [
+        "url = 'ldap://a.example'",
+        "url = 'ldaps://a.example'\nstart_tls = false",
+        "url = 'ldap://127.0.0.1'\nstart_tls = false",
+        "url = 'ldap://a.example'\nstart_tls = false\nallow_unencrypted = true",
+        "bind_dn = 'cn=a'\npassword_file = 'f'",
+        "group_filter = '(memberUid={user})'",
+    ] {
+        let text = format!("{domain}[ldap]\nbase = 'dc=org'\n{good}\n");
+        let text = if good.contains("url") {
+            text
+        } else {
+            text + "url = 'ldaps://a'\n"
+        };
+        let loaded = load_text(&text, Overrides::default()).expect(good);
+        assert_eq!(
+            loaded.config.ldap.password_file.is_some(),
+            good.contains("password_file")
+        );
+    }
+}
+
+#[test]
+fn who_is_asked_about_tokens_and_passwords() {
+    let domain = "[[domain]]\nname = 'a'\n";
+    let bearer = |text: &str, expected: &str| refused(&format!("{domain}[domain.bearer]\n{text}"), expected);
+    bearer("issuer = 'https://i'\n", "jackdaw.toml:4:10: issuer, and nobody is asked");
+    bearer(
+        "introspection = 'https://i/'\n",
+        "jackdaw.toml:4:17: introspection without a name for it",
+    );
+    bearer(
+        "introspection = 'http://i/'\n",
+        "jackdaw.toml:4:17: `http://i/` would carry secrets in the clear",
+    );
+    bearer(
+        "jwks = 'https://i/'\nissuer = 'https://i'\n",
+        "jackdaw.toml:4:8: jwks takes what the provider has signed for anybody",
+    );
+    bearer(
+        "jwks = 'https://i/'\nclient_id = 'x'\n",
+        "jackdaw.toml:5:13: client_id and jwks",
+    );
+    bearer(
+        "jwks = 'https://i/'\nissuer = 'i'\naudience = 'x'\nopenid_configuration = 'http://127.0.0.1/'\n",
+        "jackdaw.toml:7:24: the address of the OpenID configuration begins with https://",
+    );
+    bearer("at_once = 0\n", "jackdaw.toml:4:11: at_once = 0");
+    refused(
+        &format!("{domain}accounts = 'http'\n"),
+        "jackdaw.toml:3:12: accounts = \"http\" without a service",
+    );
+    refused("[http_accounts]\nseconds = 0\n", "jackdaw.toml:2:11: seconds = 0");
+    refused(
+        "[http_accounts]\nurl = 'https://me:hunter2@a/'\n",
+        "jackdaw.toml:2:7: a URL has no place for a name and a password",
+    );
+
+    let text = format!(
+        "{domain}accounts = 'http'\n[domain.bearer]\nintrospection = 'https://i/x'\nclient_id = 'me'\n\
+         client_secret_file = 'secret'\nca = 'ca.pem'\n[http_accounts]\nurl = 'http://[::1]:8080/check'\n\
+         authorization_file = '/etc/authorization'\n"
+    );
+    let config = load_text(&text, Overrides::default()).expect("valid").config;
+    let bearer = &config.domain[0].bearer;
+    assert!(bearer.is_used());
+    assert_eq!(bearer.claim(), "username");
+    let is_beside = |file: &Option<PathBuf>, name: &str| {
+        let file = file.as_ref().expect("a file");
+        file.is_absolute() && file.ends_with(name)
+    };
+    assert!(is_beside(&bearer.client_secret_file, "secret"));
+    assert!(is_beside(&bearer.ca, "ca.pem"));
+    let file = config.http_accounts.authorization_file;
+    assert_eq!(file, Some(PathBuf::from("/etc/authorization")));
+    let signed = "[domain.bearer]\njwks = 'https://i/x'\nissuer = 'i'\naudience = 'me'\n";
+    let config = load_text(&format!("{domain}{signed}"), Overrides::default());
+    let config = config.expect("valid").config;
+    assert_eq!(config.domain[0].bearer.claim(), "preferred_username");
 }

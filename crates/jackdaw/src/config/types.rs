@@ -78,13 +78,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [
-        Kind::C2s,
-        Kind::C2sDirect,
-        Kind::Https,
-        Kind::Http,
-        Kind::Multiplex,
-    ];
+    pub const ALL: [Kind; 5] = [Kind::C2s, Kind::C2sDirect, Kind::Https, Kind::Http, Kind::Multiplex];
 
     pub fn as_str(self) -> &'static str {
         match self {
