@@ -1,13 +1,13 @@
-//! Domains whose passwords are known elsewhere: by an external program.
+//! Domains whose passwords are known elsewhere: by an external program, or by a web service.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
-use testkit::{Client, Issued, NS_FAST, NS_SASL2, Server, Transport, agent, password_of, plain};
+use testkit::{Client, Issued, NS_FAST, NS_SASL2, Reply, Server, Transport, Web, agent, password_of, plain};
 
-const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+pub(crate) const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 const MECHANISM: &str = "HT-SHA-256-EXPR";
 const BIND2: &str = "<bind xmlns='urn:xmpp:bind:0'/>";
 
@@ -82,7 +82,7 @@ impl World {
     }
 }
 
-fn mechanisms(client: &Client, list: &str, ns: &str) -> Vec<String> {
+pub(crate) fn mechanisms(client: &Client, list: &str, ns: &str) -> Vec<String> {
     let features = client.features.as_ref().expect("features");
     let list = features
         .get_child(list, ns)
@@ -223,4 +223,47 @@ async fn logins_wait_for_a_free_process() {
         assert_eq!(client.stanza().await.name(), "success");
     }
     assert!(world.started().lines().count() <= 2, "{}", world.started());
+}
+
+/// What a web service may do otherwise is tested with its driver.
+#[tokio::test]
+async fn a_web_service_knows_the_passwords() {
+    let web = Web::start(None, |asked| {
+        assert_eq!(asked.header("authorization"), Some("Bearer 3f7a91c2"));
+        match asked.body.as_str() {
+            r#"{"user":"juliet","domain":"example.org","password":"right"}"# => {
+                Reply::Body(r#"{"result":"ok"}"#.to_owned())
+            }
+            body if body.contains("silent") => Reply::Silence,
+            _ => Reply::Body(r#"{"result":"refused"}"#.to_owned()),
+        }
+    })
+    .await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("authorization");
+    fs::write(&file, "Bearer 3f7a91c2\n").expect("written");
+    let server = Server::builder()
+        .domain_toml("accounts = \"http\"")
+        .toml(&format!(
+            "[http_accounts]\nurl = \"http://127.0.0.1:{}/check\"\nauthorization_file = \"{}\"\nseconds = 1",
+            web.port(),
+            file.display()
+        ))
+        .start();
+    for transport in Transport::EVERY {
+        for (password, expected) in [("right", "success"), ("wrong-one", "not-authorized")] {
+            let mut client = Client::opened(&server, transport).await;
+            let answer = client.auth("PLAIN", &plain("", "juliet", password)).await;
+            assert_eq!(answer.condition().unwrap_or(answer.name()), expected, "{transport:?}");
+        }
+    }
+    let listed = String::from_utf8(server.jackdaw(&["account", "list"], "").stdout).expect("UTF-8");
+    assert!(listed.contains("juliet@example.org"), "{listed}");
+    let mut client = Client::opened(&server, Transport::Direct).await;
+    let answer = client.auth("PLAIN", &plain("", "juliet", "silent")).await;
+    assert_eq!(answer.condition(), Some("temporary-auth-failure"));
+    let printed = server.printed();
+    for secret in ["wrong-one", "silent", "3f7a91c2"] {
+        assert!(!printed.contains(secret), "the log shows {secret}");
+    }
 }

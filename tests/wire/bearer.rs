@@ -1,14 +1,16 @@
-//! OAUTHBEARER (RFC 7628), with a small identity provider that is asked about each token (RFC 7662).
+//! OAUTHBEARER (RFC 7628), with a small identity provider: it is asked about each token (RFC 7662), or its keys are
+//! fetched.
 
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tempfile::TempDir;
-use testkit::{Asked, Builder, Client, Issued, NS_FAST, NS_SASL2, Reply, Server, Stanza, Transport, Web, agent};
+use testkit::{
+    Asked, Builder, Client, Issued, NS_FAST, NS_SASL2, Reply, Server, Signer, Stanza, Transport, Web, agent,
+};
 
 const MECHANISM: &str = "OAUTHBEARER";
 const DISCOVERY: &str = "https://id.example.org/.well-known/openid-configuration";
@@ -19,6 +21,11 @@ const BIND2: &str = "<bind xmlns='urn:xmpp:bind:0'/>";
 /// What clients answer to the error: one 0x01 byte.
 const DUMMY: &str = "AQ==";
 
+fn seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("a clock").as_secs()
+}
+
 /// Tokens are `user.kind`.
 fn introspect(asked: &Asked) -> Reply {
     assert_eq!(asked.what, "POST /introspect");
@@ -26,7 +33,7 @@ fn introspect(asked: &Asked) -> Reply {
     assert_eq!(asked.header("content-type"), Some("application/x-www-form-urlencoded"));
     let token = asked.body.strip_prefix("token_type_hint=access_token&token=");
     let (user, kind) = token.and_then(|token| token.split_once('.')).expect("a token");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let now = seconds();
     let (mut expiry, mut audience, mut scope, mut issuer) = (now + 60, "xmpp", "openid chat", "https://id.example.org");
     match kind {
         "good" => {}
@@ -49,7 +56,6 @@ fn introspect(asked: &Asked) -> Reply {
 struct World {
     server: Server,
     web: Web,
-    _folder: TempDir,
 }
 
 impl World {
@@ -61,27 +67,33 @@ impl World {
         answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
         change: impl FnOnce(Builder) -> Builder,
     ) -> World {
-        let web = Web::start(None, answer).await;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("secret");
         fs::write(&file, format!("{SECRET}\n")).expect("written");
-        let bearer = format!(
-            "[domain.bearer]\nintrospection = \"http://127.0.0.1:{}/introspect\"\nclient_id = \"jackdaw\"\n\
-             client_secret_file = \"{}\"\nissuer = \"https://id.example.org\"\naudience = \"xmpp\"\nscope = \"chat\"\n\
-             openid_configuration = \"{DISCOVERY}\"\nseconds = 3",
-            web.port(),
-            file.display()
-        );
+        let bearer = |port| {
+            format!(
+                "[domain.bearer]\nintrospection = \"http://127.0.0.1:{port}/introspect\"\nclient_id = \"jackdaw\"\n\
+                 client_secret_file = \"{}\"\nissuer = \"https://id.example.org\"\naudience = \"xmpp\"\n\
+                 scope = \"chat\"\nopenid_configuration = \"{DISCOVERY}\"\nseconds = 3",
+                file.display()
+            )
+        };
+        World::of(answer, bearer, change).await
+    }
+
+    /// `bearer`: what is configured of a provider on this port.
+    async fn of(
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+        bearer: impl FnOnce(u16) -> String,
+        change: impl FnOnce(Builder) -> Builder,
+    ) -> World {
+        let web = Web::start(None, answer).await;
         let builder = Server::builder()
             .account("juliet@example.org")
             .account("romeo@example.org")
             .domain("second.example");
-        let server = change(builder).domain_toml(&bearer).start();
-        World {
-            server,
-            web,
-            _folder: folder,
-        }
+        let server = change(builder).domain_toml(&bearer(web.port())).start();
+        World { server, web }
     }
 
     /// Failures are what is tried.
@@ -304,4 +316,136 @@ async fn who_is_disabled_while_the_provider_thinks_stays_outside() {
     assert!(disabled.status.success());
     go.store(true, Ordering::Release);
     assert_eq!(outcome(&client.stanza().await), "account-disabled");
+}
+
+/// A provider whose tokens are signed.
+struct Signed {
+    world: World,
+    signer: Signer,
+    set: Arc<Mutex<Option<String>>>,
+}
+
+impl Signed {
+    async fn new() -> Signed {
+        let signer = Signer::new("first");
+        let set = Arc::new(Mutex::new(Some(Signer::set(&[&signer]))));
+        let said = Arc::clone(&set);
+        let answer = move |asked: &Asked| {
+            assert_eq!(asked.what, "GET /keys");
+            match said.lock().expect("no panic").clone() {
+                Some(set) => Reply::Body(set),
+                None => Reply::Status(503, String::new()),
+            }
+        };
+        let bearer = |port| {
+            format!(
+                "[domain.bearer]\njwks = \"http://127.0.0.1:{port}/keys\"\nissuer = \"https://id.example.org\"\n\
+                 audience = \"xmpp\"\nscope = \"chat\"\nopenid_configuration = \"{DISCOVERY}\""
+            )
+        };
+        let world = World::of(answer, bearer, World::patient).await;
+        Signed { world, signer, set }
+    }
+
+    fn says(&self, set: Option<String>) {
+        *self.set.lock().expect("no panic") = set;
+    }
+
+    async fn login(&self, authzid: &str, token: &str) -> String {
+        self.world.login(authzid, token).await
+    }
+}
+
+/// The claims of a good token, with this in place of that.
+fn claims(old: &str, new: &str) -> String {
+    let expiry = seconds() + 60;
+    let claims = format!(
+        "{{\"iss\":\"https://id.example.org\",\"aud\":[\"xmpp\",\"mail\"],\"exp\":{expiry},\"scope\":\"openid chat\",\
+         \"preferred_username\":\"juliet\"}}"
+    );
+    assert!(claims.contains(old), "{old}");
+    claims.replace(old, new)
+}
+
+#[tokio::test]
+async fn a_signed_token_logs_in_over_every_transport() {
+    let signed = Signed::new().await;
+    let good = signed.signer.sign(&claims("", ""));
+    let stranger = Signer::new("first").sign(&claims("", ""));
+    for transport in Transport::EVERY {
+        let mut client = Client::opened(&signed.world.server, transport).await;
+        let answer = client.auth(MECHANISM, &message("", &good)).await;
+        assert_eq!(answer.name(), "success", "{transport:?}: {answer:?}");
+
+        let mut client = Client::opened(&signed.world.server, transport).await;
+        let answer = client.auth(MECHANISM, &message("", &stranger)).await;
+        assert_eq!(status(&answer), "invalid_token", "{transport:?}");
+        let answer = client.respond(DUMMY).await;
+        assert_eq!(outcome(&answer), "not-authorized", "{transport:?}");
+    }
+    assert_eq!(signed.world.web.asked().len(), 1, "the keys are known");
+}
+
+#[tokio::test]
+async fn each_signed_token_is_judged() {
+    let signed = Signed::new().await;
+    let invalid = "invalid_token not-authorized";
+    for (old, new, expected) in [
+        ("", "", "success"),
+        ("juliet", "Juliet@example.org", "success"),
+        ("juliet", "romeo@second.example", invalid),
+        ("juliet", "nobody", invalid),
+        ("preferred_username", "name", invalid),
+        ("\"exp\":", "\"exp\":1000000000,\"later\":", invalid),
+        ("\"exp\":", "\"exp\":\"4000000000\",\"later\":", invalid),
+        ("\"exp\"", "\"expires\"", invalid),
+        ("\"exp\"", "\"nbf\":4000000000,\"exp\"", invalid),
+        ("xmpp", "chat", invalid),
+        ("id.example.org", "other.example", invalid),
+        ("chat", "talk", "insufficient_scope not-authorized"),
+    ] {
+        let claims = claims(old, new);
+        assert_eq!(
+            signed.login("", &signed.signer.sign(&claims)).await,
+            expected,
+            "{claims}"
+        );
+    }
+    for algorithm in ["none", "HS256", "RS256", "ES256"] {
+        let token = signed.signer.sign_as(algorithm, &claims("", ""));
+        assert_eq!(signed.login("", &token).await, invalid, "{algorithm}");
+        let (unsigned, _) = token.rsplit_once('.').expect("parts");
+        assert_eq!(signed.login("", &format!("{unsigned}.")).await, invalid, "{algorithm}");
+    }
+    let good = signed.signer.sign(&claims("", ""));
+    assert_eq!(signed.login("romeo@example.org", &good).await, "invalid-authzid");
+    assert_eq!(signed.login("juliet@example.org", &good).await, "success");
+    let printed = signed.world.server.printed();
+    for part in good.split('.') {
+        assert!(!printed.contains(part), "the log shows a part of a token");
+    }
+}
+
+#[tokio::test]
+async fn keys_change_and_their_provider_goes_away() {
+    let signed = Signed::new().await;
+    let good = |signer: &Signer| signer.sign(&claims("", ""));
+    signed.says(None);
+    assert_eq!(signed.login("", &good(&signed.signer)).await, "temporary-auth-failure");
+    signed.says(Some(Signer::set(&[&signed.signer])));
+    assert_eq!(signed.login("", &good(&signed.signer)).await, "success");
+    let second = Signer::new("second");
+    signed.says(Some(Signer::set(&[&second])));
+    assert_eq!(signed.login("", &good(&second)).await, "success");
+    assert_eq!(
+        signed.login("", &good(&signed.signer)).await,
+        "invalid_token not-authorized"
+    );
+    signed.says(None);
+    assert_eq!(signed.login("", &good(&second)).await, "success");
+    // Strangers do not have them fetched without end.
+    for _ in 0..10 {
+        signed.login("", &good(&Signer::new("third"))).await;
+    }
+    assert_eq!(signed.world.web.asked().len(), 4);
 }

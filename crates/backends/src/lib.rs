@@ -14,7 +14,7 @@ pub mod ldap;
 mod tls;
 mod url;
 
-pub use bearer::{Introspection, Rules, Secret};
+pub use bearer::{Introspection, Rules, Secret, SignedTokens};
 pub use client::Service;
 pub use command::{Command, Settings};
 pub use http::Http;

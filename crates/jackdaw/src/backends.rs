@@ -10,13 +10,13 @@ use std::time::Duration;
 use ::accounts::backend::{Answered, Backend, Question};
 use auth::Verdict;
 use backends::ldap::{self, Directory};
-use backends::{Command, Http, Introspection, Rules, Service};
+use backends::{Command, Http, Introspection, Rules, Service, SignedTokens};
 use stanza::Jid;
 use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use crate::accounts::Accounts;
-use crate::config::{Config, Domain, KeptBy};
+use crate::config::{Config, Domain, KeptBy, ServiceUrl};
 use crate::failure::{Failure, Why};
 
 /// Of each such domain. To be called on the runtime.
@@ -152,21 +152,25 @@ fn bearer(domain: &Domain) -> Result<Option<Arc<dyn Backend>>, Failure> {
         scope: bearer.scope.clone(),
         claim: bearer.claim().to_owned(),
     };
-    let Some(introspection) = &bearer.introspection else {
-        return Ok(None);
-    };
-    let service = Service {
-        url: introspection.url.clone(),
+    let service = |url: &ServiceUrl| Service {
+        url: url.url.clone(),
         ca: bearer.ca.clone(),
         limit: Duration::from_secs(bearer.seconds),
         at_once: bearer.at_once,
+    };
+    if let Some(jwks) = &bearer.jwks {
+        let driver = SignedTokens::new(service(jwks), rules).map_err(unusable)?;
+        return Ok(Some(Arc::new(driver)));
+    }
+    let Some(introspection) = &bearer.introspection else {
+        return Ok(None);
     };
     // `load` sees to it that both are there.
     let secret = backends::Secret {
         client_id: bearer.client_id.clone().unwrap_or_default(),
         client_secret: first_line(bearer.client_secret_file.as_deref().unwrap_or(Path::new("")))?,
     };
-    let driver = Introspection::new(service, &secret, rules).map_err(unusable)?;
+    let driver = Introspection::new(service(introspection), &secret, rules).map_err(unusable)?;
     Ok(Some(Arc::new(driver)))
 }
 

@@ -8,7 +8,7 @@
 //! - [`Issued`]: a token to come back with, by SASL2.
 //! - [`Session`] and [`Loss`]: stream management, and connections that break.
 //! - [`Bosh`]: a session of BOSH, and [`Line`]: a connection of HTTP.
-//! - [`Web`]: a web server that says what it is told to.
+//! - [`Web`]: a web server that says what it is told to, and [`Signer`]: whoever signs bearer tokens.
 //! - [`ArchiveQuery`]: what is asked of a message archive.
 //!
 //! Whatever is not as expected panics, with what came instead; the server's log is printed then.
@@ -27,6 +27,7 @@ mod reader;
 mod sasl2;
 mod scram;
 mod server;
+mod signer;
 mod stanza;
 mod tls;
 mod web;
@@ -45,6 +46,7 @@ pub use sasl2::{
 };
 pub use scram::{Binding, Scram};
 pub use server::{Builder, Server};
+pub use signer::Signer;
 pub use stanza::{NS_STANZAS, NS_STREAM, NS_STREAMS, Stanza};
 pub use tls::{Identity, Version};
 pub use web::{Asked, Reply, Web};

@@ -1,8 +1,11 @@
 //! Bearer tokens (RFC 6750) of somebody else's accounts: whom they speak for, and whether they are for this server.
 //!
-//! [`Introspection`] asks the one who gave the token out, each time.
+//! [`Introspection`] asks the one who gave the token out, each time; [`SignedTokens`] checks the signature here, by the
+//! keys of whoever gave it out.
 
 mod introspection;
+mod jwt;
+mod keys;
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,6 +14,7 @@ use auth::Verdict;
 use serde_json::{Map, Value};
 
 pub use introspection::{Introspection, Secret};
+pub use keys::SignedTokens;
 
 /// By how many seconds the clocks of this machine and of the one that gives out tokens may differ.
 const SKEW: f64 = 30.0;

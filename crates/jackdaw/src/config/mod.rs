@@ -32,7 +32,7 @@ pub use limits::Limits;
 pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
 use section::section;
-pub use types::{BareJid, DomainName, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, ScramHash, Tls, Tokens};
+pub use types::{BareJid, DomainName, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, ScramHash, ServiceUrl, Tls, Tokens};
 
 /// The port of client connections with STARTTLS (RFC 6120 section 14.7).
 pub const C2S_PORT: u16 = 5222;
@@ -149,7 +149,7 @@ section! {
         /// here; `jackdaw account disable` keeps somebody out.
         @default pub accounts: KeptBy = KeptBy::Own,
         /// Everybody may come in, as a guest: with a name that the server makes up, without a password (XEP-0175), and
-        /// with nothing that lasts longer than the session. Nobody else has an account there. Not for the only domain.
+        /// with nothing that lasts longer than the session. Nobody else has an account there.
         @default pub guests: bool = false,
         /// Other domains of this server: whose accounts the guests may write to, and be written to by.
         @default pub guests_reach: Vec<DomainName> = Vec::new(),
