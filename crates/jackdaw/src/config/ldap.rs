@@ -117,7 +117,10 @@ pub fn problem_of(config: &Config) -> Option<Problem> {
     let at = |key: &'static str, message: String| Some(problem(&[Key("ldap"), Key(key)], message));
     for (key, value) in [("seconds", ldap.seconds), ("at_once", ldap.at_once as u64)] {
         if value == 0 {
-            return at(key, format!("{key} = 0: no question would ever be answered; give 1 at least"));
+            return at(
+                key,
+                format!("{key} = 0: no question would ever be answered; give 1 at least"),
+            );
         }
     }
     if let Some(url) = ldap.url.as_ref().map(|url| &url.address)
@@ -133,17 +136,26 @@ pub fn problem_of(config: &Config) -> Option<Problem> {
         (None, Some(_)) => ("password_file", "bind_dn"),
         _ => return filters(ldap),
     };
-    at(given, format!("{given} is of no use alone; add `{missing}` or leave both out"))
+    at(
+        given,
+        format!("{given} is of no use alone; add `{missing}` or leave both out"),
+    )
 }
 
 fn filters(ldap: &Ldap) -> Option<Problem> {
     let (filter, of_group) = (&ldap.filter.0, &ldap.group_filter.0);
     let (key, message) = if filter.names_dn() {
-        ("filter", "{dn} is not known yet when a user is looked for; it belongs into `group_filter`")
+        (
+            "filter",
+            "{dn} is not known yet when a user is looked for; it belongs into `group_filter`",
+        )
     } else if !filter.names_user() {
         ("filter", "without {user} the filter finds the same for everybody")
     } else if !of_group.names_dn() && !of_group.names_user() {
-        ("group_filter", "without {dn} or {user} everybody would be a member, or nobody")
+        (
+            "group_filter",
+            "without {dn} or {user} everybody would be a member, or nobody",
+        )
     } else {
         return None;
     };
