@@ -161,6 +161,15 @@ pub(crate) struct Handler {
 /// Writes a stream feature (RFC 6120 section 4.3.2) offered after authentication, as XML.
 pub type StreamFeature = fn(&Host, &Registry) -> String;
 
+/// Who answers service discovery about the nodes of an account; other nodes than these it has none.
+#[derive(Clone, Copy)]
+pub struct Nodes {
+    /// disco#info of this node.
+    pub info: fn(&Ask<'_>, &str) -> Answer,
+    /// disco#items of this node; or of the account, whose other items are given as XML.
+    pub items: fn(&Ask<'_>, Option<&str>, String) -> Answer,
+}
+
 /// Makes a form that extends disco#info; None where there is nothing to say.
 pub type MakeForm = fn(&Host) -> Option<Form>;
 
@@ -178,6 +187,7 @@ pub struct Module {
     pub(crate) tables: Vec<&'static Table>,
     pub(crate) kept_accounts_only: bool,
     pub(crate) forms: Vec<(Target, MakeForm)>,
+    pub(crate) nodes: Option<Nodes>,
 }
 
 impl Module {
@@ -195,6 +205,7 @@ impl Module {
             tables: Vec::new(),
             kept_accounts_only: false,
             forms: Vec::new(),
+            nodes: None,
         }
     }
 
@@ -273,6 +284,12 @@ impl Module {
             access,
             handle,
         });
+        self
+    }
+
+    /// Answers service discovery about the nodes of accounts, unless they are guests'. At most one module does.
+    pub fn account_nodes(mut self, nodes: Nodes) -> Module {
+        self.nodes = Some(nodes);
         self
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use stanza::StanzaError;
 use store::Table;
 
-use crate::{Access, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Stage, StreamFeature, Xep};
+use crate::{Access, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Nodes, Stage, StreamFeature, Xep};
 
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +51,7 @@ impl std::error::Error for RegistryError {}
 struct Entry {
     access: Access,
     handle: Handle,
+    for_guests: bool,
     module: &'static str,
 }
 
@@ -62,6 +63,8 @@ pub struct Registry {
     /// Namespaces of which at least one element is understood.
     known: HashSet<&'static str>,
     features: BTreeMap<Target, BTreeSet<&'static str>>,
+    /// Of the accounts of guests.
+    guest_features: BTreeSet<&'static str>,
     identities: BTreeMap<Target, BTreeSet<Identity>>,
     forms: Vec<(Target, MakeForm)>,
     incoming: Vec<Filter>,
@@ -69,6 +72,7 @@ pub struct Registry {
     bind_features: Vec<&'static str>,
     bind_questions: Vec<(&'static str, &'static str)>,
     tables: Vec<&'static Table>,
+    nodes: Option<Nodes>,
     xeps: Vec<(Xep, &'static str)>,
 }
 
@@ -78,6 +82,7 @@ impl Registry {
             handlers: HashMap::new(),
             known: HashSet::new(),
             features: BTreeMap::new(),
+            guest_features: BTreeSet::new(),
             identities: BTreeMap::new(),
             forms: Vec::new(),
             incoming: Vec::new(),
@@ -85,6 +90,7 @@ impl Registry {
             bind_features: Vec::new(),
             bind_questions: Vec::new(),
             tables: Vec::new(),
+            nodes: None,
             xeps: Vec::new(),
         };
         let mut names = HashSet::new();
@@ -93,11 +99,13 @@ impl Registry {
             if !names.insert(module.name) {
                 return Err(RegistryError::TwoModules(module.name));
             }
+            let for_guests = !module.kept_accounts_only && module.tables.is_empty();
             for handler in &module.handlers {
                 let key = (handler.target, handler.method, handler.namespace, handler.name);
                 let entry = Entry {
                     access: handler.access,
                     handle: handler.handle,
+                    for_guests,
                     module: module.name,
                 };
                 registry.known.insert(handler.namespace);
@@ -111,6 +119,9 @@ impl Registry {
             }
             for (target, var) in module.features {
                 registry.features.entry(target).or_default().insert(var);
+                if for_guests && target == Target::Account {
+                    registry.guest_features.insert(var);
+                }
             }
             for (target, identity) in module.identities {
                 registry.identities.entry(target).or_default().insert(identity);
@@ -121,6 +132,7 @@ impl Registry {
             registry.bind_features.extend(module.bind_features);
             registry.bind_questions.extend(module.bind_questions);
             registry.tables.extend(module.tables);
+            registry.nodes = registry.nodes.or(module.nodes);
             registry
                 .xeps
                 .extend(module.xeps.into_iter().map(|xep| (xep, module.name)));
@@ -149,6 +161,12 @@ impl Registry {
         }
     }
 
+    /// Whether the account of a guest answers this request, see [`Module::kept_accounts_only`].
+    pub fn serves_guests(&self, method: Method, namespace: &str, name: &str) -> bool {
+        let key = (Target::Account, method, namespace, name);
+        get(&self.handlers, &key).is_some_and(|entry| entry.for_guests)
+    }
+
     /// True where at least one element of the namespace is understood.
     pub fn knows(&self, namespace: &str) -> bool {
         self.known.contains(namespace)
@@ -157,6 +175,11 @@ impl Registry {
     /// Feature variables in order (XEP-0030 section 3.1).
     pub fn features(&self, target: Target) -> impl Iterator<Item = &'static str> + '_ {
         self.features.get(&target).into_iter().flatten().copied()
+    }
+
+    /// The same of the account of a guest.
+    pub fn guest_features(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.guest_features.iter().copied()
     }
 
     /// Identities in order.
@@ -196,6 +219,11 @@ impl Registry {
     /// Name and namespace of what the account is asked for a client that binds so.
     pub fn bind_questions(&self) -> &[(&'static str, &'static str)] {
         &self.bind_questions
+    }
+
+    /// Who answers service discovery about the nodes of accounts.
+    pub fn nodes(&self) -> Option<Nodes> {
+        self.nodes
     }
 
     /// Tables of all modules, for the driver of the store.
@@ -287,6 +315,31 @@ mod tests {
             find(Target::Server, Method::Get, "urn:x", "ping"),
             Err(StanzaError::service_unavailable())
         );
+    }
+
+    #[test]
+    fn guests_have_nothing_that_is_kept() {
+        static NOTES: Table = Table {
+            name: "notes",
+            shape: store::Shape::KeyVal,
+            columns: &[],
+        };
+        let module = |name, namespace| {
+            let module = Module::new(name).account_feature(namespace).server_feature(namespace);
+            module.account_iq(Method::Get, "x", namespace, Access::Owner, yes)
+        };
+        let registry = Registry::new(vec![
+            module("a", "urn:a"),
+            module("b", "urn:b").table(&NOTES),
+            module("c", "urn:c").kept_accounts_only(),
+        ])
+        .expect("valid");
+        assert_eq!(registry.features(Target::Account).count(), 3);
+        assert_eq!(registry.features(Target::Server).count(), 3);
+        assert_eq!(registry.guest_features().collect::<Vec<_>>(), ["urn:a"]);
+        let serves = |namespace| registry.serves_guests(Method::Get, namespace, "x");
+        assert_eq!(["urn:a", "urn:b", "urn:c"].map(serves), [true, false, false]);
+        assert!(!registry.serves_guests(Method::Set, "urn:a", "x"));
     }
 
     #[test]

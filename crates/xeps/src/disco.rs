@@ -1,6 +1,6 @@
 //! XEP-0030 Service Discovery 2.5.0: derived from what the modules declare; there is no second list.
 
-use module::{Access, Answer, Ask, Coverage, Method, Module, Relation, Target};
+use module::{Access, Answer, Ask, Coverage, Method, Module, Nodes, Relation, Target};
 use stanza::{StanzaError, ns};
 
 pub(crate) fn module() -> Module {
@@ -28,13 +28,24 @@ fn info(ask: &mut Ask<'_>) -> Answer {
     };
     let node = ask.payload.attr("node");
     if let Some(node) = &node {
+        if let Some(nodes) = nodes(ask) {
+            return (nodes.info)(ask, node);
+        }
         let ours = target == Target::Server && **node == crate::caps::node(ask.host, ask.registry);
         if !ours {
             return Answer::Error(StanzaError::item_not_found());
         }
     }
     let mut out = opened(ns::DISCO_INFO, node.as_deref());
-    for identity in ask.registry.identities(target) {
+    let of_guest = target == Target::Account && ask.host.guests.is_some();
+    for mut identity in ask.registry.identities(target) {
+        if of_guest && identity.category == "pubsub" {
+            continue;
+        }
+        // XEP-0175 section 5.
+        if of_guest && identity.category == "account" {
+            identity.kind = "anonymous";
+        }
         out.extend_from_slice(
             format!("<identity category='{}' type='{}'", identity.category, identity.kind).as_bytes(),
         );
@@ -43,7 +54,11 @@ fn info(ask: &mut Ask<'_>) -> Answer {
         }
         out.extend_from_slice(b"/>");
     }
-    for feature in ask.registry.features(target) {
+    let features: Vec<&str> = match of_guest {
+        true => ask.registry.guest_features().collect(),
+        false => ask.registry.features(target).collect(),
+    };
+    for feature in features {
         out.extend_from_slice(format!("<feature var='{feature}'/>").as_bytes());
     }
     for form in ask.registry.forms(target, ask.host) {
@@ -52,21 +67,33 @@ fn info(ask: &mut Ask<'_>) -> Answer {
     closed(out)
 }
 
+/// Who answers about the nodes of the account that is asked.
+fn nodes(ask: &Ask<'_>) -> Option<Nodes> {
+    ask.account?;
+    ask.registry.nodes().filter(|_| ask.host.guests.is_none())
+}
+
 /// Section 4.1. The server has no services yet; an account shows its available resources to
-/// itself and to its subscribers.
+/// itself and to its subscribers, and its nodes.
 fn items(ask: &mut Ask<'_>) -> Answer {
     let node = ask.payload.attr("node");
-    let mut out = opened(ns::DISCO_ITEMS, node.as_deref());
+    let mut items = Vec::new();
     if node.is_none()
         && let Some(account) = ask.account
         && ask.relation >= Relation::Subscriber
     {
         for device in account.devices() {
-            out.extend_from_slice(b"<item jid='");
-            xmlstream::escape_attr(&mut out, &format!("{}/{}", ask.to.bare_str(), device.resource));
-            out.extend_from_slice(b"'/>");
+            items.extend_from_slice(b"<item jid='");
+            xmlstream::escape_attr(&mut items, &format!("{}/{}", ask.to.bare_str(), device.resource));
+            items.extend_from_slice(b"'/>");
         }
     }
+    if let Some(nodes) = nodes(ask) {
+        // Escaping text yields text.
+        return (nodes.items)(ask, node.as_deref(), String::from_utf8(items).unwrap_or_default());
+    }
+    let mut out = opened(ns::DISCO_ITEMS, node.as_deref());
+    out.extend_from_slice(&items);
     closed(out)
 }
 

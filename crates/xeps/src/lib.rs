@@ -4,6 +4,7 @@
 //! two lines here, and the feature is gone from discovery, from routing and from `docs/xeps.md`.
 //! `docs/adding-a-xep.md` is the recipe.
 
+mod blocking;
 mod bosh;
 mod caps;
 mod carbons;
@@ -19,15 +20,18 @@ mod host_meta;
 mod last;
 mod legacy_session;
 mod mam;
+mod pep;
 mod ping;
 mod pipelining;
+mod private_xml;
 mod retraction;
 mod rsm;
 mod sasl2;
-mod sid;
 mod sasl_upgrade;
+mod sid;
 mod sm;
 mod time;
+mod vcard;
 mod version;
 
 #[cfg(test)]
@@ -38,6 +42,7 @@ use module::Module;
 /// All features of the server. The order does not matter.
 pub fn all() -> Vec<Module> {
     vec![
+        blocking::module(),
         bosh::module(),
         caps::module(),
         carbons::module(),
@@ -52,15 +57,18 @@ pub fn all() -> Vec<Module> {
         last::module(),
         legacy_session::module(),
         mam::module(),
+        pep::module(),
         ping::module(),
         pipelining::module(),
+        private_xml::module(),
         retraction::module(),
         rsm::module(),
         sasl2::module(),
+        sasl_upgrade::module(),
         sid::module(),
         sm::module(),
         time::module(),
-        sasl_upgrade::module(),
+        vcard::module(),
         version::module(),
     ]
 }

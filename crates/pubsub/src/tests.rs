@@ -1,0 +1,1 @@
+//! Tests after the examples of XEP-0060 and XEP-0163.

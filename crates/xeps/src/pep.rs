@@ -1,0 +1,126 @@
+//! XEP-0163 Personal Eventing Protocol 1.2.2: every account a service of XEP-0060 Publish-Subscribe 1.30.0. What becomes
+//! of a request is decided in `pubsub`; here is what the account says of itself.
+
+use module::{Access, Answer, Ask, Coverage, Method, Module, Nodes};
+use pubsub::{Asker, Context};
+use stanza::ns;
+
+/// XEP-0060 section 10: each is this behind `http://jabber.org/protocol/pubsub#`.
+macro_rules! features {
+    ($($name:literal,)+) => {
+        &[$(concat!("http://jabber.org/protocol/pubsub#", $name),)+]
+    };
+}
+
+const FEATURES: &[&str] = features![
+    "access-open",
+    "access-presence",
+    "access-roster",
+    "access-whitelist",
+    "auto-create",
+    "auto-subscribe",
+    "config-node",
+    "config-node-max",
+    "create-and-configure",
+    "create-nodes",
+    "delete-items",
+    "delete-nodes",
+    "filtered-notifications",
+    "instant-nodes",
+    "item-ids",
+    "last-published",
+    "manage-subscriptions",
+    "member-affiliation",
+    "meta-data",
+    "modify-affiliations",
+    "multi-items",
+    "outcast-affiliation",
+    "persistent-items",
+    "publish",
+    "publish-only-affiliation",
+    "publish-options",
+    "publisher-affiliation",
+    "pubsub-on-a-jid",
+    "purge-nodes",
+    "retract-items",
+    "retrieve-affiliations",
+    "retrieve-default",
+    "retrieve-items",
+    "retrieve-subscriptions",
+    "rsm",
+    "subscribe",
+];
+
+pub(crate) fn module() -> Module {
+    let module = Module::new("pep")
+        .xep(
+            60,
+            "Publish-Subscribe",
+            "1.30.0",
+            Coverage::Partial(
+                "nodes of accounts; without subscription options, the access model authorize, redirection of deleted nodes, \
+                 and collections; there is no service for nodes of its own yet",
+            ),
+        )
+        .xep(
+            163,
+            "Personal Eventing Protocol",
+            "1.2.2",
+            Coverage::Partial("without the address of the publishing resource (section 4.3.1)"),
+        )
+        .xep(
+            222,
+            "Persistent Storage of Public Data via PubSub",
+            "1.0",
+            Coverage::Complete,
+        )
+        .xep(
+            223,
+            "Persistent Storage of Private Data via PubSub",
+            "1.1.1",
+            Coverage::Complete,
+        )
+        .account_identity("pubsub", "pep", "")
+        .account_feature(ns::PUBSUB)
+        // COMPAT: Profanity looks for it at the domain.
+        .server_feature("http://jabber.org/protocol/pubsub#publish-options")
+        .table(&pubsub::NODES)
+        .table(&pubsub::ITEMS)
+        .table(&pubsub::ORDER)
+        .table(&pubsub::TOTALS)
+        // Who may ask what depends on the node: `pubsub` answers a stranger as a missing account would be answered.
+        .account_iq(Method::Get, "pubsub", ns::PUBSUB, Access::Anyone, get)
+        .account_iq(Method::Set, "pubsub", ns::PUBSUB, Access::Anyone, set)
+        .account_iq(Method::Get, "pubsub", ns::PUBSUB_OWNER, Access::Anyone, get)
+        .account_iq(Method::Set, "pubsub", ns::PUBSUB_OWNER, Access::Anyone, set)
+        .account_nodes(Nodes {
+            info: |ask, node| pubsub::node_info(&context(ask), node),
+            items: |ask, node, others| pubsub::node_items(&context(ask), node, others),
+        });
+    FEATURES
+        .iter()
+        .fold(module, |module, feature| module.account_feature(feature))
+}
+
+fn context(ask: &Ask<'_>) -> Context {
+    let contact = ask.account.and_then(|account| account.contact(ask.from));
+    let contact = contact.unwrap_or_default();
+    Context {
+        now: ask.now,
+        owner: ask.to.bare().to_owned(),
+        asker: Asker {
+            jid: ask.from.to_owned(),
+            relation: ask.relation,
+            groups: contact.groups,
+            knows_account: contact.is_seen,
+        },
+    }
+}
+
+fn get(ask: &mut Ask<'_>) -> Answer {
+    pubsub::answer(&context(ask), Method::Get, &ask.payload)
+}
+
+fn set(ask: &mut Ask<'_>) -> Answer {
+    pubsub::answer(&context(ask), Method::Set, &ask.payload)
+}
