@@ -319,6 +319,93 @@ async fn overactivity() {
     assert_eq!(bosh.line.post(&body).await.status(), "403");
 }
 
+/// Section 12: who polls gets what has come since.
+#[tokio::test]
+async fn polling() {
+    let server = Server::with_users(2);
+    let (one, two) = (server.user(), format!("{}/two", server.user()));
+    let user = one.split_once('@').expect("user@domain").0;
+    for how in ["wait='0' hold='1'", "wait='60' hold='0'"] {
+        let mut bosh = Bosh::begin_with(&server, &format!("to='example.org' {how} ver='1.6'")).await;
+        bosh.stanza().await;
+        let initial = plain("", user, &password_of(&one));
+        bosh.send(&format!(
+            "<authenticate xmlns='{NS_SASL2}' mechanism='PLAIN'><initial-response>{initial}</initial-response>\
+             <bind xmlns='urn:xmpp:bind:0'/></authenticate><presence/>"
+        ))
+        .await;
+        let success = bosh.expect(&format!("<success xmlns='{NS_SASL2}'/>")).await;
+        let jid = success
+            .get_child("authorization-identifier", NS_SASL2)
+            .expect("who it is")
+            .text();
+        bosh.expect(&format!("<features xmlns='{NS_STREAM}'/>")).await;
+        let mut other = Client::login(&server, Transport::Direct, &two).await;
+        for id in ["a", "b"] {
+            // The last request was no poll, or was answered with something.
+            other
+                .send(format!(
+                    "<message to='{jid}' type='headline' id='{id}'><body>x</body></message>"
+                ))
+                .await;
+            other.ping().await;
+            // The session's connection has looked at it then.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            bosh.send(if id == "a" { PING } else { "" }).await;
+            while !bosh
+                .stanza()
+                .await
+                .matches(&format!("<message type='headline' id='{id}'/>"))
+            {}
+        }
+    }
+}
+
+/// What the first response tells of requests holds on the wire; at its edges in the tests of the session itself.
+#[tokio::test]
+async fn what_is_told_holds() {
+    let server = Server::builder()
+        .users(1)
+        .limit("stanza_bytes", 10_000)
+        .limit("read_burst_bytes", 10_000)
+        .limit("read_bytes_per_second", 2_000)
+        .start();
+    // The stream does not read while it has read too much, so nothing is answered.
+    let mut bosh = Bosh::login(&server, &format!("{}/r", server.user())).await;
+    let long = format!(
+        "<message xmlns='jabber:client' to='nobody@example.org'><body>{}</body></message>",
+        "x".repeat(9_500)
+    );
+    let mut lines = vec![Line::open(&server).await, Line::open(&server).await];
+    let told: usize = bosh.first.get("requests").parse().expect("a number");
+    assert_eq!(told, lines.len());
+    let first = bosh.body("", &long);
+    bosh.line.ask(&first).await;
+    for line in &mut lines {
+        let body = bosh.body("", &long);
+        line.ask(&body).await;
+    }
+    // One more than may be: the oldest is told.
+    let mut ends = 0;
+    for line in [&mut bosh.line].into_iter().chain(&mut lines) {
+        let answer = line.answer().await.wrapper();
+        if answer.get("type") == "terminate" {
+            answer.assert_end("policy-violation");
+            ends += 1;
+        }
+    }
+    assert!(ends > 0, "one of them was too many");
+    // And so does one that asks again and again for the same.
+    let mut bosh = Bosh::begin(&server).await;
+    let body = bosh.body("pause='60'", "");
+    let mut again = 0;
+    while bosh.line.post(&body).await.wrapper().get("type").is_empty() {
+        again += 1;
+        assert!(again < 20, "without end");
+    }
+    assert!(again > 3, "{again}");
+}
+
 /// Section 10. What was not fetched waits for the account.
 #[tokio::test]
 async fn inactivity() {
@@ -489,12 +576,39 @@ async fn bad_requests() {
     ] {
         line.post(body).await.wrapper().assert_end("bad-request");
     }
-    // In a session, which is over then.
-    let mut bosh = Bosh::begin(&server).await;
-    let body = bosh.body("", "text");
-    bosh.line.post(&body).await.wrapper().assert_end("bad-request");
-    let body = bosh.body("", "");
-    bosh.line.post(&body).await.wrapper().assert_end("item-not-found");
+    // In a session, which is over then, also where only its beginning can be read (section 17.2).
+    let mut other = Bosh::begin(&server).await;
+    for (payload, condition) in [
+        ("text".to_owned(), "bad-request"),
+        ("<message></body>".to_owned(), "bad-request"),
+        ("<!-- c -->".to_owned(), "bad-request"),
+        ("&#0;".to_owned(), "bad-request"),
+        ("</body><body>".to_owned(), "bad-request"),
+        ("<a>".repeat(100) + &"</a>".repeat(100), "policy-violation"),
+        (format!("<message a='{}'/>", "x".repeat(300_000)), "policy-violation"),
+    ] {
+        let mut bosh = Bosh::begin(&server).await;
+        let mut waiting = Line::open(&server).await;
+        let body = bosh.body("", "");
+        waiting.ask(&body).await;
+        let body = bosh.body("", &payload);
+        bosh.line.post(&body).await.wrapper().assert_end(condition);
+        // Whoever waits hears of it.
+        waiting.answer().await.wrapper().assert_end(condition);
+        let body = bosh.body("", "");
+        line.post(&body).await.wrapper().assert_end("item-not-found");
+        // Nobody can end a session by it who does not know it.
+        for sid in [&bosh.sid, &other.sid[..31], &other.sid.to_uppercase()] {
+            let wrong = other.body_at(1, "", "<message></body>").replace(&other.sid, sid);
+            line.post(&wrong).await.wrapper().assert_end("bad-request");
+        }
+        let wrong = format!("<body sid='{}' rid='1'><message></body>", other.sid);
+        line.post(&wrong).await.wrapper().assert_end("bad-request");
+    }
+    let sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
+    other.stanza().await;
+    other.send(&format!("<abort xmlns='{sasl}'/>")).await;
+    other.expect(&format!("<failure xmlns='{sasl}'/>")).await;
     // Nobody's.
     line.post(&format!(
         "<body rid='1' sid='0123456789abcdef0123456789abcdef' xmlns='{NS_BOSH}'/>"

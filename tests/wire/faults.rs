@@ -3,7 +3,7 @@
 //!
 //! Rows of requests between accounts are in `iq.rs`, `roster.rs`, `presence.rs`, `messages.rs`; of logins in `login.rs`.
 
-use testkit::{Client, NS_STREAM, Server, Transport};
+use testkit::{Bosh, Client, NS_STREAM, Server, Transport, frame, post};
 
 use crate::support::{befriend, error_of, settle};
 
@@ -347,6 +347,61 @@ async fn cut_at_every_byte() {
             client.expect_stream_error(condition).await;
         }
     }
+    // The same in a message: cut on its way, in two frames, and a byte a frame.
+    let transport = Transport::WebSocket;
+    for (input, condition) in inputs {
+        let whole = frame(0x81, input);
+        for cut in 1..whole.len() {
+            let mut client = Client::opened(&server, transport).await;
+            client.send_raw(&whole[..cut]).await;
+            client.send_raw(&whole[cut..]).await;
+            client.expect_stream_error(condition).await;
+        }
+        for cut in 1..input.len() {
+            let mut client = Client::opened(&server, transport).await;
+            client.send_raw(&frame(0x01, &input[..cut])).await;
+            client.send_raw(&frame(0x80, &input[cut..])).await;
+            client.expect_stream_error(condition).await;
+        }
+        let mut client = Client::login(&server, transport, &jid).await;
+        client.send_raw(&frame(0x01, b"")).await;
+        for byte in input {
+            client.send_raw(&frame(0x00, &[*byte])).await;
+        }
+        client.send_raw(&frame(0x80, b"")).await;
+        client.expect_stream_error(condition).await;
+    }
+    // And in a request: the session is over, by whatever part of it.
+    for (input, _) in inputs {
+        let request = |bosh: &mut Bosh| {
+            let body = bosh.body("", "|");
+            let (begin, end) = body.split_once('|').expect("a place for it");
+            [begin.as_bytes(), input, end.as_bytes()].concat()
+        };
+        // As long in each session; by and by, in one connection.
+        let mut bosh = Bosh::begin(&server).await;
+        let length = post(&request(&mut bosh), "").len();
+        for back in 1..input.len() + "</body>".len() {
+            let mut bosh = Bosh::begin(&server).await;
+            let whole = post(&request(&mut bosh), "");
+            let (begin, end) = whole.split_at(length - back);
+            bosh.line.send(begin).await;
+            bosh.line.send(end).await;
+            bosh.line.answer().await.wrapper().assert_end("bad-request");
+            let next = bosh.body("", "");
+            bosh.line.post(&next).await.wrapper().assert_end("item-not-found");
+        }
+        let mut bosh = Bosh::begin(&server).await;
+        let body = request(&mut bosh);
+        bosh.line
+            .send(b"POST /http-bind HTTP/1.1\r\nHost: example.org\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await;
+        for byte in body {
+            bosh.line.send(&[b"1\r\n", &[byte][..], b"\r\n"].concat()).await;
+        }
+        bosh.line.send(b"0\r\n\r\n").await;
+        bosh.line.answer().await.wrapper().assert_end("bad-request");
+    }
 }
 
 /// Row 9: a client that can do more than we is offered what we can.
@@ -380,48 +435,62 @@ async fn versions_and_spaces() {
 /// Row 11, before the login and after it.
 #[tokio::test]
 async fn too_big_too_deep_too_many() {
-    let server = Server::with_users(4);
+    let server = Server::with_users(2 * Transport::EVERY.len());
     let big = 8192;
-    for transport in Transport::BOTH {
+    // What a request may have beside a stanza is little, and its depth, attributes and names are looked at before the
+    // stream is (XEP-0124 section 17.2).
+    let is_refused_before = |what: &str, input: &str| {
+        ["depth", "attributes", "a name"].contains(&what) || input.len() > 262_144 + 4096 - 256
+    };
+    for transport in Transport::EVERY {
         let mut bystander = Client::online(&server, transport, &server.user()).await;
         let jid = server.user();
         // (what, before the login, after it, whether it is the size that is wrong)
-        let nested = |depth: usize| format!("<message>{}", "<a>".repeat(depth));
+        // With the namespace, which a message of a WebSocket needs.
+        const BEGIN: &str = "<message xmlns='jabber:client'";
+        let nested = |depth: usize| format!("{BEGIN}>{}{}</message>", "<a>".repeat(depth), "</a>".repeat(depth));
         let attributes = |count: usize| {
             format!(
-                "<message {}/>",
+                "{BEGIN} {}/>",
                 (0..count).map(|n| format!("a{n}='' ")).collect::<String>()
             )
         };
         let namespaces = |count: usize| {
             format!(
-                "<message {}/>",
+                "{BEGIN} {}/>",
                 (0..count).map(|n| format!("xmlns:a{n}='u' ")).collect::<String>()
             )
         };
-        // So many elements with forty declarations each.
+        // So many elements with twenty declarations each, all of which are used.
         let declared = |count: usize| {
-            let child = namespaces(40).replace("message", "a");
-            format!("<message>{}</message>", child.repeat(count))
+            let used: String = (0..20).map(|n| format!("xmlns:a{n}='u{n}' a{n}:b='' ")).collect();
+            let child = format!("<a {used}/>");
+            format!("{BEGIN}>{}</message>", child.repeat(count))
         };
-        let flat = |count: usize| format!("<message>{}</message>", "<a/>".repeat(count));
-        let text = |bytes: usize| format!("<message><body>{}</body></message>", "x".repeat(bytes));
-        let attribute = |bytes: usize| format!("<message a='{}'/>", "x".repeat(bytes));
-        let name = |bytes: usize| format!("<{}/>", "x".repeat(bytes));
+        let flat = |count: usize| format!("{BEGIN}>{}</message>", "<a/>".repeat(count));
+        let text = |bytes: usize| format!("{BEGIN}><body>{}</body></message>", "x".repeat(bytes));
+        let attribute = |bytes: usize| format!("{BEGIN} a='{}'/>", "x".repeat(bytes));
+        let name = |bytes: usize| format!("<{} xmlns='jabber:client'/>", "x".repeat(bytes));
         let cases = [
             ("a stanza", text(big), text(262_144), true),
             ("an attribute", attribute(big), attribute(1_048_576), true),
             ("elements", flat(32), flat(4_096), true),
             ("depth", nested(10_001), nested(10_001), false),
             ("attributes", attributes(65), attributes(10_000), false),
-            ("namespaces", declared(30), declared(4_000), false),
+            ("namespaces", declared(13), declared(13), false),
+            ("so many of them", declared(30), declared(4_000), false),
             ("a name", name(257), name(257), false),
         ];
         for (what, before, after, is_size) in &cases {
             for (input, bound) in [(before, false), (after, true)] {
                 let when = if bound { When::Bound } else { When::Opened };
                 let mut client = at(&server, transport, when, &jid).await;
-                client.send(input).await;
+                client.send_whole(input.as_bytes()).await;
+                if transport == Transport::Bosh && is_refused_before(what, input) {
+                    client.expect_terminal_condition("policy-violation").await;
+                    bystander.ping().await;
+                    continue;
+                }
                 let error = client.expect_stream_error("policy-violation").await;
                 if *is_size {
                     assert!(
@@ -436,13 +505,13 @@ async fn too_big_too_deep_too_many() {
         let mut client = at(&server, transport, When::Bound, &jid).await;
         let to = format!("to='{}'", bystander.jid);
         for fits in [
-            format!("<message {to}>{}{}</message>", "<a>".repeat(62), "</a>".repeat(62)),
+            format!("{BEGIN} {to}>{}{}</message>", "<a>".repeat(62), "</a>".repeat(62)),
             attributes(60).replace("<message", &format!("<message {to}")),
             namespaces(31).replace("<message", &format!("<message {to}")),
             flat(4_000).replace("<message", &format!("<message {to}")),
             text(262_000).replace("<message", &format!("<message {to}")),
         ] {
-            client.send(&fits).await;
+            client.send_whole(fits.as_bytes()).await;
             bystander.expect("<message/>").await;
         }
         client.nothing_more().await;

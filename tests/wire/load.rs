@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use testkit::{Client, ConnectOptions, Item, Server, TIMEOUT, Transport, password_of, plain};
+use testkit::{Client, ConnectOptions, Item, Server, TIMEOUT, Transport, frame, password_of, plain};
 
 use crate::crowd::{files_fall_to, many, memory_falls_to, watch};
 use crate::support::error_of;
@@ -29,11 +29,11 @@ async fn has_ended(client: &mut Client) -> bool {
     matches!(client.item_within(Duration::ZERO).await, Some(Item::End { .. }))
 }
 
-/// Several sessions of one account on both ports.
+/// Several sessions of one account, each on a connection of its own.
 async fn log_in(server: &Arc<Server>, jid: &str, address: Ipv4Addr, count: usize) -> Vec<Client> {
     many(count, |number| {
         let (server, jid) = (Arc::clone(server), jid.to_owned());
-        async move { Client::login_with(&server, Transport::BOTH[number % 2], &jid, from(address)).await }
+        async move { Client::login_with(&server, Transport::ALL[number % 3], &jid, from(address)).await }
     })
     .await
 }
@@ -58,12 +58,12 @@ async fn half_open_connections() {
     let files = idle_files(&server).await;
     let mut strangers = Vec::new();
     for number in 0..STRANGERS {
-        let transport = Transport::BOTH[number % 2];
+        let transport = Transport::ALL[number % 3];
         let mut stranger = Client::tcp(&server, transport, from(HERE)).await.expect("reached");
-        match number % 4 {
-            // A part of a header; a part of a handshake; nothing at all on either port.
-            0 => stranger.send("<stream:stream to='exa").await,
-            1 => stranger.send([22, 3, 1, 1, 0, 1, 0, 0]).await,
+        match (number % 2, transport) {
+            // A part of a header; a part of a handshake; nothing at all on any port.
+            (0, Transport::Starttls) => stranger.send("<stream:stream to='exa").await,
+            (0, _) => stranger.send([22, 3, 1, 1, 0, 1, 0, 0]).await,
             _ => {}
         }
         strangers.push(stranger);
@@ -88,7 +88,7 @@ async fn half_open_connections() {
         assert!(!has_ended(stranger).await, "so many may wait");
     }
     for address in [HERE, THERE, Ipv4Addr::new(127, 0, 0, 79)] {
-        for transport in Transport::BOTH {
+        for transport in Transport::ALL {
             let mut refused = Client::tcp(&server, transport, from(address)).await.expect("reached");
             match refused.item().await {
                 Item::End { .. } => {}
@@ -149,7 +149,7 @@ async fn sessions_of_an_account() {
     let jid = server.user();
     let mut waiting = many(CLIENTS, |number| {
         let (server, jid) = (Arc::clone(&server), jid.clone());
-        async move { Client::authenticated(&server, Transport::BOTH[number % 2], &jid).await }
+        async move { Client::authenticated(&server, Transport::EVERY[number % 4], &jid).await }
     })
     .await;
     let mut bound: Vec<Client> = Vec::new();
@@ -205,7 +205,7 @@ async fn guesses_on_many_connections() {
             let (server, victim) = (Arc::clone(&server), victim.clone());
             tokio::spawn(async move {
                 let user = victim.split_once('@').expect("user@domain").0;
-                let mut client = Client::opened(&server, Transport::BOTH[number % 2]).await;
+                let mut client = Client::opened(&server, Transport::EVERY[number % 4]).await;
                 for attempt in 0..ATTEMPTS {
                     let guess = plain("", user, &format!("guess {number} {attempt}"));
                     let answer = client.auth("PLAIN", &guess).await;
@@ -216,7 +216,7 @@ async fn guesses_on_many_connections() {
         })
         .collect();
     for jid in [&victim, &other] {
-        for transport in Transport::BOTH {
+        for transport in Transport::EVERY {
             let mut honest = Client::opened(&server, transport).await;
             let user = jid.split_once('@').expect("user@domain").0;
             honest.plain(user, &password_of(jid)).await;
@@ -226,6 +226,14 @@ async fn guesses_on_many_connections() {
         guesser.await.expect("it has its attempts, and then no more");
     }
     files_fall_to(&server, files).await;
+}
+
+/// Sends a part of a stanza that has no end yet.
+async fn part(client: &mut Client, is_first: bool, bytes: &[u8]) {
+    match client.transport() {
+        Transport::WebSocket => client.send_raw(&frame(u8::from(is_first), bytes)).await,
+        _ => client.send(bytes).await,
+    }
 }
 
 /// Fifty stanzas that grow by and by to the limit and beyond: what they cost is bounded by it, and comes back.
@@ -252,13 +260,13 @@ async fn dribbled_giants() {
     let mut giants = log_in(&server, &jid, HERE, GIANTS).await;
     let beginnings = ["<message><body>", "<message a='"];
     for (number, giant) in giants.iter_mut().enumerate() {
-        giant.send(beginnings[number / 2 % 2]).await;
+        part(giant, true, beginnings[number / 3 % 2].as_bytes()).await;
     }
     let piece = vec![b'x'; PIECE];
     let mut most = 0;
     for _ in 0..(STANZA - 100) / PIECE {
         for giant in &mut giants {
-            giant.send(&piece).await;
+            part(giant, false, &piece).await;
         }
         bystander.ping().await;
         most = most.max(server.rss());
@@ -271,7 +279,7 @@ async fn dribbled_giants() {
     // All that was sent is there, or this would prove little.
     assert!(grown >= (GIANTS * STANZA / 2) as u64, "{grown} bytes of memory only");
     for giant in &mut giants {
-        giant.send(&piece).await;
+        part(giant, false, &piece).await;
     }
     for mut giant in giants {
         giant.expect_stream_error("policy-violation").await;
@@ -320,7 +328,7 @@ async fn five_hundred_leave_at_once() {
         let (server, jid) = (Arc::clone(&server), jids[number % ACCOUNTS].clone());
         let jid = format!("{jid}/{number}");
         async move {
-            let mut client = Client::login(&server, Transport::BOTH[number / ACCOUNTS % 2], &jid).await;
+            let mut client = Client::login(&server, Transport::ALL[number / ACCOUNTS % 3], &jid).await;
             client.send("<presence/>").await;
             client
         }
@@ -333,7 +341,7 @@ async fn five_hundred_leave_at_once() {
     }
     let beginning = format!("<message to='{}'><body>{}", jids[0], "x".repeat(HELD));
     for session in &mut sessions {
-        session.send(&beginning).await;
+        part(session, true, beginning.as_bytes()).await;
     }
     // All of it has been read.
     let began = Instant::now();

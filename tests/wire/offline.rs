@@ -249,10 +249,10 @@ async fn pong_without_wait(client: &mut Client, ping: &Stanza) {
 #[tokio::test]
 async fn the_quota() {
     let server = Server::builder()
-        .users(4)
+        .users(8)
         .limit("offline_messages_per_account", 3)
         .start();
-    for transport in Transport::BOTH {
+    for transport in Transport::EVERY {
         let jid = server.user();
         let mut sender = Client::online(&server, transport, &server.user()).await;
         send(&mut sender, &jid, &["one", "two", "three"]).await;

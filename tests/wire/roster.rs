@@ -160,12 +160,12 @@ async fn versions() {
 #[tokio::test]
 async fn errors() {
     let server = Server::builder()
-        .users(6)
+        .users(8)
         .limit("roster_items", 3)
         .limit("roster_groups_per_item", 2)
         .limit("roster_name_bytes", 16)
         .start();
-    for transport in Transport::ALL {
+    for transport in Transport::EVERY {
         let (jid, other) = (server.user(), server.user());
         let mut client = Client::login(&server, transport, &jid).await;
         roster(&mut client).await;

@@ -201,11 +201,16 @@ async fn who_reads_slowly_gets_everything() {
 /// It never reads: after `unacknowledged_seconds` without progress it is gone, and what waits is stored.
 #[tokio::test]
 async fn who_never_reads() {
-    let server = Server::builder().users(4).limit("unacknowledged_seconds", 1).start();
-    let transport = Transport::Direct;
+    let server = Server::builder().users(6).limit("unacknowledged_seconds", 1).start();
+    for transport in Transport::ALL {
+        never_reads(&server, transport).await;
+    }
+}
+
+async fn never_reads(server: &Server, transport: Transport) {
     let jid = server.user();
-    let mut sender = Client::online(&server, transport, &server.user()).await;
-    let mut deaf = deaf(&server, transport, &jid).await;
+    let mut sender = Client::online(server, transport, &server.user()).await;
+    let mut deaf = deaf(server, transport, &jid).await;
     see(&mut sender, &mut deaf).await;
     let body = "x".repeat(BODY);
     // More than the kernels hold, less than the outbox may.
@@ -221,7 +226,7 @@ async fn who_never_reads() {
         .await;
     let mut got = Vec::new();
     read_all(&mut deaf, &mut got).await;
-    read_stored(&server, transport, &jid, 349, &mut got).await;
+    read_stored(server, transport, &jid, 349, &mut got).await;
     // Without acknowledgements by the client, what the kernel had taken and not delivered is lost with the connection:
     // one gap. What was not yet the kernel's is behind it.
     let mut missing = BTreeSet::from_iter(0..350);

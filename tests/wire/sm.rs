@@ -9,10 +9,10 @@ const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
 /// Section 2, and section 3 for where it is offered: not before somebody has logged in.
 #[tokio::test]
 async fn offered_behind_the_login() {
-    let server = Server::with_users(6);
+    let server = Server::with_users(8);
     let mut plain = Client::connect(&server, Transport::Starttls).await;
     assert!(!plain.open().await.has_child("sm", NS_SM));
-    for transport in Transport::ALL {
+    for transport in Transport::EVERY {
         let mut client = Client::secured(&server, transport).await;
         let features = client.open().await;
         assert!(!features.has_child("sm", NS_SM), "{features:?}");
@@ -29,9 +29,9 @@ async fn offered_behind_the_login() {
 #[tokio::test]
 async fn enabled() {
     const SECONDS: u64 = 120;
-    let server = resumable_for(30, SECONDS);
+    let server = resumable_for(40, SECONDS);
     let mut ids: Vec<String> = Vec::new();
-    for transport in Transport::ALL {
+    for transport in Transport::EVERY {
         for attributes in [" resume='true'", " resume='1'", " resume='true' max='3600'"] {
             let mut client = Client::login(&server, transport, &server.user()).await;
             let enabled = client.enable_with(attributes).await;
@@ -64,9 +64,9 @@ async fn enabled() {
 /// Section 3: the order is enforced, and the client may go on in the right one.
 #[tokio::test]
 async fn in_order_only() {
-    let server = Server::with_users(18);
+    let server = Server::with_users(24);
     let unexpected = format!("<failed xmlns='{NS_SM}'><unexpected-request xmlns='{NS_STANZAS}'/></failed>");
-    for transport in Transport::ALL {
+    for transport in Transport::EVERY {
         let mut client = Client::authenticated(&server, transport, &server.user()).await;
         client.send(format!("<enable xmlns='{NS_SM}' resume='true'/>")).await;
         client.expect(&unexpected).await;
@@ -121,8 +121,8 @@ async fn in_order_only() {
 /// goes beyond what was sent, or back, is seen to by the test client.
 #[tokio::test]
 async fn what_is_counted() {
-    let server = Server::with_users(12);
-    for transport in Transport::ALL {
+    let server = Server::with_users(16);
+    for transport in Transport::EVERY {
         let mut other = Client::online(&server, transport, &server.user()).await;
         let to = other.bare().to_owned();
         let mut client = Client::login(&server, transport, &server.user()).await;
@@ -189,8 +189,8 @@ async fn what_is_counted() {
 /// send.
 #[tokio::test]
 async fn without_waiting() {
-    let server = Server::with_users(9);
-    for transport in Transport::ALL {
+    let server = Server::with_users(12);
+    for transport in Transport::EVERY {
         let mut other = Client::online(&server, transport, &server.user()).await;
         let message = chat(other.bare(), "at once");
         let mut client = Client::login(&server, transport, &server.user()).await;
@@ -231,8 +231,8 @@ async fn without_waiting() {
 /// The other direction: the server counts what it has sent, and knows when it is told too much (section 6).
 #[tokio::test]
 async fn the_client_acknowledges() {
-    let server = Server::with_users(45);
-    for transport in Transport::ALL {
+    let server = Server::with_users(60);
+    for transport in Transport::EVERY {
         let mut sender = Client::online(&server, transport, &server.user()).await;
         let mut client = managed(&server, transport, &server.user()).await;
         assert_eq!(client.received(), 1);
@@ -281,8 +281,8 @@ async fn the_client_acknowledges() {
 /// The errors that stanzas earn come before they are acknowledged: what is acknowledged has been dealt with.
 #[tokio::test]
 async fn errors_come_first() {
-    let server = Server::with_users(6);
-    for transport in Transport::ALL {
+    let server = Server::with_users(8);
+    for transport in Transport::EVERY {
         let mut client = managed(&server, transport, &server.user()).await;
         for number in 0..20 {
             client.send(chat("nobody@example.org", &format!("n{number}"))).await;
@@ -300,8 +300,8 @@ async fn errors_come_first() {
 #[tokio::test]
 async fn the_server_asks() {
     const MESSAGES: usize = 300;
-    let server = Server::with_users(6);
-    for transport in Transport::ALL {
+    let server = Server::with_users(8);
+    for transport in Transport::EVERY {
         let mut sender = Client::online(&server, transport, &server.user()).await;
         let mut client = managed(&server, transport, &server.user()).await;
         client.answer_requests(true);

@@ -11,9 +11,9 @@ const NOT_FOUND: &str =
 
 /// Every port and every way to lose a connection: (before, after, how).
 fn ways() -> impl Iterator<Item = (Transport, Transport, Loss)> {
-    Transport::ALL
+    Transport::EVERY
         .into_iter()
-        .flat_map(|before| Transport::ALL.map(|after| (before, after)))
+        .flat_map(|before| Transport::EVERY.map(|after| (before, after)))
         .zip(Loss::BOTH.into_iter().cycle())
         .map(|((before, after), how)| (before, after, how))
 }
@@ -25,7 +25,7 @@ fn text(body: &str) -> String {
 /// What was not acknowledged comes again, in order, and with it what came meanwhile; what was acknowledged does not.
 #[tokio::test]
 async fn what_was_not_acknowledged_comes_again() {
-    let server = Server::with_users(54);
+    let server = Server::with_users(96);
     for (before, after, how) in ways() {
         // The first one that is lost: some of what was read; what was read and acknowledged is never.
         for lost_from in [4, 6, 7] {
@@ -81,7 +81,7 @@ async fn what_was_not_acknowledged_comes_again() {
 /// It is the same stream: a resource that is there, addresses, answers, the other's view.
 #[tokio::test]
 async fn the_stream_goes_on() {
-    let server = Server::with_users(23);
+    let server = Server::with_users(40);
     for (before, after, how) in ways() {
         let mut other = managed(&server, before, &server.user()).await;
         let mut client = managed(&server, before, &format!("{}/phone", server.user())).await;
@@ -126,7 +126,7 @@ fn client_bare(jid: &str) -> &str {
 /// The old connection may not have been seen to end: it is ended now.
 #[tokio::test]
 async fn taken_over() {
-    let server = Server::with_users(23);
+    let server = Server::with_users(40);
     for (before, after, _) in ways() {
         let mut sender = Client::online(&server, before, &server.user()).await;
         let mut old = managed(&server, before, &server.user()).await;
@@ -155,8 +155,8 @@ async fn taken_over() {
 /// Two at once for the same stream: one has it in the end, and nothing comes twice there.
 #[tokio::test]
 async fn raced() {
-    let server = Server::with_users(9);
-    for transport in Transport::ALL {
+    let server = Server::with_users(12);
+    for transport in Transport::EVERY {
         let mut sender = Client::online(&server, transport, &server.user()).await;
         let client = managed(&server, transport, &server.user()).await;
         let session = lose(&server, client, Loss::Reset).await;
@@ -199,7 +199,7 @@ async fn raced() {
 /// From another address.
 #[tokio::test]
 async fn from_elsewhere() {
-    let server = Server::with_users(9);
+    let server = Server::with_users(12);
     for (before, after, how) in ways() {
         if before != after {
             continue;
@@ -233,8 +233,8 @@ async fn refused(server: &Server, transport: Transport, session: &Session) -> St
 /// Ids that are none, and those of somebody else, which are told in no way from one that never was.
 #[tokio::test]
 async fn nobody_elses() {
-    let server = Server::with_users(18);
-    for transport in Transport::ALL {
+    let server = Server::with_users(24);
+    for transport in Transport::EVERY {
         let mut live = managed(&server, transport, &server.user()).await;
         let lost = managed(&server, transport, &server.user()).await;
         let lost = lose(&server, lost, Loss::Reset).await;
@@ -309,8 +309,8 @@ async fn nobody_elses() {
 /// More than was ever sent to it (section 5: as an `<a/>` would be treated).
 #[tokio::test]
 async fn too_much_is_acknowledged() {
-    let server = Server::with_users(6);
-    for transport in Transport::ALL {
+    let server = Server::with_users(8);
+    for transport in Transport::EVERY {
         let client = managed(&server, transport, &server.user()).await;
         let session = lose(&server, client, Loss::Reset).await;
         for h in [session.received + 1, u32::MAX] {
@@ -335,8 +335,8 @@ async fn too_much_is_acknowledged() {
 /// administrator, and those that were never to be resumed.
 #[tokio::test]
 async fn ended() {
-    let server = Server::with_users(18);
-    for transport in Transport::ALL {
+    let server = Server::with_users(24);
+    for transport in Transport::EVERY {
         let client = managed(&server, transport, &server.user()).await;
         let session = client.session();
         client.close().await;

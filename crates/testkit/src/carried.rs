@@ -171,8 +171,12 @@ impl Carrier {
             })
         }) {
             let line = self.asked.remove(line).ok_or(Over)?;
-            let answer = self.came[line].take().ok_or(Over)?;
-            self.tell(&answer.wrapper()).await?;
+            let wrapper = self.came[line].take().ok_or(Over)?.wrapper();
+            // Overtaken by one that has ended the session, which tells why.
+            if wrapper.get("condition") == "item-not-found" && !self.asked.is_empty() {
+                continue;
+            }
+            self.tell(&wrapper).await?;
         }
         Ok(())
     }

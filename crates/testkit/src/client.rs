@@ -21,7 +21,7 @@ use crate::reader::{Header, Item, Reader};
 use crate::server::DOMAIN;
 use crate::stanza::{NS_STREAM, Stanza};
 use crate::tls::{Channel, Identity, Version};
-use crate::websocket::Web;
+use crate::websocket::{Web, frame};
 
 /// How long anything that is expected may take. Far above what it takes: machines that run tests are busy.
 pub const TIMEOUT: Duration = Duration::from_secs(15);
@@ -40,7 +40,7 @@ pub enum Transport {
     Direct,
     /// RFC 7395, over HTTPS.
     WebSocket,
-    /// XEP-0206, over HTTPS. What belongs to a session ends when the client is dropped; a connection cannot be cut.
+    /// XEP-0206, over HTTPS. A session ends when the client is dropped; when it is cut or lost, after its time.
     Bosh,
 }
 
@@ -241,6 +241,15 @@ impl Client {
         self.note('>', &format!("{bytes:02x?}"));
         if timeout(TIMEOUT, self.write_all(bytes)).await.is_err() {
             self.fail("the server does not take what it is sent");
+        }
+    }
+
+    /// Sends what is one message of a WebSocket or the content of one request, whatever it is.
+    pub async fn send_whole(&mut self, bytes: &[u8]) {
+        match &mut self.conn {
+            Conn::Bosh(carried) => carried.send_whole(bytes),
+            _ if self.web.is_some() => self.send_raw(&frame(0x81, bytes)).await,
+            _ => self.send(bytes).await,
         }
     }
 
@@ -668,6 +677,9 @@ impl Client {
     pub fn cut(self) {
         if let Some(stream) = self.conn.tcp() {
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+        if let Conn::Bosh(carried) = &self.conn {
+            carried.cut();
         }
     }
 

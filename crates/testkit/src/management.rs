@@ -10,7 +10,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::time::timeout;
 
-use crate::client::{Client, TIMEOUT, Transport};
+use crate::client::{Client, Conn, TIMEOUT, Transport};
 use crate::reader::{Item, Reader};
 use crate::stanza::{NS_STREAM, Stanza};
 use crate::{ConnectOptions, NS_SASL2, Server};
@@ -320,6 +320,9 @@ impl Client {
         let session = self.session();
         if let (Loss::Reset, Some(stream)) = (how, self.conn.tcp()) {
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+        if let Conn::Bosh(carried) = &self.conn {
+            carried.cut();
         }
         session
     }
