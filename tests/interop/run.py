@@ -24,6 +24,7 @@ import gajim
 import gajim_history
 import history
 import profanity
+import proxies
 import slixmpp_chat
 import web
 from checks import Checks
@@ -31,7 +32,7 @@ from server import ROOT, STOP_SECONDS, Jackdaw, Prosody, Server, die_with_parent
 
 CLIENTS = {
     "slixmpp": slixmpp_chat.run, "history": history.run, "profanity": profanity.run, "gajim": gajim.run,
-    "gajim-history": gajim_history.run, "dino": dino.run, "web": web.run, "browser": browser.run,
+    "gajim-history": gajim_history.run, "dino": dino.run, "web": web.run, "browser": browser.run, "proxies": proxies.run,
 }  # fmt: skip
 CLIENT_SECONDS = 200.0  # one client, both transports
 ENDING = (signal.SIGINT, signal.SIGTERM)

@@ -11,10 +11,13 @@ use std::time::Duration;
 use crate::process;
 use crate::{cargo, root};
 
-/// Debian packages of the tests: the clients with a screen and a bus to run them on, what makes certificates of
+/// Debian packages of the tests: the clients with a screen and a bus to run them on, proxies, what makes certificates of
 /// kinds that we do not make, a directory, and what counts instructions.
 const PACKAGES: &[&str] = &[
     "profanity",
+    "haproxy",
+    "nginx-light",
+    "libnginx-mod-stream",
     "gajim",
     "dino-im",
     "chromium",
