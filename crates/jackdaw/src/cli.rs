@@ -67,6 +67,13 @@ pub enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
 
+    /// Print the DNS records by which clients find the server, for each domain
+    Dns {
+        /// The name of this machine, if it is not that of the domain
+        #[arg(long, value_name = "NAME")]
+        host: Option<String>,
+    },
+
     /// Pages of the documentation that are made from the code
     #[command(subcommand, hide = true)]
     Docs(DocsCommand),

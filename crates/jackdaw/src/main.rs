@@ -5,6 +5,7 @@
 //! - `certificate.rs`, `first_run.rs`, `password.rs`: what a server without configuration makes for itself.
 //! - `backends.rs`: who knows the passwords of domains where that is not this server.
 //! - `dns.rs`: the records by which clients find it.
+//! - `metrics.rs`: figures for who watches the server.
 //! - `serve.rs`: the server. `xeps_page.rs`: what it implements, for `docs/xeps.md`.
 
 // Nothing of a binary can be reached from outside; `pub` marks what a module offers to the others.
@@ -25,6 +26,7 @@ mod dns;
 mod failure;
 mod first_run;
 mod log;
+mod metrics;
 mod password;
 mod private_file;
 mod retention;
