@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::metrics::Reached;
 use crate::service::{Service, now};
 
 pub(crate) struct Admission {
@@ -17,6 +18,7 @@ impl Admission {
     pub(crate) fn is_possible(service: &Service, address: IpAddr) -> bool {
         let has_room = !service.is_stopping() && service.connections() < service.limits.connections;
         if !has_room {
+            service.metrics().reached(Reached::Connections);
             tracing::warn!(%address, "a connection was refused: limits.connections is reached");
         }
         has_room
@@ -39,8 +41,10 @@ impl Admission {
     }
 
     fn count(&mut self) -> bool {
-        self.is_counted = self.service.throttle.admit(self.address, now().seconds());
-        if !self.is_counted {
+        let refused = self.service.throttle.admit(self.address, now().seconds()).err();
+        self.is_counted = refused.is_none();
+        if let Some(limit) = refused {
+            self.service.metrics().reached(limit);
             tracing::debug!(address = %self.address, "a connection was refused: too many from this address");
         }
         self.is_counted

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 use crate::admission::Admission;
 use crate::connection::{Connection, LINGER, LINGER_BYTES};
 use crate::entry::{Entry, Shared};
+use crate::metrics::{Reached, Via};
 use crate::rate::Allowance;
 use crate::service::Service;
 use crate::socket::Socket;
@@ -137,6 +138,7 @@ impl<S: Socket> Channel<S> {
     fn poll_allowance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let rate = self.admission.service.limits.read_bytes_per_second;
         while let Some(until) = self.allowance.wait(Instant::now(), rate) {
+            self.admission.service.metrics().reached(Reached::ReadRate);
             let timer = match &mut self.timer {
                 Some(timer) => {
                     timer.as_mut().reset(until);
@@ -215,6 +217,7 @@ impl<S: Socket> Channel<S> {
         carried.extend_from_slice(&self.plain[self.taken..]);
         let port = Arc::new(Shared {
             direct: is_secured,
+            via: Via::WebSocket,
             stream,
             tls: None,
         });

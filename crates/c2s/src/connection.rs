@@ -24,6 +24,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::admission::Admission;
 use crate::entry::Shared;
+use crate::metrics::Reached;
 use crate::rate::Allowance;
 use crate::service::now;
 use crate::shell::ConnectionShell;
@@ -149,6 +150,7 @@ impl<S: Socket> Connection<S> {
         phase: Phase,
         deadline: Instant,
     ) -> Connection<S> {
+        admission.service.metrics().streams_of(port.via).up();
         let limits = &admission.service.limits;
         let outbox = Outbox::new(limits.outbox_bytes);
         Connection {
@@ -509,6 +511,7 @@ impl<S: Socket> Connection<S> {
 
     fn became_bound(&mut self) {
         self.is_bound = true;
+        self.admission.service.metrics().sessions_of(self.port.via).up();
         self.admission.service.bound(self.number);
         self.admission.settle();
         self.transport.logged_in();
@@ -533,6 +536,7 @@ impl<S: Socket> Connection<S> {
         let Some(until) = self.allowance.wait(Instant::now(), rate) else {
             return false;
         };
+        self.admission.service.metrics().reached(Reached::ReadRate);
         self.timer_at_latest(cx, until);
         true
     }
@@ -571,6 +575,7 @@ impl<S: Socket> Connection<S> {
             self.timer_at_latest(cx, self.deadline);
             return Ok(());
         }
+        self.admission.service.metrics().reached(Reached::Negotiation);
         if self.transport.is_handshaking() {
             self.phase = Phase::Over;
             return Ok(());
@@ -736,6 +741,11 @@ impl<S: Socket> Drop for Connection<S> {
             });
         }
         self.admission.service.bound(self.number);
+        let metrics = self.admission.service.metrics();
+        metrics.streams_of(self.port.via).down();
+        if self.is_bound {
+            metrics.sessions_of(self.port.via).down();
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use crate::admission::Admission;
 use crate::connection::Connection;
 use crate::listener::Admit;
+use crate::metrics::Via;
 use crate::service::Service;
 use crate::socket::Socket;
 
@@ -24,6 +25,7 @@ pub enum Port {
 
 pub(crate) struct Shared {
     pub(crate) direct: bool,
+    pub(crate) via: Via,
     pub(crate) stream: Arc<StreamConfig>,
     pub(crate) tls: Option<Arc<ServerConfig>>,
 }
@@ -36,6 +38,10 @@ impl Entry {
     pub fn new(port: Port, stream: Arc<StreamConfig>, tls: Option<Arc<ServerConfig>>) -> Entry {
         Entry(Arc::new(Shared {
             direct: port == Port::Direct,
+            via: match port {
+                Port::Starttls => Via::Starttls,
+                Port::Direct => Via::Direct,
+            },
             stream,
             tls,
         }))
@@ -52,8 +58,7 @@ impl Entry {
     }
 }
 
-/// The connection over what another protocol makes a socket of, as [`Entry::admit`]. `is_secured`: that protocol is under
-/// TLS.
+/// The connection over what BOSH makes a socket of, as [`Entry::admit`]. `is_secured`: that is under TLS.
 pub fn admit_carried<S: Socket>(
     service: &Arc<Service>,
     stream: Arc<StreamConfig>,
@@ -67,6 +72,7 @@ pub fn admit_carried<S: Socket>(
     let admission = Admission::of(service, address)?;
     let port = Arc::new(Shared {
         direct: is_secured,
+        via: Via::Bosh,
         stream,
         tls: None,
     });

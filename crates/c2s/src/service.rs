@@ -12,6 +12,8 @@ use router::{Event, Outbox, Router, Turn};
 use stanza::{Jid, StreamError};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::guests::{Guests, MaxGuests};
+use crate::metrics::Metrics;
 use crate::throttle::{PerAddress, Throttle};
 use crate::tls::Certificates;
 
@@ -39,6 +41,9 @@ pub struct Limits {
     pub read_burst_bytes: u64,
     /// What may wait for a reader.
     pub outbox_bytes: usize,
+    /// Guests altogether, and from one address.
+    pub guests: usize,
+    pub guests_per_address: usize,
 }
 
 pub struct Parts {
@@ -66,6 +71,8 @@ pub struct Service {
     pub(crate) router: Arc<Router>,
     pub(crate) limits: Limits,
     pub(crate) throttle: Throttle,
+    metrics: Metrics,
+    pub(crate) guests: Arc<Guests>,
     /// Password checks at the same time: each occupies a core for milliseconds.
     pub(crate) checks: Arc<Semaphore>,
     backends: OnceLock<Backends>,
@@ -110,6 +117,11 @@ impl Service {
             router: parts.router,
             limits,
             throttle: Throttle::new(per_address),
+            metrics: Metrics::default(),
+            guests: Guests::new(MaxGuests {
+                total: limits.guests,
+                per_address: limits.guests_per_address,
+            }),
             checks: Arc::new(Semaphore::new(cores)),
             backends: OnceLock::new(),
             admit: OnceLock::new(),
@@ -170,6 +182,11 @@ impl Service {
     /// The clock for the router.
     pub fn clock() -> Now {
         now()
+    }
+
+    /// What was counted so far.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Open connections.

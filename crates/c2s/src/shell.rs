@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use accounts::backend::Question;
-use auth::{Binding, Credentials, Lookup, PasswordCheck, SALT_LENGTH, Verdict};
-use router::{Event, Outbox, Turn};
+use auth::{Binding, Credentials, Failure, Lookup, Mechanism, PasswordCheck, SALT_LENGTH, TokenLookup, Verdict};
+use router::{Event, Guest, Outbox, Turn};
 use session::{Recording, Shell, clients};
 use stanza::Jid;
+use tokio::runtime::Handle;
 
+use crate::metrics::Reached;
 use crate::service::{Service, now};
 use crate::tls::Tls;
 
@@ -26,6 +28,16 @@ fn tell(outbox: &Arc<Outbox>, event: Event) {
     let mut turn = Turn::default();
     outbox.tell(&mut turn, event);
     turn.finish();
+}
+
+/// The tokens of somebody of whom the backend says this.
+fn still_known(tokens: TokenLookup, verdict: &Verdict) -> TokenLookup {
+    match (verdict, tokens) {
+        (Verdict::Granted { .. }, tokens) => tokens,
+        (Verdict::Unavailable, _) => TokenLookup::Unavailable,
+        (Verdict::Disabled, TokenLookup::Found(tokens)) => TokenLookup::Disabled(tokens),
+        _ => TokenLookup::Missing,
+    }
 }
 
 impl Shell for ConnectionShell<'_> {
@@ -83,9 +95,29 @@ impl Shell for ConnectionShell<'_> {
     fn look_up_tokens(&mut self, account: &Jid, client: Option<&str>) {
         let outbox = Arc::clone(self.outbox);
         self.service.logs_in(self.number, Some(account.as_str()));
-        clients::look_up(self.service.router.store(), account, client, move |tokens| {
-            tell(&outbox, Event::Tokens(tokens));
-        });
+        // The store answers on a thread of its own, and a backend waits in tasks.
+        let backend = self.service.backend(account.domain()).cloned();
+        let backend = backend.map(|backend| (backend, Handle::current()));
+        let jid = account.clone();
+        clients::look_up(
+            self.service.router.store(),
+            account,
+            client,
+            move |tokens| match backend {
+                // Who is gone there is gone here, whatever tokens are left. Nobody is asked about who has none.
+                Some((backend, runtime)) if matches!(&tokens, TokenLookup::Found(found) if !found.is_empty()) => {
+                    let outbox = Arc::downgrade(&outbox);
+                    let recognised = move |verdict| {
+                        if let Some(outbox) = outbox.upgrade() {
+                            tell(&outbox, Event::Tokens(still_known(tokens, &verdict)));
+                        }
+                    };
+                    let _entered = runtime.enter();
+                    backend.recognise(jid, Box::new(recognised));
+                }
+                _ => tell(&outbox, Event::Tokens(tokens)),
+            },
+        );
     }
 
     fn record(&mut self, login: Recording) {
@@ -170,23 +202,59 @@ impl Shell for ConnectionShell<'_> {
         let Some(admit) = self.service.admit() else {
             return tell(self.outbox, Event::Decided(Verdict::Unavailable));
         };
-        let (outbox, account) = (Arc::downgrade(self.outbox), account.clone());
-        tokio::task::spawn_blocking(move || {
-            // Nobody is admitted who has left.
-            if let Some(outbox) = outbox.upgrade() {
-                tell(&outbox, Event::Decided(admit(&account)));
-            }
-        });
+        let (outbox, jid, runtime) = (Arc::downgrade(self.outbox), account.clone(), Handle::current());
+        let recognised = move |verdict: Verdict| {
+            runtime.spawn_blocking(move || {
+                // Nobody is admitted who has left.
+                let Some(outbox) = outbox.upgrade() else { return };
+                let verdict = match verdict {
+                    Verdict::Granted { .. } => admit(&jid),
+                    other => other,
+                };
+                tell(&outbox, Event::Decided(verdict));
+            });
+        };
+        match self.service.backend(account.domain()) {
+            // Whoever vouches for somebody who is gone there.
+            Some(backend) => backend.recognise(account.clone(), Box::new(recognised)),
+            None => recognised(Verdict::Granted {
+                user: account.local().unwrap_or_default().to_owned(),
+            }),
+        }
+    }
+
+    fn guest(&mut self, trace: Option<&str>) -> Option<Guest> {
+        let guest = self.service.guests.admit(self.address);
+        match &guest {
+            Some(_) => tracing::info!(address = %self.address, trace, "a guest comes in"),
+            None => tracing::info!(address = %self.address, trace, "there is no room for a guest"),
+        }
+        guest
     }
 
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool {
-        self.service
-            .throttle
-            .may_log_in(self.address, account.map(Jid::as_str), now().seconds())
+        let throttle = &self.service.throttle;
+        let may = throttle.may_log_in(self.address, account.map(Jid::as_str), now().seconds());
+        if !may {
+            self.service.metrics().reached(match account {
+                Some(_) => Reached::FailuresPerAccount,
+                None => Reached::FailuresPerAddress,
+            });
+        }
+        may
+    }
+
+    fn login_ended(&mut self, mechanism: Option<Mechanism>, failure: Option<Failure>) {
+        self.service.metrics().login(mechanism, failure);
+    }
+
+    fn too_many_attempts(&mut self) {
+        self.service.metrics().reached(Reached::LoginAttempts);
     }
 
     fn login_failed(&mut self, account: Option<&Jid>) {
         self.service.logs_in(self.number, None);
+        self.service.metrics().guesses.up();
         tracing::info!(address = %self.address, account = account.map(tracing::field::display), "a login failed");
         let is_reached = self
             .service

@@ -9,6 +9,8 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::metrics::Reached;
+
 /// Seconds over which new connections are averaged.
 const RATE_WINDOW: i64 = 10;
 /// Seconds in which failed logins are counted.
@@ -81,7 +83,7 @@ pub(crate) struct Throttle {
 }
 
 /// The address that is counted.
-fn counted(address: IpAddr) -> IpAddr {
+pub(crate) fn counted(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
@@ -104,8 +106,8 @@ impl Throttle {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection was accepted. False: close it; nothing was counted.
-    pub(crate) fn admit(&self, address: IpAddr, seconds: i64) -> bool {
+    /// A connection was accepted. An error: close it; nothing was counted.
+    pub(crate) fn admit(&self, address: IpAddr, seconds: i64) -> Result<(), Reached> {
         let mut tables = self.lock();
         let window = seconds / RATE_WINDOW;
         let entry = tables
@@ -116,12 +118,15 @@ impl Throttle {
             entry.opened = 0;
         }
         let allowed = u64::from(self.limits.per_second) * RATE_WINDOW as u64;
-        if entry.waiting >= self.limits.before_login || u64::from(entry.opened) >= allowed {
-            return false;
+        if entry.waiting >= self.limits.before_login {
+            return Err(Reached::BeforeLogin);
+        }
+        if u64::from(entry.opened) >= allowed {
+            return Err(Reached::PerSecond);
         }
         entry.opened += 1;
         entry.waiting += 1;
-        true
+        Ok(())
     }
 
     /// An admitted connection has logged in or is gone.
@@ -189,12 +194,12 @@ mod tests {
     fn connections_before_login_are_counted_per_address() {
         let throttle = throttle();
         let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
-        assert!(throttle.admit(one, 0));
-        assert!(throttle.admit(one, 0));
-        assert!(!throttle.admit(one, 0));
-        assert!(throttle.admit(other, 0));
+        assert!(throttle.admit(one, 0).is_ok());
+        assert!(throttle.admit(one, 0).is_ok());
+        assert!(throttle.admit(one, 0).is_err());
+        assert!(throttle.admit(other, 0).is_ok());
         throttle.settled(one);
-        assert!(throttle.admit(one, 0));
+        assert!(throttle.admit(one, 0).is_ok());
     }
 
     #[test]
@@ -203,14 +208,14 @@ mod tests {
         let nth = |n: usize| IpAddr::from([10, (n >> 16) as u8, (n >> 8) as u8, n as u8]);
         let crowd = 3 * SWEEP_AT;
         for n in 0..crowd {
-            assert!(throttle.admit(nth(n), 0));
+            assert!(throttle.admit(nth(n), 0).is_ok());
         }
         assert_eq!(throttle.lock().addresses.entries.len(), crowd, "all of them still wait");
         for n in 0..crowd {
             throttle.settled(nth(n));
         }
         for n in crowd..3 * crowd {
-            assert!(throttle.admit(nth(n), RATE_WINDOW));
+            assert!(throttle.admit(nth(n), RATE_WINDOW).is_ok());
             throttle.settled(nth(n));
         }
         assert!(throttle.lock().addresses.entries.len() <= 2 * crowd);
@@ -222,20 +227,20 @@ mod tests {
         let throttle = throttle();
         let one = address("192.0.2.1");
         for _ in 0..10 {
-            assert!(throttle.admit(one, 5));
+            assert!(throttle.admit(one, 5).is_ok());
             throttle.settled(one);
         }
-        assert!(!throttle.admit(one, 9));
-        assert!(throttle.admit(one, 10));
+        assert!(throttle.admit(one, 9).is_err());
+        assert!(throttle.admit(one, 10).is_ok());
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_address() {
         let throttle = throttle();
-        assert!(throttle.admit(address("2001:db8::1"), 0));
-        assert!(throttle.admit(address("2001:db8::2"), 0));
-        assert!(!throttle.admit(address("2001:db8::3"), 0));
-        assert!(throttle.admit(address("2001:db8:0:1::1"), 0));
+        assert!(throttle.admit(address("2001:db8::1"), 0).is_ok());
+        assert!(throttle.admit(address("2001:db8::2"), 0).is_ok());
+        assert!(throttle.admit(address("2001:db8::3"), 0).is_err());
+        assert!(throttle.admit(address("2001:db8:0:1::1"), 0).is_ok());
     }
 
     #[test]

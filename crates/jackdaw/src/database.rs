@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use store::{Store, Table};
-use store_sqlite::Options;
+use store::Table;
+use store_sqlite::{Options, SqliteStore};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -11,7 +11,7 @@ use crate::private_file;
 
 /// Opens the database, and makes it and its folder where they are not there. `tables` are those of all features that
 /// will use it; tables of others stay as they are. Blocks.
-pub fn open(config: &Config, tables: &[&'static Table], options: Options) -> Result<Arc<dyn Store>, Failure> {
+pub fn open(config: &Config, tables: &[&'static Table], options: Options) -> Result<Arc<SqliteStore>, Failure> {
     let data = &config.data;
     private_file::folder(data).map_err(|error| {
         Failure::unavailable(format!(

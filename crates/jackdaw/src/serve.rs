@@ -14,6 +14,7 @@ use module::{Host, Now, Registry, Software};
 use router::Router;
 use session::{StreamConfig, TlsPolicy};
 use stanza::{Jid, StreamError};
+use store_sqlite::SqliteStore;
 use store::{Batch, Column, Query, Shape, Store, Table, Value};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -24,7 +25,7 @@ use crate::certificate::{self, Certificate};
 use crate::config::{Bearer, Config, Domain, KeptBy, Kind, Listen, Loaded, Login, ScramHash, Tls, Tokens};
 use crate::failure::{Failure, Why};
 use crate::service_manager::{self, Sockets};
-use crate::{database, first_run, retention};
+use crate::{database, first_run, metrics, retention};
 
 /// How often accounts that nobody uses are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -92,7 +93,7 @@ pub fn xeps_page() -> Result<String, Failure> {
 fn database_and_router(
     config: &Config,
     options: store_sqlite::Options,
-) -> Result<(Arc<dyn Store>, Arc<Router>), Failure> {
+) -> Result<(Arc<SqliteStore>, Arc<Router>), Failure> {
     let registry = registry()?;
     let mut tables: Vec<&'static Table> = router::TABLES.to_vec();
     tables.push(&SECRETS);
@@ -101,7 +102,7 @@ fn database_and_router(
     let router = Router::new(router::Parts {
         hosts: hosts(config),
         registry,
-        store: Arc::clone(&store),
+        store: Arc::clone(&store) as Arc<dyn Store>,
         limits: router_limits(config),
         archives: config.archive.enabled,
         clock: Box::new(Service::clock),
@@ -140,7 +141,8 @@ pub struct Stopped {
 
 impl Stopped {
     pub fn open(config: &Config, options: store_sqlite::Options) -> Result<Stopped, Failure> {
-        let (store, router) = database_and_router(config, options)?;
+        let (database, router) = database_and_router(config, options)?;
+        let store: Arc<dyn Store> = database;
         let accounts = accounts(config, &store, &router, None);
         Ok(Stopped {
             store,
@@ -152,7 +154,8 @@ impl Stopped {
 
 async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     let config = &loaded.config;
-    let (store, router) = database_and_router(config, store_sqlite::Options::default())?;
+    let (database, router) = database_and_router(config, store_sqlite::Options::default())?;
+    let store: Arc<dyn Store> = Arc::clone(&database) as Arc<dyn Store>;
     let made = certificate::of_all_domains(config)?;
     let certificates = Arc::new(load_certificates(&made)?);
     let secret = salt_secret(&*store)?;
@@ -166,6 +169,13 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     let admin_listener = admin::bind(&socket)?;
     let signals = Signals::listen()?;
     let listeners = bind(config, &certificates, secret, sockets)?;
+    let figures = match config.metrics.listen {
+        None => None,
+        Some(address) => {
+            let listener = metrics::bind(address).await;
+            Some(listener.map_err(|error| cannot_listen(address, &error))?)
+        }
+    };
     restore_sessions(&router).await?;
 
     let accounts = Arc::new(accounts(config, &store, &router, Some(&service)));
@@ -182,6 +192,14 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     let first = first_run::first_admin(&accounts, &loaded)?;
     let admin = tokio::spawn(admin::serve(admin_listener, accounts));
 
+    let figures = figures.map(|listener| {
+        let sources = metrics::Sources {
+            service: Arc::clone(&service),
+            router: Arc::clone(&router),
+            store: database,
+        };
+        tokio::spawn(metrics::serve(listener, Arc::new(sources)))
+    });
     let retention = tokio::spawn(retention::keep(
         Arc::clone(&store),
         retention::Rules::of(&config.archive),
@@ -198,7 +216,7 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
 
     tracing::info!("stopping");
     service_manager::tell("STOPPING=1");
-    for task in accepting.iter().chain([&admin, &retention]) {
+    for task in accepting.iter().chain([&admin, &retention]).chain(&figures) {
         task.abort();
     }
     let left = service

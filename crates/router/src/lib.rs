@@ -18,6 +18,7 @@
 
 mod access;
 mod account;
+mod blocking;
 mod broadcast;
 mod caps;
 mod clock;
@@ -29,6 +30,7 @@ mod guests;
 mod iq;
 mod line;
 mod load;
+mod metrics;
 mod moved;
 mod notify;
 mod outbox;
@@ -80,12 +82,13 @@ pub(crate) const OWN_LIMITS: xmlstream::Limits = xmlstream::Limits {
 };
 
 /// The tables of the account itself; those of features come from their declarations.
-pub static TABLES: [&Table; 10] = [
+pub static TABLES: [&Table; 11] = [
     &accounts::ACCOUNTS,
     &accounts::tokens::TOKENS,
     &presence::ROSTER,
     &presence::ROSTER_VERSION,
     &archive::PREFS,
+    &presence::blocking::BLOCKED,
     &resume::STREAMS,
     &saved::SAVED,
     &moved::OFFLINE,
@@ -152,6 +155,8 @@ pub struct Router {
     next_session: AtomicU64,
     /// See `access`.
     revocations: AtomicU64,
+    /// Stanzas that clients have sent.
+    stanzas: metrics::Striped,
     known_caps: caps::KnownCaps,
     lines: line::Lines,
     /// What most sessions say of themselves; shared by all of them.
@@ -183,6 +188,7 @@ impl Router {
             hasher: RandomState::default(),
             next_session: AtomicU64::new(1),
             revocations: AtomicU64::new(0),
+            stanzas: metrics::Striped::default(),
             known_caps: caps::KnownCaps::default(),
             lines: line::Lines::default(),
             plain_presence: Rendered::from_text("<presence/>"),
@@ -194,6 +200,11 @@ impl Router {
     /// The served domain of this name (prepared form).
     pub fn host(&self, domain: &str) -> Option<&Arc<Host>> {
         self.hosts.get(domain)
+    }
+
+    /// How many stanzas bound resources have sent in the life of this process.
+    pub fn count_stanzas(&self) -> u64 {
+        self.stanzas.get()
     }
 
     pub fn registry(&self) -> &Registry {

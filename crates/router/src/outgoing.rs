@@ -19,13 +19,18 @@ impl Router {
     /// True: it waits for its recipient to be read, or too much of this client is on its way. Then nothing more may come
     /// from it until [`Event::Proceed`](crate::Event) does.
     pub fn from_client(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) -> bool {
+        self.stanzas.up(bound.id);
         let Ok(origin) = Origin::of(bound) else { return false };
         let is_managed = origin.receipt.is_some();
         turn.origin = Some(origin);
         let from = bound.jid.as_ref();
         let abroad = stanza.to().filter(|to| self.is_apart(from.domain(), to.domain()));
+        let is_refused = stanza
+            .to()
+            .is_some_and(|to| self.refuse_to_blocked(bound, stanza, to, turn));
         match stanza.kind() {
             _ if let Some(to) = abroad => self.refuse_at_border(stanza, from, to, turn),
+            _ if is_refused => {}
             Kind::Presence(kind) => self.presence_from_client(now, bound, kind, stanza, turn),
             Kind::Message(kind) => {
                 // RFC 6120 section 10.3.1: without an address it is for the sender's own account.

@@ -7,7 +7,7 @@ use accounts::backend::Question;
 use accounts::tokens::{Agent, Lifetimes};
 use auth::{Binding, Credentials, Mechanism, PasswordCheck, Proof};
 use module::Now;
-use router::{Bound, Event, Outbox, Router, Turn};
+use router::{Bound, Event, Guest, Outbox, Router, Turn};
 use stanza::{Jid, StreamError, ns};
 use xmlstream::{Element, Framer, Limits, Scratch};
 
@@ -55,11 +55,17 @@ pub trait Shell {
     fn ask(&mut self, question: Question);
     /// Somebody has shown elsewhere to be this account: whether it is there and may log in. [`Event::Decided`].
     fn admit(&mut self, account: &Jid);
+    /// A place for a guest; None where there is no room. `trace`: what it says of itself, for the log.
+    fn guest(&mut self, trace: Option<&str>) -> Option<Guest>;
     /// Whether this address may try to log in now, at all or to this account
     /// (configuration: `limits.login_failures_per_minute_…`).
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool;
-    /// A login failed.
+    /// A login failed in a way that may be a guess.
     fn login_failed(&mut self, account: Option<&Jid>);
+    /// An attempt has ended, for whoever counts. `mechanism`: None for what is none; `failure`: None where it succeeded.
+    fn login_ended(&mut self, _mechanism: Option<Mechanism>, _failure: Option<auth::Failure>) {}
+    /// The stream ends, as it has made as many attempts as it may; for whoever counts.
+    fn too_many_attempts(&mut self) {}
 }
 
 /// What a call of the stream works with.

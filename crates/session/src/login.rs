@@ -4,6 +4,7 @@
 use accounts::backend::Question;
 use accounts::tokens;
 use auth::{Exchange, Failure, Hash, Lookup, Mechanism, Password, Proof, Step, TokenLookup, Verdict};
+use router::Guest;
 use stanza::{Jid, ns};
 use xmlstream::Element;
 use zeroize::Zeroizing;
@@ -58,8 +59,12 @@ pub(crate) struct Login {
     /// Of the attempt.
     profile: Profile,
     exchange: Option<Box<Exchange>>,
+    /// Of the attempt that is under way, for whoever counts.
+    mechanism: Option<Mechanism>,
     waiting: bool,
     failures: u8,
+    /// Attempts that were begun.
+    begun: u8,
     /// The prepared account of the attempt.
     account: Option<Jid>,
     /// What that account lacks.
@@ -70,6 +75,8 @@ pub(crate) struct Login {
     /// for the failure. Without one the client has only asked where to get one (RFC 7628 section 4.3).
     bearer_refused: bool,
     domain: String,
+    /// The place of the guest who logs in.
+    guest: Option<Guest>,
 }
 
 /// The stream features of SASL (section 6.3.1), of SASL2 (only under TLS: XEP-0388 section 3) and of XEP-0440.
@@ -120,6 +127,10 @@ pub(crate) struct At<'a> {
 }
 
 impl Login {
+    pub(crate) fn take_guest(&mut self) -> Option<Guest> {
+        self.guest.take()
+    }
+
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting
     }
@@ -191,6 +202,12 @@ impl Login {
         self.exchange = None;
         self.admitting = false;
         self.bearer_refused = false;
+        // Those that are given up count as well: behind the first message of SCRAM an account has been looked up, and who
+        // measures how long that takes needs many of them.
+        self.begun = self.begun.saturating_add(1);
+        if self.begun > at.config.login_attempts {
+            return Outcome::TooMany;
+        }
         if !at.allowed {
             return self.failed(Failure::EncryptionRequired, at, cx);
         }
@@ -214,6 +231,7 @@ impl Login {
         };
         self.domain = at.domain.to_owned();
         self.account = None;
+        self.mechanism = None;
         let mut exchange = match Exchange::begin(mechanism, context) {
             // XEP-0484 section 3.4: "the client MUST include a <fast/> element".
             Ok(exchange) if exchange.mechanism().is_token() && at.fast.is_none() => {
@@ -222,6 +240,7 @@ impl Login {
             Ok(exchange) => exchange,
             Err(failure) => return self.failed(failure, at, cx),
         };
+        self.mechanism = Some(exchange.mechanism());
         let step = match initial {
             Err(failure) => return self.failed(failure, at, cx),
             Ok(data) => exchange.respond(data.as_ref().map(|data| &data[..])),
@@ -392,8 +411,15 @@ impl Login {
                     }
                 }
             }
-            // The offer has no mechanism that asks for this.
-            Step::Guest { .. } => self.failed(Failure::InvalidMechanism, at, cx),
+            Step::Guest { trace } => {
+                self.guest = cx.shell.guest(trace.as_deref());
+                if self.guest.is_none() {
+                    return self.decided(Verdict::Unavailable, at, cx);
+                }
+                let user = guest_name(cx.shell);
+                self.account = self.prepared(&user);
+                self.decided(Verdict::Granted { user }, at, cx)
+            }
             Step::Failure(failure) => self.failed(failure, at, cx),
         }
     }
@@ -436,11 +462,18 @@ impl Login {
         }
     }
 
+    /// The attempt has succeeded, in all that belongs to a login.
+    pub(crate) fn succeeded(&mut self, cx: &mut Context<'_>) {
+        cx.shell.login_ended(self.mechanism.take(), None);
+    }
+
     /// The attempt has failed, also where the mechanism was content.
     pub(crate) fn failed(&mut self, failure: Failure, at: &At<'_>, cx: &mut Context<'_>) -> Outcome {
+        cx.shell.login_ended(self.mechanism.take(), Some(failure));
         self.exchange = None;
         self.waiting = false;
         self.admitting = false;
+        self.guest = None;
         match self.profile {
             Profile::Classic => failure.write(cx.out),
             Profile::Sasl2 => sasl2::failure(failure, cx.out),
@@ -455,6 +488,7 @@ impl Login {
         // Whatever the reason: an endless series of attempts is never right (section 6.4.5).
         self.failures = self.failures.saturating_add(1);
         if self.failures >= at.config.login_attempts {
+            cx.shell.too_many_attempts();
             Outcome::TooMany
         } else {
             Outcome::Continue
@@ -468,6 +502,23 @@ impl Login {
         };
         out.extend_from_slice(format!("<{name} xmlns='{}'>{text}</{name}>", self.profile.ns()).as_bytes());
     }
+}
+
+/// A name that nobody has: a UUID of version 4 (XEP-0175 section 3).
+fn guest_name(shell: &mut dyn Shell) -> String {
+    let mut bytes = [0; 16];
+    shell.random(&mut bytes);
+    // RFC 9562 section 5.4: version and variant.
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut name = String::with_capacity(36);
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            name.push('-');
+        }
+        name.push_str(&format!("{byte:02x}"));
+    }
+    name
 }
 
 enum Named {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use auth::Proof;
 use module::Host;
-use router::{Access, BindRequest, Bound, Event, NotResumed, ResumeRequest, Resumed};
+use router::{Access, BindRequest, Bound, Event, Guest, NotResumed, ResumeRequest, Resumed};
 use stanza::{Fault, IqType, Jid, Kind, Stanza, StanzaError, StreamError, ns, write_error};
 use xmlstream::{Element, Limits};
 
@@ -54,6 +54,8 @@ pub(crate) struct Negotiation {
     login: Login,
     /// Bare JID, once authenticated.
     account: Option<Jid>,
+    /// The place of a guest who has logged in and has no resource yet.
+    guest: Option<Guest>,
     /// Which client it is, where its login was written down.
     access: Option<Access>,
     /// Id of the request to bind that is being worked on.
@@ -83,6 +85,7 @@ impl Negotiation {
             lang: None,
             login: Login::default(),
             account: None,
+            guest: None,
             access: None,
             bind_id: String::new(),
             bind_failures: 0,
@@ -327,6 +330,8 @@ impl Negotiation {
                 proof,
                 lacking,
             } => {
+                self.login.succeeded(cx);
+                self.guest = self.login.take_guest();
                 self.login = Login::default();
                 if let Some(sasl2) = &mut self.sasl2 {
                     sasl2.data = data;
@@ -423,6 +428,7 @@ impl Negotiation {
             resource,
             outbox: Arc::clone(cx.outbox),
             access: self.access.clone(),
+            guest: self.guest.take(),
             inline: None,
         };
         cx.router.bind(cx.now, request, cx.turn);

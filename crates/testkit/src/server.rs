@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread::sleep;
@@ -43,13 +44,27 @@ pub struct Builder {
     extra: String,
     domain_extra: String,
     http: String,
+    metrics: Option<u16>,
     listeners: Vec<(&'static str, u16, String)>,
+    hands_over: bool,
 }
 
 impl Builder {
+    /// The socket of the c2s listener is the test's, which hands it over as systemd does.
+    pub fn hand_over(mut self) -> Self {
+        self.hands_over = true;
+        self
+    }
+
     /// Another listener: its kind, its port, and further keys in TOML.
     pub fn listener(mut self, kind: &'static str, port: u16, toml: &str) -> Self {
         self.listeners.push((kind, port, toml.to_owned()));
+        self
+    }
+
+    /// Figures at this port of the server's address.
+    pub fn metrics(mut self, port: u16) -> Self {
+        self.metrics = Some(port);
         self
     }
 
@@ -137,6 +152,9 @@ impl Builder {
             config,
             "[[listen]]\nkind = \"c2s-direct\"\naddress = \"{address}:5223\""
         );
+        if let Some(port) = self.metrics {
+            let _ = writeln!(config, "[metrics]\nlisten = \"{address}:{port}\"");
+        }
         for (kind, port, toml) in &self.listeners {
             let _ = writeln!(
                 config,
@@ -156,6 +174,9 @@ impl Builder {
         let mut server = Server {
             folder,
             address,
+            handed_over: self
+                .hands_over
+                .then(|| TcpListener::bind((address, 5222)).expect("nobody listens there")),
             users: self.users,
             given: AtomicUsize::new(0),
             child: None,
@@ -170,6 +191,7 @@ impl Builder {
 pub struct Server {
     folder: TempDir,
     address: Ipv4Addr,
+    handed_over: Option<TcpListener>,
     users: usize,
     given: AtomicUsize,
     child: Option<Child>,
@@ -202,7 +224,9 @@ impl Server {
             extra: String::new(),
             domain_extra: String::new(),
             http: String::new(),
+            metrics: None,
             listeners: Vec::new(),
+            hands_over: false,
         }
     }
 
@@ -243,7 +267,10 @@ impl Server {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(binary::path());
+        self.command_of(Command::new(binary::path()))
+    }
+
+    fn command_of(&self, mut command: Command) -> Command {
         command.current_dir(self.folder.path());
         // Nothing of the surroundings may configure the server.
         for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("JACKDAW_")) {
@@ -291,9 +318,7 @@ impl Server {
         };
         let seen = fs::read_to_string(self.log()).unwrap_or_default().len();
         let child = self
-            .command()
-            .args(["serve", "--config", "jackdaw.toml"])
-            .stdin(Stdio::null())
+            .serve_command()
             .stdout(out())
             .stderr(out())
             .spawn()
@@ -312,6 +337,22 @@ impl Server {
             assert!(began.elapsed() < START_LIMIT, "the server does not listen:\n{log}");
             sleep(LOOK_EVERY);
         }
+    }
+
+    fn serve_command(&self) -> Command {
+        let Some(socket) = &self.handed_over else {
+            let mut command = self.command();
+            command.args(["serve", "--config", "jackdaw.toml"]).stdin(Stdio::null());
+            return command;
+        };
+        // The shell has the number that the server will have, and moves the socket to where it is expected.
+        let script = "export LISTEN_PID=$$; exec \"$0\" serve --config jackdaw.toml 3<&0 </dev/null";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(binary::path());
+        let mut command = self.command_of(command);
+        let socket = socket.try_clone().expect("a descriptor is left");
+        command.env("LISTEN_FDS", "1").stdin(OwnedFd::from(socket));
+        command
     }
 
     fn pid(&self) -> u32 {

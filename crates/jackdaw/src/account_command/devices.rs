@@ -3,7 +3,7 @@
 use stanza::Jid;
 
 use super::{address, say, unexpected, with};
-use crate::admin::{Backend, Command, Connection, Device, MAX_CLIENT_ID, Reply};
+use crate::admin::{Command, Connection, Device, MAX_CLIENT_ID, Reply};
 use crate::config::Config;
 use crate::failure::Failure;
 

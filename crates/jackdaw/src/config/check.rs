@@ -222,6 +222,11 @@ pub fn warnings(config: &Config) -> Vec<String> {
             lines.push(format!("admin {}: `{domain}` is not a domain of this server", admin.0));
         }
     }
+    if let Some(address) = config.metrics.listen.filter(|address| !is_local(address.ip())) {
+        lines.push(format!(
+            "metrics.listen = \"{address}\": whoever reaches that address can read the figures"
+        ));
+    }
     for listen in &config.listen {
         let (kind, address) = (listen.kind.as_str(), listen.address);
         if listen.kind == Kind::Http {

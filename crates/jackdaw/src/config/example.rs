@@ -2,7 +2,7 @@
 //! comments of the code. It reads back as the defaults (a test below), so it is safe to start from.
 
 use super::section::{Section, write_docs, write_keys};
-use super::{Archive, Bearer, Command, Config, Contacts, Domain, Http, HttpAccounts, Ldap, Limits, Listen, Log, Login};
+use super::{Archive, Bearer, Command, Config, Contacts, Domain, Http, HttpAccounts, Ldap, Limits, Listen, Log, Login, Metrics};
 
 /// The text of the example.
 pub fn example() -> String {
@@ -27,14 +27,10 @@ pub fn example() -> String {
     section(&mut out, "[http]", Http::ABOUT, &config.http);
     section(&mut out, "[archive]", Archive::ABOUT, &config.archive);
     section(&mut out, "[login]", Login::ABOUT, &config.login);
+    section(&mut out, "[metrics]", Metrics::ABOUT, &config.metrics);
     section(&mut out, "[command]", Command::ABOUT, &config.command);
     section(&mut out, "[ldap]", Ldap::ABOUT, &config.ldap);
-    section(
-        &mut out,
-        "[http_accounts]",
-        HttpAccounts::ABOUT,
-        &config.http_accounts,
-    );
+    section(&mut out, "[http_accounts]", HttpAccounts::ABOUT, &config.http_accounts);
     section(&mut out, "[limits]", Limits::ABOUT, &config.limits);
     // One empty line ends a section, none the file.
     out.truncate(out.trim_end().len());

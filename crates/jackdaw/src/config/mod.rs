@@ -61,6 +61,7 @@ section! {
         pub http: Http = Http::default(),
         pub archive: Archive = Archive::default(),
         pub login: Login = Login::default(),
+        pub metrics: Metrics = Metrics::default(),
         pub command: Command = Command::default(),
         pub ldap: Ldap = Ldap::default(),
         pub http_accounts: HttpAccounts = HttpAccounts::default(),
@@ -80,6 +81,14 @@ section! {
         pub account_megabytes: u32 = 0,
         /// The largest that the archives of all accounts of one domain may be together. 0: no limit.
         pub domain_megabytes: u32 = 0,
+    }
+}
+
+section! {
+    /// Figures for Prometheus and its like, at http://ADDRESS/metrics. Nobody logs in there, so keep it on this machine.
+    @default pub struct Metrics {
+        /// Address and port. Without it nothing listens.
+        pub listen: Option<SocketAddr> = None => "\"127.0.0.1:9522\"",
     }
 }
 
@@ -144,9 +153,10 @@ section! {
         /// authority can log in to every account of the domain. Read again as the certificate is.
         pub client_certificates: Option<PathBuf> = None => "\"clients.pem\"",
         /// Who knows the passwords of its accounts. "own": this server. "command": the program of [command]. "ldap": the
-        /// directory of [ldap]. "http": the web service of [http_accounts]. In all but the first, clients log in by PLAIN under TLS, or by a token; login.scram and login.plain do not
-        /// count, nor do passwords that were set with `jackdaw account`. Who logs in for the first time gets an account
-        /// here; `jackdaw account disable` keeps somebody out.
+        /// directory of [ldap]. "http": the web service of [http_accounts]. With all but the first, clients log in by
+        /// PLAIN under TLS, or by a token; login.scram and login.plain do not count, nor do passwords that were set with
+        /// `jackdaw account`. Who logs in for the first time gets an account here; `jackdaw account disable` keeps
+        /// somebody out.
         @default pub accounts: KeptBy = KeptBy::Own,
         /// Everybody may come in, as a guest: with a name that the server makes up, without a password (XEP-0175), and
         /// with nothing that lasts longer than the session. Nobody else has an account there.

@@ -110,6 +110,8 @@ pub(crate) fn limits() -> Limits {
         read_bytes_per_second: 1 << 30,
         read_burst_bytes: 1 << 30,
         outbox_bytes: 128 * 1024,
+        guests: 10,
+        guests_per_address: 10,
     }
 }
 
@@ -132,6 +134,7 @@ impl World {
                 version: "0",
             },
             started: now(),
+            guests: None,
         };
         let router = Router::new(router::Parts {
             hosts: vec![host],
@@ -181,6 +184,7 @@ impl World {
         };
         Arc::new(Shared {
             direct: tls.is_some(),
+            via: crate::metrics::Via::Direct,
             stream: Arc::new(StreamConfig {
                 tls: TlsPolicy::Off,
                 before_login: small,
