@@ -42,6 +42,7 @@ mod multiplex;
 mod metrics;
 mod offline;
 mod offline_cursor;
+mod pep;
 mod presence;
 mod private_xml;
 mod proxy;

@@ -62,6 +62,9 @@ impl Shell for TestShell {
     fn admit(&mut self, _: &Jid) {
         panic!("nobody was asked");
     }
+    fn guest(&mut self, _: Option<&str>) -> Option<router::Guest> {
+        None
+    }
     fn may_log_in(&mut self, _: Option<&Jid>) -> bool {
         true
     }
@@ -106,6 +109,7 @@ impl World {
                 version: "0",
             },
             started: NOW,
+            guests: None,
         };
         let limits = router::Limits {
             sessions: 10,

@@ -12,6 +12,9 @@ pub struct Host {
     pub contacts: Contacts,
     pub software: Software,
     pub started: Now,
+    /// The domain is for guests (XEP-0175): whoever comes gets an account for one session, and nothing of it is kept.
+    /// Here are the other domains of this server whose accounts they may reach, and be reached by.
+    pub guests: Option<Vec<String>>,
 }
 
 /// Contact addresses (XEP-0157): the form field and its URIs, in order.

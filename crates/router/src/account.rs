@@ -11,6 +11,7 @@ use std::sync::Arc;
 use module::{AccountView, ArchivePrefs, Connected, Contact, Device, LastActivity, Relation, Switches};
 use offline::Backlog;
 use presence::Roster;
+use presence::blocking::BlockList;
 use stanza::{Jid, JidRef, Rendered};
 
 use crate::Outbox;
@@ -109,8 +110,6 @@ pub(crate) struct Account {
     pub(crate) jid: Jid,
     /// Nobody may log in; messages are kept for the day on which it is enabled again.
     pub(crate) disabled: bool,
-    /// It is a guest's, and this is its place.
-    pub(crate) guest: Option<Box<Guest>>,
     pub(crate) roster: Roster,
     /// In the order in which they were bound.
     pub(crate) sessions: Vec<Session>,
@@ -118,8 +117,8 @@ pub(crate) struct Account {
     /// together.
     pub(crate) requests: (u32, u32),
     pub(crate) backlog: Backlog,
-    /// Of the archive (XEP-0441); None: everything is archived.
-    pub(crate) prefs: Option<Box<ArchivePrefs>>,
+    /// Nearly always absent: 8 bytes of every account.
+    pub(crate) rare: Option<Box<Rare>>,
     /// Changes whose words wait for their commit, and what waits behind these. While there is
     /// anything, everything else that is delivered to this account waits too, so that nothing
     /// overtakes a decision. A `Cell`, because delivery goes over the sessions meanwhile.
@@ -136,6 +135,17 @@ pub(crate) struct Account {
     pub(crate) touched: Moment,
 }
 
+/// What few accounts have.
+#[derive(Default)]
+pub(crate) struct Rare {
+    /// Of the archive (XEP-0441); None: everything is archived.
+    pub(crate) prefs: Option<ArchivePrefs>,
+    /// Whom it blocks (XEP-0191).
+    pub(crate) blocked: BlockList,
+    /// It is a guest's, and this is its place.
+    pub(crate) guest: Option<Guest>,
+}
+
 /// A second of Unix time in half the room: every account keeps one. Good until 2106, and then
 /// accounts stay in memory.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +158,14 @@ impl Moment {
 }
 
 impl Account {
+    fn prefs(&self) -> Option<&ArchivePrefs> {
+        self.rare.as_ref()?.prefs.as_ref()
+    }
+
+    pub(crate) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
     pub(crate) fn session(&self, id: u64) -> Option<&Session> {
         self.sessions.iter().find(|session| session.id == id)
     }
@@ -188,7 +206,7 @@ impl Account {
 
     /// Whether messages with this entity go into its archive.
     pub(crate) fn archives(&self, other: JidRef<'_>) -> bool {
-        let prefs = self.prefs.as_ref();
+        let prefs = self.prefs();
         !self.is_guest()
             && prefs.is_none_or(|prefs| archive::wants(prefs, other, self.roster.get(other.bare_str()).is_some()))
     }
@@ -226,7 +244,12 @@ impl AccountView for Account {
     }
 
     fn archive_prefs(&self) -> ArchivePrefs {
-        self.prefs.as_deref().cloned().unwrap_or_default()
+        self.prefs().cloned().unwrap_or_default()
+    }
+
+    fn blocked(&self) -> Vec<Box<str>> {
+        let addresses = self.rare.iter().flat_map(|rare| rare.blocked.addresses());
+        addresses.map(Into::into).collect()
     }
 
     fn contact(&self, jid: JidRef<'_>) -> Option<Contact> {

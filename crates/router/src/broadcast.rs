@@ -63,7 +63,8 @@ impl Router {
             }
             self.tell_subscribers(account, &bound.outbox, sent, bound.jid.as_str().into(), false, turn);
             if initial {
-                let to = Contacts::of(account.roster.subscriptions().map(|item| &*item.jid));
+                let seen = account.roster.subscriptions().map(|item| &*item.jid);
+                let to = Contacts::of(seen.filter(|jid| !account.blocks(jid)));
                 if !to.is_empty() {
                     let (from, session) = (bound.jid.clone(), bound.id);
                     turn.queue.push_back(Work::Probes { from, session, to });
@@ -202,7 +203,8 @@ impl Router {
         left: bool,
         turn: &mut Turn,
     ) {
-        let to = Contacts::of(account.roster.subscribers().map(|item| &*item.jid));
+        let told = account.roster.subscribers().map(|item| &*item.jid);
+        let to = Contacts::of(told.filter(|jid| !account.blocks(jid)));
         if !to.is_empty() {
             self.pass_on(
                 account,
@@ -226,6 +228,9 @@ impl Router {
                 if left {
                     account.forget_directed(from, None);
                 }
+                if account.blocks(from) {
+                    return;
+                }
                 for session in account.sessions.iter().filter(|session| session.is_available()) {
                     self.push(account, session, Item::Presence(from), turn, |out| {
                         presence.write(contact, out)
@@ -242,7 +247,7 @@ impl Router {
         let mut found: Vec<(String, Rendered)> = Vec::new();
         for contact in contacts.iter() {
             self.with(contact, |account| {
-                if account.relation(from.as_ref()) != Relation::Subscriber {
+                if account.relation(from.as_ref()) != Relation::Subscriber || account.blocks(from.as_str()) {
                     return;
                 }
                 if account.undecided > 0 {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use archive::Keeping;
 use module::{Now, Relation, Stage};
 use stanza::{Edits, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice};
 
@@ -23,6 +24,9 @@ impl Router {
         turn: &mut Turn,
     ) {
         account.touched = Moment::of(now.seconds());
+        if account.blocks(from.as_str()) {
+            return self.turn_away_blocked(stanza, from, to, turn);
+        }
         let Some(edits) = self.filter(now, Stage::Incoming, account, stanza, from, to, turn) else {
             return;
         };
@@ -85,6 +89,16 @@ impl Router {
                 MessageType::Headline | MessageType::Chat | MessageType::Normal => {}
             }
         }
+        let keeping = match account.is_guest() {
+            false => keeping,
+            true if self.misses_guest(account, kind, stanza, from, to, turn) => return,
+            // In the archive of its sender, if anywhere.
+            true => Keeping {
+                archive: keeping.archive && turn.origin.as_ref().is_some_and(|origin| origin.archives),
+                wait: false,
+                ..keeping
+            },
+        };
         if keeping.archive || keeping.wait {
             self.keep(now, account, kind, keeping, stanza, from, to, &edits, turn);
         } else {

@@ -255,7 +255,13 @@ impl Router {
 
     /// A message that is on disk goes to who is there; who is not will read it.
     fn hand_out(&self, kept: &Kept, id: i64, turn: &mut Turn) {
-        self.with(kept.to.bare_str(), |account| self.hand_to(account, kept, id, turn));
+        let found = self.with(kept.to.bare_str(), |account| self.hand_to(account, kept, id, turn));
+        if found.is_none() && self.is_for_guests(kept.to.domain()) {
+            // Gone in this moment: nothing waits for a guest.
+            self.read_letter(&kept.text, turn, |stanza, from, to, turn| {
+                self.answer_with_error(stanza, from, to, &StanzaError::service_unavailable(), turn);
+            });
+        }
         let is_to_self = kept.from.bare_str() == kept.to.bare_str();
         if kept.source.copies && kept.keeping.carbons && !is_to_self {
             self.copy_to_sender(

@@ -124,8 +124,12 @@ impl Router {
             told.push_str(&enabled_text(None));
             return tell(bound, told);
         };
+        let Some(key) = resumable.key else {
+            told.push_str(&enabled_text(Some(&resumable)));
+            return tell(bound, told);
+        };
         let owner = bound.jid.bare_str();
-        let batch = remember(owner, &resumable.id, resumable.key, now.seconds(), known);
+        let batch = remember(owner, &resumable.id, key, now.seconds(), known);
         self.store.write(
             batch,
             Box::new(move |result| match result {

@@ -14,7 +14,9 @@ use xmlstream::Child;
 use crate::account::Account;
 use crate::durable::After;
 use crate::outbox::Item;
+use crate::outgoing::letter;
 use crate::sessions::escaped;
+use crate::turn::Work;
 use crate::{Router, Turn};
 
 /// Where an answer goes, for answers that are made later: the addresses and the id of a stanza.
@@ -133,12 +135,19 @@ impl Router {
         if payload.ns() == stanza::ns::ROSTER {
             return self.ask_roster(account, relation, method, payload, stanza, from, to, turn);
         }
+        if payload.ns() == stanza::ns::BLOCKING && relation == Relation::Owner && account.undecided > 0 {
+            // What waits for its commit may still be taken back; nothing else is told of it.
+            return self.ask_again(Work::Letter(letter(stanza, from, to)));
+        }
         let answer = self.handle_for_account(now, account, relation, method, payload, from, to);
         if let Answer::Preferences(prefs, ..) = &answer {
             // At once, as every change of memory: the next message is handled accordingly, and its commit comes later.
-            account.prefs = Some(Box::new(prefs.clone()));
+            account.rare_mut().prefs = Some(prefs.clone());
         }
-        self.answer(account.jid.as_str(), answer, stanza, from, to, turn);
+        match answer {
+            Answer::Block(change) => self.change_blocked(now, account, &change, stanza, from, to, turn),
+            answer => self.answer(account.jid.as_str(), answer, stanza, from, to, turn),
+        }
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -209,6 +218,8 @@ impl Router {
                 turn.letter(String::from_utf8(out).unwrap_or_default());
             }
             Answer::Error(error) => self.bounce(stanza, from, to, &error, turn),
+            // Only an account has a list, and its owner has changed it.
+            Answer::Block(_) => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),
             Answer::Asked(query, make) => self.ask_store(owner, query, make, stanza, from, to),
             Answer::Changed(query, make) => {
                 let back = Return::of(stanza, from.to_owned(), to.to_owned());

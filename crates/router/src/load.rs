@@ -5,12 +5,13 @@ use std::sync::Arc;
 use accounts::ACCOUNTS;
 use module::{LastActivity, Now};
 use offline::Backlog;
+use presence::blocking::{BLOCKED, BlockList};
 use presence::{Change, ROSTER, ROSTER_VERSION, Roster};
 use stanza::{Jid, JidRef, Stanza, StanzaError, StreamError};
 use store::{Column, ColumnKind, Found, Query, Row, Shape, StoreError, Table, Value};
 
 use crate::access::Whose;
-use crate::account::{Account, Moment, Session};
+use crate::account::{Account, Moment, Rare, Session};
 use crate::deposit::Origin;
 use crate::resume::ResumeRequest;
 use crate::saved::SavedSessions;
@@ -131,6 +132,7 @@ impl Router {
             Query::get(&LAST_ACTIVITY, owner, None),
             Query::waiting(owner, usize::try_from(most).unwrap_or(usize::MAX)),
             Query::get(&archive::PREFS, owner, None),
+            Query::all(&BLOCKED, owner),
         ]);
         let me = self.me.clone();
         self.store.read(
@@ -476,7 +478,8 @@ fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, S
     let version = next()?.row()?;
     let last = next()?.row()?;
     let (cursor, waiting) = next()?.waiting()?;
-    let prefs = next()?.row()?.map(|row| Box::new(archive::prefs_of(&row)));
+    let prefs = next()?.row()?.map(|row| archive::prefs_of(&row));
+    let blocked = BlockList::new(next()?.rows()?.into_iter().map(|(address, _)| address));
     let roster = Roster::load(rows, version.as_ref()).map_err(|error| StoreError::Misuse(error.to_string()))?;
     let last = last.map(|row| {
         let mut values = row.into_iter();
@@ -493,7 +496,6 @@ fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, S
     let account = Account {
         jid: jid.clone(),
         disabled: record.disabled,
-        guest: None,
         roster,
         sessions: Vec::new(),
         requests: (0, 0),
@@ -502,7 +504,13 @@ fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, S
         } else {
             Backlog::new(cursor, waiting).and_maybe_more()
         },
-        prefs,
+        rare: (prefs.is_some() || !blocked.is_empty()).then(|| {
+            Box::new(Rare {
+                prefs,
+                blocked,
+                guest: None,
+            })
+        }),
         unsettled: Default::default(),
         undecided: 0,
         stale: None,

@@ -113,6 +113,10 @@ impl Router {
         turn: &mut Turn,
     ) {
         let Some(change) = change(stanza) else { return };
+        if self.is_for_guests(bound.jid.domain()) {
+            let error = StanzaError::forbidden().text("guests have no contacts");
+            return self.bounce(stanza, bound.jid.as_ref(), to, &error, turn);
+        }
         let own = bound.jid.to_bare();
         let refused = self.with(own.as_str(), |account| {
             if change == Change::Subscribe && !self.may_request(now, account) {
@@ -167,6 +171,10 @@ impl Router {
         _turn: &mut Turn,
     ) {
         let Some(change) = change(stanza) else { return };
+        if account.is_guest() {
+            // As where there is no account.
+            return;
+        }
         let owner = account.jid.as_str().to_owned();
         let contact = from.bare_str();
         let text = Rendered::of(stanza, &Edits::default()).text_with(contact, Some(&owner));

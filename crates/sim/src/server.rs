@@ -223,6 +223,7 @@ fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, arch
             version: "0",
         },
         started: Now(START),
+        guests: None,
     };
     let clock = Arc::clone(clock);
     Router::new(Parts {

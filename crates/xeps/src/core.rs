@@ -13,6 +13,12 @@ pub(crate) fn module() -> Module {
             Coverage::Complete,
         )
         .xep(
+            175,
+            "Best Practices for Use of SASL ANONYMOUS",
+            "1.2",
+            Coverage::Complete,
+        )
+        .xep(
             178,
             "Best Practices for Use of SASL EXTERNAL with Certificates",
             "1.2",
@@ -36,11 +42,17 @@ pub(crate) fn module() -> Module {
 }
 
 /// RFC 6121 section 2.6.1.
-fn roster_versioning(_: &Host, _: &Registry) -> String {
+fn roster_versioning(host: &Host, _: &Registry) -> String {
+    if host.guests.is_some() {
+        return String::new();
+    }
     format!("<ver xmlns='{}'/>", ns::ROSTER_VERSIONING)
 }
 
 /// RFC 6121 section 3.4.
-fn pre_approval(_: &Host, _: &Registry) -> String {
+fn pre_approval(host: &Host, _: &Registry) -> String {
+    if host.guests.is_some() {
+        return String::new();
+    }
     format!("<sub xmlns='{}'/>", ns::PRE_APPROVAL)
 }

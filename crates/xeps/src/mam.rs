@@ -47,6 +47,7 @@ pub(crate) fn module() -> Module {
             Coverage::Complete,
         )
         // Section 7: where the archive is, and not at the server.
+        .kept_accounts_only()
         .account_feature(ns::MAM)
         .account_feature(ns::MAM_EXTENDED)
         .account_feature(ns::MAM_GROUPCHAT_FIELD)

@@ -10,6 +10,7 @@ pub(crate) fn module() -> Module {
         .xep(424, "Message Retraction", "0.4.2", Coverage::Complete)
         // Section 2.
         .server_feature(ns::RETRACTION)
+        .kept_accounts_only()
         .account_feature(ns::RETRACTION)
         // Section 4.
         .account_feature(ns::RETRACTION_TOMBSTONE)

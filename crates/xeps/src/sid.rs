@@ -8,6 +8,7 @@ pub(crate) fn module() -> Module {
     Module::new("sid")
         .xep(359, "Unique and Stable Stanza IDs", "0.7.0", Coverage::Complete)
         // Section 5: who says so keeps the rules of section 3.
+        .kept_accounts_only()
         .account_feature(ns::STANZA_IDS)
         .filter(Filter {
             stage: Stage::Incoming,

@@ -55,6 +55,10 @@ impl AccountView for Account {
     fn contact(&self, _: JidRef<'_>) -> Option<Contact> {
         None
     }
+
+    fn blocked(&self) -> Vec<Box<str>> {
+        Vec::new()
+    }
 }
 
 impl Asked {
@@ -180,7 +184,7 @@ pub(crate) fn check(module: Module, asked: Asked, expected: Result<&str, StanzaE
     let answer = match ask(module, asked).0 {
         Answer::Result(payload) => Ok(payload),
         Answer::Error(error) => Err(error),
-        Answer::Stored(..) | Answer::Asked(..) | Answer::Changed(..) | Answer::Preferences(..) => {
+        Answer::Stored(..) | Answer::Asked(..) | Answer::Changed(..) | Answer::Preferences(..) | Answer::Block(..) => {
             panic!("nothing is stored here")
         }
     };

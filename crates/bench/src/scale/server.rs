@@ -194,6 +194,7 @@ fn host() -> Host {
             version: env!("CARGO_PKG_VERSION"),
         },
         started: Service::clock(),
+        guests: None,
     }
 }
 
@@ -238,6 +239,8 @@ fn connection_limits() -> c2s::Limits {
         read_bytes_per_second: PLENTY,
         read_burst_bytes: PLENTY,
         outbox_bytes: 4_194_304,
+        guests: 1,
+        guests_per_address: 1,
     }
 }
 

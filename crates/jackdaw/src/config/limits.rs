@@ -59,6 +59,11 @@ section! {
         pub connections_per_second_per_address: u32 = 100,
         /// Sessions (resources) of one account at the same time.
         pub sessions_per_account: usize = 20,
+        /// Guests altogether, on domains that take them; those whose connection broke count until they come back or
+        /// their time is over.
+        pub guests: usize = 1_000,
+        /// Guests from one address (IPv6: one /64).
+        pub guests_per_address: usize = 20,
         /// What a connection may send on average, in bytes a second. Above it the server reads
         /// more slowly; nothing is lost.
         pub read_bytes_per_second: u64 = 1_048_576,

@@ -84,6 +84,7 @@ impl World {
             resource: RESOURCE.to_owned(),
             outbox: Arc::clone(&outbox),
             access: None,
+            guest: None,
             inline: None,
         };
         self.router.bind(NOW, request, &mut self.turn);

@@ -45,9 +45,9 @@ pub(crate) enum Entry {
 /// What makes a stream resumable.
 #[derive(Clone, Debug)]
 pub(crate) struct Resumable {
-    /// The "SM-ID", and the key of the inbound counter in the store.
+    /// The "SM-ID", and the key of the inbound counter in the store. A guest's stream has none.
     pub(crate) id: Box<str>,
-    pub(crate) key: i64,
+    pub(crate) key: Option<i64>,
     /// How long it is waited for, as the client was told.
     pub(crate) seconds: u32,
 }
@@ -298,8 +298,9 @@ impl Managed {
     /// For another process: everything that is not acknowledged, and how many stanzas of the client are handled.
     pub(crate) fn write(&self, out: &mut Writer) {
         let Some(resumable) = &self.resumable else { return };
+        let Some(key) = resumable.key else { return };
         out.bytes(resumable.id.as_bytes());
-        out.number(resumable.key);
+        out.number(key);
         out.number(i64::from(resumable.seconds));
         out.number(self.written as i64);
         out.number(i64::from(self.acknowledged));
@@ -321,7 +322,7 @@ impl Managed {
     pub(crate) fn read(from: &mut Reader<'_>) -> Option<Managed> {
         let resumable = Resumable {
             id: from.text()?.into(),
-            key: from.number()?,
+            key: Some(from.number()?),
             seconds: u32::try_from(from.number()?).ok()?,
         };
         let mut managed = Managed::new(Some(resumable));
@@ -549,7 +550,7 @@ mod tests {
         let mut managed = enabled(0, 0);
         managed.resumable = Some(Resumable {
             id: "x".into(),
-            key: 1,
+            key: Some(1),
             seconds: 60,
         });
         for id in 0..=UNACKNOWLEDGED as i64 {

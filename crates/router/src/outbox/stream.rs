@@ -87,7 +87,7 @@ impl Outbox {
         let Some(managed) = &mut extra.managed else {
             return Ok(None);
         };
-        let (number, key) = (managed.receive(), managed.resumable.as_ref().map(|r| r.key));
+        let (number, key) = (managed.receive(), managed.resumable.as_ref().and_then(|r| r.key));
         drop(inner);
         Ok(Some(Receipt::new(Arc::clone(self), number, key)))
     }

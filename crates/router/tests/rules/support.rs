@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::Waker;
 
-use jackdaw_router::{BindRequest, Bound, Event, Inline, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn};
+use jackdaw_router::{BindRequest, Bound, Event, Inline, LAST_ACTIVITY, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn};
 use minidom::Element;
-use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Said, Software, Switches};
-use stanza::{Jid, Stanza, ns};
-use store::{Archived, Batch, Found, Memory, Query, Range, Store, View};
+use module::{Access, Answer, Ask, Change, Host, Method, Module, Now, Registry, Said, Software, Step, Switches};
+use stanza::{Jid, Stanza, StanzaError, ns};
+use store::{Archived, Batch, Found, Memory, Query, Range, Store, StoreError, View};
 use xmlstream::Scratch;
 
 pub(crate) use crate::lines::{copy_of, line, stanza_id};
@@ -135,6 +135,28 @@ fn archive_module() -> Module {
         .bind_question("last", "urn:test:archive")
 }
 
+/// Counts, in the place of the last activity: each request adds one to what it finds.
+fn counter_module() -> Module {
+    fn add(ask: &mut Ask<'_>) -> Answer {
+        let owner: Box<str> = ask.to.bare_str().into();
+        let query = Query::get(&LAST_ACTIVITY, &owner, None);
+        let make = move |found: Result<Found, StoreError>| {
+            let row = found.and_then(Found::row).map_err(|_| StanzaError::internal_server_error())?;
+            let count = row.and_then(|row| row[0].as_int()).unwrap_or_default();
+            let batch = Batch::new().put(&LAST_ACTIVITY, &owner, None, store::row![count + 1, ""]);
+            // Asked once more, as who has to know more may.
+            let again = Query::get(&LAST_ACTIVITY, &owner, None);
+            let change = Change {
+                batch,
+                ..Change::default()
+            };
+            Ok(Step::Ask(again, Box::new(|_| Ok(Step::Done(change)))))
+        };
+        Answer::Changed(query, Box::new(make))
+    }
+    Module::new("counter").account_iq(Method::Set, "add", "urn:test:counter", Access::Owner, add)
+}
+
 fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, archives: bool) -> Arc<Router> {
     let host = Host {
         domain: DOMAIN.into(),
@@ -150,7 +172,7 @@ fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, arch
     let clock = Arc::clone(clock);
     Router::new(Parts {
         hosts: vec![host],
-        registry: Registry::new(vec![ping_module(), carbons_module(), archive_module()]).expect("two modules"),
+        registry: Registry::new(vec![ping_module(), carbons_module(), archive_module(), counter_module()]).expect("modules"),
         store: Arc::clone(store) as Arc<dyn Store>,
         limits,
         archives,
@@ -224,6 +246,7 @@ impl World {
             resource: resource.to_owned(),
             outbox: Arc::clone(&outbox),
             access: self.access.clone(),
+            guest: None,
             inline: inline.map(Box::new),
         };
         self.router.bind(self.now(), request, &mut self.turn);

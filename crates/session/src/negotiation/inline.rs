@@ -43,7 +43,8 @@ impl Negotiation {
             return Ok(Next::Read);
         };
         let is_known = sasl2.wanted.agent.id.is_some() || matches!(proof, Proof::Token(_));
-        if !is_known {
+        // Of a guest nothing is written down.
+        if !is_known || proof == Proof::Nothing {
             return self.go_on(account, cx);
         }
         let domain = account.domain();
@@ -122,6 +123,7 @@ impl Negotiation {
                 resource,
                 outbox: Arc::clone(cx.outbox),
                 access: self.access.clone(),
+                guest: self.guest.take(),
                 inline: Some(Box::new(inline)),
             };
             cx.router.bind(cx.now, request, cx.turn);
@@ -170,6 +172,7 @@ impl Negotiation {
     ) -> Result<Next, StreamError> {
         self.sasl2 = None;
         self.account = None;
+        self.guest = None;
         self.access = None;
         sasl2::failure(failure, cx.out);
         self.count_bind_failure(too_many)

@@ -1,6 +1,7 @@
 //! One client of a small server: a real router over the store in memory, and a shell that answers what it is told to.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
@@ -9,7 +10,7 @@ use auth::{Binding, Credentials, Lookup, PasswordCheck, Verdict};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Said, Software, Switches};
-use router::{Event, Outbox, Router, Turn};
+use router::{Event, Guest, Outbox, Router, Turn};
 use stanza::{Jid, StreamError};
 use store::{Memory, Query, Range, Store, View};
 use xmlstream::{Limits, Scratch};
@@ -120,6 +121,9 @@ pub(crate) struct FakeShell {
     /// About bearer tokens, and what is said of them; then, that nobody can say.
     pub(crate) asked: Vec<(String, String, Option<String>)>,
     pub(crate) verdicts: VecDeque<Verdict>,
+    /// Guests who are here.
+    pub(crate) guests: Arc<AtomicUsize>,
+    pub(crate) refuses_guests: bool,
     /// Refuses logins altogether, or those to an account.
     pub(crate) refuses: bool,
     pub(crate) refuses_account: bool,
@@ -186,6 +190,16 @@ impl Shell for FakeShell {
                 Some(Lookup::Missing) | None => Verdict::Refused,
             }));
     }
+    fn guest(&mut self, _: Option<&str>) -> Option<Guest> {
+        if self.refuses_guests {
+            return None;
+        }
+        let here = Arc::clone(&self.guests);
+        here.fetch_add(1, Ordering::Relaxed);
+        Some(Guest::new(move || {
+            here.fetch_sub(1, Ordering::Relaxed);
+        }))
+    }
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool {
         !(self.refuses || account.is_some() && self.refuses_account)
     }
@@ -221,6 +235,7 @@ impl World {
                 version: "0",
             },
             started: NOW,
+            guests: None,
         });
         let module = Module::new("test")
             .stream_feature(|_, _| "<test xmlns='urn:test'/>".to_owned())
@@ -299,6 +314,8 @@ impl World {
                 certified: Vec::new(),
                 asked: Vec::new(),
                 verdicts: VecDeque::new(),
+                guests: Arc::default(),
+                refuses_guests: false,
                 refuses: false,
                 refuses_account: false,
             },
