@@ -42,8 +42,8 @@ pub const MAX_NODES: u64 = 1_000;
 pub const MAX_ITEMS: u64 = 1_000;
 
 /// Bytes of an item's payload; a node may allow less (`pubsub#max_payload_size`). More: `not-acceptable` with
-/// `<payload-too-big/>`. A stanza may be hardly larger (`limits.stanza_bytes`).
-pub const MAX_PAYLOAD: u64 = 256 * 1024;
+/// `<payload-too-big/>`. Less than a stanza may have (`limits.stanza_bytes`), which would end the stream.
+pub const MAX_PAYLOAD: u64 = 192 * 1024;
 
 /// Bytes of all items of an account. More: `resource-constraint`.
 pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
