@@ -72,7 +72,8 @@ impl Listener {
     pub async fn run(self, service: Arc<Service>) {
         loop {
             match self.socket.accept().await {
-                Ok((socket, address)) => self.accepted(&service, socket, address.ip()),
+                // On `[::]` those of IPv4 look like ::ffff:192.0.2.1, which nobody wants in a log.
+                Ok((socket, address)) => self.accepted(&service, socket, address.ip().to_canonical()),
                 Err(error) => {
                     // Usually out of file descriptors. Those who wait in the kernel's queue are
                     // taken when others have left.

@@ -88,7 +88,10 @@ fn run(mut command: Command, input: &str) -> Told {
     // A program that fails early does not read all of it.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
-    let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ends");
+    told(child.wait_with_output().expect("the program ends"))
+}
+
+fn told(Output { status, stdout, stderr }: Output) -> Told {
     Told {
         code: status.code().expect("no signal"),
         out: String::from_utf8(stdout).expect("UTF-8"),
@@ -361,6 +364,52 @@ fn a_data_folder_that_cannot_be_used_is_4() {
     .expect("written");
     let err = world.check(&["account", "list"], "", 4, "");
     assert!(err.contains("not a database"), "{err}");
+}
+
+/// The server with this as its first socket of socket activation, as far as it comes.
+fn handed(world: &World, socket: impl Into<std::os::fd::OwnedFd>, config: &str) -> Told {
+    std::fs::write(world.path("jackdaw.toml"), format!("{CONFIG}{config}")).expect("written");
+    let mut command = Command::new("sh");
+    let script = "export LISTEN_PID=$$; exec \"$0\" serve 3<&0 </dev/null";
+    command
+        .args(["-c", script, env!("CARGO_BIN_EXE_jackdaw")])
+        .current_dir(world.folder.path())
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", "chat")
+        .stdin(Stdio::from(socket.into()));
+    told(command.output().expect("the program starts"))
+}
+
+/// Each would be a port that is open and never answers.
+#[test]
+fn sockets_that_no_listener_can_use() {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::UnixListener;
+    let world = World::new();
+    let check = |socket: std::os::fd::OwnedFd, config: &str, expected: &str| {
+        let told = handed(&world, socket, config);
+        assert_eq!((told.code, told.out.as_str()), (3, ""), "{}", told.err);
+        let last = told.err.lines().last().unwrap_or_default();
+        assert!(last.starts_with("jackdaw: the socket `chat` (descriptor 3) "), "{last}");
+        assert!(last.contains(expected), "{last}");
+    };
+    let port = |address: std::net::SocketAddr| format!("[[listen]]\nkind = 'c2s'\naddress = '{address}'\n");
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let config = port(udp.local_addr().expect("bound"));
+    check(udp.into(), &config, "it is not one of TCP");
+    let unix = UnixListener::bind(world.path("socket")).expect("bound");
+    check(unix.into(), &config, "it is not one of TCP");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("bound");
+    let client = TcpStream::connect(address).expect("reached");
+    let (accepted, _) = listener.accept().expect("accepted");
+    check(accepted.into(), &port(address), "it does not listen");
+    drop(client);
+    let elsewhere = format!("listens on {address}, and no [[listen]] has that address");
+    let other = port(([127, 0, 0, 1], address.port() ^ 1).into());
+    check(listener.into(), &other, &elsewhere);
+    let file = std::fs::File::open(world.path("jackdaw.toml")).expect("there");
+    check(file.into(), &config, "it is not one of TCP");
 }
 
 fn database(folder: &Path) -> PathBuf {
