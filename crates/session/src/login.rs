@@ -206,6 +206,7 @@ impl Login {
         // measures how long that takes needs many of them.
         self.begun = self.begun.saturating_add(1);
         if self.begun > at.config.login_attempts {
+            cx.shell.too_many_attempts();
             return Outcome::TooMany;
         }
         if !at.allowed {

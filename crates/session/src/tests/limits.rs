@@ -151,3 +151,25 @@ fn the_deadline() {
     check(peer, header(3, "") + &end);
     check(world.authenticated("juliet"), end);
 }
+
+/// Attempts that the client gives up itself, for another in either profile.
+#[test]
+fn an_endless_series_of_first_messages() {
+    let world = World::new();
+    let classic = auth_element("SCRAM-SHA-256", b"n,,n=juliet,r=fyko+d2lbbFgONRv9qkxdawL");
+    let sasl2 = "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='SCRAM-SHA-256'>\
+                 <initial-response>biwsbj1qdWxpZXQscj1meWtvK2QybGJiRmdPTlJ2OXFreGRhd0w=</initial-response></authenticate>";
+    let classic = classic.as_str();
+    for [first, second, third, last] in [[classic; 4], [sasl2; 4], [classic, classic, sasl2, sasl2]] {
+        let mut peer = world.opened();
+        for begins in [first, second, third] {
+            peer.send(begins);
+            let said = peer.said();
+            assert!(said.starts_with("<challenge "), "{said}");
+        }
+        let looked_up = peer.shell.looked_up.len();
+        peer.send(last);
+        peer.expect_end(&error_text("policy-violation", "too many failed attempts to log in"));
+        assert_eq!(peer.shell.looked_up.len(), looked_up, "nobody is looked up for it");
+    }
+}
