@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use testkit::{Client, Server, Transport};
+use testkit::{Bosh, Client, Server, Transport};
 
 use crate::crowd::files_fall_to;
 use crate::slow_reader::number;
@@ -13,12 +13,12 @@ use crate::support::settle;
 /// Requests and messages that everybody else gets through meanwhile.
 const ROUNDS: usize = 15;
 
-/// Two on each port who talk to each other, a round after the other.
+/// Two on each port who talk to each other, a round after the other, and two over HTTP.
 async fn others(server: &Server) -> Vec<(Client, Client)> {
     let mut pairs = Vec::new();
     for (one, two) in [
         (Transport::Direct, Transport::Starttls),
-        (Transport::Starttls, Transport::Direct),
+        (Transport::WebSocket, Transport::Bosh),
     ] {
         let one = Client::online(server, one, &server.user()).await;
         let two = Client::online(server, two, &server.user()).await;
@@ -32,6 +32,55 @@ async fn talk((one, two): &mut (Client, Client)) {
         one.send(format!("<message to='{}' id='{number}'/>", two.jid)).await;
         two.expect(&format!("<message id='{number}'/>")).await;
         two.ping().await;
+    }
+}
+
+const PING: &str = "<iq xmlns='jabber:client' type='get' id='again'><ping xmlns='urn:xmpp:ping'/></iq>";
+
+/// Who says as much as it can, over each transport in turn.
+enum Flooder {
+    Stream(Box<Client>),
+    Session(Box<Bosh>),
+}
+
+impl Flooder {
+    async fn online(server: &Server, number: usize) -> Flooder {
+        let transport = Transport::EVERY[number % Transport::EVERY.len()];
+        let jid = server.user();
+        if transport == Transport::Bosh {
+            let mut bosh = Bosh::login(server, &format!("{jid}/flood")).await;
+            bosh.send("<presence xmlns='jabber:client'/>").await;
+            return Flooder::Session(Box::new(bosh));
+        }
+        Flooder::Stream(Box::new(Client::online(server, transport, &jid).await))
+    }
+
+    async fn send(&mut self, text: &str) {
+        match self {
+            Flooder::Stream(client) => client.send(text).await,
+            // So that there is something to answer the request with when the stream has read it.
+            Flooder::Session(bosh) => {
+                let messages = text.replace("<message ", "<message xmlns='jabber:client' ");
+                bosh.send(&format!("{messages}{PING}")).await;
+            }
+        }
+    }
+
+    async fn nothing_more(&mut self) {
+        match self {
+            Flooder::Stream(client) => client.nothing_more().await,
+            Flooder::Session(bosh) => {
+                bosh.send(&PING.replace("again", "end")).await;
+                while !bosh.stanza().await.matches("<iq type='result' id='end'/>") {}
+            }
+        }
+    }
+
+    fn cut(self) {
+        match self {
+            Flooder::Stream(client) => client.cut(),
+            Flooder::Session(bosh) => bosh.line.cut(),
+        }
     }
 }
 
@@ -60,7 +109,7 @@ async fn who_floods_has_its_share() {
     let mut tasks = Vec::new();
     for number in 0..FLOODERS {
         let is_over = Arc::clone(&is_over);
-        let mut flooder = Client::online(&server, Transport::BOTH[number % 2], &server.user()).await;
+        let mut flooder = Flooder::online(&server, number).await;
         let text = format!(
             "<message to='{}' type='headline' id='{number}'><body>{}</body></message>",
             sink.jid,
@@ -125,7 +174,7 @@ async fn who_floods_takes_turns() {
     let is_over = Arc::new(AtomicBool::new(false));
     let mut tasks = Vec::new();
     for number in 0..FLOODERS {
-        let mut flooder = Client::online(&server, Transport::BOTH[number % 2], &server.user()).await;
+        let mut flooder = Flooder::online(&server, number).await;
         // Each a stanza that is looked at, routed and forgotten: nobody is there.
         let text = format!("<message to='{nobody}' type='headline'><body>{body}</body></message>").repeat(16);
         let is_over = Arc::clone(&is_over);
