@@ -1,10 +1,8 @@
-//! How the server ends streams: when it stops, and when an account changes (row 62 of the faults).
+//! How the server ends streams when it stops; when an account changes see `account_changes`.
 
 use std::time::{Duration, Instant};
 
 use testkit::{Client, Server, TIMEOUT, Transport};
-
-use crate::support::friends;
 
 #[tokio::test]
 async fn everybody_is_told() {
@@ -126,63 +124,4 @@ async fn a_stop_loses_nothing() {
     numbers.sort_unstable();
     numbers.dedup();
     assert_eq!(numbers, (0..50).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn accounts_that_change() {
-    let server = Server::with_users(30);
-    for transport in Transport::ALL {
-        for change in ["disable", "password", "remove"] {
-            let (mut one, mut friend) = friends(&server, transport).await;
-            let jid = one.bare().to_owned();
-            let mut second = Client::login(&server, transport, &format!("{jid}/second")).await;
-            let mut half = Client::authenticated(&server, transport, &jid).await;
-            let mut arguments = vec!["account", change, jid.as_str()];
-            if change == "password" {
-                arguments.push("--password-stdin");
-            }
-            let began = Instant::now();
-            let output = server.jackdaw(&arguments, if change == "password" { "a new one\n" } else { "" });
-            assert!(output.status.success(), "{change}: {output:?}");
-            one.expect_stream_error("not-authorized").await;
-            second.expect_stream_error("not-authorized").await;
-            assert!(
-                began.elapsed() < Duration::from_secs(3),
-                "at once, apart from the command itself"
-            );
-            friend
-                .wait(&format!("<presence type='unavailable' from='{}'/>", one.jid))
-                .await;
-            if change == "remove" {
-                friend
-                    .wait(&format!("<presence type='unsubscribed' from='{jid}'/>"))
-                    .await;
-            }
-            // One that had logged in and not yet bound: it gets no session of the account as it was.
-            half.send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
-                .await;
-            let answer = half.stanza().await;
-            assert!(
-                answer.name() == "error" || answer.get("type") == "error",
-                "{change}: {answer:?}"
-            );
-            let mut client = Client::opened(&server, transport).await;
-            let old = testkit::plain(
-                "",
-                jid.split_once('@').expect("user@domain").0,
-                &testkit::password_of(&jid),
-            );
-            let answer = client.auth("PLAIN", &old).await;
-            let expected = if change == "disable" {
-                "account-disabled"
-            } else {
-                "not-authorized"
-            };
-            assert_eq!(
-                (answer.name(), answer.condition()),
-                ("failure", Some(expected)),
-                "{change}"
-            );
-        }
-    }
 }
