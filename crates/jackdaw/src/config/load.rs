@@ -86,7 +86,7 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
     if let Some(program) = &mut config.command.program {
         *program = folder.join(&program);
     }
-    for path in config.ldap.paths().into_iter().chain(config.http_accounts.paths()) {
+    for path in config.ldap.paths().chain(config.http_accounts.paths()) {
         *path = folder.join(&path);
     }
     let assumed = !source.sets("domain");
