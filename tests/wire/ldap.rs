@@ -1,8 +1,9 @@
 //! Domains whose people are known to a directory: by the LDAP of a real one.
 
-use testkit::{Client, Issued, NS_FAST, NS_SASL2, Server, TIMEOUT, Transport, agent, plain};
+use testkit::{Client, ConnectOptions, Issued, NS_FAST, NS_SASL2, Server, TIMEOUT, Transport, agent, plain};
 
 use crate::backends::{SASL, mechanisms};
+use crate::external::Authority;
 use crate::slapd::{BASE, Directory, GROUP, Kind, POSIX_GROUP, SERVICE};
 
 const MECHANISM: &str = "HT-SHA-256-EXPR";
@@ -21,8 +22,13 @@ struct World {
 impl World {
     /// `more`: keys of `[ldap]` besides those that are always there.
     fn new(directory: Directory, more: &str) -> World {
+        World::with_domain(directory, more, "")
+    }
+
+    /// `domain`: keys of the domain.
+    fn with_domain(directory: Directory, more: &str, domain: &str) -> World {
         let server = Server::builder()
-            .domain_toml("accounts = \"ldap\"")
+            .domain_toml(&format!("accounts = \"ldap\"\n{domain}"))
             .toml(&format!("[ldap]\nbase = \"{BASE}\"\nseconds = 4\n{more}"))
             .start();
         World { directory, server }
@@ -68,6 +74,21 @@ impl World {
             "success" => String::new(),
             _ => answer.condition().expect("a failure names a condition").to_owned(),
         }
+    }
+
+    /// What a login by a certificate of this authority is answered with.
+    async fn login_as(&self, authority: &Authority, user: &str) -> String {
+        let options = ConnectOptions {
+            identity: Some(authority.certify(&[&format!("{user}@example.org")])),
+            ..ConnectOptions::default()
+        };
+        let mut client = Client::connect_with(&self.server, Transport::Direct, options)
+            .await
+            .expect("the handshake does not depend on the certificate");
+        client.secure().await;
+        client.open().await;
+        let answer = client.auth("EXTERNAL", "=").await;
+        answer.condition().unwrap_or(answer.name()).to_owned()
     }
 
     /// Until the pause is over after which a directory is tried again.
@@ -270,6 +291,29 @@ async fn who_is_gone_from_the_directory_is_let_in_by_no_token() {
     assert_eq!(world.login("romeo", "romeo secret").await, REFUSED);
     assert_eq!(world.login_by(&juliet, "juliet").await, "");
     assert_eq!(world.server.logged(AWAY), 0);
+}
+
+/// Who certifies clients does not know who has left.
+#[tokio::test]
+async fn nor_by_a_certificate() {
+    let directory = Directory::start(Kind::Strict);
+    let authority = Authority::new("Clients of example.org");
+    let file = directory.file("clients.pem", &authority.pem);
+    let more = format!("{}group = \"{GROUP}\"\n", usual(&directory, &directory.ldap()));
+    let mut world = World::with_domain(
+        directory,
+        &more,
+        &format!("client_certificates = \"{}\"", file.display()),
+    );
+    assert_eq!(world.login_as(&authority, "juliet").await, "success");
+    for stranger in ["mercutio", "stranger"] {
+        assert_eq!(world.login_as(&authority, stranger).await, REFUSED, "{stranger}");
+    }
+    let listed = world.server.jackdaw(&["account", "list"], "");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("juliet@") && !listed.contains("stranger@"), "{listed}");
+    world.directory.stop();
+    assert_eq!(world.login_as(&authority, "juliet").await, UNAVAILABLE);
 }
 
 /// The file is read again for each connection; a wrong one is told like a directory that is away.

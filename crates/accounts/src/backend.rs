@@ -56,8 +56,8 @@ pub trait Backend: Send + Sync {
     /// Does not wait: it hands the question over.
     fn ask(&self, question: Question, answered: Answered);
 
-    /// Whether the account (bare JID) is still known, and may log in. Asked where it logs in by a token of this server,
-    /// which says nothing of that. Who cannot tell it without a password says yes.
+    /// Whether the account (bare JID) is still known, and may log in. Asked where it logs in by something else than its
+    /// password, as by a token of this server, which says nothing of that. Who cannot tell it without a password says yes.
     fn recognise(&self, account: Jid, answered: Answered) {
         let user = account.local().unwrap_or_default().to_owned();
         answered(Verdict::Granted { user });
