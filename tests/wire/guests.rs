@@ -205,6 +205,16 @@ async fn what_a_guest_has_not() {
                 "<list xmlns='urn:xmpp:cam:0'/>",
                 ("cancel", "service-unavailable"),
             ),
+            (
+                "set",
+                "<block xmlns='urn:xmpp:blocking'><item jid='a@example.org'/></block>",
+                ("cancel", "service-unavailable"),
+            ),
+            (
+                "get",
+                "<blocklist xmlns='urn:xmpp:blocking'/>",
+                ("cancel", "service-unavailable"),
+            ),
             ("get", "<vCard xmlns='vcard-temp'/>", ("cancel", "service-unavailable")),
             (
                 "set",

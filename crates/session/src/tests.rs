@@ -3,6 +3,7 @@
 mod bearer;
 mod binding;
 mod fast;
+mod guests;
 mod headers;
 mod limits;
 mod login;

@@ -226,7 +226,7 @@ impl World {
         }
         // The router hands over what it wants while it holds a lock, so nothing may happen at once.
         store.hold();
-        let hosts = ["example.org", "second.example"].map(|domain| Host {
+        let hosts = ["example.org", "second.example", "guests.example"].map(|domain| Host {
             domain: domain.to_owned(),
             admins: Vec::new(),
             contacts: Vec::new(),
@@ -235,7 +235,7 @@ impl World {
                 version: "0",
             },
             started: NOW,
-            guests: None,
+            guests: (domain == "guests.example").then(Vec::new),
         });
         let module = Module::new("test")
             .stream_feature(|_, _| "<test xmlns='urn:test'/>".to_owned())
