@@ -9,6 +9,7 @@ mod access;
 mod acknowledged;
 mod carbons;
 mod established;
+mod in_line;
 mod leaks;
 mod messages;
 mod offline;

@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::Waker;
 
-use jackdaw_router::{BindRequest, Bound, Event, Inline, LAST_ACTIVITY, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn};
+use jackdaw_router::{
+    BindRequest, Bound, Event, Inline, LAST_ACTIVITY, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn,
+};
 use minidom::Element;
 use module::{Access, Answer, Ask, Change, Host, Method, Module, Now, Registry, Said, Software, Step, Switches};
 use stanza::{Jid, Stanza, StanzaError, ns};
@@ -141,7 +143,9 @@ fn counter_module() -> Module {
         let owner: Box<str> = ask.to.bare_str().into();
         let query = Query::get(&LAST_ACTIVITY, &owner, None);
         let make = move |found: Result<Found, StoreError>| {
-            let row = found.and_then(Found::row).map_err(|_| StanzaError::internal_server_error())?;
+            let row = found
+                .and_then(Found::row)
+                .map_err(|_| StanzaError::internal_server_error())?;
             let count = row.and_then(|row| row[0].as_int()).unwrap_or_default();
             let batch = Batch::new().put(&LAST_ACTIVITY, &owner, None, store::row![count + 1, ""]);
             // Asked once more, as who has to know more may.
@@ -172,7 +176,13 @@ fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, arch
     let clock = Arc::clone(clock);
     Router::new(Parts {
         hosts: vec![host],
-        registry: Registry::new(vec![ping_module(), carbons_module(), archive_module(), counter_module()]).expect("modules"),
+        registry: Registry::new(vec![
+            ping_module(),
+            carbons_module(),
+            archive_module(),
+            counter_module(),
+        ])
+        .expect("modules"),
         store: Arc::clone(store) as Arc<dyn Store>,
         limits,
         archives,
