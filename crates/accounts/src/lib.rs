@@ -9,7 +9,9 @@ mod address;
 pub mod backend;
 pub mod tokens;
 
-use auth::{Credentials, Hash, Verifier};
+use std::sync::LazyLock;
+
+use auth::{Credentials, DEFAULT_ITERATIONS, Hash, SALT_LENGTH, Verifier};
 use stanza::Jid;
 use store::{Batch, Column, Query, Row, Shape, Table, Value, row};
 
@@ -130,6 +132,42 @@ pub fn get(jid: &Jid) -> Query {
     Query::get(&ACCOUNTS, jid.bare_str(), None)
 }
 
+/// Reads what [`get`] found, for a login. Where there is no account a row is read that is made up, so that the time
+/// until the answer tells less of who has one (RFC 6120 section 6.5.10). What is left is the store's part.
+///
+/// # Errors
+/// As [`Account::from_row`].
+pub fn read_for_login(jid: &Jid, row: Option<Row>) -> Result<Option<Account>, Damaged> {
+    let is_there = row.is_some();
+    // Copied, as the store copies one.
+    let row = row.unwrap_or_else(|| STAND_IN.clone());
+    let account = Account::from_row(jid.as_str(), &row)?;
+    Ok(is_there.then_some(account))
+}
+
+/// A row of nobody's.
+static STAND_IN: LazyLock<Row> = LazyLock::new(|| {
+    let verifier = |hash: Hash| {
+        let key = vec![0; hash.length()];
+        let verifier = Verifier {
+            salt: vec![0; SALT_LENGTH],
+            iterations: DEFAULT_ITERATIONS,
+            stored_key: key.clone(),
+            server_key: key,
+        };
+        verifier.encode()
+    };
+    row![
+        0,
+        false,
+        false,
+        verifier(Hash::Sha1),
+        verifier(Hash::Sha256),
+        verifier(Hash::Sha512),
+        0,
+    ]
+});
+
 /// Accounts after one of them, in order of the bytes of their JIDs: give the rows to [`Account::from_row`].
 pub fn page(after: Option<&Jid>, limit: usize) -> Query {
     Query::owners(&ACCOUNTS, after.map(Jid::bare_str), limit)
@@ -221,6 +259,18 @@ mod tests {
             row.extend(end);
             assert_eq!(Account::from_row("juliet@example.org", &row), Ok(account.clone()));
         }
+    }
+
+    #[test]
+    fn nobody_is_read_for_a_login_too() {
+        let somebody = account("juliet@example.org");
+        let read = |row| read_for_login(&somebody.jid, row);
+        assert_eq!(read(Some(somebody.row())), Ok(Some(somebody.clone())));
+        assert_eq!(read(None), Ok(None));
+        assert!(read(Some(row![0])).is_err());
+        // What is read instead is a row like another.
+        assert!(Account::from_row("nobody@example.org", &STAND_IN).is_ok());
+        assert_eq!(STAND_IN.len(), ACCOUNTS.columns.len());
     }
 
     #[test]

@@ -69,12 +69,8 @@ impl Shell for ConnectionShell<'_> {
             accounts::get(&account),
             Box::new(move |found| {
                 let found = found.and_then(store::Found::row).map_err(|error| error.to_string());
-                let account = found.and_then(|row| match row {
-                    None => Ok(None),
-                    Some(row) => accounts::Account::from_row(account.as_str(), &row)
-                        .map(Some)
-                        .map_err(|error| error.to_string()),
-                });
+                let account =
+                    found.and_then(|row| accounts::read_for_login(&account, row).map_err(|error| error.to_string()));
                 if let Ok(Some(account)) = &account {
                     epoch.store(account.epoch, Ordering::Release);
                 }
