@@ -507,7 +507,7 @@ fn cannot_listen(address: std::net::SocketAddr, error: &std::io::Error) -> Failu
     let advice = match error.kind() {
         std::io::ErrorKind::AddrInUse => "another program listens there; stop it or choose another port",
         std::io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need a privilege (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
+            "ports below 1024 need a privilege; let systemd open them (jackdaw.socket), or give CAP_NET_BIND_SERVICE"
         }
         std::io::ErrorKind::AddrNotAvailable => "this machine has no such address",
         _ => "see [[listen]] in the configuration",
