@@ -61,11 +61,16 @@ async fn random_walks() {
     let mut random = Random(0x1abc_def0_1234_5678);
     for walk in 0..WALKS {
         let clear = walk % 3 == 0;
-        let mut client = if clear {
-            Client::connect(&server, Transport::Starttls).await
-        } else {
-            Client::secured(&server, Transport::BOTH[walk % 2]).await
+        let transport = match clear {
+            true => Transport::Starttls,
+            false => Transport::EVERY[walk % 4],
         };
+        let mut client = if clear {
+            Client::connect(&server, transport).await
+        } else {
+            Client::secured(&server, transport).await
+        };
+        let is_cut = matches!(transport, Transport::WebSocket | Transport::Bosh);
         let mut path = Vec::new();
         client.send(&header).await;
         for _ in 0..STEPS {
@@ -73,10 +78,16 @@ async fn random_walks() {
             let step = random.below(steps.len() + usize::from(clear));
             let step = steps.get(step).unwrap_or(&good);
             path.push(step.as_str());
-            client.send(step).await;
+            if is_cut {
+                // Each in a message or a request of its own, in the namespace of a stream's stanzas.
+                client.send_whole(whole(step, transport).as_bytes()).await;
+            } else {
+                client.send(step).await;
+            }
         }
         // A header inside the stream is an element like any other, and has to be closed as well.
         let headers = path.iter().filter(|step| **step == header).count();
+        let headers = if is_cut { 0 } else { headers };
         client.send("</stream:stream>".repeat(1 + headers)).await;
         loop {
             match client.item().await {
@@ -90,6 +101,23 @@ async fn random_walks() {
         }
     }
     bystander.nothing_more().await;
+}
+
+/// A step of a random walk as it goes in a message or a request.
+fn whole(step: &str, transport: Transport) -> String {
+    if transport == Transport::WebSocket {
+        if step.starts_with("<stream:stream") {
+            return "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='example.org' version='1.0'/>".to_owned();
+        }
+        if step.starts_with("</") {
+            return "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>".to_owned();
+        }
+    }
+    let mut step = step.to_owned();
+    for name in ["<iq ", "<message ", "<presence "] {
+        step = step.replace(name, &format!("{name}xmlns='jabber:client' "));
+    }
+    step
 }
 
 /// Row 8: no compression is offered, and none begins.

@@ -99,8 +99,8 @@ async fn rules_of_the_form() {
 /// is such an account, whether it is online, whether a resource is there.
 #[tokio::test]
 async fn strangers_learn_nothing() {
-    let server = Server::with_users(12);
-    for transport in Transport::ALL {
+    let server = Server::with_users(16);
+    for transport in Transport::EVERY {
         let mut online = Client::online(&server, transport, &format!("{}/desk", server.user())).await;
         let offline = server.user();
         let mut stranger = Client::online(&server, transport, &server.user()).await;

@@ -17,6 +17,12 @@ pub(crate) fn error_of(stanza: &Stanza) -> String {
         .unwrap_or_default()
 }
 
+/// A result with this in it.
+pub(crate) fn is_result(answer: &Stanza, payload: &str) {
+    let wrong = answer.mismatch(&format!("<iq type='result'>{payload}</iq>"));
+    assert_eq!(wrong, None, "{}", answer.raw());
+}
+
 /// Two accounts that see each other's presence, both online.
 pub(crate) async fn friends(server: &Server, transport: Transport) -> (Client, Client) {
     let (one, two) = (format!("{}/one", server.user()), format!("{}/two", server.user()));
@@ -93,7 +99,12 @@ pub(crate) fn items(query: &minidom::Element) -> Vec<String> {
 
 /// A server that keeps lost streams for so many seconds.
 pub(crate) fn resumable_for(users: usize, seconds: u64) -> Server {
-    Server::builder().users(users).limit("resume_seconds", seconds).start()
+    Server::builder()
+        .users(users)
+        .limit("resume_seconds", seconds)
+        // Over BOSH a connection is lost when nothing was asked for so long.
+        .limit("bosh_inactivity_seconds", 1)
+        .start()
 }
 
 /// A client of stream management that is available; [`Client::received`] is 1, for the echo of its presence.
