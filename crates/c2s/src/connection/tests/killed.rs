@@ -255,7 +255,7 @@ async fn killed_at_each_state_of_negotiation() {
     // Each was settled: as many may wait as if nobody had been there.
     let address = IpAddr::from([192, 0, 2, 1]);
     let refused = (0..WAITING)
-        .filter(|_| !world.service.throttle.admit(address, 0))
+        .filter(|_| world.service.throttle.admit(address, 0).is_err())
         .count();
     assert_eq!(refused, 0);
     // Once it is looked, no account is kept either.
