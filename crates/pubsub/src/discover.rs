@@ -8,7 +8,7 @@ use crate::access::{Context, admits, gate};
 use crate::form::{Kind, Writer};
 use crate::node::Node;
 use crate::rows::{self, Answers, NODES};
-use crate::{PAGE_ITEMS, error, event};
+use crate::{PAGE_BYTES, PAGE_ITEMS, error, event};
 
 const METADATA: &str = "http://jabber.org/protocol/pubsub#meta-data";
 
@@ -55,6 +55,9 @@ pub fn node_items(context: &Context, node: Option<&str>, others: String) -> Answ
             let mut out = opened(ns::DISCO_ITEMS, None);
             out.extend_from_slice(others.as_bytes());
             for (name, row) in rows {
+                if out.len() as u64 > PAGE_BYTES {
+                    break;
+                }
                 let node = Node::read(&name, Some(row));
                 // XEP-0163 section 6.2: those that he may read.
                 if let Some(node) = node.filter(|node| admits(&owned, node).is_ok()) {
@@ -82,6 +85,9 @@ pub fn node_items(context: &Context, node: Option<&str>, others: String) -> Answ
         let mut out = opened(ns::DISCO_ITEMS, Some(&name));
         let expired = node.expired_before(owned.now.0);
         for place in found.places()?.iter().filter(|place| place.at >= expired) {
+            if out.len() as u64 > PAGE_BYTES {
+                break;
+            }
             out.extend_from_slice(b"<item");
             event::attribute("jid", owned.owner(), &mut out);
             event::attribute("name", &place.id, &mut out);

@@ -9,11 +9,14 @@ use stanza::{StanzaError, ns};
 use store::{Found, Keys, Query, StoreError};
 
 use crate::access::{Context, admits, gate};
-use crate::error::unsupported;
+use crate::error::{too_much, unsupported};
 use crate::event;
 use crate::node::Node;
 use crate::rows::{self, Answers, Item, ORDER, Place};
 use crate::{PAGE_BYTES, PAGE_ITEMS};
+
+/// Items that are read at once where they are asked for by their ids.
+const AT_ONCE: usize = 8;
 
 pub(crate) struct Items {
     pub(crate) node: String,
@@ -31,9 +34,15 @@ impl Items {
         if self.ids.is_empty() {
             queries.push(Query::keys(self.places(owner)?));
         } else {
-            queries.extend(self.ids.iter().map(|id| rows::get_item(owner, &self.node, id)));
+            queries.extend(self.next(owner));
         }
         Ok(Query::Many(queries))
+    }
+
+    /// Some of the items that are asked for by their ids.
+    fn next(&self, owner: &str) -> impl Iterator<Item = Query> {
+        let ids = self.ids.iter().take(AT_ONCE);
+        ids.map(move |id| rows::get_item(owner, &self.node, id))
     }
 
     /// One more than fits, to know whether there is more.
@@ -70,13 +79,7 @@ impl Items {
         }
         let expired = node.expired_before(context.now.0);
         if !self.ids.is_empty() {
-            let mut items = Vec::new();
-            for id in self.ids {
-                if let Some(item) = Item::read(found.row()?).filter(|item| item.at >= expired) {
-                    items.push((id.into_boxed_str(), item));
-                }
-            }
-            return Ok(told(&node, &items, None));
+            return self.by_id(context.clone(), node, found, Vec::new());
         }
         let mut places = found.places()?;
         let was_last = self.page.as_ref().is_none_or(|page| page.before.is_some());
@@ -103,7 +106,7 @@ impl Items {
         let (owner, name) = (context.owner(), &*node.name);
         let queries = places.iter().map(|place| rows::get_item(owner, name, &place.id));
         let query = Query::Many(queries.collect());
-        let make = move |found: Result<Found, StoreError>| {
+        let make = move |found| {
             let mut found = Answers::of(found)?;
             let mut items = Vec::with_capacity(places.len());
             for Place { id, .. } in places {
@@ -111,6 +114,32 @@ impl Items {
             }
             Ok(told(&node, &items, set))
         };
+        Ok(Step::Ask(query, Box::new(make)))
+    }
+
+    /// Takes what was found, and asks for the next: so no more is in memory than goes into an answer.
+    fn by_id(
+        mut self,
+        context: Context,
+        node: Node,
+        mut found: Answers,
+        mut items: Vec<(Box<str>, Item)>,
+    ) -> Result<Step, StanzaError> {
+        let expired = node.expired_before(context.now.0);
+        let rest = self.ids.split_off(self.ids.len().min(AT_ONCE));
+        for id in std::mem::replace(&mut self.ids, rest) {
+            let item = Item::read(found.row()?).filter(|item| item.at >= expired);
+            items.extend(item.map(|item| (id.into_boxed_str(), item)));
+        }
+        let bytes: u64 = items.iter().map(|(id, item)| item.bytes(id)).sum();
+        if bytes > PAGE_BYTES && items.len() > 1 {
+            return Err(too_much("these items are too much for one answer"));
+        }
+        if self.ids.is_empty() {
+            return Ok(told(&node, &items, None));
+        }
+        let query = Query::Many(self.next(context.owner()).collect());
+        let make = move |found| self.by_id(context, node, Answers::of(found)?, items);
         Ok(Step::Ask(query, Box::new(make)))
     }
 }

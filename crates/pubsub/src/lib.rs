@@ -55,7 +55,7 @@ pub const MAX_NODE_NAME: usize = 1_024;
 pub const MAX_ITEM_ID: usize = 3_072;
 
 /// Bytes of a text in the configuration of a node, and of all values of a list together. Longer: `not-acceptable`.
-pub const MAX_TEXT: usize = 2_048;
+pub const MAX_TEXT: usize = 1_024;
 
 /// Affiliations of a node beside its owner's. More: `policy-violation`.
 pub const MAX_AFFILIATIONS: usize = 200;
@@ -63,8 +63,12 @@ pub const MAX_AFFILIATIONS: usize = 200;
 /// Explicit subscriptions to a node. More: `policy-violation` with `<too-many-subscriptions/>`.
 pub const MAX_SUBSCRIPTIONS: usize = 200;
 
+/// Bytes of all JIDs of one of these two lists: all nodes of an account are read at once to list them. More is too many.
+pub const MAX_JIDS: usize = 8 * 1024;
+
 /// Items in one answer, and ids in one request. Fewer are told to be a page (XEP-0059); more ids: `policy-violation`.
 pub const PAGE_ITEMS: usize = 1_000;
 
-/// Bytes of the items in one answer; one item is answered in any case.
-pub const PAGE_BYTES: u64 = 1024 * 1024;
+/// Bytes of the items, or of a list, in one answer; one item is answered in any case. Of what is asked for by name, more is
+/// `policy-violation`; a list ends there.
+pub const PAGE_BYTES: u64 = 512 * 1024;

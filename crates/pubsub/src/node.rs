@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use store::{Batch, Row, row};
 
-use crate::config::Config;
+use crate::config::{Config, Most};
 use crate::rows::{NODES, RECORD, UNIT, int, text};
+use crate::{MAX_AFFILIATIONS, MAX_JIDS, MAX_SUBSCRIPTIONS};
 
 /// Of somebody who is not the account itself, which owns all its nodes (XEP-0163 section 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,11 +115,23 @@ impl Node {
         jids.filter(move |jid| stanza::JidCow::parse(jid).is_ok_and(|jid| jid.as_ref().bare_str() == bare))
     }
 
+    pub(crate) fn has_too_many_subscriptions(&self) -> bool {
+        is_too_long(self.subscriptions.iter(), MAX_SUBSCRIPTIONS)
+    }
+
+    pub(crate) fn has_too_many_affiliations(&self) -> bool {
+        is_too_long(self.affiliations.keys(), MAX_AFFILIATIONS)
+    }
+
     /// Items that were published before this moment have expired (`pubsub#item_expire`).
     pub(crate) fn expired_before(&self, now: i64) -> i64 {
         match self.config.expire {
-            crate::config::Most::Max => i64::MIN,
-            crate::config::Most::Number(seconds) => now.saturating_sub((seconds as i64).saturating_mul(1_000)),
+            Most::Max => i64::MIN,
+            Most::Number(seconds) => now.saturating_sub((seconds as i64).saturating_mul(1_000)),
         }
     }
+}
+
+fn is_too_long<'n>(jids: impl ExactSizeIterator<Item = &'n Box<str>>, limit: usize) -> bool {
+    jids.len() > limit || jids.map(|jid| jid.len()).sum::<usize>() > MAX_JIDS
 }

@@ -13,7 +13,6 @@ use crate::form::Fields;
 use crate::node::{Affiliation, Node};
 use crate::publish::{count_node, remove, remove_all};
 use crate::rows::{self, Answers, NODES, Totals};
-use crate::{MAX_AFFILIATIONS, MAX_SUBSCRIPTIONS};
 
 /// Section 8.1. Without a name it gets one.
 pub(crate) struct Create {
@@ -272,7 +271,7 @@ fn subscriptions(
         let state = if on { "subscribed" } else { "none" };
         notices.push(event::subscription_changed(&node, number, jid.as_str(), state));
     }
-    if node.subscriptions.len() > MAX_SUBSCRIPTIONS {
+    if node.has_too_many_subscriptions() {
         return Err(too_much("the node has too many subscriptions"));
     }
     Ok(Change {
@@ -320,7 +319,7 @@ fn affiliations(owner: &str, mut node: Node, wanted: Vec<(String, Option<String>
             }
         }
     }
-    if node.affiliations.len() > MAX_AFFILIATIONS {
+    if node.has_too_many_affiliations() {
         return Err(too_much("the node has too many affiliations"));
     }
     Ok(Change {

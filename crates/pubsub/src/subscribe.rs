@@ -11,7 +11,7 @@ use crate::error::with;
 use crate::event;
 use crate::node::{Affiliation, Node};
 use crate::rows::{self, Answers, Item, NODES, Place};
-use crate::{MAX_SUBSCRIPTIONS, error};
+use crate::{PAGE_BYTES, error};
 
 pub(crate) struct Subscribe {
     pub(crate) node: String,
@@ -36,7 +36,7 @@ impl Subscribe {
         admits(context, &node)?;
         let last = found.places()?.pop();
         let is_new = node.subscriptions.insert(self.jid.as_str().into());
-        if node.subscriptions.len() > MAX_SUBSCRIPTIONS {
+        if is_new && node.has_too_many_subscriptions() {
             let error = StanzaError::policy_violation().kind(ErrorType::Wait);
             return Err(with(error, "too-many-subscriptions"));
         }
@@ -142,6 +142,9 @@ impl Mine {
         }
         out.push(b'>');
         for (key, row) in rows {
+            if out.len() as u64 > PAGE_BYTES {
+                break;
+            }
             let is_asked = self.node.as_ref().is_none_or(|node| **node == *key);
             let Some(node) = Node::read(&key, Some(row)).filter(|_| is_asked) else {
                 continue;

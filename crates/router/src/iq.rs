@@ -197,7 +197,12 @@ impl Router {
         if let (Some(session), Some(switches)) = (session, switches) {
             session.switches = switches.get();
         }
-        answer
+        match answer {
+            Answer::Result(_) | Answer::Error(_) => answer,
+            // A feature that forgot to say so: of a guest nothing is kept.
+            _ if account.is_guest() => Answer::Error(StanzaError::service_unavailable()),
+            _ => answer,
+        }
     }
 
     fn answer(
@@ -223,7 +228,8 @@ impl Router {
             Answer::Asked(query, make) => self.ask_store(owner, query, make, stanza, from, to),
             Answer::Changed(query, make) => {
                 let back = Return::of(stanza, from.to_owned(), to.to_owned());
-                self.change(owner, query, make, back, turn);
+                let bytes = stanza.element().source().len();
+                self.change(owner, bytes, query, make, back, turn);
             }
             Answer::Stored(batch, payload) | Answer::Preferences(_, batch, payload) => {
                 let back = Return::of(stanza, from.to_owned(), to.to_owned());

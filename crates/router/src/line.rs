@@ -25,11 +25,22 @@ use crate::{Router, Turn};
 /// Requests that wait for one owner. One more is answered with `resource-constraint`.
 const LINE: usize = 256;
 
+/// Bytes of their stanzas, about what they hold. More is answered in the same way.
+const LINE_BYTES: usize = 2 * 1024 * 1024;
+
 /// What waits, by owner. There is a line while one of its requests is under way.
 #[derive(Default)]
-pub(crate) struct Lines(Mutex<HashMap<Box<str>, VecDeque<Asked>, RandomState>>);
+pub(crate) struct Lines(Mutex<HashMap<Box<str>, Line, RandomState>>);
+
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Asked>,
+    bytes: usize,
+}
 
 struct Asked {
+    /// Of the stanza.
+    bytes: usize,
     query: Query,
     make: MakeChange,
     back: Return,
@@ -37,20 +48,21 @@ struct Asked {
 }
 
 impl Lines {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, VecDeque<Asked>, RandomState>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Line, RandomState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns what may begin now; nothing where it has to wait. `asked` is only made where there is room.
-    fn join(&self, owner: &str, asked: impl FnOnce() -> Asked) -> Result<Option<Asked>, StanzaError> {
+    fn join(&self, owner: &str, bytes: usize, asked: impl FnOnce() -> Asked) -> Result<Option<Asked>, StanzaError> {
         let mut lines = self.lock();
         match lines.get_mut(owner) {
             None => {
-                lines.insert(owner.into(), VecDeque::new());
+                lines.insert(owner.into(), Line::default());
                 Ok(Some(asked()))
             }
-            Some(line) if line.len() < LINE => {
-                line.push_back(asked());
+            Some(line) if line.waiting.len() < LINE && line.bytes + bytes <= LINE_BYTES => {
+                line.bytes += bytes;
+                line.waiting.push_back(asked());
                 Ok(None)
             }
             Some(_) => Err(StanzaError::resource_constraint().kind(ErrorType::Wait)),
@@ -60,19 +72,31 @@ impl Lines {
     /// The one under way is through; returns the next.
     fn next(&self, owner: &str) -> Option<Asked> {
         let mut lines = self.lock();
-        let next = lines.get_mut(owner)?.pop_front();
-        if next.is_none() {
-            lines.remove(owner);
+        let line = lines.get_mut(owner)?;
+        let next = line.waiting.pop_front();
+        match &next {
+            Some(next) => line.bytes -= next.bytes,
+            None => drop(lines.remove(owner)),
         }
         next
     }
 }
 
 impl Router {
-    /// A change that the store has to be asked about first, in line with others of the same owner.
-    pub(crate) fn change(&self, owner: &str, query: Query, make: MakeChange, back: Return, turn: &mut Turn) {
+    /// A change that the store has to be asked about first, in line with others of the same owner. `bytes`: of the stanza
+    /// that asks for it.
+    pub(crate) fn change(
+        &self,
+        owner: &str,
+        bytes: usize,
+        query: Query,
+        make: MakeChange,
+        back: Return,
+        turn: &mut Turn,
+    ) {
         let mut back = Some(back);
-        let joined = self.lines.join(owner, || Asked {
+        let joined = self.lines.join(owner, bytes, || Asked {
+            bytes,
             query,
             make,
             back: back.take().expect("made once"),
@@ -91,6 +115,7 @@ impl Router {
             make,
             back,
             receipt,
+            ..
         } = asked;
         self.when_read(owner, query, move |router, owner, found| {
             router.answered_in_line(owner, found, make, back, receipt);
@@ -108,6 +133,7 @@ impl Router {
         match make(found) {
             Ok(Step::Ask(query, make)) => {
                 let asked = Asked {
+                    bytes: 0,
                     query,
                     make,
                     back,

@@ -99,6 +99,15 @@ fn what_is_too_much_for_one_answer_is_a_page() {
     assert_eq!(ids.len() as u64, PAGE_BYTES / 180_100);
     assert_eq!(ids.last(), Some(&(count - 1).to_string()), "the newest are told");
     assert!(answer.contains(&format!("<count>{count}</count></set>")));
+    // By their ids it is some that are wanted, not a page: all or an error, also where it is one many times.
+    let by_id = |ids: &[u64]| {
+        let ids: String = ids.iter().map(|id| format!("<item id='{id}'/>")).collect();
+        world.get(JULIET, &format!("<items node='n'>{ids}</items>"))
+    };
+    assert_eq!(ids_in(&by_id(&[1, 0]).expect("items").0), ["1", "0"]);
+    let ids: Vec<u64> = (100..130).chain([1]).collect();
+    assert_eq!(ids_in(&by_id(&ids).expect("items").0), ["1"]);
+    refused(by_id(&[0; 100]), StanzaError::policy_violation());
 }
 
 #[test]
