@@ -6,10 +6,12 @@
 //!
 //! - [`State`], [`outbound`], [`inbound`]: the nine states and the eight tables of Appendix A.
 //! - [`Set`], [`RosterLimits`]: a client's roster set, parsed and checked.
+//! - [`blocking`]: whom an account does not want to hear of.
 //! - [`caps`]: what a client can do, by the hash in its presence.
 //! - [`ROSTER`], [`ROSTER_VERSION`]: how a roster is stored.
 //! - [`write_item`], [`write_push`], [`write_removal`], [`write_request`]: the bytes of the wire.
 
+pub mod blocking;
 pub mod caps;
 mod item;
 mod roster;

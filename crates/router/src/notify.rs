@@ -35,7 +35,11 @@ impl Router {
         });
         let Some((contacts, subscribers)) = found else { return };
         for contact in contacts.iter() {
-            self.with(contact, |account| push(account, turn));
+            self.with(contact, |account| {
+                if !account.blocks(owner) {
+                    push(account, turn);
+                }
+            });
         }
         for subscriber in subscribers.iter() {
             turn.letter(notice.message.text_with(owner, Some(subscriber)));
@@ -44,6 +48,9 @@ impl Router {
 }
 
 fn may_see(account: &Account, notice: &Notice, jid: &str) -> bool {
+    if account.blocks(jid) {
+        return false;
+    }
     let Ok(jid) = JidCow::parse(jid) else { return false };
     let jid: JidRef<'_> = jid.as_ref();
     let relation = account.relation(jid);

@@ -71,6 +71,7 @@ pub const MSG_OFFLINE: &str = "msgoffline";
 pub const RECEIPTS: &str = "urn:xmpp:receipts";
 /// XEP-0191 Blocking Command.
 pub const BLOCKING: &str = "urn:xmpp:blocking";
+pub const BLOCKING_ERRORS: &str = "urn:xmpp:blocking:errors";
 /// XEP-0198 Stream Management.
 pub const STREAM_MANAGEMENT: &str = "urn:xmpp:sm:3";
 /// XEP-0199 XMPP Ping.

@@ -1,0 +1,176 @@
+//! Whom an account blocks (XEP-0191): on the wire of both sides.
+
+use testkit::{Client, Server, Transport};
+
+use crate::support::{chat, error_of, friends, is_result};
+
+const LIST: &str = "<blocklist xmlns='urn:xmpp:blocking'/>";
+const PING: &str = "<ping xmlns='urn:xmpp:ping'/>";
+const REFUSED: &str = "<error type='cancel'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+    <blocked xmlns='urn:xmpp:blocking:errors'/></error>";
+
+fn change(name: &str, jids: &[&str]) -> String {
+    let items: String = jids.iter().map(|jid| format!("<item jid='{jid}'/>")).collect();
+    format!("<{name} xmlns='urn:xmpp:blocking'>{items}</{name}>")
+}
+
+/// The stanza that has come, without what differs by the addresses.
+async fn answer(client: &mut Client, stanza: &str, to: &str) -> String {
+    client.send(stanza.replace("TO", to)).await;
+    let came = client.stanza().await;
+    came.raw().replace(to, "TO")
+}
+
+#[tokio::test]
+async fn a_blocked_contact_sees_somebody_who_is_away() {
+    let server = Server::with_users(16);
+    for transport in Transport::EVERY {
+        let (mut a, mut b) = friends(&server, transport).await;
+        let (ja, jb) = (a.bare().to_owned(), b.bare().to_owned());
+        let mut second = Client::online(&server, transport, &format!("{ja}/second")).await;
+        for client in [&mut a, &mut b, &mut second] {
+            client.forget().await;
+        }
+        is_result(&a.iq("get", "", LIST).await, LIST);
+        is_result(&second.iq("get", &ja, LIST).await, LIST);
+
+        // Section 3.3: the result, and a push to all who know the list; the contact sees each resource go.
+        let block = change("block", &[&jb]);
+        a.send(format!("<iq type='set' id='b'>{block}</iq>")).await;
+        a.expect_all(&["<iq type='result' id='b'/>", &format!("<iq type='set'>{block}</iq>")])
+            .await;
+        second
+            .expect(&format!("<iq type='set' to='{}'>{block}</iq>", second.jid))
+            .await;
+        b.expect_all(&[
+            &format!("<presence type='unavailable' from='{}'/>", a.jid),
+            &format!("<presence type='unavailable' from='{}'/>", second.jid),
+        ])
+        .await;
+        is_result(&second.iq("get", "", LIST).await, &change("blocklist", &[&jb]));
+
+        // What the blocked one sends is answered as if there were nobody.
+        let nobody = format!("no{ja}");
+        for stanza in [
+            "<message id='x' to='TO' type='chat'><body>hi</body></message>".to_owned(),
+            format!("<iq id='x' to='TO' type='get'>{PING}</iq>"),
+            "<iq id='x' to='TO' type='get'><vCard xmlns='vcard-temp'/></iq>".to_owned(),
+        ] {
+            let blocked = answer(&mut b, &stanza, &ja).await;
+            assert!(blocked.contains("service-unavailable"), "{blocked}");
+            assert_eq!(blocked, answer(&mut b, &stanza, &nobody).await);
+        }
+        // Presence is not answered, of whatever kind.
+        for kind in [
+            "",
+            "type='unavailable'",
+            "type='subscribe'",
+            "type='unsubscribe'",
+            "type='probe'",
+        ] {
+            for to in [&ja, &a.jid.clone()] {
+                b.send(format!("<presence to='{to}' {kind}/>")).await;
+            }
+        }
+        b.forget().await;
+        b.send(format!("<presence to='{ja}' type='subscribed'/>")).await;
+        b.send("<presence><show>away</show></presence>").await;
+        b.forget().await;
+        a.nothing_more().await;
+        second.nothing_more().await;
+
+        // What goes there is refused, and not sent.
+        for stanza in [
+            chat(&jb, "hello"),
+            format!("<iq id='y' type='get' to='{}'>{PING}</iq>", b.jid),
+            format!("<presence id='y' to='{jb}'/>"),
+            format!("<presence id='y' to='{jb}' type='unsubscribed'/>"),
+        ] {
+            a.send(stanza).await;
+            let came = a.stanza().await;
+            assert_eq!(
+                came.mismatch(&format!("<{} type='error'>{REFUSED}</{}>", came.name(), came.name())),
+                None
+            );
+            assert_eq!(
+                (came.get("from"), came.get("id").is_empty()),
+                (if came.name() == "iq" { &*b.jid } else { &*jb }, false)
+            );
+        }
+        // Nor do presence and its end get past the list, in either direction.
+        a.presence("<presence><show>dnd</show></presence>").await;
+        second.forget().await;
+        let mut third = Client::online(&server, transport, &format!("{ja}/third")).await;
+        third.forget().await;
+        third.close().await;
+        b.nothing_more().await;
+        for client in [&mut a, &mut second] {
+            client.forget().await;
+        }
+
+        // Section 3.4: they see each other again.
+        let unblock = change("unblock", &[&jb]);
+        second.send(format!("<iq type='set' id='u'>{unblock}</iq>")).await;
+        second
+            .expect_all(&[
+                "<iq type='result' id='u'/>",
+                &format!("<iq type='set'>{unblock}</iq>"),
+                &format!("<presence from='{}'><show>away</show></presence>", b.jid),
+            ])
+            .await;
+        a.expect_all(&[
+            &format!("<iq type='set'>{unblock}</iq>"),
+            &format!("<presence from='{}'><show>away</show></presence>", b.jid),
+        ])
+        .await;
+        b.expect_all(&[
+            &format!("<presence from='{}'><show>dnd</show></presence>", a.jid),
+            &format!("<presence from='{}'/>", second.jid),
+        ])
+        .await;
+        b.send(chat(&a.jid, "again")).await;
+        a.expect("<message type='chat'><body>again</body></message>").await;
+
+        // A domain, and everybody at once; one's own devices and server are never meant.
+        let domain = jb.split_once('@').expect("an account").1.to_owned();
+        is_result(&a.iq("set", "", &change("block", &[&domain, &ja, &nobody])).await, "");
+        assert_eq!(error_of(&b.iq("get", &ja, PING).await), "cancel/service-unavailable");
+        second.send(chat(&a.jid, "to myself")).await;
+        a.wait("<message type='chat'><body>to myself</body></message>").await;
+        a.ping().await;
+        is_result(&a.iq("set", "", &change("unblock", &[])).await, "");
+        a.wait("<iq type='set'><unblock xmlns='urn:xmpp:blocking'/></iq>").await;
+        is_result(&a.iq("get", "", LIST).await, LIST);
+        is_result(&b.iq("get", &ja, PING).await, "");
+
+        // The list is nobody else's.
+        for (kind, payload) in [("get", LIST), ("set", &*block)] {
+            let refused = error_of(&b.iq(kind, &ja, payload).await);
+            assert_eq!(refused, error_of(&b.iq(kind, &nobody, payload).await));
+            assert_eq!(refused, "cancel/service-unavailable");
+        }
+        for client in [a, b, second] {
+            client.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_outlives_the_server() {
+    let mut server = Server::with_users(2);
+    let (user, other) = (server.user(), server.user());
+    let mut a = Client::online(&server, Transport::Direct, &user).await;
+    is_result(&a.iq("set", "", &change("block", &[&other, "spam.example"])).await, "");
+    server.kill9();
+    server.start();
+    let mut b = Client::online(&server, Transport::Direct, &other).await;
+    b.send(chat(&user, "hi")).await;
+    let came = b.stanza().await;
+    assert_eq!(error_of(&came), "cancel/service-unavailable");
+    let mut a = Client::online(&server, Transport::Direct, &user).await;
+    is_result(
+        &a.iq("get", "", LIST).await,
+        &change("blocklist", &[&other, "spam.example"]),
+    );
+    a.nothing_more().await;
+}
