@@ -94,14 +94,14 @@ fn request(length: usize) -> String {
 /// One who has sent a beginning, of whatever is sent there, and no end.
 enum Beginner {
     Stream(Box<Client>),
-    Request(Line),
+    Request(Box<Line>),
 }
 
 impl Beginner {
     async fn new(server: &Server, transport: Transport) -> Beginner {
         match transport {
             // Before the body has come there is no session yet.
-            Transport::Bosh => Beginner::Request(Line::open(server).await),
+            Transport::Bosh => Beginner::Request(Box::new(Line::open(server).await)),
             _ => Beginner::Stream(Box::new(Client::opened(server, transport).await)),
         }
     }

@@ -1,7 +1,50 @@
 //! Bad input, row by row of the list of faults, with the exact answer. After each the server serves the others, and
 //! nothing has come to somebody who has nothing to do with it.
 //!
-//! Rows of requests between accounts are in `iq.rs`, `roster.rs`, `presence.rs`, `messages.rs`; of logins in `login.rs`.
+//! Which row is tested where. Each of them runs over every transport (`Transport::EVERY`: STARTTLS, direct TLS,
+//! WebSocket, BOSH) unless it is said why not.
+//!
+//! | faults | where |
+//! | --- | --- |
+//! | 1 to 5, 13 to 15 | [`stream_errors`], [`cut_at_every_byte`]; over BOSH what is wrong in a request is `bad-request` |
+//! | 6 to 10 | [`stream_errors`], [`versions_and_spaces`]; the headers of a WebSocket: `websocket::bad_openings`; a request of BOSH has no encoding and no root of its own: `bosh::stream_errors`, `bosh::bad_requests` |
+//! | 11 | [`too_big_too_deep_too_many`], `limits::sizes`, `amplification::a_never_ending_stanza` |
+//! | 12 | `limits::slow_negotiation`, `websocket::slow_clients` (what HTTP waits for) |
+//! | 16 | `binding::stanzas_before_binding` |
+//! | 17 | `streams::nothing_in_the_clear_survives_starttls`; there is no STARTTLS over HTTP: `websocket::no_tls_is_offered`, `bosh::a_session` |
+//! | 18 to 21, 23 | `login::what_is_refused`, `login::unknown_users_look_like_others`, `login::disabled_accounts`; in the clear: `streams` |
+//! | 22 | `login::what_is_refused`, `login::attempts_are_counted`, `limits::failures_of_an_account`, `limits::failures_of_an_address` |
+//! | 24 | `backends` (what is asked is no part of a transport) |
+//! | 25 | `binding::resources`, `binding::taken_illegal_and_too_many`, `binding::the_old_session` |
+//! | 26 | `binding::a_session_is_of_the_verified_account`, `attacks::a_stream_stays_with_its_domain` |
+//! | 27 to 37 | `iq.rs`, `roster.rs`, `presence.rs`, `subscriptions.rs`, `messages.rs`, `offline.rs` |
+//! | 38, 39 | [`forgeries`] |
+//! | 40 | `sm::in_order_only` |
+//! | 41 | `sm::the_client_acknowledges`, `sm_resume::too_much_is_acknowledged` |
+//! | 42 | `sm_resume::nobody_elses`, `sm_resume::ended`, `sm_resume::taken_over`, `sm_away::the_time_is_over` |
+//! | 43 | `sm_away::a_thousand_messages`, `slow_reader`; over BOSH `limits::outbox_of_a_session`, `bosh::much_at_once` |
+//!
+//! | attacks | where |
+//! | --- | --- |
+//! | 1, 2, 3, 7 | `amplification` |
+//! | 4 | `limits::sizes` |
+//! | 5 | the fuzzers of `xmlstream`, [`stream_errors`] |
+//! | 6 | `attacks::nothing_is_smuggled` |
+//! | 8 | `attacks::no_compression` |
+//! | 9 | `attacks::random_walks` |
+//! | 10, 11 | `streams`, and `crates/c2s/tests/tls`: of TLS |
+//! | 12 | as row 12 of the faults; `load::half_open_connections`, `load::dribbled_giants` |
+//! | 13 | `login::what_is_refused`, `binding::a_session_is_of_the_verified_account` |
+//! | 14 | ids: `bosh::a_session`, `sm::enabled` |
+//! | 15, 17 | `login::unknown_users_look_like_others`, `login::every_mechanism`, `login::what_is_refused` |
+//! | 16 | `iq::strangers_learn_nothing` |
+//! | 18 | `sasl2::nothing_outlives_the_password`, `sm_resume::ended` |
+//! | 28 | `sm_away::many_sessions_leave_one_copy`, `sm_away::a_thousand_messages` |
+//! | 29 | `sm_resume::nobody_elses` |
+//! | 30 | the counters of `router/src/outbox/managed.rs` and their tests: they are below the transports |
+//! | 38 | `websocket::origins`, `bosh::origins`, `bosh::request_ids`, `bosh::bad_requests`, `bosh::what_is_told_holds` |
+//!
+//! Every key of `[limits]` and where it is reached: `limits.rs`.
 
 use testkit::{Bosh, Client, NS_STREAM, Server, Transport, frame, post};
 

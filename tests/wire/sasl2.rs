@@ -36,14 +36,17 @@ fn chat(to: &str, body: &str) -> String {
 /// A login with the password that binds and gets a token; features are read.
 async fn first_login(server: &Server, transport: Transport, jid: &str, number: u32, more: &str) -> (Client, Issued) {
     let mut client = Client::opened(server, transport).await;
-    let more = agent(number) + &request_token() + &bind(more);
+    // The requests of a session of BOSH come over several connections, so it is bound to none.
+    let (scram, binding, mechanism) = match transport {
+        Transport::Bosh => ("SCRAM-SHA-256", Binding::None, "HT-SHA-256-NONE"),
+        _ => ("SCRAM-SHA-256-PLUS", Binding::Exporter, MECHANISM),
+    };
+    let more = agent(number) + &request_token().replace(MECHANISM, mechanism) + &bind(more);
     client.manage_inline(None);
-    let answer = client
-        .authenticate_by_scram("SCRAM-SHA-256-PLUS", jid, &Binding::Exporter, &more)
-        .await;
+    let answer = client.authenticate_by_scram(scram, jid, &binding, &more).await;
     assert!(is_success(&answer), "{answer:?}");
     client.take_jid(&answer);
-    let issued = Issued::of(&answer, MECHANISM).expect("a token");
+    let issued = Issued::of(&answer, mechanism).expect("a token");
     let features = client.stanza().await;
     assert_eq!(features.name(), "features");
     let is_on = more.contains(NS_SM);
@@ -232,6 +235,42 @@ async fn a_session_that_is_complete_at_once() {
         assert_eq!(again.take_jid(&answer), full);
         client.wait_for_end("conflict").await;
         second.close().await;
+    }
+}
+
+/// Row 18 of the attacks: a new password ends what has begun with the old one, over whatever it came: the stream, what
+/// could be resumed, and the token, wherever that is shown.
+#[tokio::test]
+async fn nothing_outlives_the_password() {
+    let server = Server::with_users(Transport::EVERY.len());
+    for transport in Transport::EVERY {
+        let jid = server.user();
+        let (mut client, issued) = first_login(&server, transport, &jid, 3, &enable()).await;
+        let session = client.session();
+        let by_token = async |over: Transport| {
+            let mut client = Client::opened(&server, over).await;
+            let answer = client.authenticate_by_token(&jid, &issued, "", &agent(3)).await;
+            (client, answer)
+        };
+        let (mut second, answer) = by_token(transport).await;
+        assert!(is_success(&answer), "{transport:?}: {answer:?}");
+        let output = server.jackdaw(
+            &["account", "password", &jid, "--password-stdin"],
+            &format!("{}\n", password_of(&jid)),
+        );
+        assert!(output.status.success(), "{output:?}");
+        client.wait_for_end("not-authorized").await;
+        second.wait_for_end("not-authorized").await;
+        for over in Transport::EVERY {
+            // One that is bound to a connection needs one.
+            if over == Transport::Bosh && transport != Transport::Bosh {
+                continue;
+            }
+            let (_client, answer) = by_token(over).await;
+            assert_eq!(condition(&answer), "not-authorized", "{transport:?}, {over:?}");
+        }
+        let (_client, failed) = Client::resume_in_vain(&server, transport, &session).await;
+        assert_eq!(failed.condition(), Some("item-not-found"), "{failed:?}");
     }
 }
 
