@@ -40,6 +40,9 @@ async def strophe(check: Group, script: Script) -> None:
     check.same("the roster has the other", roster["items"], roster["wanted"])
     await check.step("chats", script.step("chat"))
     await check.step("disconnects, and the other sees it", script.step("disconnect"))
+    guests = await check.step("guests come in and chat", script.step("guests"))
+    names = {jid.split("/")[0] for jid in guests["jids"]}
+    check.expect("each with a name of its own", len(names) == 2, str(guests))
 
 
 async def converse(check: Group, script: Script, transport: str) -> None:

@@ -155,6 +155,7 @@ class Jackdaw(Server):
         self.config.write_text(
             f'data = "{self.folder / "data"}"\n\n'
             f'[[domain]]\nname = "{self.domain}"\ncertificate = "{crt}"\nkey = "{key}"\n\n'
+            f'[[domain]]\nname = "guests.{self.domain}"\nguests = true\n\n'
             f'[[listen]]\nkind = "c2s"\naddress = "{self.address}:{self.port}"\ntls = "required"\n\n'
             f'[[listen]]\nkind = "c2s-direct"\naddress = "{self.address}:{self.direct_port}"\n\n'
             f'[[listen]]\nkind = "https"\naddress = "{self.address}:{self.https_port}"\n\n'

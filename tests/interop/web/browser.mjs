@@ -166,6 +166,17 @@ await has("juliet", "statuses", "DISCONNECTED");
 await has("romeo", "presences", `${juliet.jid} unavailable`);
 tell("disconnect");
 
+// Without a password: a domain is enough, and the server makes up a name.
+for (const name of ["guest", "other"]) {
+  await start(name, { jid: `guests.${domain}`, password: null });
+  await has(name, "statuses", "CONNECTED");
+  await does(name, "presence", {});
+}
+const guests = await page.evaluate(() => ["guest", "other"].map((n) => window.people[n].connection.jid));
+await does("guest", "says", guests[1], "from a guest");
+await has("other", "bodies", "from a guest");
+tell("guests", { jids: guests });
+
 // What runs in a page: Converse.js, whose events are noted.
 async function converse(options) {
   const sheet = document.createElement("link");
