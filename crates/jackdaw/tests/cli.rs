@@ -255,6 +255,21 @@ fn a_list_can_be_of_one_domain() {
     );
 }
 
+/// By the configuration alone: no database is opened.
+#[test]
+fn the_records_for_the_dns_are_printed() {
+    let world = World::new();
+    let told = world.run(&["dns", "--host", "chat.example.org"], "");
+    assert_eq!((told.code, told.err.as_str()), (0, ""));
+    for line in [
+        "_xmpp-client._tcp.example.org.     3600 IN SRV 5 1 5222 chat.example.org.",
+        "_xmpps-client._tcp.example.org.    3600 IN SRV 5 1 5223 chat.example.org.",
+    ] {
+        assert!(told.out.lines().any(|printed| printed == line), "{}", told.out);
+    }
+    assert!(!world.path("data").exists());
+}
+
 #[test]
 fn the_configuration_can_be_shown_and_checked() {
     let world = World::new();
