@@ -113,7 +113,7 @@ fn contradictions_are_found_where_they_are() {
     refused(&reach("'a'"), "jackdaw.toml:6:17: `a` is not another domain");
     refused(
         &reach("'b'").replace("true", "false"),
-        "jackdaw.toml:6:16: `a` takes no guests",
+        "jackdaw.toml:6:1: `a` takes no guests",
     );
     refused(
         &format!("{guests}client_certificates = 'x'\n"),
@@ -473,7 +473,10 @@ fn a_directory_has_to_be_one_that_can_be_asked() {
 fn who_is_asked_about_tokens_and_passwords() {
     let domain = "[[domain]]\nname = 'a'\n";
     let bearer = |text: &str, expected: &str| refused(&format!("{domain}[domain.bearer]\n{text}"), expected);
-    bearer("issuer = 'https://i'\n", "jackdaw.toml:4:10: issuer, and nobody is asked");
+    bearer(
+        "issuer = 'https://i'\n",
+        "jackdaw.toml:4:10: issuer, and nobody is asked",
+    );
     bearer(
         "introspection = 'https://i/'\n",
         "jackdaw.toml:4:17: introspection without a name for it",
