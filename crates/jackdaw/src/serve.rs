@@ -14,8 +14,8 @@ use module::{Host, Now, Registry, Software};
 use router::Router;
 use session::{StreamConfig, TlsPolicy};
 use stanza::{Jid, StreamError};
-use store_sqlite::SqliteStore;
 use store::{Batch, Column, Query, Shape, Store, Table, Value};
+use store_sqlite::SqliteStore;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 

@@ -2,7 +2,9 @@
 //! comments of the code. It reads back as the defaults (a test below), so it is safe to start from.
 
 use super::section::{Section, write_docs, write_keys};
-use super::{Archive, Bearer, Command, Config, Contacts, Domain, Http, HttpAccounts, Ldap, Limits, Listen, Log, Login, Metrics};
+use super::{
+    Archive, Bearer, Command, Config, Contacts, Domain, Http, HttpAccounts, Ldap, Limits, Listen, Log, Login, Metrics,
+};
 
 /// The text of the example.
 pub fn example() -> String {

@@ -32,7 +32,9 @@ pub use limits::Limits;
 pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
 use section::section;
-pub use types::{BareJid, DomainName, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, ScramHash, ServiceUrl, Tls, Tokens};
+pub use types::{
+    BareJid, DomainName, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, ScramHash, ServiceUrl, Tls, Tokens,
+};
 
 /// The port of client connections with STARTTLS (RFC 6120 section 14.7).
 pub const C2S_PORT: u16 = 5222;
