@@ -54,9 +54,25 @@ fn refusal(answer: &Stanza) -> (String, Option<String>) {
 
 /// Says that it wants to hear of these nodes, and tells so when it is asked (XEP-0115).
 async fn wants(client: &mut Client, nodes: &[&str]) {
-    let ver = client.jid.replace(['@', '/', '.'], "_");
-    let caps = format!("<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:x:client' ver='{ver}'/>");
-    client.presence(&format!("<presence>{caps}</presence>")).await;
+    arrives(client, nodes).await;
+    client.forget().await;
+}
+
+fn ver(client: &Client) -> String {
+    client.jid.replace(['@', '/', '.'], "_")
+}
+
+fn presence(client: &Client) -> String {
+    let ver = ver(client);
+    format!(
+        "<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:x:client' ver='{ver}'/></presence>"
+    )
+}
+
+/// The same, and nothing that comes for it is taken.
+async fn arrives(client: &mut Client, nodes: &[&str]) {
+    let ver = ver(client);
+    client.presence(&presence(client)).await;
     let question = client
         .wait_keeping(|stanza| stanza.get("type") == "get" && stanza.raw().contains(&ver))
         .await;
@@ -69,7 +85,6 @@ async fn wants(client: &mut Client, nodes: &[&str]) {
     client
         .send(format!("<iq type='result' id='{id}' to='{to}'>{info}</iq>"))
         .await;
-    client.forget().await;
 }
 
 /// The next is a message about this node from this account, with this inside.
@@ -243,6 +258,13 @@ async fn an_avatar_is_told_and_fetched() {
     hears(&mut stranger, &bare, &event).await;
     hears(&mut friend, &bare, &event).await;
     stranger.nothing_more().await;
+    // By the bare address too, and then all resources; once, also who wants it by his capabilities.
+    let subscribe = pubsub(&format!("<subscribe node='{metadata}' jid='{}'/>", friend.bare()));
+    is_result(&friend.iq("set", &bare, &subscribe).await, "");
+    friend.forget().await;
+    is_result(&a.iq("set", "", &publish(metadata, "sha", &info, &[])).await, "");
+    hears(&mut friend, &bare, &event).await;
+    friend.nothing_more().await;
     for client in [a, friend, stranger] {
         client.close().await;
     }
@@ -437,4 +459,79 @@ async fn an_account_says_what_it_can() {
     }
     a.close().await;
     friend.close().await;
+}
+
+/// XEP-0163 section 4.3.4. What is not sent is proved by what comes behind it: accounts are looked at one after the
+/// other, in the order of their addresses, one's own first.
+#[tokio::test]
+async fn who_comes_online_is_told_the_last_items() {
+    const NICK: &str = "http://jabber.org/protocol/nick";
+    let mut server = Server::with_users(16);
+    for transport in Transport::EVERY {
+        let mut users = [server.user(), server.user()];
+        users.sort();
+        let [first, second] = users;
+        let mut one = Client::online(&server, transport, &first).await;
+        let mut two = Client::online(&server, transport, &second).await;
+        let mut friend = Client::online(&server, transport, &server.user()).await;
+        befriend(&mut one, &mut friend).await;
+        befriend(&mut two, &mut friend).await;
+        let nick = |name: &str| format!("<nick xmlns='{NICK}'>{name}</nick>");
+        for name in ["old", "one"] {
+            is_result(&one.iq("set", "", &publish(NICK, name, &nick(name), &[])).await, "");
+        }
+        is_result(&two.iq("set", "", &publish(NICK, "two", &nick("two"), &[])).await, "");
+        let private = [("access_model", "whitelist")];
+        is_result(
+            &one.iq("set", "", &publish(BOOKMARKS, "room", "<a xmlns='urn:a'/>", &private))
+                .await,
+            "",
+        );
+        let (one_jid, friend_jid) = (one.bare().to_owned(), friend.bare().to_owned());
+        for client in [one, two, friend] {
+            client.close().await;
+        }
+        // Nobody is in memory.
+        server.kill9();
+        server.start();
+
+        let nodes = [NICK, BOOKMARKS];
+        let told = |from: &str, to: &Client, name: &str| {
+            let items = format!("<items node='{NICK}'><item id='{name}'>{}</item></items>", nick(name));
+            format!(
+                "<message type='headline' from='{from}' to='{}'><event xmlns='{PUBSUB}#event'>{items}</event>\
+                 <delay xmlns='urn:xmpp:delay' stamp='*'/></message>",
+                to.jid
+            )
+        };
+        let mut friend = Client::online(&server, transport, &friend_jid).await;
+        arrives(&mut friend, &nodes).await;
+        let pattern = told(&first, &friend, "one");
+        friend.expect(&pattern).await;
+        let pattern = told(&second, &friend, "two");
+        friend.expect(&pattern).await;
+        friend.nothing_more().await;
+
+        // The account itself hears of its private nodes too, on every device; and the news of who is there.
+        let mut own = Client::online(&server, transport, &format!("{one_jid}/own")).await;
+        arrives(&mut own, &nodes).await;
+        let of_bookmarks = |stanza: &Stanza| stanza.raw().contains("room");
+        let of_nick = |stanza: &Stanza| stanza.raw().contains("one</nick>");
+        own.wait_keeping(of_bookmarks).await;
+        own.wait_keeping(of_nick).await;
+
+        // Whom one has blocked one is not told of, and whom one has blocked is told nothing.
+        let block = format!("<block xmlns='urn:xmpp:blocking'><item jid='{friend_jid}'/></block>");
+        is_result(&own.iq("set", "", &block).await, "");
+        friend.forget().await;
+        friend.send("<presence type='unavailable'/>").await;
+        friend.forget().await;
+        // It has told what it wants.
+        friend.send(presence(&friend)).await;
+        let came = friend.wait_keeping(|stanza| stanza.name() == "message").await;
+        assert_eq!(came.mismatch(&told(&second, &friend, "two")), None, "{}", came.raw());
+        for client in [own, friend] {
+            client.close().await;
+        }
+    }
 }

@@ -29,7 +29,8 @@ pub use form::{Field, Form};
 pub use host::{Contacts, Host, Software};
 pub use registry::{Registry, RegistryError, Target};
 
-use store::Table;
+use stanza::Jid;
+use store::{Query, Table};
 
 /// Milliseconds since the Unix epoch. Time is an argument everywhere below the listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -168,6 +169,21 @@ pub struct Nodes {
     pub info: fn(&Ask<'_>, &str) -> Answer,
     /// disco#items of this node; or of the account, whose other items are given as XML.
     pub items: fn(&Ask<'_>, Option<&str>, String) -> Answer,
+    /// A table that has a row of every account with nodes. KeyVal.
+    pub accounts: &'static Table,
+    /// The last items of some nodes for who has come online: steps to a change that writes nothing, with a notice each
+    /// (XEP-0163 section 4.3.4).
+    pub last: fn(&Arrival, &[Box<str>]) -> (Query, MakeChange),
+}
+
+/// Somebody who has come online, as the account sees him whose nodes he wants to hear of.
+pub struct Arrival {
+    pub now: Now,
+    pub owner: Jid,
+    /// A full JID.
+    pub who: Jid,
+    pub relation: Relation,
+    pub contact: Contact,
 }
 
 /// Makes a form that extends disco#info; None where there is nothing to say.

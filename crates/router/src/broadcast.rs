@@ -84,7 +84,7 @@ impl Router {
                 // Section 8.5.2.1.1: nothing for the bare JID goes to it any more.
                 self.end_replay(account, bound.id, false, turn);
             }
-            self.note_caps(account, bound.id, stanza, turn);
+            self.note_caps(account, bound.id, stanza, initial, turn);
         });
     }
 

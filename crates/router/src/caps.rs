@@ -34,6 +34,13 @@ pub(crate) struct Caps {
 #[derive(Default)]
 pub(crate) struct KnownCaps(Mutex<HashMap<Box<str>, Arc<Caps>, RandomState>>);
 
+impl Caps {
+    /// The nodes of which the session wants to hear; none while that is not known.
+    pub(crate) fn notify(&self) -> &[Box<str>] {
+        self.notify.as_deref().unwrap_or_default()
+    }
+}
+
 impl KnownCaps {
     fn get(&self, advertised: &Advertised) -> Option<Arc<Caps>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,23 +62,33 @@ impl KnownCaps {
 impl Router {
     /// Whether the session wants the items of this node (XEP-0163 section 4.3.2.2).
     pub(crate) fn wants(&self, session: &Session, node: &str) -> bool {
-        let notify = session.caps.as_ref().and_then(|caps| caps.notify.as_ref());
+        let notify = session.caps.as_ref().map(|caps| caps.notify());
         notify.is_some_and(|notify| notify.binary_search_by(|wanted| (**wanted).cmp(node)).is_ok())
     }
 
-    /// The session has sent this presence. What is not known of it is asked for.
-    pub(crate) fn note_caps(&self, account: &mut Account, id: u64, presence: &Stanza<'_>, turn: &mut Turn) {
+    /// The session has sent this presence, `initial`: it was not available before. What is not known of it is asked for;
+    /// else it is told what it wants to hear.
+    pub(crate) fn note_caps(
+        &self,
+        account: &mut Account,
+        id: u64,
+        presence: &Stanza<'_>,
+        initial: bool,
+        turn: &mut Turn,
+    ) {
         let advertised = Advertised::of(presence.children());
         let Some(session) = account.session_mut(id) else { return };
         let Some(advertised) = advertised else {
             session.caps = None;
             return;
         };
-        if session.caps.as_ref().is_some_and(|caps| caps.advertised == advertised) {
-            return;
-        }
-        if let Some(known) = self.known_caps.get(&advertised) {
-            session.caps = Some(known);
+        let before = session.caps.take().filter(|caps| caps.advertised == advertised);
+        let is_same = before.is_some();
+        session.caps = before.or_else(|| self.known_caps.get(&advertised));
+        if session.caps.is_some() {
+            if let Some(session) = account.session(id).filter(|_| initial || !is_same) {
+                self.has_arrived(account, session, turn);
+            }
             return;
         }
         let node = escaped(&advertised.node);
@@ -97,13 +114,13 @@ impl Router {
         if let Some(presence) = presence.filter(|presence| **presence != self.plain_presence) {
             let text = presence.text_with(&account.full(session), Some(account.jid.as_str()));
             self.read_letter(&text, turn, |stanza, _, _, turn| {
-                self.note_caps(account, id, stanza, turn)
+                self.note_caps(account, id, stanza, false, turn)
             });
         }
     }
 
     /// The answer to that. An error is one too: this client wants to hear nothing.
-    pub(crate) fn answered_caps(&self, bound: &Bound, answer: &Stanza<'_>) {
+    pub(crate) fn answered_caps(&self, bound: &Bound, answer: &Stanza<'_>, turn: &mut Turn) {
         let session = answer.id().and_then(|id| id.strip_prefix(ID_PREFIX)?.parse().ok());
         if session != Some(bound.id) {
             return;
@@ -131,6 +148,8 @@ impl Router {
             let current = session.caps.as_mut()?;
             if Arc::ptr_eq(current, &asked) {
                 *current = caps;
+                let session = account.session(bound.id).filter(|session| session.is_available())?;
+                self.has_arrived(account, session, turn);
             }
             Some(())
         });

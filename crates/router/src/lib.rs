@@ -18,6 +18,7 @@
 
 mod access;
 mod account;
+mod arrival;
 mod blocking;
 mod broadcast;
 mod caps;

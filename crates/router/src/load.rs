@@ -12,6 +12,7 @@ use store::{Column, ColumnKind, Found, Query, Row, Shape, StoreError, Table, Val
 
 use crate::access::Whose;
 use crate::account::{Account, Moment, Rare, Session};
+use crate::arrival::Arrived;
 use crate::deposit::Origin;
 use crate::resume::ResumeRequest;
 use crate::saved::SavedSessions;
@@ -47,6 +48,7 @@ pub(crate) enum Held {
     Resume(ResumeRequest),
     Restore(SavedSessions),
     End(Whose),
+    Arrived(Box<Arrived>),
 }
 
 impl Router {
@@ -180,6 +182,7 @@ impl Router {
                         Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Restore(_) | Held::End(_) => {}
+                        Held::Arrived(arrived) => turn.queue.push_back(Work::LooksOn(arrived)),
                     }
                 }
             }
@@ -205,6 +208,7 @@ impl Router {
                 Held::Resume(request) => self.resume_now(now, account, request, turn),
                 Held::Restore(saved) => self.put_sessions_back(now, account, saved, turn),
                 Held::End(whose) => self.end_now(now, account, &whose, turn),
+                Held::Arrived(arrived) => self.look_at(now, account, arrived, turn),
             }
         }
     }
@@ -219,6 +223,7 @@ impl Router {
                 Held::Bind(request) => request.refuse(turn, store_failed()),
                 Held::Resume(request) => request.refuse(turn, store_failed()),
                 Held::Restore(_) | Held::End(_) => {}
+                Held::Arrived(arrived) => turn.queue.push_back(Work::LooksOn(arrived)),
             }
         }
     }
@@ -349,6 +354,7 @@ impl Router {
                         Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Restore(_) | Held::End(_) => {}
+                        Held::Arrived(arrived) => turn.queue.push_back(Work::LooksOn(arrived)),
                     }
                 }
                 shard.remove(hash, bare);
@@ -365,6 +371,7 @@ impl Router {
                         Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Letter(..) | Held::Restore(_) | Held::End(_) => {}
+                        Held::Arrived(arrived) => turn.queue.push_back(Work::LooksOn(arrived)),
                     }
                 }
             }

@@ -6,7 +6,7 @@
 use module::{Audience, Notice, Relation};
 use stanza::{JidCow, JidRef};
 
-use crate::account::Account;
+use crate::account::{Account, Session};
 use crate::outbox::Item;
 use crate::turn::Contacts;
 use crate::{Router, Turn};
@@ -15,11 +15,14 @@ impl Router {
     pub(crate) fn notify(&self, owner: &str, notice: &Notice, turn: &mut Turn) {
         let sent = notice.message.sent_by(owner);
         let told = |bare: &str| notice.audience != Audience::Named && !notice.except.iter().any(|jid| **jid == *bare);
+        let push_to = |account: &Account, session: &Session, turn: &mut Turn| {
+            let full = account.full(session);
+            self.push(account, session, Item::Other, turn, |out| sent.write(&full, out));
+        };
         let push = |account: &Account, turn: &mut Turn| {
             for session in account.sessions.iter().filter(|session| session.is_available()) {
                 if self.wants(session, &notice.node) {
-                    let full = account.full(session);
-                    self.push(account, session, Item::Other, turn, |out| sent.write(&full, out));
+                    push_to(account, session, turn);
                 }
             }
         };
@@ -42,7 +45,25 @@ impl Router {
             });
         }
         for subscriber in subscribers.iter() {
-            turn.letter(notice.message.text_with(owner, Some(subscriber)));
+            let Ok(jid) = JidCow::parse(subscriber) else { continue };
+            let jid: JidRef<'_> = jid.as_ref();
+            if self.host(jid.domain()).is_none() {
+                turn.letter(notice.message.text_with(owner, Some(subscriber)));
+                continue;
+            }
+            // Not by letter: many would be as many copies of the text before the first is delivered.
+            self.with(jid.bare_str(), |account| {
+                let is_meant = |session: &&Session| match jid.resource() {
+                    Some(resource) => *session.resource == *resource,
+                    // As a headline for the bare JID (RFC 6121 section 8.5.2.1.1).
+                    None => session.takes_messages(),
+                };
+                if !account.blocks(owner) {
+                    for session in account.sessions.iter().filter(is_meant) {
+                        push_to(account, session, turn);
+                    }
+                }
+            });
         }
     }
 }

@@ -62,7 +62,7 @@ impl Router {
                 // RFC 6120 section 10.3.3: without an address the server answers for the account.
                 let to = stanza.to().unwrap_or(from.bare());
                 if matches!(kind, IqType::Result | IqType::Error) && to.as_str() == from.domain() {
-                    self.answer_to_server(bound, stanza);
+                    self.answer_to_server(bound, stanza, turn);
                 } else if to.as_str() == from.bare_str() && !is_managed && !bound.outbox.is_behind_messages() {
                     // A decision of one's own account waits for no other: all are made in order. But who has sent
                     // messages may ask for them; and where stanzas are counted, none is written before those that
@@ -107,10 +107,10 @@ impl Router {
     }
 
     /// An answer to something that the server asked: the ping after offline messages, and what a client can do.
-    fn answer_to_server(&self, bound: &Bound, stanza: &Stanza<'_>) {
+    fn answer_to_server(&self, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
         let Some(id) = stanza.id() else { return };
         if !id.starts_with(offline::PING_PREFIX) {
-            return self.answered_caps(bound, stanza);
+            return self.answered_caps(bound, stanza, turn);
         }
         let owner = bound.jid.bare_str();
         self.with(owner, |account| {
@@ -277,6 +277,8 @@ impl Router {
             Work::Undelivered(bound, rest) => self.reclaim_all(now, &bound, &rest, turn),
             Work::Revoked { owner, client } => self.end_whose(now, &owner, Whose::Client(client), turn),
             Work::Notice(owner, notice) => self.notify(&owner, &notice, turn),
+            Work::Arrives(arrived) => self.look_for_nodes(arrived),
+            Work::LooksOn(arrived) => self.look_at_next(now, arrived, turn),
             Work::Copies(copied) => self.copy_to_sender(&copied, turn),
             Work::Fanout {
                 presence,

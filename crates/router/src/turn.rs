@@ -11,6 +11,7 @@ use module::Notice;
 use stanza::{Jid, Sent};
 use xmlstream::Scratch;
 
+use crate::arrival::Arrived;
 use crate::deposit::{Copied, Origin};
 use crate::outbox::Receipt;
 use crate::wake::wake;
@@ -27,7 +28,10 @@ pub(crate) enum Work {
     /// Copies of stanzas that a session which has ended was not given.
     Undelivered(Bound, Vec<u8>),
     /// Sessions of a client that has no access to the account any more (XEP-0494).
-    Revoked { owner: Box<str>, client: Box<str> },
+    Revoked {
+        owner: Box<str>,
+        client: Box<str>,
+    },
     /// What has happened at a node of this account.
     Notice(Box<str>, Box<Notice>),
     /// A letter that refuses a probe. It ends a subscription that only the asker believes in; a
@@ -40,8 +44,15 @@ pub(crate) enum Work {
         left: bool,
         to: Contacts,
     },
+    /// Somebody who wants the last items of nodes: of whom is to be found out, or the next.
+    Arrives(Box<Arrived>),
+    LooksOn(Box<Arrived>),
     /// Presence of the contacts for a session, which has become available as `from`.
-    Probes { from: Jid, session: u64, to: Contacts },
+    Probes {
+        from: Jid,
+        session: u64,
+        to: Contacts,
+    },
 }
 
 /// Bare JIDs, one behind the other in one text: a list of a thousand is two blocks of memory.

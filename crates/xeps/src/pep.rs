@@ -1,9 +1,9 @@
 //! XEP-0163 Personal Eventing Protocol 1.2.2: every account a service of XEP-0060 Publish-Subscribe 1.30.0. What becomes
 //! of a request is decided in `pubsub`; here is what the account says of itself.
 
-use module::{Access, Answer, Ask, Coverage, Method, Module, Nodes};
+use module::{Access, Answer, Ask, Contact, Coverage, Method, Module, Nodes, Relation};
 use pubsub::{Asker, Context};
-use stanza::ns;
+use stanza::{Jid, ns};
 
 /// XEP-0060 section 10: each is this behind `http://jabber.org/protocol/pubsub#`.
 macro_rules! features {
@@ -96,6 +96,15 @@ pub(crate) fn module() -> Module {
         .account_nodes(Nodes {
             info: |ask, node| pubsub::node_info(&context(ask), node),
             items: |ask, node, others| pubsub::node_items(&context(ask), node, others),
+            accounts: &pubsub::TOTALS,
+            last: |arrival, nodes| {
+                let context = Context {
+                    now: arrival.now,
+                    owner: arrival.owner.clone(),
+                    asker: asker(&arrival.who, arrival.relation, arrival.contact.clone()),
+                };
+                pubsub::last_items(&context, nodes.iter().map(|node| &**node))
+            },
         });
     FEATURES
         .iter()
@@ -104,16 +113,19 @@ pub(crate) fn module() -> Module {
 
 fn context(ask: &Ask<'_>) -> Context {
     let contact = ask.account.and_then(|account| account.contact(ask.from));
-    let contact = contact.unwrap_or_default();
     Context {
         now: ask.now,
         owner: ask.to.bare().to_owned(),
-        asker: Asker {
-            jid: ask.from.to_owned(),
-            relation: ask.relation,
-            groups: contact.groups,
-            knows_account: contact.is_seen,
-        },
+        asker: asker(&ask.from.to_owned(), ask.relation, contact.unwrap_or_default()),
+    }
+}
+
+fn asker(jid: &Jid, relation: Relation, contact: Contact) -> Asker {
+    Asker {
+        jid: jid.clone(),
+        relation,
+        groups: contact.groups,
+        knows_account: contact.is_seen,
     }
 }
 
