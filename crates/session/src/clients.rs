@@ -9,7 +9,7 @@ use accounts::{ACCOUNTS, Account};
 use auth::{Age, Failure, Proof, Secret, TokenLookup};
 use router::Issued;
 use stanza::Jid;
-use store::{Batch, Store, StoreError};
+use store::{Batch, Op, Store, StoreError};
 
 use crate::Recording;
 
@@ -54,7 +54,7 @@ fn recorded(
         Proof::Token(used) => {
             let mut batch = clients.used(used, &login);
             if recording.invalidate {
-                batch.ops.extend(clients.invalidate(&used.id).ops);
+                add(&mut batch, clients.invalidate(&used.id));
             }
             // XEP-0484 section 3.6: no new token for one that is given up, unless it is asked for. Section 3.5: while the
             // last one that was given out has not come, another takes its place.
@@ -71,13 +71,22 @@ fn recorded(
         random(&mut bytes);
         let secret = Secret::new(bytes);
         let issue = clients.issue(&id, secret.clone(), mechanism, now, recording.lifetimes);
-        batch.ops.extend(issue.ops);
+        add(&mut batch, issue);
         Issued {
             secret,
             expires: now.saturating_add(recording.lifetimes.token),
         }
     });
     (batch, issued)
+}
+
+/// Adds another change of the same client: the row that was written last holds both, and what the first depends on is
+/// enough.
+fn add(batch: &mut Batch, mut later: Batch) {
+    match (batch.ops.last_mut(), later.ops.pop()) {
+        (Some(before @ Op::Put { .. }), Some(put @ Op::Put { .. })) => *before = put,
+        (_, last) => batch.ops.extend(later.ops.into_iter().chain(last)),
+    }
 }
 
 fn methods(proof: &Proof) -> Methods {
@@ -146,4 +155,40 @@ pub fn record(
             );
         }),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use accounts::tokens::{Agent, DEFAULT_LIFETIMES};
+    use auth::{Credentials, Mechanism};
+
+    use super::*;
+
+    /// A login that gets a token writes its client once.
+    #[test]
+    fn one_row_for_one_login() {
+        let jid = Jid::parse("juliet@example.org").expect("a JID");
+        let account = Account::new(jid.clone(), 0, Credentials::default());
+        let mut clients = Clients::from_rows(&jid, Vec::new()).expect("no rows");
+        for seconds in [100, 200] {
+            let recording = Recording {
+                account: jid.clone(),
+                agent: Agent::new(Some("d4565fa7-4d72-4749-b3d3-740edbf87770"), None, None),
+                new_id: "client".to_owned(),
+                proof: Proof::Password,
+                wanted: Mechanism::from_name("HT-SHA-256-NONE"),
+                invalidate: false,
+                lifetimes: DEFAULT_LIFETIMES,
+            };
+            let (batch, issued) = recorded(&recording, &account, &mut clients, seconds, &mut |bytes| bytes.fill(1));
+            let rows: Vec<_> = batch.ops.iter().filter(|op| matches!(op, Op::Put { .. })).collect();
+            let [Op::Put { row, .. }] = rows[..] else {
+                panic!("{} rows are written", rows.len());
+            };
+            assert!(issued.is_some());
+            // It is the last one.
+            let written = Clients::from_rows(&jid, vec![("client".into(), row.clone())]).expect("a row");
+            assert_eq!(written, clients);
+        }
+    }
 }
