@@ -221,7 +221,7 @@ impl Directory {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("slapd is installed (cargo xtask setup)");
+            .expect("slapd is installed, as `cargo xtask test` does");
         let child = self.child.insert(child);
         let began = Instant::now();
         while TcpStream::connect((self.address, LDAP)).is_err() {
@@ -263,7 +263,7 @@ impl Directory {
             .arg("-l")
             .arg(file)
             .output()
-            .expect("slapd is installed (cargo xtask setup)");
+            .expect("slapd is installed, as `cargo xtask test` does");
         assert!(output.status.success(), "{program}: {output:?}");
     }
 }
