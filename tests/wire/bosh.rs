@@ -591,6 +591,8 @@ async fn bad_requests() {
         let mut waiting = Line::open(&server).await;
         let body = bosh.body("", "");
         waiting.ask(&body).await;
+        // It must not be overtaken.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let body = bosh.body("", &payload);
         bosh.line.post(&body).await.wrapper().assert_end(condition);
         // Whoever waits hears of it.
