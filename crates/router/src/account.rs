@@ -32,21 +32,21 @@ pub(crate) struct Session {
     /// Has broadcast presence at least once.
     pub(crate) was_available: bool,
     pub(crate) switches: Switches,
-    /// What it can do, if its presence says so (XEP-0115).
-    pub(crate) caps: Option<Arc<Caps>>,
     /// When its connection went, while it waits to be resumed (XEP-0198); the beginning of time while it has one.
     pub(crate) detached: Moment,
     /// Nearly always absent: 8 bytes of every session instead of 40.
     pub(crate) more: Option<Box<More>>,
 }
 
-/// What few sessions have. There is none without anything in it.
+/// What not all sessions have. There is none without anything in it.
 #[derive(Default)]
 pub(crate) struct More {
     /// Who got directed presence from it and is to hear when it goes (RFC 6121 section 4.6.3).
     directed: BTreeSet<Box<str>>,
     /// The client whose it is, where the resource does not tell.
     client: Option<Box<str>>,
+    /// What it can do, if its presence says so (XEP-0115).
+    caps: Option<Arc<Caps>>,
 }
 
 impl Session {
@@ -87,6 +87,16 @@ impl Session {
         self.change_more(|more| more.client = client);
     }
 
+    pub(crate) fn caps(&self) -> Option<&Arc<Caps>> {
+        self.more.as_ref()?.caps.as_ref()
+    }
+
+    pub(crate) fn set_caps(&mut self, caps: Option<Arc<Caps>>) {
+        if caps.is_some() || self.more.is_some() {
+            self.change_more(|more| more.caps = caps);
+        }
+    }
+
     pub(crate) fn take_directed(&mut self) -> BTreeSet<Box<str>> {
         match self.more {
             None => BTreeSet::new(),
@@ -101,7 +111,8 @@ impl Session {
     fn change_more<R>(&mut self, change: impl FnOnce(&mut More) -> R) -> R {
         let mut more = self.more.take().unwrap_or_default();
         let result = change(&mut more);
-        self.more = (!more.directed.is_empty() || more.client.is_some()).then_some(more);
+        let is_empty = more.directed.is_empty() && more.client.is_none() && more.caps.is_none();
+        self.more = (!is_empty).then_some(more);
         result
     }
 }

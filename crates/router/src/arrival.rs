@@ -31,7 +31,7 @@ pub(crate) struct Arrived {
 impl Router {
     /// The session is available, and it is known what it wants.
     pub(crate) fn has_arrived(&self, account: &Account, session: &Session, turn: &mut Turn) {
-        let Some(caps) = session.caps.as_ref().filter(|caps| !caps.notify().is_empty()) else {
+        let Some(caps) = session.caps().filter(|caps| !caps.notify().is_empty()) else {
             return;
         };
         let Ok(who) = Jid::parse(&account.full(session)) else {

@@ -62,7 +62,7 @@ impl KnownCaps {
 impl Router {
     /// Whether the session wants the items of this node (XEP-0163 section 4.3.2.2).
     pub(crate) fn wants(&self, session: &Session, node: &str) -> bool {
-        let notify = session.caps.as_ref().map(|caps| caps.notify());
+        let notify = session.caps().map(|caps| caps.notify());
         notify.is_some_and(|notify| notify.binary_search_by(|wanted| (**wanted).cmp(node)).is_ok())
     }
 
@@ -79,23 +79,24 @@ impl Router {
         let advertised = Advertised::of(presence.children());
         let Some(session) = account.session_mut(id) else { return };
         let Some(advertised) = advertised else {
-            session.caps = None;
+            session.set_caps(None);
             return;
         };
-        let before = session.caps.take().filter(|caps| caps.advertised == advertised);
-        let is_same = before.is_some();
-        session.caps = before.or_else(|| self.known_caps.get(&advertised));
-        if session.caps.is_some() {
+        let is_same = session.caps().is_some_and(|caps| caps.advertised == advertised);
+        if !is_same {
+            session.set_caps(self.known_caps.get(&advertised));
+        }
+        if session.caps().is_some() {
             if let Some(session) = account.session(id).filter(|_| initial || !is_same) {
                 self.has_arrived(account, session, turn);
             }
             return;
         }
         let node = escaped(&advertised.node);
-        session.caps = Some(Arc::new(Caps {
+        session.set_caps(Some(Arc::new(Caps {
             advertised,
             notify: None,
-        }));
+        })));
         let Some(session) = account.session(id) else { return };
         let (from, to) = (account.jid.domain(), escaped(&account.full(session)));
         let question = format!(
@@ -126,7 +127,7 @@ impl Router {
             return;
         }
         let owner = bound.jid.bare_str();
-        let asked = self.with(owner, |account| account.session(bound.id)?.caps.clone());
+        let asked = self.with(owner, |account| account.session(bound.id)?.caps().cloned());
         let Some(asked) = asked.flatten().filter(|caps| caps.notify.is_none()) else {
             return;
         };
@@ -145,9 +146,8 @@ impl Router {
         self.with(owner, |account| {
             let session = account.session_mut(bound.id)?;
             // It may have said something else meanwhile.
-            let current = session.caps.as_mut()?;
-            if Arc::ptr_eq(current, &asked) {
-                *current = caps;
+            if session.caps().is_some_and(|current| Arc::ptr_eq(current, &asked)) {
+                session.set_caps(Some(caps));
                 let session = account.session(bound.id).filter(|session| session.is_available())?;
                 self.has_arrived(account, session, turn);
             }

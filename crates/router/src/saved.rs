@@ -225,7 +225,6 @@ impl Session {
             interested,
             was_available: true,
             switches,
-            caps: None,
             detached: Moment::of(now.seconds().max(1)),
             more: None,
         };

@@ -100,7 +100,6 @@ impl Router {
             interested: false,
             was_available: false,
             switches: Switches::default(),
-            caps: None,
             detached: Moment::default(),
             more: None,
         };
