@@ -156,10 +156,17 @@ async fn sizes() {
                 true => client.expect_terminal_condition("policy-violation").await,
                 false => drop(client.expect_stream_error("policy-violation").await),
             };
+            // XEP-0478: what is told is what holds.
+            let told = |client: &Client| client.features.as_ref().map(|features| features.raw().to_owned());
             let mut client = Client::opened(&server, transport).await;
+            let features = told(&client).expect("features");
+            assert!(features.contains("<max-bytes>1000</max-bytes>"), "{features}");
             client.send(before).await;
             refused(&mut client).await;
             let mut client = Client::login(&server, transport, &jid).await;
+            let features = told(&client).expect("features");
+            let limits = "<max-bytes>10000</max-bytes><idle-seconds>300</idle-seconds>";
+            assert!(features.contains(limits), "{features}");
             client.send(fits).await;
             // To oneself, who has no presence: nothing comes back but the ping's answer.
             client.ping().await;

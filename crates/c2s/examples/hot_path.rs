@@ -201,6 +201,7 @@ impl World {
             tls: TlsPolicy::Required,
             before_login: Limits::default(),
             after_login: Limits::default(),
+            idle_seconds: 300,
             login_attempts: 1,
             secret: [0; 32],
             iterations: 4096,

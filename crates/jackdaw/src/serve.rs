@@ -534,6 +534,7 @@ fn stream_config(config: &Config, tls: TlsPolicy, secret: [u8; 32]) -> StreamCon
         tls,
         before_login,
         after_login,
+        idle_seconds: u32::try_from(limits.keepalive_seconds).unwrap_or(u32::MAX),
         login_attempts: u8::try_from(limits.login_attempts).unwrap_or(u8::MAX),
         secret,
         iterations: limits.password_iterations,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use accounts::tokens::Lifetimes;
 use auth::{Offer, Policy, TokenPolicy};
+use stanza::ns;
 use xmlstream::Limits;
 
 use crate::core::Shell;
@@ -24,6 +25,8 @@ pub struct StreamConfig {
     /// Before authentication: small, so that a stranger costs little.
     pub before_login: Limits,
     pub after_login: Limits,
+    /// Seconds of silence after which a client that has logged in is asked whether it is there.
+    pub idle_seconds: u32,
     /// Failed attempts to log in before the stream is ended (RFC 6120 section 6.4.5 asks for 2 to 5).
     pub login_attempts: u8,
     /// Key of the salts shown to users who do not exist.
@@ -51,6 +54,19 @@ fn tls_version(binding: &auth::Binding) -> Option<u16> {
 }
 
 impl StreamConfig {
+    /// The stream feature of XEP-0478 section 4.1. Before the login no silence is too long by itself: there is a time for
+    /// all of it.
+    pub(crate) fn stream_limits(&self, is_logged_in: bool) -> String {
+        let (bytes, idle) = if is_logged_in {
+            let idle = format!("<idle-seconds>{}</idle-seconds>", self.idle_seconds);
+            (self.after_login.bytes, idle)
+        } else {
+            (self.before_login.bytes, String::new())
+        };
+        let ns = ns::STREAM_LIMITS;
+        format!("<limits xmlns='{ns}'><max-bytes>{bytes}</max-bytes>{idle}</limits>")
+    }
+
     /// What a client of this domain may log in with.
     pub(crate) fn policy(&self, domain: &str) -> &Policy {
         self.policies.get(domain).unwrap_or(&self.policy)

@@ -208,6 +208,7 @@ impl Negotiation {
                 ));
             }
         }
+        features.push_str(&self.config.stream_limits(self.account.is_some()));
         if self.secured && self.account.is_none() {
             let version = pipelining::version(&features, &self.config.secret);
             features.push_str(&pipelining::feature(&version));

@@ -60,6 +60,7 @@ impl Server {
             tls: TlsPolicy::Required,
             before_login: xmlstream::Limits::default(),
             after_login: xmlstream::Limits::default(),
+            idle_seconds: 300,
             login_attempts: 3,
             secret: [5; 32],
             iterations: 1,

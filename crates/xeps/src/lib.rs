@@ -30,6 +30,7 @@ mod sasl2;
 mod sasl_upgrade;
 mod sid;
 mod sm;
+mod stream_limits;
 mod time;
 mod vcard;
 mod version;
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Module> {
         sasl_upgrade::module(),
         sid::module(),
         sm::module(),
+        stream_limits::module(),
         time::module(),
         vcard::module(),
         version::module(),

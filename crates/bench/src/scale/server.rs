@@ -216,6 +216,7 @@ fn stream_config() -> StreamConfig {
             ..after_login
         },
         after_login,
+        idle_seconds: 300,
         login_attempts: 5,
         secret: [0; 32],
         iterations: ROUNDS,

@@ -149,7 +149,8 @@ impl Negotiation {
             // What is on is not offered again: @xmpp/client would try to resume what it has just enabled.
             let on: &[&str] = if established.is_managed { &[ns::SM] } else { &[] };
             let features = cx.router.registry().stream_features(host, on);
-            let text = format!("<stream:features>{features}</stream:features>");
+            let limits = self.config.stream_limits(true);
+            let text = format!("<stream:features>{features}{limits}</stream:features>");
             cx.out.extend_from_slice(text.as_bytes());
         }
     }

@@ -3,8 +3,8 @@
 use super::world::*;
 use crate::{Next, TlsPolicy};
 
-const TLS_FEATURES: &str =
-    "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls></stream:features>";
+const TLS_FEATURES: &str = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>\
+     <limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>1500</max-bytes></limits></stream:features>";
 
 /// However `opening` is cut, it is answered with our header, which has this `to`, and then this.
 fn check(opening: impl AsRef<[u8]>, to: &str, answer: &str) {
@@ -193,7 +193,11 @@ fn each_stream_has_features_of_its_own() {
             .unwrap_or((&said, "</stream:features>"));
         assert_eq!(
             said.trim_end_matches("</stream:features>"),
-            header(1, "") + "<stream:features>" + &features,
+            // XEP-0478 section 4.1.
+            header(1, "")
+                + "<stream:features>"
+                + &features
+                + "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>1500</max-bytes></limits>",
             "{tls:?} {is_secured}"
         );
         // XEP-0509 section 2.1, with SASL2 only.

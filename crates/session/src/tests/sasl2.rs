@@ -46,7 +46,9 @@ pub(super) fn failure2(condition: &str) -> String {
     format!("<failure xmlns='{SASL2}'><{condition} xmlns='{NS_SASL}'/></failure>")
 }
 
-pub(super) const FEATURES: &str = "<stream:features><test xmlns='urn:test'/></stream:features>";
+pub(super) const FEATURES: &str = "<stream:features><test xmlns='urn:test'/>\
+    <limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>6000</max-bytes><idle-seconds>300</idle-seconds></limits>\
+    </stream:features>";
 
 /// The attribute of an element that is said.
 fn attr<'a>(said: &'a str, element: &str, name: &str) -> &'a str {

@@ -28,7 +28,8 @@ pub(crate) const OPEN: &str = "<?xml version='1.0'?><stream:stream to='example.o
      xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
 /// What is offered once somebody is logged in.
 pub(crate) const BIND_FEATURES: &str = "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
-     <required/></bind><test xmlns='urn:test'/></stream:features>";
+     <required/></bind><test xmlns='urn:test'/><limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>6000</max-bytes>\
+     <idle-seconds>300</idle-seconds></limits></stream:features>";
 
 /// Our header with the `n`th random text.
 pub(crate) fn header(n: u8, to: &str) -> String {
@@ -269,6 +270,7 @@ impl World {
             tls: TlsPolicy::Required,
             before_login,
             after_login,
+            idle_seconds: 300,
             login_attempts: 3,
             secret: [5; 32],
             iterations: 1,

@@ -189,6 +189,7 @@ impl World {
                 tls: TlsPolicy::Off,
                 before_login: small,
                 after_login: xmlstream::Limits::default(),
+                idle_seconds: 300,
                 login_attempts: 3,
                 secret: [5; 32],
                 iterations: 1,
