@@ -23,7 +23,7 @@ async fn headers_and_features() {
             let features = client.open().await;
             assert_eq!(
                 names(&features),
-                ["starttls"],
+                ["starttls", "limits"],
                 "nothing but TLS can be negotiated: {features:?}"
             );
             assert!(features.matches(&format!(
@@ -61,7 +61,13 @@ async fn headers_and_features() {
         assert!(ids.insert(id));
         assert_eq!(
             names(&features),
-            ["sasl-channel-binding", "authentication", "mechanisms", "config-version"],
+            [
+                "sasl-channel-binding",
+                "authentication",
+                "mechanisms",
+                "limits",
+                "config-version"
+            ],
             "{features:?}"
         );
 
@@ -76,7 +82,7 @@ async fn headers_and_features() {
         let names: BTreeSet<&str> = names(&features).into_iter().collect();
         assert_eq!(
             names,
-            BTreeSet::from(["bind", "c", "csi", "sm", "sub", "ver"]),
+            BTreeSet::from(["bind", "c", "csi", "limits", "sm", "sub", "ver"]),
             "{features:?}"
         );
         assert!(features.matches(
@@ -217,7 +223,13 @@ async fn nothing_in_the_clear_survives_starttls() {
         let features = client.open().await;
         assert_eq!(
             names(&features),
-            ["sasl-channel-binding", "authentication", "mechanisms", "config-version"],
+            [
+                "sasl-channel-binding",
+                "authentication",
+                "mechanisms",
+                "limits",
+                "config-version"
+            ],
             "behind {behind}"
         );
         let (user, password) = (
