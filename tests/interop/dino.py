@@ -81,15 +81,22 @@ class Dino:
     def trust(self, authority: Path) -> None:
         shutil.copy(authority, self.home / "etc" / "ca.crt")
 
-    def write(self, body: str) -> None:
-        """Puts a message into its one chat, as Dino keeps one that was written offline. It must not be running."""
+    def write(self, contact: str, body: str) -> None:
+        """Puts a message into its chat with the contact, as Dino keeps one that was written offline. It must not be running.
+
+        It has another, hidden: events of its own account (XEP-0163) come from its own address.
+        """
         now = int(time.time())
         with closing(sqlite3.connect(self.database)) as store, store:
-            account, conversation, contact = store.execute("SELECT account_id, id, jid_id FROM conversation").fetchone()
+            account, conversation, counterpart = store.execute(
+                "SELECT conversation.account_id, conversation.id, conversation.jid_id FROM conversation"
+                " JOIN jid ON jid.id = conversation.jid_id WHERE jid.bare_jid = ?",
+                [contact],
+            ).fetchone()
             message = store.execute(
                 "INSERT INTO message (stanza_id, account_id, counterpart_id, our_resource, direction, type, time,"
                 " local_time, body, encryption, marked) VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, 0, ?)",
-                [str(uuid.uuid4()), account, contact, f"dino-{self.place}", CHAT, now, now, body, UNSENT],
+                [str(uuid.uuid4()), account, counterpart, f"dino-{self.place}", CHAT, now, now, body, UNSENT],
             ).lastrowid
             store.execute(
                 "INSERT INTO content_item (conversation_id, time, local_time, content_type, foreign_id)"
@@ -139,6 +146,7 @@ class Story:
         self.devices: list[Device] = []
         self.said: list[tuple[str, str]] = []  # all of it in order: sent or received, as the account sees it; body
         self.account = ("", "")
+        self.friend = ""
         self.third: Device
         self.peer: Device
 
@@ -147,6 +155,7 @@ class Story:
         desk, phone = self.dinos
         self.account = await self.server.add_account("dino")
         friend = await self.server.add_account("friend-dino")
+        self.friend = friend[0]
         self.third, self.peer = self.devices = [
             Device(self.server, who, Book(who[0], "slixmpp"), direct=False) for who in (self.account, friend)
         ]
@@ -215,7 +224,7 @@ class Story:
         second = int(time.time())
         await until(lambda: int(time.time()) > second, "the next second")
         body = f"sent by {dino.place}, {len(self.said)}"
-        dino.write(body)
+        dino.write(self.friend, body)
         self.said.append(("sent", body))
         await dino.launch()
         await self.peer.got_message(self.account[0], body)
