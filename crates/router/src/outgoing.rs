@@ -25,9 +25,9 @@ impl Router {
         turn.origin = Some(origin);
         let from = bound.jid.as_ref();
         let abroad = stanza.to().filter(|to| self.is_apart(from.domain(), to.domain()));
-        let is_refused = stanza
-            .to()
-            .is_some_and(|to| self.refuse_to_blocked(bound, stanza, to, turn));
+        // One refusal is enough.
+        let to = stanza.to().filter(|_| abroad.is_none());
+        let is_refused = to.is_some_and(|to| self.refuse_to_blocked(bound, stanza, to, turn));
         match stanza.kind() {
             _ if let Some(to) = abroad => self.refuse_at_border(stanza, from, to, turn),
             _ if is_refused => {}
