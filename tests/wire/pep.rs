@@ -4,16 +4,16 @@ use testkit::{Client, Server, Stanza, Transport, password_of};
 
 use crate::support::{befriend, error_of, is_result};
 
-const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
-const OWNER: &str = "http://jabber.org/protocol/pubsub#owner";
-const DEVICES: &str = "eu.siacs.conversations.axolotl.devicelist";
-const BOOKMARKS: &str = "urn:xmpp:bookmarks:1";
+pub(crate) const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
+pub(crate) const OWNER: &str = "http://jabber.org/protocol/pubsub#owner";
+pub(crate) const DEVICES: &str = "eu.siacs.conversations.axolotl.devicelist";
+pub(crate) const BOOKMARKS: &str = "urn:xmpp:bookmarks:1";
 
-fn pubsub(inner: &str) -> String {
+pub(crate) fn pubsub(inner: &str) -> String {
     format!("<pubsub xmlns='{PUBSUB}'>{inner}</pubsub>")
 }
 
-fn form(kind: &str, fields: &[(&str, &str)]) -> String {
+pub(crate) fn form(kind: &str, fields: &[(&str, &str)]) -> String {
     let mut out = format!(
         "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'><value>{PUBSUB}#{kind}</value></field>"
     );
@@ -23,7 +23,7 @@ fn form(kind: &str, fields: &[(&str, &str)]) -> String {
     out + "</x>"
 }
 
-fn publish(node: &str, id: &str, content: &str, options: &[(&str, &str)]) -> String {
+pub(crate) fn publish(node: &str, id: &str, content: &str, options: &[(&str, &str)]) -> String {
     let options = match options {
         [] => String::new(),
         options => format!(
@@ -36,33 +36,33 @@ fn publish(node: &str, id: &str, content: &str, options: &[(&str, &str)]) -> Str
     ))
 }
 
-fn items(node: &str) -> String {
+pub(crate) fn items(node: &str) -> String {
     pubsub(&format!("<items node='{node}'/>"))
 }
 
-fn configure(node: &str, fields: &[(&str, &str)]) -> String {
+pub(crate) fn configure(node: &str, fields: &[(&str, &str)]) -> String {
     let form = form("node_config", fields);
     format!("<pubsub xmlns='{OWNER}'><configure node='{node}'>{form}</configure></pubsub>")
 }
 
 /// The condition and the one of PubSub.
-fn refusal(answer: &Stanza) -> (String, Option<String>) {
+pub(crate) fn refusal(answer: &Stanza) -> (String, Option<String>) {
     let error = answer.get_child("error", "jabber:client");
     let own = error.and_then(|error| error.children().find(|child| child.ns() == format!("{PUBSUB}#errors")));
     (error_of(answer), own.map(|own| own.name().to_owned()))
 }
 
 /// Says that it wants to hear of these nodes, and tells so when it is asked (XEP-0115).
-async fn wants(client: &mut Client, nodes: &[&str]) {
+pub(crate) async fn wants(client: &mut Client, nodes: &[&str]) {
     arrives(client, nodes).await;
     client.forget().await;
 }
 
-fn ver(client: &Client) -> String {
+pub(crate) fn ver(client: &Client) -> String {
     client.jid.replace(['@', '/', '.'], "_")
 }
 
-fn presence(client: &Client) -> String {
+pub(crate) fn presence(client: &Client) -> String {
     let ver = ver(client);
     format!(
         "<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:x:client' ver='{ver}'/></presence>"
@@ -70,7 +70,7 @@ fn presence(client: &Client) -> String {
 }
 
 /// The same, and nothing that comes for it is taken.
-async fn arrives(client: &mut Client, nodes: &[&str]) {
+pub(crate) async fn arrives(client: &mut Client, nodes: &[&str]) {
     let ver = ver(client);
     client.presence(&presence(client)).await;
     let question = client
@@ -88,7 +88,7 @@ async fn arrives(client: &mut Client, nodes: &[&str]) {
 }
 
 /// The next is a message about this node from this account, with this inside.
-async fn hears(client: &mut Client, from: &str, inner: &str) {
+pub(crate) async fn hears(client: &mut Client, from: &str, inner: &str) {
     let pattern = format!(
         "<message type='headline' from='{from}' to='{}'><event xmlns='{PUBSUB}#event'>{inner}</event></message>",
         client.jid
