@@ -6,7 +6,7 @@ use stanza::{JidRef, StanzaError};
 use store::{Batch, Found, Query, StoreError};
 use xmlstream::Child;
 
-use crate::{ArchiveIds, ArchivePrefs, Blocking, Host, MakeChange, Now, Registry};
+use crate::{ArchiveIds, ArchivePrefs, Blocking, Host, MakeChange, Now, Registry, Target};
 
 /// What the asking entity is to the account that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,8 +75,10 @@ pub struct Ask<'a> {
     /// The address that was asked: a domain or a bare JID.
     pub to: JidRef<'a>,
     pub payload: Child<'a>,
+    /// Who is asked.
+    pub target: Target,
     pub relation: Relation,
-    /// Present where an account is asked; absent where the server is.
+    /// Present where an account is asked.
     pub account: Option<&'a dyn AccountView>,
     /// Of the asking resource, if it is one of the account that is asked; what is set there holds.
     pub switches: Option<&'a Cell<Switches>>,

@@ -29,7 +29,7 @@ pub use form::{Field, Form};
 pub use host::{Contacts, Host, Software};
 pub use registry::{Registry, RegistryError, Target};
 
-use stanza::Jid;
+use stanza::{Jid, JidRef};
 use store::{Query, Table};
 
 /// Milliseconds since the Unix epoch. Time is an argument everywhere below the listeners.
@@ -134,16 +134,39 @@ pub enum Access {
     Subscriber,
     /// The account itself.
     Owner,
+    /// Accounts of the domain. For the server and its services, that are known to exist: who is refused gets `forbidden`.
+    Local,
 }
 
 impl Access {
+    /// To an account.
     pub fn admits(self, relation: Relation) -> bool {
         match self {
             Access::Anyone => true,
             Access::Subscriber => relation >= Relation::Subscriber,
-            Access::Owner => relation == Relation::Owner,
+            Access::Owner | Access::Local => relation == Relation::Owner,
         }
     }
+
+    /// To the server of `host`, or a service of it.
+    pub fn admits_to(self, host: &Host, from: JidRef<'_>) -> bool {
+        let is_account = from.local().is_some() && from.domain() == host.domain;
+        match self {
+            Access::Anyone => true,
+            Access::Local | Access::Subscriber | Access::Owner => is_account && host.guests.is_none(),
+        }
+    }
+}
+
+/// Something of a domain that has an address of its own, beside the server and the accounts: the first label of the
+/// address, and then the domain. Domains of guests have none, and where a domain of the configuration has that name it is
+/// that. The address is shown in disco#items of the server; it has no presence and takes no messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// `pubsub` for `pubsub.example.org`.
+    pub label: &'static str,
+    /// Shown to people.
+    pub name: &'static str,
 }
 
 /// A function that answers one kind of IQ request.
@@ -204,6 +227,7 @@ pub struct Module {
     pub(crate) kept_accounts_only: bool,
     pub(crate) forms: Vec<(Target, MakeForm)>,
     pub(crate) nodes: Option<Nodes>,
+    pub(crate) services: Vec<Service>,
 }
 
 impl Module {
@@ -222,6 +246,7 @@ impl Module {
             kept_accounts_only: false,
             forms: Vec::new(),
             nodes: None,
+            services: Vec::new(),
         }
     }
 
@@ -274,6 +299,75 @@ impl Module {
     pub fn server_iq(mut self, method: Method, name: &'static str, namespace: &'static str, handle: Handle) -> Module {
         self.handlers.push(Handler {
             target: Target::Server,
+            method,
+            name,
+            namespace,
+            access: Access::Anyone,
+            handle,
+        });
+        self
+    }
+
+    /// Has an address of its own below the domain.
+    pub fn service(mut self, service: Service) -> Module {
+        self.services.push(service);
+        self
+    }
+
+    /// A feature in the disco#info of this service.
+    pub fn service_feature(mut self, label: &'static str, var: &'static str) -> Module {
+        self.features.push((Target::Service(label), var));
+        self
+    }
+
+    /// A feature in the disco#info of every service.
+    pub fn every_service_feature(mut self, var: &'static str) -> Module {
+        self.features.push((Target::EveryService, var));
+        self
+    }
+
+    pub fn service_identity(mut self, label: &'static str, identity: Identity) -> Module {
+        self.identities.push((Target::Service(label), identity));
+        self
+    }
+
+    /// Extends the disco#info of this service with a data form (XEP-0128).
+    pub fn service_form(mut self, label: &'static str, form: MakeForm) -> Module {
+        self.forms.push((Target::Service(label), form));
+        self
+    }
+
+    /// Answers requests to this service.
+    pub fn service_iq(
+        mut self,
+        label: &'static str,
+        method: Method,
+        name: &'static str,
+        namespace: &'static str,
+        access: Access,
+        handle: Handle,
+    ) -> Module {
+        self.handlers.push(Handler {
+            target: Target::Service(label),
+            method,
+            name,
+            namespace,
+            access,
+            handle,
+        });
+        self
+    }
+
+    /// Answers requests to every service.
+    pub fn every_service_iq(
+        mut self,
+        method: Method,
+        name: &'static str,
+        namespace: &'static str,
+        handle: Handle,
+    ) -> Module {
+        self.handlers.push(Handler {
+            target: Target::EveryService,
             method,
             name,
             namespace,

@@ -6,7 +6,9 @@ use std::fmt;
 use stanza::StanzaError;
 use store::Table;
 
-use crate::{Access, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Nodes, Stage, StreamFeature, Xep};
+use crate::{
+    Access, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Nodes, Service, Stage, StreamFeature, Xep,
+};
 
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +17,10 @@ pub enum Target {
     Server,
     /// A bare JID of the domain.
     Account,
+    /// The service of this label, at an address of its own below the domain.
+    Service(&'static str),
+    /// Every service, beside what it has of its own.
+    EveryService,
 }
 
 /// A declaration that cannot stand. Only ever seen by a developer: the server refuses to start.
@@ -26,6 +32,7 @@ pub enum RegistryError {
         modules: (&'static str, &'static str),
     },
     TwoModules(&'static str),
+    TwoServices(&'static str),
     FilterCycle(Vec<&'static str>),
 }
 
@@ -40,6 +47,7 @@ impl fmt::Display for RegistryError {
                 write!(f, "modules {a} and {b} both answer <{name} xmlns='{namespace}'/>")
             }
             RegistryError::TwoModules(name) => write!(f, "two modules are called {name}"),
+            RegistryError::TwoServices(label) => write!(f, "two modules serve {label}"),
             RegistryError::FilterCycle(names) => write!(f, "filters wait for each other: {}", names.join(", ")),
         }
     }
@@ -67,6 +75,7 @@ pub struct Registry {
     guest_features: BTreeSet<&'static str>,
     identities: BTreeMap<Target, BTreeSet<Identity>>,
     forms: Vec<(Target, MakeForm)>,
+    services: Vec<Service>,
     incoming: Vec<Filter>,
     stream_features: Vec<(StreamFeature, Option<&'static str>)>,
     bind_features: Vec<&'static str>,
@@ -85,6 +94,7 @@ impl Registry {
             guest_features: BTreeSet::new(),
             identities: BTreeMap::new(),
             forms: Vec::new(),
+            services: Vec::new(),
             incoming: Vec::new(),
             stream_features: Vec::new(),
             bind_features: Vec::new(),
@@ -126,6 +136,12 @@ impl Registry {
             for (target, identity) in module.identities {
                 registry.identities.entry(target).or_default().insert(identity);
             }
+            for service in module.services {
+                if registry.service(service.label).is_some() {
+                    return Err(RegistryError::TwoServices(service.label));
+                }
+                registry.services.push(service);
+            }
             filters.extend(module.filters);
             registry.forms.extend(module.forms);
             registry.stream_features.extend(module.stream_features);
@@ -152,7 +168,12 @@ impl Registry {
         namespace: &str,
         name: &str,
     ) -> Result<(Access, Handle), StanzaError> {
-        match get(&self.handlers, &(target, method, namespace, name)) {
+        let own = get(&self.handlers, &(target, method, namespace, name));
+        let found = own.or_else(|| match target {
+            Target::Service(_) => get(&self.handlers, &(Target::EveryService, method, namespace, name)),
+            _ => None,
+        });
+        match found {
             Some(entry) => Ok((entry.access, entry.handle)),
             None if self.known.contains(namespace) && target == Target::Server => {
                 Err(StanzaError::feature_not_implemented())
@@ -174,7 +195,13 @@ impl Registry {
 
     /// Feature variables in order (XEP-0030 section 3.1).
     pub fn features(&self, target: Target) -> impl Iterator<Item = &'static str> + '_ {
-        self.features.get(&target).into_iter().flatten().copied()
+        let shared = match target {
+            Target::Service(_) => self.features.get(&Target::EveryService),
+            _ => None,
+        };
+        let own = self.features.get(&target);
+        let all: BTreeSet<_> = own.into_iter().chain(shared).flatten().copied().collect();
+        all.into_iter()
     }
 
     /// The same of the account of a guest.
@@ -185,6 +212,16 @@ impl Registry {
     /// Identities in order.
     pub fn identities(&self, target: Target) -> impl Iterator<Item = Identity> + '_ {
         self.identities.get(&target).into_iter().flatten().copied()
+    }
+
+    /// The services of every domain, in the order of their declaration.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// The service at an address of this first label.
+    pub fn service(&self, label: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.label == label)
     }
 
     /// Data forms that extend disco#info (XEP-0128).
@@ -340,6 +377,37 @@ mod tests {
         let serves = |namespace| registry.serves_guests(Method::Get, namespace, "x");
         assert_eq!(["urn:a", "urn:b", "urn:c"].map(serves), [true, false, false]);
         assert!(!registry.serves_guests(Method::Set, "urn:a", "x"));
+    }
+
+    #[test]
+    fn a_service_has_its_own_and_what_all_have() {
+        let service = |label| Service { label, name: "x" };
+        let disco = Module::new("disco")
+            .every_service_feature("urn:disco")
+            .every_service_iq(Method::Get, "x", "urn:disco", yes);
+        let files = Module::new("files")
+            .service(service("files"))
+            .service_feature("files", "urn:files")
+            .service_iq("files", Method::Get, "x", "urn:files", Access::Local, yes);
+        let relay = Module::new("relay").service(service("relay"));
+        let registry = Registry::new(vec![disco, files, relay]).expect("valid");
+        let features = |label| registry.features(Target::Service(label)).collect::<Vec<_>>();
+        assert_eq!(features("files"), ["urn:disco", "urn:files"]);
+        assert_eq!(features("relay"), ["urn:disco"]);
+        let find = |target, namespace| {
+            let found = registry.handler(target, Method::Get, namespace, "x");
+            found.map(|(access, _)| access).ok()
+        };
+        assert_eq!(find(Target::Service("files"), "urn:disco"), Some(Access::Anyone));
+        assert_eq!(find(Target::Service("files"), "urn:files"), Some(Access::Local));
+        assert_eq!(find(Target::Service("relay"), "urn:files"), None);
+        assert_eq!(find(Target::Server, "urn:disco"), None);
+        let labels: Vec<_> = registry.services().iter().map(|service| service.label).collect();
+        assert_eq!(labels, ["files", "relay"]);
+
+        let twice = ["a", "b"].map(|name| Module::new(name).service(service("files")));
+        let error = Registry::new(twice.into()).err();
+        assert_eq!(error, Some(RegistryError::TwoServices("files")));
     }
 
     #[test]

@@ -72,11 +72,13 @@ fn method(stanza: &Stanza<'_>) -> Option<Method> {
 }
 
 impl Router {
-    /// A request to the server's own address.
+    /// A request to the server's own address, or to a service of it.
+    #[allow(clippy::too_many_arguments)] // the parts of one request; a struct would only rename them
     pub(crate) fn ask_server(
         &self,
         now: Now,
         host: &Host,
+        target: Target,
         stanza: &Stanza<'_>,
         from: JidRef<'_>,
         to: JidRef<'_>,
@@ -85,11 +87,9 @@ impl Router {
         let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else {
             return;
         };
-        let answer = match self
-            .registry()
-            .handler(Target::Server, method, payload.ns(), payload.name())
-        {
+        let answer = match self.registry().handler(target, method, payload.ns(), payload.name()) {
             Err(error) => Answer::Error(error),
+            Ok((access, _)) if !access.admits_to(host, from) => Answer::Error(StanzaError::forbidden()),
             Ok((_, handle)) => {
                 let relation = Relation::Stranger;
                 let registry = self.registry();
@@ -100,6 +100,7 @@ impl Router {
                     from,
                     to,
                     payload,
+                    target,
                     relation,
                     account: None,
                     switches: None,
@@ -107,7 +108,8 @@ impl Router {
                 })
             }
         };
-        self.answer(host.domain.as_str(), answer, stanza, from, to, turn);
+        // A service owns what it keeps: its changes stand in a line of their own.
+        self.answer(to.domain(), answer, stanza, from, to, turn);
     }
 
     /// A request to an account: answered by the server on its behalf (RFC 6121 section 8.5.2.1.3).
@@ -188,6 +190,7 @@ impl Router {
             from,
             to,
             payload,
+            target: Target::Account,
             relation,
             account: Some(account),
             switches: switches.as_ref(),

@@ -50,7 +50,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, Weak};
 
 use foldhash::quality::RandomState;
-use module::{ArchiveIds, Host, Now, Registry};
+use module::{ArchiveIds, Host, Now, Registry, Service};
 pub use presence::RosterLimits;
 use stanza::{Jid, Rendered};
 use store::{Store, Table};
@@ -201,6 +201,13 @@ impl Router {
     /// The served domain of this name (prepared form).
     pub fn host(&self, domain: &str) -> Option<&Arc<Host>> {
         self.hosts.get(domain)
+    }
+
+    /// The service at this address (prepared form), and the domain to which it belongs.
+    pub fn service(&self, address: &str) -> Option<(&Arc<Host>, &Service)> {
+        let (label, domain) = address.split_once('.')?;
+        let host = self.host(domain).filter(|host| host.guests.is_none())?;
+        Some((host, self.registry.service(label)?))
     }
 
     /// How many stanzas bound resources have sent in the life of this process.

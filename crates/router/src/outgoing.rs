@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use module::{Host, Now, Passing, Stage, Verdict};
+use module::{Host, Now, Passing, Stage, Target, Verdict};
 use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply, splice};
 
 use crate::access::Whose;
@@ -121,11 +121,18 @@ impl Router {
     /// Sends a stanza on: to the server, to a local account, or back as an error.
     pub(crate) fn route(&self, now: Now, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
         let Some(host) = self.host(to.domain()) else {
+            if let Some((host, service)) = self.service(to.domain()) {
+                // Services have no accounts.
+                return match to.local() {
+                    None => self.for_server(now, host, Target::Service(service.label), stanza, from, to, turn),
+                    Some(_) => self.no_such_user(stanza, from, to, turn),
+                };
+            }
             // No federation yet: what cannot be reached is said at once (RFC 6120 section 10.4).
             return self.bounce(stanza, from, to, &StanzaError::remote_server_not_found(), turn);
         };
         if to.local().is_none() {
-            return self.for_server(now, host, stanza, from, to, turn);
+            return self.for_server(now, host, Target::Server, stanza, from, to, turn);
         }
         // RFC 6121 section 2.1.5; before anybody is looked up, so that it tells nothing about who exists.
         if matches!(stanza.kind(), Kind::Iq(IqType::Get | IqType::Set))
@@ -154,11 +161,13 @@ impl Router {
         }
     }
 
-    /// For the address of the server itself (RFC 6120 section 10.5.1, RFC 6121 section 8.4).
+    /// For the address of the server itself (RFC 6120 section 10.5.1, RFC 6121 section 8.4), or of a service of it.
+    #[allow(clippy::too_many_arguments)] // the parts of one delivery; a struct would only rename them
     fn for_server(
         &self,
         now: Now,
         host: &Host,
+        target: Target,
         stanza: &Stanza<'_>,
         from: JidRef<'_>,
         to: JidRef<'_>,
@@ -166,7 +175,7 @@ impl Router {
     ) {
         match stanza.kind() {
             Kind::Iq(IqType::Get | IqType::Set) if to.resource().is_none() => {
-                self.ask_server(now, host, stanza, from, to, turn);
+                self.ask_server(now, host, target, stanza, from, to, turn);
             }
             Kind::Iq(IqType::Result | IqType::Error) => {}
             Kind::Presence(_) => {}

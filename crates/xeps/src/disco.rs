@@ -14,6 +14,10 @@ pub(crate) fn module() -> Module {
         .account_feature(ns::DISCO_ITEMS)
         .server_iq(Method::Get, "query", ns::DISCO_INFO, info)
         .server_iq(Method::Get, "query", ns::DISCO_ITEMS, items)
+        .every_service_feature(ns::DISCO_INFO)
+        .every_service_feature(ns::DISCO_ITEMS)
+        .every_service_iq(Method::Get, "query", ns::DISCO_INFO, info)
+        .every_service_iq(Method::Get, "query", ns::DISCO_ITEMS, items)
         // Section 8: who may not see the presence learns nothing, not even that there is an account.
         .account_iq(Method::Get, "query", ns::DISCO_INFO, Access::Subscriber, info)
         .account_iq(Method::Get, "query", ns::DISCO_ITEMS, Access::Subscriber, items)
@@ -21,11 +25,7 @@ pub(crate) fn module() -> Module {
 
 /// Section 3.1. The node of our capabilities (XEP-0115 section 6.2) has the same answer as none.
 fn info(ask: &mut Ask<'_>) -> Answer {
-    let target = if ask.account.is_some() {
-        Target::Account
-    } else {
-        Target::Server
-    };
+    let target = ask.target;
     let node = ask.payload.attr("node");
     if let Some(node) = &node {
         if let Some(nodes) = nodes(ask) {
@@ -73,8 +73,8 @@ fn nodes(ask: &Ask<'_>) -> Option<Nodes> {
     ask.registry.nodes().filter(|_| ask.host.guests.is_none())
 }
 
-/// Section 4.1. The server has no services yet; an account shows its available resources to
-/// itself and to its subscribers, and its nodes.
+/// Section 4.1. The server shows its services; an account its available resources to itself and to its subscribers,
+/// and its nodes.
 fn items(ask: &mut Ask<'_>) -> Answer {
     let node = ask.payload.attr("node");
     let mut items = Vec::new();
@@ -86,6 +86,12 @@ fn items(ask: &mut Ask<'_>) -> Answer {
             items.extend_from_slice(b"<item jid='");
             xmlstream::escape_attr(&mut items, &format!("{}/{}", ask.to.bare_str(), device.resource));
             items.extend_from_slice(b"'/>");
+        }
+    }
+    if node.is_none() && ask.target == Target::Server && ask.host.guests.is_none() {
+        for service in ask.registry.services() {
+            let (label, name) = (service.label, service.name);
+            items.extend_from_slice(format!("<item jid='{label}.{}' name='{name}'/>", ask.host.domain).as_bytes());
         }
     }
     if let Some(nodes) = nodes(ask) {

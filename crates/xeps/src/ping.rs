@@ -9,6 +9,8 @@ pub(crate) fn module() -> Module {
         .server_feature(ns::PING)
         .account_feature(ns::PING)
         .server_iq(Method::Get, "ping", ns::PING, pong)
+        .every_service_feature(ns::PING)
+        .every_service_iq(Method::Get, "ping", ns::PING, pong)
         .account_iq(Method::Get, "ping", ns::PING, Access::Subscriber, pong)
 }
 

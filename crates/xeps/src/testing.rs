@@ -168,6 +168,7 @@ pub(crate) fn ask(module: Module, asked: Asked) -> (Answer, Switches) {
                 from: from.as_ref(),
                 to: to.as_ref(),
                 payload,
+                target,
                 relation: Relation::Owner,
                 account: asked.account.as_ref().map(|account| account as &dyn AccountView),
                 switches: asked.account.is_some().then_some(&switches),

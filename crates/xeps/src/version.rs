@@ -9,6 +9,8 @@ pub(crate) fn module() -> Module {
         .xep(92, "Software Version", "1.1", Coverage::Complete)
         .server_feature(ns::VERSION)
         .server_iq(Method::Get, "query", ns::VERSION, version)
+        .every_service_feature(ns::VERSION)
+        .every_service_iq(Method::Get, "query", ns::VERSION, version)
 }
 
 fn version(ask: &mut Ask<'_>) -> Answer {
