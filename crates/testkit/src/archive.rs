@@ -188,19 +188,28 @@ impl Client {
 
     /// Every message that matches, page by page as the server cuts them or `query` asks.
     pub async fn whole_archive(&mut self, query: &ArchiveQuery) -> Vec<Archived> {
+        match self.try_whole_archive(query).await {
+            Ok(all) => all,
+            Err(error) => self.fail(&format!("no archive: {error:?}")),
+        }
+    }
+
+    /// The same where messages may leave the archive meanwhile: then a page asks behind a message that is gone, and the
+    /// error comes (XEP-0313 section 4.3.2).
+    pub async fn try_whole_archive(&mut self, query: &ArchiveQuery) -> Result<Vec<Archived>, Stanza> {
         let mut all: Vec<Archived> = Vec::new();
         for _ in 0..PAGES {
             let next = match all.last() {
                 Some(last) => query.clone().after(&last.id),
                 None => query.clone(),
             };
-            let page = self.archive_page(&next).await;
+            let page = self.archive(&next).await?;
             if page.messages.is_empty() && !page.complete {
                 self.fail("an empty page that is not the last");
             }
             all.extend(page.messages);
             if page.complete {
-                return all;
+                return Ok(all);
             }
         }
         self.fail("the archive has no end")
