@@ -7,6 +7,8 @@
 
 mod address;
 pub mod backend;
+pub mod invitations;
+pub mod registration;
 pub mod tokens;
 
 use std::sync::LazyLock;
