@@ -21,6 +21,7 @@ pub(crate) struct Plan {
 pub(crate) struct TableSql {
     put: String,
     insert: String,
+    add: String,
     require: String,
     delete_row: String,
     delete_all: String,
@@ -77,6 +78,11 @@ impl TableSql {
             .map(|column| format!("{column} = excluded.{column}"))
             .collect::<Vec<_>>()
             .join(", ");
+        let sum = columns
+            .iter()
+            .map(|column| format!("{column} = coalesce({column}, 0) + excluded.{column}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         let insert_into = |keys: &[&str]| {
             let marks: Vec<String> = (1..=keys.len() + columns.len()).map(|at| format!("?{at}")).collect();
             format!(
@@ -92,6 +98,11 @@ impl TableSql {
                 keys.join(", ")
             ),
             insert: format!("{} ON CONFLICT DO NOTHING", insert_into(keys)),
+            add: format!(
+                "{} ON CONFLICT ({}) DO UPDATE SET {sum}",
+                insert_into(keys),
+                keys.join(", ")
+            ),
             require: format!("SELECT 1 FROM {name} WHERE {found}"),
             delete_row: format!("DELETE FROM {name} WHERE {found}"),
             get: format!("SELECT {list} FROM {name} WHERE {found}"),
@@ -156,6 +167,9 @@ pub(crate) fn apply(
         match op {
             Op::Put { table, owner, key, row } => {
                 change(connection, &plan.of(table).put, owner, key.as_deref().map(Id::Key), row)?;
+            }
+            Op::Add { table, owner, key, row } => {
+                change(connection, &plan.of(table).add, owner, key.as_deref().map(Id::Key), row)?;
             }
             Op::Insert { table, owner, key, row } => {
                 let key = key.as_deref().map(Id::Key);

@@ -19,6 +19,14 @@ pub enum Op {
         key: Option<Box<str>>,
         row: Row,
     },
+    /// Adds these numbers to those of the row; where there is none, writes it. So who counts need not have read. Every
+    /// column of the table is a number, and so is every value. KeyVal and Map.
+    Add {
+        table: &'static Table,
+        owner: Box<str>,
+        key: Option<Box<str>>,
+        row: Row,
+    },
     /// Deletes the row if it is there. A Map without key, and an Archive: all rows of the owner in this table.
     Delete {
         table: &'static Table,
@@ -96,9 +104,9 @@ impl Op {
         };
         size_of::<Op>()
             + match self {
-                Op::Put { owner, key, row, .. } | Op::Insert { owner, key, row, .. } => {
-                    owner.len() + key_of(key) + row_of(row)
-                }
+                Op::Put { owner, key, row, .. }
+                | Op::Insert { owner, key, row, .. }
+                | Op::Add { owner, key, row, .. } => owner.len() + key_of(key) + row_of(row),
                 Op::Delete { owner, key, .. } | Op::Require { owner, key, .. } => owner.len() + key_of(key),
                 Op::DeleteKeys { owner, prefix, .. } => owner.len() + prefix.len(),
                 Op::Append { owner, row, .. } => owner.len() + row_of(row),
@@ -145,6 +153,16 @@ impl Batch {
         row: Row,
     ) -> Batch {
         self.ops.push(Op::Insert {
+            table,
+            owner: owner.into(),
+            key: key.into().map(Into::into),
+            row,
+        });
+        self
+    }
+
+    pub fn add<'a>(mut self, table: &'static Table, owner: &str, key: impl Into<Option<&'a str>>, row: Row) -> Batch {
+        self.ops.push(Op::Add {
             table,
             owner: owner.into(),
             key: key.into().map(Into::into),

@@ -2,7 +2,7 @@
 //! caller's thread, before anything is queued, so that a bug in a feature never reaches a transaction with others in it.
 
 use crate::keys::end_of;
-use crate::{Batch, Deposit, Op, PAGE_LIMIT, Places, Query, Row, Shape, StoreError, Table};
+use crate::{Batch, Deposit, Op, PAGE_LIMIT, Places, Query, Row, Shape, StoreError, Table, Value};
 
 /// Names that the shapes use themselves.
 const RESERVED_COLUMNS: [&str; 3] = ["owner", "key", "id"];
@@ -89,6 +89,15 @@ impl Catalog {
                 self.known(table)?;
                 check_key(table, key.is_some())?;
                 check_row(table, row)
+            }
+            Op::Add { table, key, row, .. } => {
+                self.known(table)?;
+                check_key(table, key.is_some())?;
+                check_row(table, row)?;
+                match row.iter().all(|value| matches!(value, Value::Int(_))) {
+                    true => Ok(()),
+                    false => misuse(format!("what is added to {} are numbers", table.name)),
+                }
             }
             Op::Require { table, key, .. } => {
                 self.known(table)?;

@@ -30,6 +30,7 @@ mod catalog;
 mod error;
 mod keys;
 mod memory;
+mod overlay;
 mod port;
 mod query;
 pub mod suite;

@@ -10,7 +10,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    Answered, Batch, Catalog, Found, Op, PAGE_LIMIT, Query, Row, Shape, Store, StoreError, Table, Written, Wrote,
+    Answered, Batch, Catalog, Found, Op, PAGE_LIMIT, Query, Row, Shape, Store, StoreError, Table, Value, Written, Wrote,
 };
 use archive::Archive;
 
@@ -348,6 +348,15 @@ impl Tables {
                 if self.get(table, &owner, &key).is_some() {
                     return Err(StoreError::Exists);
                 }
+                set(self, table.name, owner, key, Some(row));
+            }
+            Op::Add { table, owner, key, row } => {
+                let key = Key::new(key);
+                let old = self.get(table, &owner, &key).cloned().unwrap_or_default();
+                let number = |value: Option<&Value>| value.and_then(Value::as_int).unwrap_or_default();
+                let sum =
+                    |(at, added): (usize, &Value)| Value::Int(number(old.get(at)).saturating_add(number(Some(added))));
+                let row = row.iter().enumerate().map(sum).collect();
                 set(self, table.name, owner, key, Some(row));
             }
             Op::Require { table, owner, key } => {

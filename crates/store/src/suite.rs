@@ -35,8 +35,14 @@ pub static OTHER_QUEUE: Table = Table {
     columns: &[Column::int("n")],
 };
 
+pub static USAGE: Table = Table {
+    name: "suite_usage",
+    shape: Shape::Map,
+    columns: &[Column::int("bytes"), Column::int("files")],
+};
+
 /// What a store has to be made with for this suite.
-pub static TABLES: [&Table; 4] = [&ACCOUNTS, &ROSTER, &QUEUE, &OTHER_QUEUE];
+pub static TABLES: [&Table; 5] = [&ACCOUNTS, &ROSTER, &QUEUE, &OTHER_QUEUE, &USAGE];
 
 /// Never declared.
 static UNKNOWN: Table = Table {
@@ -60,10 +66,11 @@ const OK: Result<Wrote, StoreError> = Ok(Wrote::NOTHING);
 
 /// Runs every case on a fresh, empty store.
 pub fn run(make: &dyn Fn() -> Box<dyn Store>) {
-    let cases: [fn(&dyn Store); 41] = [
+    let cases: [fn(&dyn Store); 42] = [
         rows::put_and_get,
         rows::values_come_back_exactly,
         rows::insert_and_require,
+        rows::add,
         rows::a_batch_is_atomic,
         rows::a_failed_batch_harms_no_neighbour,
         rows::map_rows_are_ordered,

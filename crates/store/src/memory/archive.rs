@@ -81,6 +81,7 @@ impl Archive {
             | Op::Trim { .. }
             | Op::Forget { .. }
             | Op::DeleteKeys { .. }
+            | Op::Add { .. }
             | Op::Require { .. } => {}
         }
     }

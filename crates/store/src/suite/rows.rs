@@ -59,6 +59,39 @@ pub(super) fn values_come_back_exactly(store: &dyn Store) {
     assert_eq!(get(store, &ROSTER, "", Some("a")), None);
 }
 
+/// Numbers are added to what is there, also within one batch, and a batch that fails has added nothing.
+pub(super) fn add(store: &dyn Store) {
+    let usage = |owner, key| get(store, &USAGE, owner, Some(key));
+    write(store, Batch::new().add(&USAGE, JULIET, "total", row![100, 1]));
+    assert_eq!(usage(JULIET, "total"), Some(row![100, 1]));
+    let twice = Batch::new()
+        .add(&USAGE, JULIET, "total", row![-30, 0])
+        .add(&USAGE, JULIET, "total", row![1 << 40, 1])
+        .add(&USAGE, ROMEO, "total", row![-5, 0]);
+    write(store, twice);
+    assert_eq!(usage(JULIET, "total"), Some(row![(1_i64 << 40) + 70, 2]));
+    assert_eq!(usage(ROMEO, "total"), Some(row![-5, 0]));
+    let failing = Batch::new()
+        .add(&USAGE, JULIET, "total", row![1, 1])
+        .add(&USAGE, JULIET, "other", row![1, 1])
+        .require(&ACCOUNTS, JULIET, None);
+    refused(store, failing, StoreError::Missing);
+    assert_eq!(usage(JULIET, "total"), Some(row![(1_i64 << 40) + 70, 2]));
+    assert_eq!(usage(JULIET, "other"), None);
+    // What has no number counts as 0.
+    write(store, Batch::new().put(&USAGE, JULIET, "total", row![None::<i64>, 3]));
+    write(store, Batch::new().add(&USAGE, JULIET, "total", row![7, -3]));
+    assert_eq!(usage(JULIET, "total"), Some(row![7, 0]));
+    for batch in [
+        Batch::new().add(&USAGE, JULIET, "total", row![1]),
+        Batch::new().add(&USAGE, JULIET, "total", row![1, None::<i64>]),
+        Batch::new().add(&ROSTER, JULIET, "a", row!["a", 1]),
+        Batch::new().add(&USAGE, JULIET, None, row![1, 1]),
+    ] {
+        assert!(matches!(store.write_wait(batch), Err(StoreError::Misuse(_))));
+    }
+}
+
 pub(super) fn insert_and_require(store: &dyn Store) {
     refused(
         store,
@@ -421,7 +454,8 @@ pub(super) fn forget(store: &dyn Store) {
             .put(&ACCOUNTS, owner, None, account(1))
             .put(&ROSTER, owner, "a", contact("A"))
             .append(&QUEUE, owner, stanza(1))
-            .append(&OTHER_QUEUE, owner, row![1]);
+            .append(&OTHER_QUEUE, owner, row![1])
+            .add(&USAGE, owner, "total", row![1, 1]);
         write(store, batch);
     }
     write(
