@@ -42,6 +42,7 @@ mod metrics;
 mod multiplex;
 mod offline;
 mod offline_cursor;
+mod omemo;
 mod pep;
 mod presence;
 mod private_xml;
