@@ -14,7 +14,7 @@ use store::{Op, Row};
 
 use crate::row::{delete, put_version, version};
 use crate::write::{write_push, write_removal, write_result};
-use crate::{BadRow, Change, Item, Presence, RosterLimits, State, Update, inbound, outbound};
+use crate::{BadRow, Change, Item, Presence, RosterLimits, State, Subscription, Update, inbound, outbound};
 
 /// The roster of one account, together with requests that wait for its answer. The account's own JID is not in it:
 /// methods take it as `owner` (bare, prepared), contacts as `contact` (bare, prepared).
@@ -265,6 +265,65 @@ impl Roster {
             _ => &[],
         };
         effects
+    }
+
+    /// A contact's request that somebody else has approved for the account in advance, and the account's own request to
+    /// the contact (XEP-0379 section 3.5). Error: `resource-constraint` when there is no room for the contact.
+    pub fn welcome(&mut self, owner: &str, contact: &str, limits: &RosterLimits) -> Result<Effects, StanzaError> {
+        let before = self.state(contact);
+        let wants = !before.subscription.to() && !before.pending_out;
+        let subscription = match before.subscription.to() {
+            true => Subscription::Both,
+            false => Subscription::From,
+        };
+        let state = State {
+            subscription,
+            pending_in: false,
+            pending_out: before.pending_out || wants,
+            ..before
+        };
+        let mut effects = self.befriend_as(owner, contact, state, limits)?;
+        effects.send_presence = Presence::Available;
+        effects.generate = match wants {
+            true => &[Change::Subscribed, Change::Subscribe],
+            false => &[Change::Subscribed],
+        };
+        Ok(effects)
+    }
+
+    /// Two accounts of this server become contacts without asking, as one was made for the other (XEP-0401 section 5.5):
+    /// this is one side of it, and nothing goes to the other. Error: as of [`Roster::welcome`].
+    pub fn befriend(&mut self, owner: &str, contact: &str, limits: &RosterLimits) -> Result<Effects, StanzaError> {
+        let state = State {
+            approved: self.state(contact).approved,
+            ..State::BOTH
+        };
+        let is_new = !self.state(contact).subscription.from();
+        let mut effects = self.befriend_as(owner, contact, state, limits)?;
+        if is_new {
+            effects.send_presence = Presence::Available;
+        }
+        Ok(effects)
+    }
+
+    fn befriend_as(
+        &mut self,
+        owner: &str,
+        contact: &str,
+        state: State,
+        limits: &RosterLimits,
+    ) -> Result<Effects, StanzaError> {
+        let mut item = self.get(contact).cloned().unwrap_or_else(|| Item::new(contact));
+        if item.listed && item.state == state {
+            return Ok(Effects::default());
+        }
+        if !item.listed {
+            self.check_room(limits)?;
+        }
+        // Without a name, which would be the stranger's choice (XEP-0379 section 6.4).
+        item.listed = true;
+        item.state = state;
+        Ok(self.store(owner, item, true))
     }
 
     fn remove(&mut self, at: usize) -> Item {

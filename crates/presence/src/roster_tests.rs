@@ -471,3 +471,45 @@ fn rows_load_in_any_order() {
         "stored roster item a@x: bad value in column subscription"
     );
 }
+
+#[test]
+fn who_comes_with_an_invitation_is_welcome() {
+    let check = |before: State, after: State, generate: &[Change]| {
+        let mut roster = roster(before);
+        let effects = roster.welcome(ME, ROMEO, &LIMITS).expect("room");
+        assert_eq!(roster.state(ROMEO), after, "{before:?}");
+        assert!(after.is_valid());
+        assert_eq!(effects.generate, generate, "{before:?}");
+        assert_eq!(effects.send_presence, Presence::Available);
+        assert!(!effects.deliver && !effects.route);
+        assert_eq!(tables(&effects), [("put", "roster"), ("put", "roster_version")]);
+        let item = roster.get(ROMEO).expect("an item");
+        assert!(item.visible() && item.request.is_none() && item.name.is_none());
+    };
+    use Change::{Subscribe, Subscribed};
+    check(State::NONE, State::FROM_PENDING_OUT, &[Subscribed, Subscribe]);
+    check(State::NONE_PENDING_IN, State::FROM_PENDING_OUT, &[Subscribed, Subscribe]);
+    check(State::NONE_PENDING_OUT, State::FROM_PENDING_OUT, &[Subscribed]);
+    check(State::TO, State::BOTH, &[Subscribed]);
+    check(State::TO_PENDING_IN, State::BOTH, &[Subscribed]);
+
+    let mut full = roster(State::NONE);
+    let limits = RosterLimits { items: 1, ..LIMITS };
+    let refused = full.welcome(ME, "other@example.net", &limits).expect_err("no room");
+    assert_eq!(refused.condition, Condition::ResourceConstraint);
+}
+
+#[test]
+fn friends_are_made_once() {
+    for (_, before) in State::NAMED {
+        let mut roster = roster(before);
+        let effects = roster.befriend(ME, ROMEO, &LIMITS).expect("room");
+        assert_eq!(roster.state(ROMEO), State::BOTH);
+        assert_eq!(effects.push.is_some(), before != State::BOTH, "{before:?}");
+        let is_new = !before.subscription.from();
+        assert_eq!(effects.send_presence == Presence::Available, is_new, "{before:?}");
+        assert!(effects.generate.is_empty());
+        let again = roster.befriend(ME, ROMEO, &LIMITS).expect("room");
+        assert_eq!(again, Effects::default());
+    }
+}
