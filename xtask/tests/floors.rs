@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
         "jackdaw-presence",
         "jackdaw-archive",
         "jackdaw-offline",
+        "jackdaw-files",
         "jackdaw-pubsub",
         "jackdaw-router",
         "jackdaw-session",
