@@ -3,6 +3,8 @@
 use stanza::{Rendered, StanzaError};
 use store::{Batch, Found, Query, StoreError};
 
+use crate::Deed;
+
 /// Goes on with what the store has answered.
 pub type MakeChange = Box<dyn FnOnce(Result<Found, StoreError>) -> Result<Step, StanzaError> + Send>;
 
@@ -25,6 +27,8 @@ pub struct Change {
     pub revoked: Option<Box<str>>,
     /// What others are told behind the result.
     pub notices: Vec<Notice>,
+    /// What is done at nodes, for who shows the same elsewhere ([`Face`](crate::Face)).
+    pub deeds: Vec<Deed>,
 }
 
 /// Something that has happened at a node of an account (XEP-0163 section 4). Sent from the bare JID of the account.

@@ -13,6 +13,7 @@ mod archive;
 mod ask;
 mod blocking;
 mod change;
+mod face;
 mod filter;
 mod form;
 mod host;
@@ -24,6 +25,7 @@ pub use ask::{
 };
 pub use blocking::Blocking;
 pub use change::{Audience, Change, MakeChange, Notice, Step};
+pub use face::{Deed, Face, Follow, Occasion};
 pub use filter::{Filter, Passing, Stage, Verdict};
 pub use form::{Field, Form};
 pub use host::{Contacts, Host, Software};
@@ -228,6 +230,7 @@ pub struct Module {
     pub(crate) forms: Vec<(Target, MakeForm)>,
     pub(crate) nodes: Option<Nodes>,
     pub(crate) services: Vec<Service>,
+    pub(crate) faces: Vec<Face>,
 }
 
 impl Module {
@@ -247,6 +250,7 @@ impl Module {
             forms: Vec::new(),
             nodes: None,
             services: Vec::new(),
+            faces: Vec::new(),
         }
     }
 
@@ -400,6 +404,12 @@ impl Module {
     /// Answers service discovery about the nodes of accounts, unless they are guests'. At most one module does.
     pub fn account_nodes(mut self, nodes: Nodes) -> Module {
         self.nodes = Some(nodes);
+        self
+    }
+
+    /// Shows elsewhere what stands at some nodes; see the module `face`.
+    pub fn face(mut self, face: Face) -> Module {
+        self.faces.push(face);
         self
     }
 

@@ -7,7 +7,8 @@ use stanza::StanzaError;
 use store::Table;
 
 use crate::{
-    Access, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Nodes, Service, Stage, StreamFeature, Xep,
+    Access, Change, Face, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Nodes, Occasion, Service,
+    Stage, Step, StreamFeature, Xep, face,
 };
 
 /// Who is asked.
@@ -82,6 +83,7 @@ pub struct Registry {
     bind_questions: Vec<(&'static str, &'static str)>,
     tables: Vec<&'static Table>,
     nodes: Option<Nodes>,
+    faces: Vec<Face>,
     xeps: Vec<(Xep, &'static str)>,
 }
 
@@ -101,6 +103,7 @@ impl Registry {
             bind_questions: Vec::new(),
             tables: Vec::new(),
             nodes: None,
+            faces: Vec::new(),
             xeps: Vec::new(),
         };
         let mut names = HashSet::new();
@@ -149,6 +152,7 @@ impl Registry {
             registry.bind_questions.extend(module.bind_questions);
             registry.tables.extend(module.tables);
             registry.nodes = registry.nodes.or(module.nodes);
+            registry.faces.extend(module.faces);
             registry
                 .xeps
                 .extend(module.xeps.into_iter().map(|xep| (xep, module.name)));
@@ -261,6 +265,11 @@ impl Registry {
     /// Who answers service discovery about the nodes of accounts.
     pub fn nodes(&self) -> Option<Nodes> {
         self.nodes
+    }
+
+    /// The change with what its faces add ([`Face`]): steps to a change whose deeds were followed.
+    pub fn follow(&self, occasion: Occasion, change: Change) -> Result<Step, StanzaError> {
+        face::follow(&self.faces, occasion, change)
     }
 
     /// Tables of all modules, for the driver of the store.

@@ -11,6 +11,7 @@
 //! of a missing account, to the byte ([`access::gate`]). Contacts of the account are told the reason.
 
 mod access;
+mod also;
 mod config;
 mod discover;
 mod error;
@@ -30,6 +31,7 @@ mod subscribe;
 mod tests;
 
 pub use access::{Asker, Context};
+pub use also::{Act, also};
 pub use discover::{node_info, node_items};
 pub use last::{LAST_ITEMS, last_items};
 pub use request::answer;

@@ -1,7 +1,7 @@
 //! What the owner of nodes does (XEP-0060 section 8): creates, configures, purges and deletes them, and says who belongs
 //! to them. The account owns all its nodes, and nobody else does (XEP-0163 section 2.2).
 
-use module::{Change, Step};
+use module::{Change, Deed, Step};
 use stanza::{Jid, StanzaError, ns};
 use store::{Found, PAGE_LIMIT, Query, StoreError};
 
@@ -189,6 +189,7 @@ fn configure(
     Ok(Change {
         batch: totals.put(node.put(batch, owner), owner),
         notices,
+        deeds: vec![Deed::Configured { node: node.name }],
         ..Change::default()
     })
 }
@@ -201,6 +202,7 @@ fn delete(owner: &str, mut node: Node, mut totals: Totals) -> Change {
     Change {
         batch: totals.put(batch, owner),
         notices: notices.into_iter().collect(),
+        deeds: vec![Deed::Emptied { node: node.name }],
         ..Change::default()
     }
 }
@@ -215,6 +217,7 @@ fn purge(owner: &str, mut node: Node, mut totals: Totals) -> Result<Change, Stan
     Ok(Change {
         batch: totals.put(node.put(batch, owner), owner),
         notices: notices.into_iter().collect(),
+        deeds: vec![Deed::Emptied { node: node.name }],
         ..Change::default()
     })
 }

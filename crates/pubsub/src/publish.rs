@@ -1,6 +1,6 @@
 //! Publishing (XEP-0060 section 7.1; XEP-0163 section 3).
 
-use module::{Change, Step};
+use module::{Change, Deed, Step};
 use stanza::{ErrorType, StanzaError, ns};
 use store::{Batch, Found, Query, StoreError};
 
@@ -92,6 +92,11 @@ impl Publish {
         if node.config.deliver_notifications {
             notices.push(event::published(&node, number, id.as_deref().zip(item.as_ref())));
         }
+        let deed = id.as_deref().zip(item.as_ref()).map(|(id, item)| Deed::Published {
+            node: node.name.clone(),
+            id: id.into(),
+            payload: item.payload.clone(),
+        });
         let mut answer = format!("<pubsub xmlns='{}'>", ns::PUBSUB).into_bytes();
         let write_id = |out: &mut Vec<u8>| {
             if let Some(id) = &id {
@@ -106,6 +111,7 @@ impl Publish {
             batch,
             answer: event::string(answer),
             notices,
+            deeds: deed.into_iter().collect(),
             ..Change::default()
         }))
     }

@@ -1,6 +1,6 @@
 //! Deleting an item (XEP-0060 section 7.2).
 
-use module::{Change, Step};
+use module::{Change, Deed, Step};
 use stanza::StanzaError;
 use store::{Found, Query, StoreError};
 
@@ -61,6 +61,10 @@ impl Retract {
         Ok(Step::Done(Change {
             batch: totals.put(node.put(batch, owner), owner),
             notices,
+            deeds: vec![Deed::Retracted {
+                node: node.name.clone(),
+                id: place.id,
+            }],
             ..Change::default()
         }))
     }

@@ -1,5 +1,6 @@
 //! Tests after the examples of XEP-0060, XEP-0163, XEP-0222, XEP-0223 and XEP-0384, over the memory store.
 
+mod also;
 mod discover;
 mod items;
 mod last;

@@ -38,6 +38,11 @@ impl Return {
         }
     }
 
+    /// Who asked whom.
+    pub(crate) fn addresses(&self) -> (&Jid, &Jid) {
+        (&self.from, &self.to)
+    }
+
     pub(crate) fn error(&self, error: &StanzaError) -> Vec<After> {
         vec![After::letter(self.error_text(error))]
     }

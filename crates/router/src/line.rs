@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::quality::RandomState;
-use module::{Change, MakeChange, Step};
+use module::{Change, MakeChange, Occasion, Step};
 use stanza::{ErrorType, StanzaError};
 use store::{Found, Query, StoreError};
 
@@ -130,7 +130,7 @@ impl Router {
         back: Return,
         receipt: Option<Receipt>,
     ) {
-        match make(found) {
+        match make(found).and_then(|step| self.with_faces(step, &back)) {
             Ok(Step::Ask(query, make)) => {
                 let asked = Asked {
                     bytes: 0,
@@ -147,6 +147,21 @@ impl Router {
         if let Some(next) = self.lines.next(owner) {
             self.ask_in_line(owner, next);
         }
+    }
+
+    /// What the change of an account has done at its nodes is done to other faces of the same too (`module::Face`).
+    fn with_faces(&self, step: Step, back: &Return) -> Result<Step, StanzaError> {
+        let Step::Done(change) = step else { return Ok(step) };
+        let (by, owner) = back.addresses();
+        if change.deeds.is_empty() || owner.as_ref().local().is_none() {
+            return Ok(Step::Done(change));
+        }
+        let occasion = Occasion {
+            now: (self.clock)(),
+            owner: owner.to_bare(),
+            by: by.clone(),
+        };
+        self.registry().follow(occasion, change)
     }
 
     fn make_change(&self, owner: &str, change: Change, back: Return, receipt: Option<Receipt>) {

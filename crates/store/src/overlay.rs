@@ -3,7 +3,7 @@
 //! A change that is put together in several steps asks the store between them, and the store knows nothing yet of the
 //! steps before.
 
-use crate::{Batch, Found, Keys, Op, PAGE_LIMIT, Query, Row};
+use crate::{Batch, Found, Keys, Op, PAGE_LIMIT, Query, Row, Value};
 
 impl Batch {
     /// `found`, the store's answer to `query`, as it would be behind this batch: for [`Query::Get`], [`Query::All`],
@@ -23,6 +23,7 @@ impl Batch {
                 for op in &self.ops {
                     match op.on(table.name, owner) {
                         On::Row(other, new) if is_meant(other) => row = new.cloned(),
+                        On::Sum(other, added) if is_meant(other) => row = Some(sum(row.as_ref(), added)),
                         On::AllRows => row = None,
                         On::Prefix(prefix) if key.as_ref().is_some_and(|key| key.starts_with(prefix)) => row = None,
                         _ => {}
@@ -69,6 +70,13 @@ impl Batch {
                         (Err(_), None) => {}
                     }
                 }
+                On::Sum(Some(key), added) if is_part(key) => {
+                    let place = rows.binary_search_by(|(other, _)| other.cmp(key));
+                    match place {
+                        Ok(place) => rows[place].1 = sum(Some(&rows[place].1), added),
+                        Err(place) => rows.insert(place, (key.clone(), added.clone())),
+                    }
+                }
                 On::AllRows => rows.clear(),
                 On::Prefix(prefix) => rows.retain(|(key, _)| !key.starts_with(prefix)),
                 _ => {}
@@ -78,11 +86,21 @@ impl Batch {
     }
 }
 
+fn sum(old: Option<&Row>, added: &Row) -> Row {
+    let number = |value: Option<&Value>| value.and_then(Value::as_int).unwrap_or_default();
+    let old = |at: usize| number(old.and_then(|old| old.get(at)));
+    let sums = added.iter().enumerate();
+    sums.map(|(at, added)| Value::Int(old(at).saturating_add(number(Some(added)))))
+        .collect()
+}
+
 /// What an op does to the rows of an owner in a table.
 enum On<'o> {
     Nothing,
     /// This is what stands there then.
     Row(&'o Option<Box<str>>, Option<&'o Row>),
+    /// This was added to it.
+    Sum(&'o Option<Box<str>>, &'o Row),
     /// They are gone.
     AllRows,
     Prefix(&'o str),
@@ -96,6 +114,7 @@ impl Op {
             {
                 On::Row(key, Some(row))
             }
+            Op::Add { table, owner, key, row } if table.name == wanted && **owner == *whose => On::Sum(key, row),
             Op::Delete { table, owner, key } if table.name == wanted && **owner == *whose => match key {
                 None => On::AllRows,
                 Some(_) => On::Row(key, None),
@@ -139,6 +158,10 @@ mod tests {
             Batch::new().delete_keys(&MAP, "a", "b").put(&MAP, "a", "b3", row![2]),
             Batch::new().delete(&MAP, "a", None).put(&MAP, "a", "b3", row![2]),
             Batch::new().put(&MAP, "b", "a2", row![2]).forget("a"),
+            Batch::new()
+                .add(&MAP, "a", "a2", row![2])
+                .add(&MAP, "a", "a0", row![2])
+                .add(&ONE, "a", None, row![5]),
         ];
         let keys = |prefix: &str, limit| Keys::of(&MAP, "a", prefix, limit);
         let last = |prefix: &str, limit| Keys {
@@ -166,7 +189,11 @@ mod tests {
             store.write_wait(before.clone()).expect("written");
             let mut queries = queries.clone();
             // These are cut.
-            if batch.ops.iter().all(|op| matches!(op, crate::Op::Put { .. } | crate::Op::Insert { .. })) {
+            if batch
+                .ops
+                .iter()
+                .all(|op| matches!(op, crate::Op::Put { .. } | crate::Op::Insert { .. }))
+            {
                 queries.extend([keys("a", 2), last("a", 2), keys("b", 1)].map(Query::keys));
             }
             let query = Query::Many(queries);
