@@ -81,7 +81,7 @@ class Dino:
     def trust(self, authority: Path) -> None:
         shutil.copy(authority, self.home / "etc" / "ca.crt")
 
-    def write(self, contact: str, body: str) -> None:
+    def write(self, contact: str, body: str, encryption: int = 0) -> None:
         """Puts a message into its chat with the contact, as Dino keeps one that was written offline. It must not be running.
 
         It has another, hidden: events of its own account (XEP-0163) come from its own address.
@@ -95,8 +95,8 @@ class Dino:
             ).fetchone()
             message = store.execute(
                 "INSERT INTO message (stanza_id, account_id, counterpart_id, our_resource, direction, type, time,"
-                " local_time, body, encryption, marked) VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, 0, ?)",
-                [str(uuid.uuid4()), account, counterpart, f"dino-{self.place}", CHAT, now, now, body, UNSENT],
+                " local_time, body, encryption, marked) VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)",
+                [str(uuid.uuid4()), account, counterpart, f"dino-{self.place}", CHAT, now, now, body, encryption, UNSENT],
             ).lastrowid
             store.execute(
                 "INSERT INTO content_item (conversation_id, time, local_time, content_type, foreign_id)"

@@ -47,12 +47,7 @@ async def chat(server: Server, check: Group, direct: bool, terminal: Terminal, p
     connect = f"/connect {account[0]} server {server.address} port {port} tls {tls}"
 
     async def start() -> None:
-        home = str(terminal.folder)
-        environment = {
-            "HOME": home, "XDG_CONFIG_HOME": f"{home}/config", "XDG_DATA_HOME": f"{home}/share",
-            "PATH": os.environ["PATH"], "LANG": "C.UTF-8",
-        }  # fmt: skip
-        await terminal.start(shutil.which("profanity"), env=environment)
+        await terminal.start(shutil.which("profanity"), env=environment(terminal.folder))
         await terminal.shows("Profanity. Type /help")
 
     await check.step("starts", start())
@@ -147,6 +142,13 @@ async def chat(server: Server, check: Group, direct: bool, terminal: Terminal, p
         await terminal.shows(peer.bare)
 
     await check.step("roster after reconnect has the contact", roster())
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {
+        "HOME": str(home), "XDG_CONFIG_HOME": f"{home}/config", "XDG_DATA_HOME": f"{home}/share",
+        "PATH": os.environ["PATH"], "LANG": "C.UTF-8",
+    }  # fmt: skip
 
 
 def prepare(home: Path) -> None:

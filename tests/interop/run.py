@@ -23,6 +23,7 @@ import dino
 import gajim
 import gajim_history
 import history
+import omemo_chat
 import profanity
 import proxies
 import slixmpp_chat
@@ -33,6 +34,7 @@ from server import ROOT, STOP_SECONDS, Jackdaw, Prosody, Server, die_with_parent
 CLIENTS = {
     "slixmpp": slixmpp_chat.run, "history": history.run, "profanity": profanity.run, "gajim": gajim.run,
     "gajim-history": gajim_history.run, "dino": dino.run, "web": web.run, "browser": browser.run, "proxies": proxies.run,
+    "omemo": omemo_chat.run,
 }  # fmt: skip
 CLIENT_SECONDS = 200.0  # one client, both transports
 ENDING = (signal.SIGINT, signal.SIGTERM)

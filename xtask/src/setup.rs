@@ -12,18 +12,20 @@ use crate::process;
 use crate::{cargo, root};
 
 /// Debian packages of the tests: the clients with a screen and a bus to run them on, proxies, what makes certificates of
-/// kinds that we do not make, a directory, and what counts instructions.
+/// kinds that we do not make, a relay for calls, a directory, and what counts instructions.
 const PACKAGES: &[&str] = &[
     "profanity",
     "haproxy",
     "nginx-light",
     "libnginx-mod-stream",
     "gajim",
+    "gajim-omemo",
     "dino-im",
     "chromium",
     "xvfb",
     "dbus",
     "openssl",
+    "coturn",
     "slapd",
     "util-linux",
     "valgrind",

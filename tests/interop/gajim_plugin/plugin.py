@@ -28,7 +28,7 @@ class Interop(GajimPlugin):
         self._commands = {
             "trust": self._trust, "status": self._status, "subscribe": self._subscribe, "say": self._say,
             "roster": self._roster, "state": self._state, "distrusts": self._distrusts, "open": self._open,
-            "history": self._history, "quit": self._quit,
+            "history": self._history, "encrypt": self._encrypt, "keys": self._keys, "quit": self._quit,
         }  # fmt: skip
 
     def activate(self):
@@ -102,6 +102,16 @@ class Interop(GajimPlugin):
         contact = client.get_module("Contacts").get_contact(jid)
         client.send_message(OutgoingMessage(account=account, contact=contact, message=text, type_="chat"))
         return True
+
+    @staticmethod
+    def _encrypt(account, jid, how):
+        app.get_client(account).get_module("Contacts").get_contact(jid).settings.set("encryption", how)
+        return True
+
+    @staticmethod
+    def _keys(account, jid):
+        """Whether the OMEMO plugin has the keys of the contact; it asks for what is missing."""
+        return not app.get_client(account).get_module("OMEMO").are_keys_missing(jid)
 
     @staticmethod
     def _roster(account):
