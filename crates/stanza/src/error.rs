@@ -211,6 +211,11 @@ impl StanzaError {
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"<error type='");
         out.extend_from_slice(self.kind.name().as_bytes());
+        // COMPAT: Profanity (0.13) takes a list of devices that is not there for an empty one, and so publishes its first
+        // OMEMO keys, by the number alone that this had in RFC 3920 (see the note in RFC 6120 section 8.3.2).
+        if self.condition == Condition::ItemNotFound {
+            out.extend_from_slice(b"' code='404");
+        }
         out.extend_from_slice(b"'>");
         let data = match self.condition {
             Condition::Gone | Condition::Redirect => self.address.as_deref(),
