@@ -39,6 +39,7 @@
 //! | 15, 17 | `login::unknown_users_look_like_others`, `login::every_mechanism`, `login::what_is_refused` |
 //! | 16 | `iq::strangers_learn_nothing` |
 //! | 18 | `sasl2::nothing_outlives_the_password`, `sm_resume::ended` |
+//! | 25, 26 | [`forgeries`], `forged` |
 //! | 28 | `sm_away::many_sessions_leave_one_copy`, `sm_away::a_thousand_messages` |
 //! | 29 | `sm_resume::nobody_elses` |
 //! | 30 | the counters of `router/src/outbox/managed.rs` and their tests: they are below the transports |
@@ -597,6 +598,11 @@ async fn forgeries() {
                         attacker
                             .send(format!("<message type='{kind}' to='{to}'>{forged}</message>"))
                             .await;
+                        // As to nobody, which a headline is not told.
+                        if kind != "headline" {
+                            let refused = attacker.expect("<message type='error'/>").await;
+                            assert_eq!(error_of(&refused), "cancel/service-unavailable");
+                        }
                     }
                 }
             }

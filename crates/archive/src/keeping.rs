@@ -86,7 +86,7 @@ struct Seen {
     no_permanent_store: bool,
     no_copy: bool,
     private: bool,
-    /// Is itself a carbon copy.
+    /// Is itself a carbon copy, or a result of an archive.
     is_copy: bool,
 }
 
@@ -152,7 +152,8 @@ impl Seen {
                 _ => {}
             },
             ns::CARBONS if name == "private" => self.private = true,
-            ns::CARBONS => {
+            // What an archive says is nobody's message either.
+            ns::CARBONS | ns::MAM => {
                 self.is_copy = true;
                 self.says = true;
             }

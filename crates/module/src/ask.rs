@@ -6,7 +6,7 @@ use stanza::{JidRef, StanzaError};
 use store::{Batch, Found, Query, StoreError};
 use xmlstream::Child;
 
-use crate::{ArchiveIds, ArchivePrefs, Blocking, Host, MakeChange, Now, Registry, Target};
+use crate::{Action, ArchiveIds, ArchivePrefs, Blocking, Host, MakeActed, MakeChange, Now, Registry, Target};
 
 /// What the asking entity is to the account that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +54,8 @@ pub trait AccountView {
     fn archive_prefs(&self) -> ArchivePrefs;
     /// The addresses on its block list, in order (XEP-0191).
     fn blocked(&self) -> Vec<Box<str>>;
+    /// Whether one of its sessions has asked this address for its archive and has no answer yet (XEP-0313).
+    fn awaits_archive(&self, archive: &str) -> bool;
     /// What its roster says of this contact; None where he is not in it.
     fn contact(&self, jid: JidRef<'_>) -> Option<Contact>;
 }
@@ -78,6 +80,8 @@ pub struct Ask<'a> {
     /// Who is asked.
     pub target: Target,
     pub relation: Relation,
+    /// May administer the server. Only looked up for requests to the server and its services.
+    pub is_admin: bool,
     /// Present where an account is asked.
     pub account: Option<&'a dyn AccountView>,
     /// Of the asking resource, if it is one of the account that is asked; what is set there holds.
@@ -101,6 +105,8 @@ pub enum Answer {
     Preferences(ArchivePrefs, Batch, String),
     /// The account's block list is changed, and the result is empty.
     Block(Blocking),
+    /// Something is done with accounts, and what the function makes of what comes back is the answer.
+    Act(Action, MakeActed),
 }
 
 /// Makes what is said out of the store's answer.

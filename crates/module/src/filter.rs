@@ -5,7 +5,7 @@
 
 use stanza::{Edits, JidRef, Stanza, StanzaError};
 
-use crate::{Host, Now};
+use crate::{AccountView, Host, Now};
 
 /// Where on its way a stanza is looked at; always under the lock of the account's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,7 @@ pub struct Passing<'a, 'e> {
     pub from: JidRef<'a>,
     /// The bare JID of the account at whose owner it is.
     pub account: JidRef<'a>,
+    pub view: &'a dyn AccountView,
     /// What to take out of the stanza and what to append to it.
     pub edits: &'e mut Edits,
 }
@@ -31,8 +32,8 @@ pub struct Passing<'a, 'e> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     Pass,
-    /// Not delivered, and the sender is not told.
-    Drop,
+    /// Not delivered, and answered as if there were no such account (RFC 6121 section 8.5.1). Nobody gets a copy.
+    NoSuchUser,
     /// Not delivered; the sender gets this error where the kind of stanza allows one.
     Refuse(StanzaError),
 }

@@ -19,6 +19,9 @@ use crate::caps::Caps;
 use crate::guests::Guest;
 use crate::load::Held;
 
+/// Archives of others that one session may have asked for without an answer; a further one is refused.
+const ARCHIVES_ASKED: usize = 256;
+
 /// A bound resource (RFC 6120 section 7): "connected" until it sends presence, then "available".
 pub(crate) struct Session {
     pub(crate) id: u64,
@@ -43,6 +46,8 @@ pub(crate) struct Session {
 pub(crate) struct More {
     /// Who got directed presence from it and is to hear when it goes (RFC 6121 section 4.6.3).
     directed: BTreeSet<Box<str>>,
+    /// Archives of others that it has asked for, and by which request; it has no answer yet.
+    asked: BTreeSet<(Box<str>, Box<str>)>,
     /// The client whose it is, where the resource does not tell.
     client: Option<Box<str>>,
     /// What it can do, if its presence says so (XEP-0115).
@@ -108,10 +113,28 @@ impl Session {
         self.change_more(|more| change(&mut more.directed))
     }
 
+    /// It asks this address for its archive. False: too many have not answered yet.
+    pub(crate) fn has_asked(&mut self, archive: &str, id: &str) -> bool {
+        self.change_more(|more| {
+            more.asked.len() < ARCHIVES_ASKED && {
+                more.asked.insert((archive.into(), id.into()));
+                true
+            }
+        })
+    }
+
+    /// The answer to that has come, if it is one.
+    pub(crate) fn is_answered(&mut self, archive: &str, id: &str) {
+        if self.more.as_ref().is_some_and(|more| !more.asked.is_empty()) {
+            self.change_more(|more| more.asked.remove(&(archive.into(), id.into())));
+        }
+    }
+
     fn change_more<R>(&mut self, change: impl FnOnce(&mut More) -> R) -> R {
         let mut more = self.more.take().unwrap_or_default();
         let result = change(&mut more);
-        let is_empty = more.directed.is_empty() && more.client.is_none() && more.caps.is_none();
+        let is_empty =
+            more.directed.is_empty() && more.asked.is_empty() && more.client.is_none() && more.caps.is_none();
         self.more = (!is_empty).then_some(more);
         result
     }
@@ -121,6 +144,8 @@ pub(crate) struct Account {
     pub(crate) jid: Jid,
     /// Nobody may log in; messages are kept for the day on which it is enabled again.
     pub(crate) disabled: bool,
+    /// May administer the server, by its record.
+    pub(crate) admin: bool,
     pub(crate) roster: Roster,
     /// In the order in which they were bound.
     pub(crate) sessions: Vec<Session>,
@@ -261,6 +286,11 @@ impl AccountView for Account {
     fn blocked(&self) -> Vec<Box<str>> {
         let addresses = self.rare.iter().flat_map(|rare| rare.blocked.addresses());
         addresses.map(Into::into).collect()
+    }
+
+    fn awaits_archive(&self, archive: &str) -> bool {
+        let asked = self.sessions.iter().filter_map(|session| session.more.as_ref());
+        asked.flat_map(|more| &more.asked).any(|(asked, _)| **asked == *archive)
     }
 
     fn contact(&self, jid: JidRef<'_>) -> Option<Contact> {

@@ -190,6 +190,11 @@ impl Router {
             }
             return;
         };
+        if matches!(kind, IqType::Result | IqType::Error)
+            && let Some(session) = account.sessions.iter_mut().find(|session| *session.resource == *resource)
+        {
+            session.is_answered(from.as_str(), stanza.id().unwrap_or_default());
+        }
         let relation = account.relation(from);
         let session = account.resource(resource).filter(|session| {
             // Section 8.5.3.1: requests only from who may know that the resource is there.

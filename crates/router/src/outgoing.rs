@@ -63,6 +63,9 @@ impl Router {
                 let to = stanza.to().unwrap_or(from.bare());
                 if matches!(kind, IqType::Result | IqType::Error) && to.as_str() == from.domain() {
                     self.answer_to_server(bound, stanza, turn);
+                } else if kind == IqType::Set && !self.note_asked(bound, stanza, to) {
+                    let error = StanzaError::resource_constraint().text("too many archives have not answered yet");
+                    self.bounce(stanza, from, to, &error, turn);
                 } else if to.as_str() == from.bare_str() && !is_managed && !bound.outbox.is_behind_messages() {
                     // A decision of one's own account waits for no other: all are made in order. But who has sent
                     // messages may ask for them; and where stanzas are counted, none is written before those that
@@ -106,6 +109,21 @@ impl Router {
         self.follow(&bound.outbox, vec![work]);
     }
 
+    /// Remembers whose archive is asked for: its results are no forgeries (XEP-0313 section 8). False where it would be
+    /// too many.
+    fn note_asked(&self, bound: &Bound, stanza: &Stanza<'_>, to: JidRef<'_>) -> bool {
+        let asks = |payload: xmlstream::Child<'_>| payload.is("query", stanza::ns::MAM);
+        if to.bare_str() == bound.jid.bare_str() || !stanza.payload().is_some_and(asks) {
+            return true;
+        }
+        let id = stanza.id().unwrap_or_default();
+        let noted = self.with(bound.jid.bare_str(), |account| {
+            let session = account.session_mut(bound.id)?;
+            Some(session.has_asked(to.as_str(), id))
+        });
+        noted.flatten().unwrap_or(true)
+    }
+
     /// An answer to something that the server asked: the ping after offline messages, and what a client can do.
     fn answer_to_server(&self, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
         let Some(id) = stanza.id() else { return };
@@ -118,7 +136,7 @@ impl Router {
         });
     }
 
-    /// Sends a stanza on: to the server, to a local account, or back as an error.
+    /// Sends a stanza on: to the server, to a local account, to a component, or back as an error.
     pub(crate) fn route(&self, now: Now, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
         let Some(host) = self.host(to.domain()) else {
             if let Some((host, service)) = self.service(to.domain()) {
@@ -127,6 +145,9 @@ impl Router {
                     None => self.for_server(now, host, Target::Service(service.label), stanza, from, to, turn),
                     Some(_) => self.no_such_user(stanza, from, to, turn),
                 };
+            }
+            if let Some(component) = self.components.get(to.domain()) {
+                return self.to_component(component, stanza, from, to, turn);
             }
             // No federation yet: what cannot be reached is said at once (RFC 6120 section 10.4).
             return self.bounce(stanza, from, to, &StanzaError::remote_server_not_found(), turn);
@@ -237,18 +258,24 @@ impl Router {
         }
         let host = self.host(account.jid.domain())?;
         for filter in filters {
-            let account = account.jid.as_ref();
             let mut passing = Passing {
                 now,
                 host,
                 stanza,
                 from,
-                account,
+                account: account.jid.as_ref(),
+                view: account,
                 edits: &mut edits,
             };
             match (filter.run)(&mut passing) {
                 Verdict::Pass => {}
-                Verdict::Drop => return None,
+                Verdict::NoSuchUser => {
+                    if let Some(origin) = turn.origin.as_mut() {
+                        origin.copies = false;
+                    }
+                    self.no_such_user(stanza, from, to, turn);
+                    return None;
+                }
                 Verdict::Refuse(error) => {
                     self.bounce(stanza, from, to, &error, turn);
                     return None;
@@ -286,6 +313,7 @@ impl Router {
             Work::Undelivered(bound, rest) => self.reclaim_all(now, &bound, &rest, turn),
             Work::Revoked { owner, client } => self.end_whose(now, &owner, Whose::Client(client), turn),
             Work::Notice(owner, notice) => self.notify(&owner, &notice, turn),
+            Work::Introduce(contact, account) => self.meet(&contact, account, turn),
             Work::Arrives(arrived) => self.look_for_nodes(arrived),
             Work::LooksOn(arrived) => self.look_at_next(now, arrived, turn),
             Work::Copies(copied) => self.copy_to_sender(&copied, turn),
@@ -294,7 +322,8 @@ impl Router {
                 from,
                 left,
                 to,
-            } => self.fan_out(&presence, &from, left, &to, turn),
+                except,
+            } => self.fan_out(&presence, &from, left, &to, except.as_ref(), turn),
             Work::Probes { from, session, to } => self.probe_for_session(&from, session, &to, turn),
         }
     }

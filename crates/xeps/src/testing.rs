@@ -52,6 +52,10 @@ impl AccountView for Account {
         self.prefs.clone()
     }
 
+    fn awaits_archive(&self, archive: &str) -> bool {
+        archive == "archive.example.net"
+    }
+
     fn contact(&self, _: JidRef<'_>) -> Option<Contact> {
         None
     }
@@ -126,17 +130,14 @@ pub(crate) fn ids() -> ArchiveIds {
 }
 
 fn host() -> Host {
-    Host {
-        domain: "example.org".into(),
-        admins: Vec::new(),
-        contacts: Vec::new(),
-        software: Software {
+    Host::new(
+        "example.org",
+        Software {
             name: "Jackdaw",
             version: "0.0",
         },
-        started: Now(NOW.0 - 100_000),
-        guests: None,
-    }
+        Now(NOW.0 - 100_000),
+    )
 }
 
 fn with_stanza<R>(text: &str, then: impl FnOnce(&Stanza<'_>) -> R) -> R {
@@ -170,6 +171,7 @@ pub(crate) fn ask(module: Module, asked: Asked) -> (Answer, Switches) {
                 payload,
                 target,
                 relation: Relation::Owner,
+                is_admin: false,
                 account: asked.account.as_ref().map(|account| account as &dyn AccountView),
                 switches: asked.account.is_some().then_some(&switches),
                 ids: &ids(),
@@ -185,7 +187,7 @@ pub(crate) fn check(module: Module, asked: Asked, expected: Result<&str, StanzaE
     let answer = match ask(module, asked).0 {
         Answer::Result(payload) => Ok(payload),
         Answer::Error(error) => Err(error),
-        Answer::Stored(..) | Answer::Asked(..) | Answer::Changed(..) | Answer::Preferences(..) | Answer::Block(..) => {
+        Answer::Stored(..) | Answer::Asked(..) | Answer::Changed(..) | Answer::Preferences(..) | Answer::Block(..) | Answer::Act(..) => {
             panic!("nothing is stored here")
         }
     };
@@ -194,9 +196,13 @@ pub(crate) fn check(module: Module, asked: Asked, expected: Result<&str, StanzaE
 
 /// What passes the filters of the module on its way to juliet@example.org, without addresses.
 pub(crate) fn pass(module: Module, xml: &str) -> Result<String, Verdict> {
+    pass_from(module, "romeo@example.net/orchard", xml)
+}
+
+/// The same from somebody else.
+pub(crate) fn pass_from(module: Module, from: &str, xml: &str) -> Result<String, Verdict> {
     let registry = Registry::new(vec![module]).expect("one module");
-    let [from, account] =
-        ["romeo@example.net/orchard", "juliet@example.org"].map(|jid| Jid::parse(jid).expect("a JID"));
+    let [from, account] = [from, "juliet@example.org"].map(|jid| Jid::parse(jid).expect("a JID"));
     with_stanza(xml, |stanza| {
         let mut edits = Edits::default();
         for filter in registry.filters(Stage::Incoming) {
@@ -206,6 +212,7 @@ pub(crate) fn pass(module: Module, xml: &str) -> Result<String, Verdict> {
                 stanza,
                 from: from.as_ref(),
                 account: account.as_ref(),
+                view: &Account::default(),
                 edits: &mut edits,
             });
             if verdict != Verdict::Pass {

@@ -212,8 +212,40 @@ impl<'a> Element<'a> {
     pub fn child(&self, name: &str, ns: &str) -> Option<Child<'a>> {
         self.children().find(|c| c.is(name, ns))
     }
+    /// Every namespace that is declared in it, at whatever depth. What is not among them nothing in it is of, but for
+    /// the default namespace around it and that of XML. Costs no look at the text.
+    pub fn declarations(&self) -> impl Iterator<Item = Declaration<'a>> + use<'a> {
+        let Element { source, index } = *self;
+        index.bindings.iter().map(move |b| Declaration {
+            ns: index.ns_str(b.ns, source),
+            holds: &source[b.from as usize..b.to as usize],
+        })
+    }
     pub fn to_dom(&self) -> minidom::Element {
         self.as_child().to_dom()
+    }
+}
+
+/// A namespace declaration.
+#[derive(Clone, Copy, Debug)]
+pub struct Declaration<'a> {
+    pub ns: &'a str,
+    /// The element that makes it, as it stands in the text.
+    holds: &'a str,
+}
+
+impl<'a> Declaration<'a> {
+    /// The name without its prefix of the element that makes it.
+    pub fn element(&self) -> &'a str {
+        let name = self.holds.get(1..).unwrap_or_default();
+        let end = name.find([' ', '\t', '\n', '\r', '/', '>']).unwrap_or(name.len());
+        let name = &name[..end];
+        name.split_once(':').map_or(name, |(_, local)| local)
+    }
+    /// Whether that element has no child.
+    pub fn is_leaf(&self) -> bool {
+        let tags = memchr::memchr_iter(b'<', self.holds.as_bytes()).take(3).count();
+        tags == if self.holds.ends_with("/>") { 1 } else { 2 }
     }
 }
 

@@ -22,7 +22,7 @@ mod scan;
 mod text;
 mod walk;
 
-pub use element::{Attr, Child, Children, Element, Header};
+pub use element::{Attr, Child, Children, Declaration, Element, Header};
 pub use framer::{Event, Framer, Step, parse_document, parse_element};
 pub use index::Scratch;
 pub use limits::{Limits, MAX_DEPTH, XmlError};

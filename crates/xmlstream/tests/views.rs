@@ -115,6 +115,11 @@ fn accessors() {
     );
     assert_eq!(items[1].attr("n").as_deref(), Some("2"));
     assert_eq!(items[1].child("y", "urn:x").map(|y| y.source()), Some("<y/>"));
+    let declared = element.declarations().map(|d| (d.ns, d.element(), d.is_leaf()));
+    assert_eq!(
+        declared.collect::<Vec<_>>(),
+        [("urn:p", "message", false), ("urn:x", "x", false)]
+    );
     let mut canonical = String::new();
     items[1].write_canonical("", &mut canonical);
     assert_eq!(canonical, "<item xmlns='urn:p' n='2'><y xmlns='urn:x'/>t</item>");
@@ -256,4 +261,25 @@ fn values_and_namespaces_are_unescaped_where_they_must() {
         assert_eq!(child.ns(), format!("u{value}"));
         assert!(child.is("c", child.ns()) && !child.is("cc", child.ns()) && !child.is("c", "u:"));
     }
+}
+
+#[test]
+fn declarations() {
+    let check = |text: &str, expected: &[(&str, &str, bool)]| {
+        let mut scratch = Scratch::default();
+        let element = parse_element(text, "jabber:client", &mut scratch, &Limits::default()).expect("good");
+        let declared = element.declarations().map(|d| (d.ns, d.element(), d.is_leaf()));
+        assert_eq!(declared.collect::<Vec<_>>(), expected, "{text}");
+    };
+    check("<m><a/></m>", &[]);
+    check("<m><a xmlns='u'/></m>", &[("u", "a", true)]);
+    check("<m><a xmlns='u'>t</a></m>", &[("u", "a", true)]);
+    check("<m><a\txmlns='u&#58;v' >t</a ></m>", &[("u:v", "a", true)]);
+    check("<m><p:a xmlns:p='u'><b/></p:a></m>", &[("u", "a", false)]);
+    check("<m><a xmlns='u'><b xmlns:q='v' xmlns='w'/></a></m>", &[
+        ("u", "a", false),
+        ("v", "b", true),
+        ("w", "b", true),
+    ]);
+    check("<m xmlns='u'/>", &[("u", "m", true)]);
 }
