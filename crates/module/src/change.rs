@@ -5,6 +5,8 @@ use store::{Batch, Found, Query, StoreError};
 
 use crate::Deed;
 
+use crate::Shows;
+
 /// Goes on with what the store has answered.
 pub type MakeChange = Box<dyn FnOnce(Result<Found, StoreError>) -> Result<Step, StanzaError> + Send>;
 
@@ -23,6 +25,8 @@ pub struct Change {
     pub batch: Batch,
     /// Payload of the result.
     pub answer: String,
+    /// The answer is this error, and no result: a part of what was asked for could not be done, and the batch is the rest.
+    pub refused: Option<StanzaError>,
     /// The client of the account whose sessions end behind the result (XEP-0494).
     pub revoked: Option<Box<str>>,
     /// What others are told behind the result.
@@ -31,12 +35,14 @@ pub struct Change {
     pub deeds: Vec<Deed>,
 }
 
-/// Something that has happened at a node of an account (XEP-0163 section 4). Sent from the bare JID of the account.
+/// Something that has happened at a node of an account (XEP-0163 section 4), or of a service. Sent from its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     pub node: Box<str>,
     /// A `<message/>` without addresses.
     pub message: Rendered,
+    /// What those get who want it by their capabilities, where it is more than the others may know.
+    pub to_contacts: Option<Rendered>,
     /// Who may see it. Of these, sessions get it whose capabilities say that they want it (section 4.2): of the account
     /// itself and of its contacts.
     pub audience: Audience,
@@ -44,6 +50,11 @@ pub struct Notice {
     pub except: Vec<Box<str>>,
     /// Addresses that have asked for it themselves: they get it without capabilities, if they may see it.
     pub subscribers: Vec<Box<str>>,
+    /// In which states of presence some of the subscribers want it; others in all.
+    pub shows: Vec<(Box<str>, Shows)>,
+    /// To the subscribers by the rules for messages: it waits for who is away, where its type says so. Else it is for
+    /// those who are there.
+    pub waits: bool,
 }
 
 /// Who may see what happens at a node (XEP-0060 section 4.5).

@@ -18,6 +18,7 @@ mod filter;
 mod form;
 mod host;
 mod registry;
+mod shows;
 
 pub use archive::{ArchiveIds, ArchivePrefs, ArchiveRule};
 pub use ask::{
@@ -30,6 +31,7 @@ pub use filter::{Filter, Passing, Stage, Verdict};
 pub use form::{Field, Form};
 pub use host::{Contacts, Host, Software};
 pub use registry::{Registry, RegistryError, Target};
+pub use shows::Shows;
 
 use stanza::{Jid, JidRef};
 use store::{Query, Table};

@@ -4,6 +4,7 @@
 
 use stanza::{StanzaError, ns};
 
+use crate::access::Home;
 use crate::error::with;
 use crate::form::{Fields, Kind, Writer};
 use crate::rows::{RECORD, UNIT};
@@ -21,7 +22,7 @@ macro_rules! choice {
         impl $name {
             const NAMES: &'static [&'static str] = &[$($text,)+];
 
-            fn name(self) -> &'static str {
+            pub(crate) fn name(self) -> &'static str {
                 match self { $($name::$variant => $text,)+ }
             }
 
@@ -33,8 +34,14 @@ macro_rules! choice {
 }
 
 choice! {
-    /// Section 4.5. There is no `authorize`: nobody is at hand to approve.
-    AccessModel { Open = "open", Presence = "presence", Roster = "roster", Whitelist = "whitelist", }
+    /// Section 4.5.
+    AccessModel {
+        Open = "open",
+        Presence = "presence",
+        Roster = "roster",
+        Authorize = "authorize",
+        Whitelist = "whitelist",
+    }
 }
 choice! {
     PublishModel { Publishers = "publishers", Subscribers = "subscribers", Open = "open", }
@@ -47,8 +54,16 @@ choice! {
 }
 choice! {
     /// Whom an item names as its sender (section 12.16).
-    Reply { Owner = "owner", Publisher = "publisher", }
+    Reply { Owner = "owner", Publisher = "publisher", None = "none", }
 }
+choice! {
+    /// What becomes of the oldest item when there is no room for a new one (section 7.1.2.5).
+    NodeFull { DiscardOldest = "discard-oldest", RetractOldest = "retract-oldest", Reject = "reject", }
+}
+
+/// What a service can do: it has no rosters, and sees nobody's presence.
+const SERVICE_ACCESS: &[&str] = &["open", "authorize", "whitelist"];
+const SERVICE_SEND_LAST: &[&str] = &["never", "on_sub"];
 
 /// A number, or as much as the server allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +131,16 @@ pub(crate) struct Config {
     pub(crate) notify_config: bool,
     pub(crate) notify_delete: bool,
     pub(crate) notify_retract: bool,
+    /// Its owners are told who subscribes and who leaves.
+    pub(crate) notify_sub: bool,
     pub(crate) reply: Reply,
+    pub(crate) node_full: NodeFull,
+    /// Whether one may subscribe.
+    pub(crate) subscribe: bool,
+    /// Subscribers hear of it only while they are there.
+    pub(crate) while_there: bool,
+    /// JIDs of people to ask. Only told.
+    pub(crate) contact: Vec<Box<str>>,
 }
 
 /// A field: how it is shown, read and written.
@@ -236,17 +260,34 @@ const FIELDS: &[Field] = &[
     boolean!("notify_config", "Tell of changes of this configuration", notify_config),
     boolean!("notify_delete", "Tell when the node is deleted", notify_delete),
     boolean!("notify_retract", "Tell when items are deleted", notify_retract),
+    boolean!("notify_sub", "Tell owners who subscribes and who leaves", notify_sub),
     list!("itemreply", "Whom an item names", reply: Reply),
+    list!("publish_node_full", "What becomes of the oldest item when there is no room", node_full: NodeFull),
+    boolean!("subscribe", "Allow subscriptions", subscribe),
+    boolean!("presence_based_delivery", "Tell only who is there", while_there),
+    Field {
+        var: "pubsub#contact",
+        kind: Kind::JidMulti,
+        label: "People to ask about the node",
+        get: |config| config.contact.iter().map(|jid| String::from(&**jid)).collect(),
+        set: |config, values| {
+            let jids = values.iter().filter(|jid| !jid.is_empty());
+            let jids = jids.map(|jid| stanza::Jid::parse(jid).map(|jid| jid.as_str().into()));
+            config.contact = jids.collect::<Result<_, _>>().map_err(|_| Wrong::Value)?;
+            if config.contact.iter().map(|jid| jid.len()).sum::<usize>() > MAX_TEXT {
+                return Err(Wrong::Value);
+            }
+            Ok(())
+        },
+    },
 ];
 
 /// Fields that are understood, and have one value only.
 const FIXED: &[(&str, &str)] = &[
     ("pubsub#node_type", "leaf"),
-    ("pubsub#subscribe", "1"),
+    // What a client leaves behind when it goes is not what its presence decides: a lost connection is no wish.
     ("pubsub#tempsub", "0"),
-    ("pubsub#notify_sub", "0"),
     ("pubsub#purge_offline", "0"),
-    ("pubsub#publish_node_full", "discard-oldest"),
 ];
 
 fn single(values: &[String]) -> Result<&str, Wrong> {
@@ -256,7 +297,7 @@ fn single(values: &[String]) -> Result<&str, Wrong> {
     }
 }
 
-fn boolean(text: &str) -> Result<bool, Wrong> {
+pub(crate) fn boolean(text: &str) -> Result<bool, Wrong> {
     match text {
         "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),
@@ -274,7 +315,10 @@ fn number(text: &str) -> Result<u64, Wrong> {
 impl Config {
     /// Of a new node (XEP-0163 section 5). Keys for encryption are for everybody: who would send the first message to
     /// somebody needs them, and many clients rely on it (XEP-0384 section 5.3.1 asks for `open` in the request).
-    pub(crate) fn of_new(node: &str) -> Config {
+    pub(crate) fn of_new(node: &str, home: Home) -> Config {
+        if home == Home::Service {
+            return Config::of_service();
+        }
         let omemo = format!("{}:", ns::OMEMO);
         let legacy = format!("{}.", ns::OMEMO_LEGACY);
         let is_omemo = node.starts_with(&omemo) || node.starts_with(&legacy);
@@ -303,7 +347,25 @@ impl Config {
             notify_config: false,
             notify_delete: true,
             notify_retract: true,
+            notify_sub: false,
             reply: Reply::Owner,
+            // Who hears that the one item of a node is retracted takes it for an end (XEP-0084 and others), and not for the
+            // beginning of the next.
+            node_full: NodeFull::DiscardOldest,
+            subscribe: true,
+            while_there: false,
+            contact: Vec::new(),
+        }
+    }
+
+    /// Section 4.5 has such nodes open. Without the feature `last-published` nothing is sent unasked.
+    fn of_service() -> Config {
+        Config {
+            access: AccessModel::Open,
+            max_items: Most::Max,
+            send_last: SendLast::Never,
+            node_full: NodeFull::RetractOldest,
+            ..Config::of_new("", Home::Account)
         }
     }
 
@@ -320,11 +382,20 @@ impl Config {
         if is_same { Ok(()) } else { Err(Wrong::Value) }
     }
 
+    fn set_at(&mut self, home: Home, var: &str, values: &[String]) -> Result<(), Wrong> {
+        if let (Some(allowed), [value]) = (narrowed(home, var), values)
+            && !allowed.contains(&value.trim_ascii())
+        {
+            return Err(Wrong::Value);
+        }
+        self.set(var, values)
+    }
+
     /// What was submitted (section 8.2.5). A field that is not there stays as it is, and one that nobody knows is of no
     /// effect: forms carry what other servers know.
-    pub(crate) fn submit(&mut self, fields: &Fields) -> Result<(), StanzaError> {
+    pub(crate) fn submit(&mut self, fields: &Fields, home: Home) -> Result<(), StanzaError> {
         for (var, values) in fields {
-            match self.set(var, values) {
+            match self.set_at(home, var, values) {
                 Ok(()) | Err(Wrong::Field) => {}
                 // Section 8.1.2.
                 Err(Wrong::Value) if var == "pubsub#access_model" => {
@@ -341,11 +412,11 @@ impl Config {
     }
 
     /// Options for a node that is made by publishing (section 7.1.5): what nobody knows is refused.
-    pub(crate) fn submit_options(&mut self, options: &Fields) -> Result<(), StanzaError> {
+    pub(crate) fn submit_options(&mut self, options: &Fields, home: Home) -> Result<(), StanzaError> {
         if let Some((var, _)) = options.iter().find(|(var, _)| !is_known(var)) {
             return Err(unknown_option(var));
         }
-        self.submit(options)
+        self.submit(options, home)
     }
 
     /// Whether the configuration is as the options say.
@@ -366,10 +437,11 @@ impl Config {
     }
 
     /// Section 8.2.2 where it is to be filled in, section 8.2.5.3 where it is told.
-    pub(crate) fn write_form(&self, is_form: bool, out: &mut Vec<u8>) {
+    pub(crate) fn write_form(&self, is_form: bool, home: Home, out: &mut Vec<u8>) {
         let mut form = Writer::begin(out, is_form, FORM_TYPE);
         for field in FIELDS {
-            form.field(field.var, field.kind, field.label, &(field.get)(self));
+            let kind = narrowed(home, field.var).map_or(field.kind, Kind::List);
+            form.field(field.var, kind, field.label, &(field.get)(self));
         }
         form.field("pubsub#node_type", Kind::List(&["leaf"]), "Leaf", &["leaf".into()]);
         form.end();
@@ -385,6 +457,7 @@ impl Config {
             "pubsub#access_model",
             "pubsub#publish_model",
             "pubsub#max_items",
+            "pubsub#contact",
         ];
         let fields = FIELDS.iter().filter(move |field| shown.contains(&field.var));
         fields
@@ -408,7 +481,7 @@ impl Config {
 
     /// What stands in the store; a field of a later version is new there, so it has its default.
     pub(crate) fn of_text(node: &str, text: &str) -> Config {
-        let mut config = Config::of_new(node);
+        let mut config = Config::of_new(node, Home::Account);
         for record in text.split(RECORD) {
             let mut parts = record.split(UNIT);
             let var = parts.next().unwrap_or_default();
@@ -424,6 +497,15 @@ impl Config {
             }
         }
         config
+    }
+}
+
+/// The values of a list that are left at a service.
+fn narrowed(home: Home, var: &str) -> Option<&'static [&'static str]> {
+    match (home, var) {
+        (Home::Service, "pubsub#access_model") => Some(SERVICE_ACCESS),
+        (Home::Service, "pubsub#send_last_published_item") => Some(SERVICE_SEND_LAST),
+        _ => None,
     }
 }
 

@@ -1,12 +1,16 @@
 //! What is told of a node (XEP-0060 sections 7.1.2, 7.2.2, 8.2.5.3, 8.4.2 and 8.5.2; XEP-0163 section 4.3).
 
-use module::{Audience, Notice};
+use module::{Audience, Notice, Shows};
 use stanza::{Rendered, ns};
 use xmlstream::escape_attr;
 
+use crate::access::Home;
 use crate::config::{AccessModel, NotificationType, Reply};
-use crate::node::{Affiliation, Node};
+use crate::node::{Affiliation, Node, State, bare};
 use crate::rows::Item;
+
+/// XEP-0033 Extended Stanza Addressing.
+const ADDRESS: &str = "http://jabber.org/protocol/address";
 
 /// ` name='value'`
 pub(crate) fn attribute(name: &str, value: &str, out: &mut Vec<u8>) {
@@ -56,18 +60,34 @@ pub(crate) fn write_item(node: &Node, id: &str, publisher: &str, payload: &str, 
 }
 
 /// A new item. Without its payload where the node says so (section 7.1.2.2).
-pub(crate) fn published(node: &Node, number: i64, item: Option<(&str, &Item)>) -> Notice {
+pub(crate) fn published(node: &Node, number: i64, publisher: &str, item: Option<(&str, &Item)>, home: Home) -> Notice {
     let write = |out: &mut Vec<u8>| {
         if let Some((id, item)) = item {
-            let payload = if node.config.deliver_payloads {
-                &*item.payload
-            } else {
-                ""
-            };
-            write_item(node, id, &item.publisher, payload, out);
+            write_item(node, id, &item.publisher, shown_payload(node, item), out);
         }
     };
-    told(node, number, "items", write)
+    let mut notice = told(node, number, "items", write);
+    if home == Home::Account {
+        let message = message(node, number, "items", write, &replyto(publisher));
+        notice.to_contacts = Some(message);
+    }
+    notice
+}
+
+fn shown_payload<'i>(node: &Node, item: &'i Item) -> &'i str {
+    if node.config.deliver_payloads {
+        &item.payload
+    } else {
+        ""
+    }
+}
+
+/// Which resource has published (XEP-0163 section 4.3.1): for who sees the presence of the account, and nobody else.
+fn replyto(publisher: &str) -> String {
+    let mut out = format!("<addresses xmlns='{ADDRESS}'><address type='replyto'").into_bytes();
+    attribute("jid", publisher, &mut out);
+    out.extend_from_slice(b"/></addresses>");
+    string(out)
 }
 
 /// Section 7.2.2.1.
@@ -84,42 +104,56 @@ pub(crate) fn purged(node: &Node, number: i64) -> Notice {
     told(node, number, "purge", |_| ())
 }
 
-/// Section 8.4.2.
-pub(crate) fn deleted(node: &Node, number: i64) -> Notice {
-    told(node, number, "delete", |_| ())
+/// Section 8.4.2. Who waits to be approved is told too.
+pub(crate) fn deleted(node: &Node, number: i64, uri: Option<&str>) -> Vec<Notice> {
+    let write = |out: &mut Vec<u8>| {
+        if let Some(uri) = uri {
+            out.extend_from_slice(b"<redirect");
+            attribute("uri", uri, out);
+            out.extend_from_slice(b"/>");
+        }
+    };
+    let pending = node.in_state(State::Pending).map(|(jid, _)| jid.into());
+    let to_pending = Notice {
+        subscribers: pending.collect(),
+        ..to_one(node, message(node, number, "delete", write, ""), "")
+    };
+    let all = told(node, number, "delete", write);
+    let has_pending = !to_pending.subscribers.is_empty();
+    std::iter::once(all).chain(has_pending.then_some(to_pending)).collect()
 }
 
 /// Section 8.2.5.3.
-pub(crate) fn configured(node: &Node, number: i64) -> Notice {
+pub(crate) fn configured(node: &Node, number: i64, home: Home) -> Notice {
     told(node, number, "configuration", |out| {
         if node.config.deliver_payloads {
-            node.config.write_form(false, out);
+            node.config.write_form(false, home, out);
         }
     })
 }
 
 /// The last item, for somebody who comes late (section 6.1.7): when it was published is told (XEP-0203).
-pub(crate) fn last(node: &Node, id: &str, item: &Item, from: &str) -> Rendered {
-    let payload = if node.config.deliver_payloads {
-        &*item.payload
-    } else {
-        ""
-    };
-    let mut delay = format!("<delay xmlns='{}'", ns::DELAY).into_bytes();
-    attribute("from", from, &mut delay);
-    attribute("stamp", &module::Now(item.at).stamp(), &mut delay);
-    delay.extend_from_slice(b"/>");
-    let write = |out: &mut Vec<u8>| write_item(node, id, &item.publisher, payload, out);
-    message(node, item.number, "items", write, &string(delay))
+/// `sees_presence`: he is told by which resource.
+pub(crate) fn last(node: &Node, id: &str, item: &Item, from: &str, sees_presence: bool) -> Rendered {
+    let mut behind = Vec::new();
+    if sees_presence {
+        behind.extend_from_slice(replyto(&item.publisher).as_bytes());
+    }
+    behind.extend_from_slice(format!("<delay xmlns='{}'", ns::DELAY).as_bytes());
+    attribute("from", from, &mut behind);
+    attribute("stamp", &module::Now(item.at).stamp(), &mut behind);
+    behind.extend_from_slice(b"/>");
+    let write = |out: &mut Vec<u8>| write_item(node, id, &item.publisher, shown_payload(node, item), out);
+    message(node, item.number, "items", write, &string(behind))
 }
 
 /// The same for who has just subscribed.
 pub(crate) fn last_for(node: &Node, id: &str, item: &Item, from: &str, subscriber: &str) -> Notice {
-    to_one(node, last(node, id, item, from), subscriber)
+    to_one(node, last(node, id, item, from, false), subscriber)
 }
 
-/// Sections 8.8.4 and 12.14: the owner has changed somebody's subscription.
-pub(crate) fn subscription_changed(node: &Node, number: i64, jid: &str, state: &str) -> Notice {
+/// Sections 8.8.4 and 12.14: a subscription is not what it was. To the subscriber, or to an owner (`pubsub#notify_sub`).
+pub(crate) fn subscription_changed(node: &Node, number: i64, jid: &str, state: &str, to: &str) -> Notice {
     let mut out = format!(
         "<message type='headline' id='pep-{number:x}'><event xmlns='{}'><subscription",
         ns::PUBSUB_EVENT
@@ -129,54 +163,88 @@ pub(crate) fn subscription_changed(node: &Node, number: i64, jid: &str, state: &
     attribute("jid", jid, &mut out);
     attribute("subscription", state, &mut out);
     out.extend_from_slice(b"/></event></message>");
+    to_one(node, Rendered::from_text(&string(out)), to)
+}
+
+/// Section 8.9.4.
+pub(crate) fn affiliation_changed(node: &Node, number: i64, jid: &str, affiliation: &str) -> Notice {
+    let mut out = format!(
+        "<message type='headline' id='pep-{number:x}'><pubsub xmlns='{}'><affiliations",
+        ns::PUBSUB
+    )
+    .into_bytes();
+    attribute("node", &node.name, &mut out);
+    out.extend_from_slice(b"><affiliation");
+    attribute("jid", jid, &mut out);
+    attribute("affiliation", affiliation, &mut out);
+    out.extend_from_slice(b"/></affiliations></pubsub></message>");
     to_one(node, Rendered::from_text(&string(out)), jid)
 }
 
-fn to_one(node: &Node, message: Rendered, jid: &str) -> Notice {
+/// To these alone, who may have it.
+pub(crate) fn to_one(node: &Node, message: Rendered, jid: &str) -> Notice {
     Notice {
         node: node.name.clone(),
         message,
+        to_contacts: None,
         audience: Audience::Named,
         except: Vec::new(),
         subscribers: vec![jid.into()],
+        shows: Vec::new(),
+        waits: false,
     }
 }
 
 fn told(node: &Node, number: i64, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> Notice {
-    let bare = |jid: &str| {
-        stanza::JidCow::parse(jid)
-            .ok()
-            .map(|jid| jid.as_ref().bare_str().into())
-    };
     let of = |wanted: fn(Affiliation) -> bool| {
         let affiliations = node.affiliations.iter();
         affiliations.filter(move |(_, affiliation)| wanted(**affiliation))
     };
+    let readers = || {
+        let may_read = |affiliation| {
+            matches!(
+                affiliation,
+                Affiliation::Member | Affiliation::Publisher | Affiliation::Owner
+            )
+        };
+        of(may_read).map(|(jid, _)| jid.clone())
+    };
     let outcasts = of(|affiliation| affiliation == Affiliation::Outcast).map(|(jid, _)| jid.clone());
-    let subscribed = node.subscriptions.iter().filter_map(|jid| bare(jid));
+    let subscribed = || node.in_state(State::Subscribed).filter_map(|(jid, _)| bare(jid));
+    // Who is subscribed may read, but for who has lost that since.
+    let is_reader = |jid: &str| {
+        bare(jid).is_some_and(|bare| {
+            let affiliation = node.affiliation(&bare);
+            let is_listed = !matches!(affiliation, Affiliation::None);
+            !matches!(affiliation, Affiliation::Outcast | Affiliation::PublishOnly)
+                && (is_listed || node.config.access != AccessModel::Whitelist)
+        })
+    };
+    let wanting = || {
+        let wanting = node.in_state(State::Subscribed);
+        wanting.filter(|(jid, subscription)| subscription.options.deliver && is_reader(jid))
+    };
+    // Also who wants it in all states has to be in one of them.
+    let shows =
+        wanting().filter(|(_, subscription)| node.config.while_there || subscription.options.shows != Shows::ALL);
     Notice {
         node: node.name.clone(),
         message: message(node, number, name, write, ""),
+        to_contacts: None,
         audience: match node.config.access {
             AccessModel::Open => Audience::Anyone,
             AccessModel::Presence => Audience::Contacts,
             AccessModel::Roster => Audience::Groups(node.config.groups.clone()),
-            AccessModel::Whitelist => {
-                let may_read = |affiliation| matches!(affiliation, Affiliation::Member | Affiliation::Publisher);
-                Audience::Listed(of(may_read).map(|(jid, _)| jid.clone()).collect())
-            }
+            AccessModel::Whitelist => Audience::Listed(readers().collect()),
+            AccessModel::Authorize => Audience::Listed(readers().chain(subscribed()).collect()),
         },
         // Who has subscribed gets one, and not a second one for his capabilities.
-        except: outcasts.chain(subscribed).collect(),
-        subscribers: {
-            let is_outcast =
-                |jid: &str| bare(jid).is_some_and(|bare: Box<str>| node.affiliation(&bare) == Affiliation::Outcast);
-            node.subscriptions
-                .iter()
-                .filter(|jid| !is_outcast(jid))
-                .cloned()
-                .collect()
-        },
+        except: outcasts.chain(subscribed()).collect(),
+        subscribers: wanting().map(|(jid, _)| jid.into()).collect(),
+        shows: shows
+            .map(|(jid, subscription)| (jid.into(), subscription.options.shows))
+            .collect(),
+        waits: node.config.notification == NotificationType::Normal && !node.config.while_there,
     }
 }
 

@@ -12,6 +12,10 @@ pub(crate) enum Kind {
     Text,
     Boolean,
     TextMulti,
+    Jid,
+    JidMulti,
+    /// Some of these values.
+    ListMulti(&'static [&'static str]),
     /// One of these values.
     List(&'static [&'static str]),
 }
@@ -63,6 +67,9 @@ impl<'o> Writer<'o> {
             Kind::Text => "text-single",
             Kind::Boolean => "boolean",
             Kind::TextMulti => "text-multi",
+            Kind::Jid => "jid-single",
+            Kind::JidMulti => "jid-multi",
+            Kind::ListMulti(_) => "list-multi",
             Kind::List(_) => "list-single",
         };
         self.out
@@ -73,7 +80,7 @@ impl<'o> Writer<'o> {
             self.out.push(b'\'');
         }
         self.out.push(b'>');
-        if let (Kind::List(options), true) = (kind, self.is_form) {
+        if let (Kind::List(options) | Kind::ListMulti(options), true) = (kind, self.is_form) {
             for option in options {
                 let option = format!("<option><value>{option}</value></option>");
                 self.out.extend_from_slice(option.as_bytes());

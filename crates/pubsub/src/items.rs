@@ -13,7 +13,7 @@ use crate::error::{too_much, unsupported};
 use crate::event;
 use crate::node::Node;
 use crate::rows::{self, Answers, Item, ORDER, Place};
-use crate::{PAGE_BYTES, PAGE_ITEMS};
+use crate::{PAGE_BYTES, PAGE_ITEMS, moved};
 
 /// Items that are read at once where they are asked for by their ids.
 const AT_ONCE: usize = 8;
@@ -72,7 +72,10 @@ impl Items {
 
     pub(crate) fn decide(self, context: &Context, found: Result<Found, StoreError>) -> Result<Step, StanzaError> {
         let mut found = Answers::of(found)?;
-        let node = gate(context, Node::read(&self.node, found.row()?))?;
+        let Some(node) = Node::read(&self.node, found.row()?) else {
+            return Ok(moved::missing(context, &self.node));
+        };
+        let node = gate(context, Some(node))?;
         admits(context, &node)?;
         if !node.config.persist {
             return Err(unsupported("persistent-items"));

@@ -1,6 +1,6 @@
 //! The last items for somebody who has come online (XEP-0163 section 4.3.4).
 
-use module::{Audience, Change, MakeChange, Notice, Step};
+use module::{Change, MakeChange, Relation, Step};
 use store::{Found, Query, StoreError};
 
 use crate::access::{Context, admits};
@@ -51,13 +51,9 @@ pub fn last_items<'n>(context: &Context, nodes: impl Iterator<Item = &'n str>) -
             let mut notices = Vec::new();
             for (node, id) in wanted {
                 let Some(item) = Item::read(found.row()?) else { continue };
-                notices.push(Notice {
-                    message: event::last(&node, &id, &item, context.owner()),
-                    node: node.name,
-                    audience: Audience::Named,
-                    except: Vec::new(),
-                    subscribers: vec![context.asker.jid.as_str().into()],
-                });
+                let sees_presence = context.asker.relation >= Relation::Subscriber;
+                let message = event::last(&node, &id, &item, context.owner(), sees_presence);
+                notices.push(event::to_one(&node, message, context.asker.jid.as_str()));
             }
             Ok(Step::Done(Change {
                 notices,

@@ -1,5 +1,5 @@
-//! Publish-subscribe (XEP-0060 1.30.0) at the address of an account (XEP-0163 1.2.2): what becomes of a request, without
-//! any I/O.
+//! Publish-subscribe (XEP-0060 1.30.0) at the address of an account (XEP-0163 1.2.2) and of a service: what becomes of a
+//! request, without any I/O.
 //!
 //! A request is read into a [`request::Request`], which says what has to be read from the store. From these rows it is
 //! decided: an error with the condition that XEP-0060 names for it, or a batch, the answer, and whom it concerns besides
@@ -12,6 +12,7 @@
 
 mod access;
 mod also;
+mod approval;
 mod config;
 mod discover;
 mod error;
@@ -19,8 +20,12 @@ mod event;
 mod form;
 mod items;
 mod last;
+mod mine;
+mod moved;
 mod node;
+mod options;
 mod owner;
+mod people;
 mod publish;
 mod request;
 mod retract;
@@ -32,13 +37,24 @@ mod tests;
 
 pub use access::{Asker, Context};
 pub use also::{Act, also};
+pub use approval::{decide, is_decision};
 pub use discover::{node_info, node_items};
 pub use last::{LAST_ITEMS, last_items};
 pub use request::answer;
-pub use rows::{ITEMS, NODES, ORDER, TOTALS};
+pub use rows::{ITEMS, MOVED, NODES, ORDER, PEOPLE, TOTALS};
 
 /// Nodes of an account. One more: `policy-violation` with `<max-nodes-exceeded/>`.
 pub const MAX_NODES: u64 = 1_000;
+
+/// Nodes of a service, of all owners. One more is answered in the same way.
+pub const MAX_SERVICE_NODES: u64 = 10_000;
+
+/// Nodes of a service that one entity owns. One more is answered in the same way.
+pub const MAX_OWNED: usize = 100;
+
+/// Nodes of a service at which one entity may be subscribed or have an affiliation. One more: `policy-violation` with
+/// `<too-many-subscriptions/>`.
+pub const MAX_OF_ONE: usize = 1_000;
 
 /// Items of a node, and what `max` means for `pubsub#max_items`. More is asked for: this many.
 pub const MAX_ITEMS: u64 = 1_000;
@@ -49,6 +65,12 @@ pub const MAX_PAYLOAD: u64 = 192 * 1024;
 
 /// Bytes of all items of an account. More: `resource-constraint`.
 pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Bytes of all items of a node of a service. More: `resource-constraint`.
+pub const MAX_NODE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Bytes of all items of a service. More: `resource-constraint`.
+pub const MAX_SERVICE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
 /// Bytes of the name of a node. Longer: `policy-violation`.
 pub const MAX_NODE_NAME: usize = 1_024;
@@ -62,11 +84,25 @@ pub const MAX_TEXT: usize = 1_024;
 /// Affiliations of a node beside its owner's. More: `policy-violation`.
 pub const MAX_AFFILIATIONS: usize = 200;
 
-/// Explicit subscriptions to a node. More: `policy-violation` with `<too-many-subscriptions/>`.
+/// Explicit subscriptions to a node of an account, also those that wait to be approved. More: `policy-violation` with
+/// `<too-many-subscriptions/>`.
 pub const MAX_SUBSCRIPTIONS: usize = 200;
 
-/// Bytes of all JIDs of one of these two lists: all nodes of an account are read at once to list them. More is too many.
-pub const MAX_JIDS: usize = 8 * 1024;
+/// The same to a node of a service.
+pub const MAX_SERVICE_SUBSCRIPTIONS: usize = 1_000;
+
+/// Bytes of a JID in one of these lists, on the average: all nodes of an account are read at once to list them. A list of
+/// as many bytes is full.
+pub const BYTES_OF_JID: usize = 48;
+
+/// Bytes that one request may send out: of what is told, times the explicit subscriptions. More: `policy-violation`.
+pub const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
+
+/// Nodes that were deleted and say where to go ([`MOVED`]). One more: the first of them by name is forgotten.
+pub const MAX_MOVED: usize = 100;
+
+/// Bytes of such an address. More: `not-acceptable`.
+pub const MAX_URI: usize = 2_048;
 
 /// Items in one answer, and ids in one request. Fewer are told to be a page (XEP-0059); more ids: `policy-violation`.
 pub const PAGE_ITEMS: usize = 1_000;

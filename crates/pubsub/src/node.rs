@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stanza::JidCow;
 use store::{Batch, Row, row};
 
-use crate::config::{Config, Most};
-use crate::rows::{NODES, RECORD, UNIT, int, text};
-use crate::{MAX_AFFILIATIONS, MAX_JIDS, MAX_SUBSCRIPTIONS};
+use crate::access::Home;
+use crate::config::{AccessModel, Config, Most};
+use crate::options::Options;
+use crate::rows::{self, NODES, RECORD, UNIT, int, text};
 
-/// Of somebody who is not the account itself, which owns all its nodes (XEP-0163 section 2.2).
+/// Of somebody. An account owns all its nodes (XEP-0163 section 2.2), and is not listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Affiliation {
     None,
@@ -16,6 +18,8 @@ pub(crate) enum Affiliation {
     Publisher,
     PublishOnly,
     Outcast,
+    /// At a service.
+    Owner,
 }
 
 impl Affiliation {
@@ -26,15 +30,48 @@ impl Affiliation {
             Affiliation::Publisher => "publisher",
             Affiliation::PublishOnly => "publish-only",
             Affiliation::Outcast => "outcast",
+            Affiliation::Owner => "owner",
         }
     }
 
-    /// None: there is no other owner than the account.
     pub(crate) fn read(name: &str) -> Option<Affiliation> {
         use Affiliation::*;
-        [None, Member, Publisher, PublishOnly, Outcast]
+        [None, Member, Publisher, PublishOnly, Outcast, Owner]
             .into_iter()
             .find(|affiliation| affiliation.name() == name)
+    }
+}
+
+/// Section 4.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Subscribed,
+    /// An owner has to approve.
+    Pending,
+}
+
+impl State {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            State::Subscribed => "subscribed",
+            State::Pending => "pending",
+        }
+    }
+}
+
+/// Of a JID that has subscribed itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subscription {
+    pub(crate) state: State,
+    pub(crate) options: Options,
+}
+
+impl Subscription {
+    pub(crate) fn new(state: State) -> Subscription {
+        Subscription {
+            state,
+            options: Options::default(),
+        }
     }
 }
 
@@ -44,43 +81,42 @@ pub(crate) struct Node {
     pub(crate) config: Config,
     /// By bare JID; none is not there.
     pub(crate) affiliations: BTreeMap<Box<str>, Affiliation>,
-    /// JIDs that have subscribed themselves.
-    pub(crate) subscriptions: BTreeSet<Box<str>>,
+    /// By bare or full JID.
+    pub(crate) subscriptions: BTreeMap<Box<str>, Subscription>,
     pub(crate) items: u64,
     /// Of its items.
     pub(crate) bytes: u64,
     /// Milliseconds.
     pub(crate) created: i64,
+    /// The row that stands in the store.
+    stored: Option<Row>,
 }
 
 impl Node {
-    pub(crate) fn new(name: &str, now: i64) -> Node {
+    pub(crate) fn new(name: &str, home: Home, now: i64) -> Node {
         Node {
             name: name.into(),
-            config: Config::of_new(name),
+            config: Config::of_new(name, home),
             affiliations: BTreeMap::new(),
-            subscriptions: BTreeSet::new(),
+            subscriptions: BTreeMap::new(),
             items: 0,
             bytes: 0,
             created: now,
+            stored: None,
         }
     }
 
     pub(crate) fn read(name: &str, row: Option<Row>) -> Option<Node> {
         let row = row?;
-        let affiliation = |record: &str| {
-            let (jid, name) = record.split_once(UNIT)?;
-            Some((jid.into(), Affiliation::read(name)?))
-        };
-        let records = |at| text(&row, at).split(RECORD).filter(|record| !record.is_empty());
         Some(Node {
             name: name.into(),
             config: Config::of_text(name, text(&row, 0)),
-            affiliations: records(1).filter_map(affiliation).collect(),
-            subscriptions: records(2).map(Into::into).collect(),
+            affiliations: read_affiliations(&row),
+            subscriptions: read_subscriptions(&row),
             items: int(&row, 3).unsigned_abs(),
             bytes: int(&row, 4).unsigned_abs(),
             created: int(&row, 5),
+            stored: Some(row),
         })
     }
 
@@ -90,7 +126,18 @@ impl Node {
             .iter()
             .map(|(jid, affiliation)| format!("{jid}{UNIT}{}{RECORD}", affiliation.name()))
             .collect();
-        let subscriptions: String = self.subscriptions.iter().map(|jid| format!("{jid}{RECORD}")).collect();
+        let subscriptions: String = self
+            .subscriptions
+            .iter()
+            .map(|(jid, subscription)| {
+                // What nearly all have takes no room.
+                if *subscription == Subscription::new(State::Subscribed) {
+                    return format!("{jid}{RECORD}");
+                }
+                let (state, options) = (subscription.state.name(), subscription.options.text());
+                format!("{jid}{UNIT}{state}{UNIT}{options}{RECORD}")
+            })
+            .collect();
         row![
             self.config.text(),
             affiliations,
@@ -101,26 +148,111 @@ impl Node {
         ]
     }
 
+    /// Writes what has changed.
     pub(crate) fn put(&self, batch: Batch, owner: &str) -> Batch {
-        batch.put(&NODES, owner, &*self.name, self.row())
+        let row = self.row();
+        let batch = match Home::of(owner) {
+            Home::Account => batch,
+            Home::Service => self.put_people(&row, batch, owner),
+        };
+        match self.stored {
+            Some(_) => batch.put(&NODES, owner, &*self.name, row),
+            // Two who create it at once: one of them gets an error.
+            None => batch.insert(&NODES, owner, &*self.name, row),
+        }
+    }
+
+    /// Takes the node out, without its items.
+    pub(crate) fn delete(&self, mut batch: Batch, owner: &str) -> Batch {
+        if Home::of(owner) == Home::Service {
+            batch = batch.delete(&rows::PEOPLE, owner, &*rows::person_key("", &self.name));
+            for jid in self.people() {
+                batch = batch.delete(&rows::PEOPLE, owner, &*rows::person_key(&jid, &self.name));
+            }
+        }
+        batch.delete(&NODES, owner, &*self.name)
+    }
+
+    /// A service finds by these rows what somebody has at its nodes, and which nodes there are.
+    fn put_people(&self, row: &Row, mut batch: Batch, owner: &str) -> Batch {
+        let stored = self.stored.as_ref();
+        let is_same = |at| stored.is_some_and(|stored| stored.get(at) == row.get(at));
+        if !is_same(0) {
+            let config = &self.config;
+            let shown = store::row![0, config.access.name(), &*config.title, &*config.kind];
+            batch = batch.put(&rows::PEOPLE, owner, &*rows::person_key("", &self.name), shown);
+        }
+        if is_same(1) && is_same(2) {
+            return batch;
+        }
+        let before = stored.map(|stored| Node::read(&self.name, Some(stored.clone())));
+        let before = before.flatten();
+        let people = self.people();
+        for jid in &people {
+            let owns = self.affiliation(jid) == Affiliation::Owner;
+            let is_known = before.as_ref().is_some_and(|before| {
+                before.people().contains(jid) && (before.affiliation(jid) == Affiliation::Owner) == owns
+            });
+            if !is_known {
+                let row = store::row![i64::from(owns), "", "", ""];
+                batch = batch.put(&rows::PEOPLE, owner, &*rows::person_key(jid, &self.name), row);
+            }
+        }
+        for jid in before.iter().flat_map(Node::people).filter(|jid| !people.contains(jid)) {
+            batch = batch.delete(&rows::PEOPLE, owner, &*rows::person_key(&jid, &self.name));
+        }
+        batch
+    }
+
+    /// Bare JIDs of all who have something at it.
+    pub(crate) fn people(&self) -> BTreeSet<Box<str>> {
+        let subscribed = self.subscriptions.keys().filter_map(|jid| bare(jid));
+        self.affiliations.keys().cloned().chain(subscribed).collect()
     }
 
     pub(crate) fn affiliation(&self, bare: &str) -> Affiliation {
         self.affiliations.get(bare).copied().unwrap_or(Affiliation::None)
     }
 
-    /// Of all resources of a bare JID.
-    pub(crate) fn subscriptions_of<'n>(&'n self, bare: &'n str) -> impl Iterator<Item = &'n str> {
-        let jids = self.subscriptions.iter().map(|jid| &**jid);
-        jids.filter(move |jid| stanza::JidCow::parse(jid).is_ok_and(|jid| jid.as_ref().bare_str() == bare))
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &str> {
+        let affiliations = self.affiliations.iter();
+        let owners = affiliations.filter(|(_, affiliation)| **affiliation == Affiliation::Owner);
+        owners.map(|(jid, _)| &**jid)
     }
 
-    pub(crate) fn has_too_many_subscriptions(&self) -> bool {
-        is_too_long(self.subscriptions.iter(), MAX_SUBSCRIPTIONS)
+    /// Of all resources of a bare JID, in whatever state.
+    pub(crate) fn subscriptions_of<'n>(
+        &'n self,
+        bare: &'n str,
+    ) -> impl Iterator<Item = (&'n str, &'n Subscription)> + use<'n> {
+        let all = self
+            .subscriptions
+            .iter()
+            .map(|(jid, subscription)| (&**jid, subscription));
+        all.filter(move |(jid, _)| JidCow::parse(jid).is_ok_and(|jid| jid.as_ref().bare_str() == bare))
+    }
+
+    /// Whether an entity, by whatever JID of its own, is subscribed.
+    pub(crate) fn is_subscribed(&self, bare: &str) -> bool {
+        self.subscriptions_of(bare)
+            .any(|(_, subscription)| subscription.state == State::Subscribed)
+    }
+
+    /// All in this state.
+    pub(crate) fn in_state(&self, state: State) -> impl Iterator<Item = (&str, &Subscription)> {
+        let all = self
+            .subscriptions
+            .iter()
+            .map(|(jid, subscription)| (&**jid, subscription));
+        all.filter(move |(_, subscription)| subscription.state == state)
+    }
+
+    pub(crate) fn has_too_many_subscriptions(&self, home: Home) -> bool {
+        is_too_long(self.subscriptions.keys(), home.max_subscriptions())
     }
 
     pub(crate) fn has_too_many_affiliations(&self) -> bool {
-        is_too_long(self.affiliations.keys(), MAX_AFFILIATIONS)
+        is_too_long(self.affiliations.keys(), crate::MAX_AFFILIATIONS)
     }
 
     /// Items that were published before this moment have expired (`pubsub#item_expire`).
@@ -130,8 +262,44 @@ impl Node {
             Most::Number(seconds) => now.saturating_sub((seconds as i64).saturating_mul(1_000)),
         }
     }
+
+    /// Whether who may not read it may know that it is there: he may ask for approval.
+    pub(crate) fn is_asked_for(&self, bare: &str) -> bool {
+        self.config.access == AccessModel::Authorize && self.affiliation(bare) == Affiliation::None
+    }
 }
 
+pub(crate) fn bare(jid: &str) -> Option<Box<str>> {
+    JidCow::parse(jid).ok().map(|jid| jid.as_ref().bare_str().into())
+}
+
+fn records(row: &Row, at: usize) -> impl Iterator<Item = &str> {
+    text(row, at).split(RECORD).filter(|record| !record.is_empty())
+}
+
+fn read_affiliations(row: &Row) -> BTreeMap<Box<str>, Affiliation> {
+    let affiliation = |record: &str| {
+        let (jid, name) = record.split_once(UNIT)?;
+        Some((jid.into(), Affiliation::read(name)?))
+    };
+    records(row, 1).filter_map(affiliation).collect()
+}
+
+fn read_subscriptions(row: &Row) -> BTreeMap<Box<str>, Subscription> {
+    let subscription = |record: &str| {
+        let mut parts = record.split(UNIT);
+        let jid = parts.next().unwrap_or_default().into();
+        let state = match parts.next() {
+            Some(name) if name == State::Pending.name() => State::Pending,
+            _ => State::Subscribed,
+        };
+        let options = Options::of_text(parts.next().unwrap_or_default());
+        (jid, Subscription { state, options })
+    };
+    records(row, 2).map(subscription).collect()
+}
+
+/// The room for JIDs grows with their number: 40 bytes each, as most have.
 fn is_too_long<'n>(jids: impl ExactSizeIterator<Item = &'n Box<str>>, limit: usize) -> bool {
-    jids.len() > limit || jids.map(|jid| jid.len()).sum::<usize>() > MAX_JIDS
+    jids.len() > limit || jids.map(|jid| jid.len()).sum::<usize>() > limit * crate::BYTES_OF_JID
 }

@@ -4,13 +4,15 @@ use module::{Change, Deed, Step};
 use stanza::{ErrorType, StanzaError, ns};
 use store::{Batch, Found, Query, StoreError};
 
-use crate::access::{Context, gate, may_publish};
+use crate::access::{Context, Home, gate, may_publish};
+use crate::config::NodeFull;
 use crate::error::{too_much, with};
 use crate::event;
 use crate::form::Fields;
-use crate::node::Node;
-use crate::rows::{self, Answers, ITEMS, Item, ORDER, Place, Totals};
-use crate::{MAX_BYTES, MAX_NODES};
+use crate::node::{Affiliation, Node};
+use crate::owner::may_own_more;
+use crate::rows::{self, Answers, ITEMS, Item, MOVED, ORDER, Place, Totals};
+use crate::{MAX_OUTPUT, moved};
 
 /// Items that are taken out with one that comes in. One makes room, others have expired; the rest of these go next time.
 const TAKEN_OUT: usize = 16;
@@ -36,6 +38,9 @@ impl Publish {
             rows::get_node(owner, &self.node),
             rows::oldest(owner, &self.node, TAKEN_OUT),
         ];
+        if context.home() == Home::Service {
+            queries.push(rows::people_of(context));
+        }
         if let Some(id) = self.item.as_ref().and_then(|item| item.id.as_deref()) {
             queries.push(rows::get_item(owner, &self.node, id));
         }
@@ -48,10 +53,18 @@ impl Publish {
         let mut totals = Totals::read(found.row()?);
         let node = Node::read(&self.node, found.row()?);
         let oldest = found.places()?;
+        let his = match context.home() {
+            Home::Account => Vec::new(),
+            Home::Service => found.rows()?,
+        };
         let is_new = node.is_none();
         let mut node = match node {
             // Section 7.1.4: the account's own node comes into being.
-            None if context.is_owner() => new_node(context, &self.node, self.options.as_ref(), &mut totals)?,
+            None if context.may_create() => {
+                may_own_more(context, &his)?;
+                new_node(context, &self.node, self.options.as_ref(), &mut totals)?
+            }
+            None if context.home() == Home::Service => return Ok(moved::missing(context, &self.node)),
             node => gate(context, node)?,
         };
         may_publish(context, &node)?;
@@ -59,9 +72,14 @@ impl Publish {
             node.config.meets(options)?;
         }
         check(&node, self.item.as_ref())?;
+        check_output(&node, self.item.as_ref())?;
 
         let number = totals.next();
         let mut batch = rows::batch(owner);
+        if is_new {
+            batch = batch.delete(&MOVED, owner, &*node.name);
+        }
+        let mut retracted = Vec::new();
         let (id, item) = match self.item {
             None => (None, None),
             Some(new) => {
@@ -82,15 +100,21 @@ impl Publish {
                         old,
                         has_id,
                     };
-                    batch = keep(context, &mut node, &mut totals, kept, &oldest, batch)?;
+                    batch = keep(context, &mut node, &mut totals, kept, &oldest, batch, &mut retracted)?;
                 }
                 (Some(id), Some(item))
             }
         };
-        let batch = totals.put(node.put(batch, owner), owner);
         let mut notices = Vec::new();
+        if node.config.notify_retract && node.config.node_full == NodeFull::RetractOldest {
+            let mut notice = |id: &str| event::retracted(&node, totals.next(), id);
+            notices.extend(retracted.iter().map(|id: &Box<str>| notice(id)));
+        }
+        let batch = totals.put(node.put(batch, owner), owner);
         if node.config.deliver_notifications {
-            notices.push(event::published(&node, number, id.as_deref().zip(item.as_ref())));
+            let (home, publisher) = (context.home(), context.asker.jid.as_str());
+            let item = id.as_deref().zip(item.as_ref());
+            notices.push(event::published(&node, number, publisher, item, home));
         }
         let deed = id.as_deref().zip(item.as_ref()).map(|(id, item)| Deed::Published {
             node: node.name.clone(),
@@ -119,21 +143,40 @@ impl Publish {
 
 /// A node that is made with these options.
 fn new_node(context: &Context, name: &str, options: Option<&Fields>, totals: &mut Totals) -> Result<Node, StanzaError> {
-    let mut node = Node::new(name, context.now.0);
+    let mut node = Node::new(name, context.home(), context.now.0);
     if let Some(options) = options {
-        node.config.submit_options(options)?;
+        node.config.submit_options(options, context.home())?;
     }
-    count_node(totals)?;
+    count_node(totals, context.home())?;
+    own(context, &mut node);
     Ok(node)
 }
 
 /// One node more.
-pub(crate) fn count_node(totals: &mut Totals) -> Result<(), StanzaError> {
-    if totals.nodes >= MAX_NODES {
+pub(crate) fn count_node(totals: &mut Totals, home: Home) -> Result<(), StanzaError> {
+    if totals.nodes >= home.max_nodes() {
         return Err(with(StanzaError::policy_violation(), "max-nodes-exceeded"));
     }
     totals.nodes += 1;
     Ok(())
+}
+
+/// Who makes a node at a service owns it.
+pub(crate) fn own(context: &Context, node: &mut Node) {
+    if context.home() == Home::Service {
+        node.affiliations.insert(context.bare().into(), Affiliation::Owner);
+    }
+}
+
+/// Whether what follows from one item is no more than one request may cause.
+fn check_output(node: &Node, item: Option<&NewItem>) -> Result<(), StanzaError> {
+    let payload = item.and_then(|item| item.payload.as_ref()).map_or(0, String::len);
+    if !node.config.deliver_payloads || payload as u64 * node.subscriptions.len() as u64 <= MAX_OUTPUT {
+        return Ok(());
+    }
+    Err(too_much(
+        "too much for so many subscribers: publish less, or without payloads in what they are told",
+    ))
 }
 
 /// Whether the request is of the event type for which the node is configured (sections 4.3 and 7.1.3).
@@ -170,13 +213,14 @@ fn keep(
     kept: Kept<'_>,
     oldest: &[Place],
     mut batch: Batch,
+    retracted: &mut Vec<Box<str>>,
 ) -> Result<Batch, StanzaError> {
     let (owner, Kept { id, item, old, has_id }) = (context.owner(), kept);
     if let Some(old) = &old {
         // Whose it is, only he and the owner may overwrite.
         let publisher = stanza::JidCow::parse(&old.publisher).ok();
         let is_his = publisher.is_some_and(|jid| jid.as_ref().bare_str() == context.asker.jid.bare_str());
-        if !is_his && !context.is_owner() {
+        if !is_his && !context.owns(node) {
             return Err(StanzaError::forbidden());
         }
         let bytes = old.bytes(id);
@@ -194,11 +238,17 @@ fn keep(
         if node.items <= room && place.at >= expired {
             break;
         }
+        if place.at >= expired {
+            if node.config.node_full == NodeFull::Reject {
+                return Err(with(StanzaError::conflict(), "node-full"));
+            }
+            retracted.push(place.id.clone());
+        }
         batch = remove(node, totals, place, owner, batch);
     }
-    if totals.bytes > MAX_BYTES {
+    if totals.bytes > context.home().max_bytes() || node.bytes > context.home().max_node_bytes() {
         let error = StanzaError::resource_constraint().kind(ErrorType::Wait);
-        return Err(error.text("the items of the account take too much room"));
+        return Err(error.text("the items take too much room"));
     }
     let (key, row) = (rows::item_key(&node.name, id), item.row());
     batch = if has_id {

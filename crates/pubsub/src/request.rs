@@ -6,14 +6,15 @@ use store::{Found, Query, StoreError};
 use xmlstream::Child;
 
 use crate::access::Context;
-use crate::error::{node_required, too_much, unsupported, with};
+use crate::error::{node_required, too_much, with};
 use crate::form;
 use crate::items::Items;
+use crate::mine::Mine;
 use crate::owner::{Act, Create, Manage, default_config};
 use crate::publish::{NewItem, Publish, item_id, node_name};
 use crate::retract::Retract;
-use crate::subscribe::{Mine, Subscribe, Unsubscribe};
-use crate::{PAGE_ITEMS, config};
+use crate::subscribe::{Configure, Subscribe, Unsubscribe};
+use crate::{PAGE_ITEMS, config, moved, options};
 
 const PUBLISH_OPTIONS: &str = "http://jabber.org/protocol/pubsub#publish-options";
 
@@ -27,6 +28,10 @@ pub(crate) enum Request {
     Manage(Manage),
     Subscribe(Subscribe),
     Unsubscribe(Unsubscribe),
+    /// Section 6.3.
+    Options(Configure),
+    /// Section 6.4: of a node, or of all.
+    DefaultOptions(Option<String>),
     Mine(Mine),
 }
 
@@ -55,14 +60,14 @@ impl Request {
                 retract.decide(context, found)
             }),
             Request::Create(create) => {
-                context.owners_only()?;
+                context.creators_only()?;
                 asked(context, create.query(context), |context, found| {
                     create.decide(context, found)
                 })
             }
             Request::Default => {
-                context.owners_only()?;
-                Answer::Result(default_config())
+                context.creators_only()?;
+                Answer::Result(default_config(context.home()))
             }
             Request::Manage(manage) => asked(context, manage.query(context), |context, found| {
                 manage.decide(context, found)
@@ -73,6 +78,13 @@ impl Request {
             Request::Unsubscribe(unsubscribe) => asked(context, unsubscribe.query(context), |context, found| {
                 unsubscribe.decide(context, found)
             }),
+            Request::Options(configure) => asked(context, configure.query(context), |context, found| {
+                configure.decide(context, found)
+            }),
+            Request::DefaultOptions(node) => {
+                context.no_strangers()?;
+                Answer::Result(options::defaults(node.as_deref()))
+            }
             Request::Mine(mine) => {
                 context.no_strangers()?;
                 asked(context, mine.query(context), |context, found| {
@@ -83,7 +95,7 @@ impl Request {
     }
 }
 
-fn asked(
+pub(crate) fn asked(
     context: &Context,
     query: Query,
     decide: impl FnOnce(&Context, Result<Found, StoreError>) -> Result<Step, StanzaError> + Send + 'static,
@@ -156,14 +168,40 @@ fn set(payload: &Child<'_>, act: &Child<'_>) -> Result<Request, StanzaError> {
             if act.name() == "unsubscribe" {
                 return Ok(Request::Unsubscribe(Unsubscribe { node, jid }));
             }
-            if payload.child("options", ns::PUBSUB).is_some() {
-                return Err(unsupported("subscription-options"));
-            }
-            Request::Subscribe(Subscribe { node, jid })
+            let options = payload.child("options", ns::PUBSUB);
+            Request::Subscribe(Subscribe {
+                node,
+                jid,
+                options: match options {
+                    // Section 6.3.7.
+                    Some(options) if options.attr("node").is_some() || options.attr("jid").is_some() => {
+                        return Err(StanzaError::bad_request());
+                    }
+                    // Empty, or cancelled: as they are.
+                    Some(options) if options.child("x", ns::DATA_FORMS).is_some() => {
+                        form::read(&options, options::FORM_TYPE)?
+                    }
+                    _ => None,
+                },
+            })
         }
-        "options" => return Err(unsupported("subscription-options")),
+        "options" => {
+            let (node, jid) = subscription_of(act)?;
+            let fields = form::read(act, options::FORM_TYPE)?;
+            // Cancelled: nothing is changed.
+            let fields = Some(fields.unwrap_or_default());
+            Request::Options(Configure { node, jid, fields })
+        }
         _ => return Err(StanzaError::feature_not_implemented()),
     })
+}
+
+/// Whose options are meant (sections 6.3.4.1 and 6.3.4.3).
+fn subscription_of(act: &Child<'_>) -> Result<(String, Jid), StanzaError> {
+    let jid = act.attr("jid");
+    let jid = jid.ok_or_else(|| with(StanzaError::bad_request(), "jid-required"))?;
+    let jid = Jid::parse(&jid).map_err(|_| with(StanzaError::bad_request(), "invalid-jid"))?;
+    Ok((node_of(act)?, jid))
 }
 
 /// Section 7.1.3.6.
@@ -224,7 +262,15 @@ fn get(payload: &Child<'_>, act: &Child<'_>) -> Result<Request, StanzaError> {
             node: act.attr("node").map(|node| node_name(&node)).transpose()?,
             affiliations: act.name() == "affiliations",
         }),
-        "default" | "options" => return Err(unsupported("subscription-options")),
+        "default" => {
+            let node = act.attr("node").filter(|node| !node.is_empty());
+            Request::DefaultOptions(node.map(|node| node_name(&node)).transpose()?)
+        }
+        "options" => {
+            let (node, jid) = subscription_of(act)?;
+            let fields = None;
+            Request::Options(Configure { node, jid, fields })
+        }
         _ => return Err(StanzaError::feature_not_implemented()),
     })
 }
@@ -247,7 +293,11 @@ fn manage(method: Method, act: &Child<'_>) -> Result<Request, StanzaError> {
             node_of(act)?;
             Act::Configure(form::read(act, config::FORM_TYPE)?)
         }
-        ("delete", Method::Set) => Act::Delete,
+        ("delete", Method::Set) => {
+            let redirect = act.child("redirect", ns::PUBSUB_OWNER);
+            let uri = redirect.and_then(|redirect| redirect.attr("uri").map(|uri| moved::uri(uri.trim_ascii())));
+            Act::Delete(uri.transpose()?)
+        }
         ("purge", Method::Set) => Act::Purge,
         ("subscriptions", Method::Get) => Act::ShowSubscriptions,
         ("subscriptions", Method::Set) => Act::Subscriptions(of("subscription")),

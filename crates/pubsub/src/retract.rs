@@ -40,7 +40,7 @@ impl Retract {
             .as_ref()
             .and_then(|item| stanza::JidCow::parse(&item.publisher).ok());
         let is_his = publisher.is_some_and(|jid| jid.as_ref().bare_str() == context.asker.jid.bare_str());
-        if !context.is_owner() && !is_his {
+        if !context.owns(&node) && !is_his {
             // Whether there is such an item is nothing for who may not read it.
             admits(context, &node)?;
             return Err(StanzaError::forbidden());

@@ -7,6 +7,7 @@
 use stanza::StanzaError;
 use store::{Batch, Column, Found, Keys, Query, Row, Shape, StoreError, Table, Value};
 
+use crate::access::{Context, Home};
 use crate::error;
 
 /// Nodes by their name; see `Node` for what is in the columns.
@@ -42,6 +43,26 @@ pub static ORDER: Table = Table {
     columns: &[Column::text("item"), Column::int("bytes"), Column::int("at")],
 };
 
+/// What a service has of somebody: by bare JID and node, whether he owns it. The same without a JID are its nodes, with
+/// what of them is needed to list them.
+pub static PEOPLE: Table = Table {
+    name: "pubsub_people",
+    shape: Shape::Map,
+    columns: &[
+        Column::int("owns"),
+        Column::text("access"),
+        Column::text("title"),
+        Column::text("kind"),
+    ],
+};
+
+/// Where a deleted node has gone, by its name (XEP-0060 section 8.4.1).
+pub static MOVED: Table = Table {
+    name: "pubsub_moved",
+    shape: Shape::Map,
+    columns: &[Column::text("uri")],
+};
+
 /// Of an account: the last number, how many nodes, and bytes of all items.
 pub static TOTALS: Table = Table {
     name: "pubsub_accounts",
@@ -60,6 +81,10 @@ pub(crate) fn part(node: &str) -> String {
 
 pub(crate) fn item_key(node: &str, id: &str) -> String {
     format!("{node}{UNIT}{id}")
+}
+
+pub(crate) fn person_key(bare: &str, node: &str) -> String {
+    format!("{bare}{UNIT}{node}")
 }
 
 /// The text is in the order of the numbers.
@@ -101,9 +126,19 @@ pub(crate) fn newest(owner: &str, node: &str, limit: usize) -> Query {
     })
 }
 
-/// A batch that is refused when the account is gone, so that nothing is left behind for who gets the name next.
+/// What who asks has at the nodes of a service. An account has no such rows.
+pub(crate) fn people_of(context: &Context) -> Query {
+    let part = part(context.bare());
+    Query::keys(Keys::of(&PEOPLE, context.owner(), &part, store::PAGE_LIMIT))
+}
+
+/// A batch that is refused when the account is gone, so that nothing is left behind for who gets the name next. A service
+/// is always there.
 pub(crate) fn batch(owner: &str) -> Batch {
-    Batch::new().require(&accounts::ACCOUNTS, owner, None)
+    match Home::of(owner) {
+        Home::Account => Batch::new().require(&accounts::ACCOUNTS, owner, None),
+        Home::Service => Batch::new(),
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

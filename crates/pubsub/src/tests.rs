@@ -1,11 +1,14 @@
 //! Tests after the examples of XEP-0060, XEP-0163, XEP-0222, XEP-0223 and XEP-0384, over the memory store.
 
 mod also;
+mod approval;
 mod discover;
 mod items;
 mod last;
+mod options;
 mod owner;
 mod publish;
+mod service;
 mod strangers;
 mod subscribe;
 
@@ -78,6 +81,8 @@ impl World {
             &crate::ITEMS,
             &crate::ORDER,
             &crate::TOTALS,
+            &crate::PEOPLE,
+            &crate::MOVED,
         ];
         let store = Memory::new(&tables);
         let owner = Jid::parse(OWNER).expect("a JID");
@@ -87,6 +92,23 @@ impl World {
             store,
             now: 1_000_000_000_000,
         }
+    }
+
+    /// An owner's message with a form of this type.
+    fn decide(&self, who: Who, kind: &str, fields: &[(&str, &str)]) -> Told {
+        self.decide_at(self.context(who), kind, fields)
+    }
+
+    fn decide_at(&self, context: Context, kind: &str, fields: &[(&str, &str)]) -> Told {
+        let form = form("http://jabber.org/protocol/pubsub#subscribe_authorization", fields);
+        let form = form.replace("type='submit'", &format!("type='{kind}'"));
+        let text = format!("<message><m xmlns='urn:m'>{form}</m></message>");
+        let mut scratch = Scratch::default();
+        let message = xmlstream::parse_element(&text, "jabber:client", &mut scratch, &Limits::default()).expect("XML");
+        let parent = message.children().next().expect("the parent of the form");
+        let form = parent.children().next().expect("the form");
+        assert!(crate::is_decision(&form));
+        self.carry_out(crate::decide(&context, &parent))
     }
 
     fn context(&self, who: Who) -> Context {
@@ -111,7 +133,10 @@ impl World {
             _ => panic!("another answer"),
         };
         self.store.write_wait(change.batch).expect("written");
-        Ok((change.answer, change.notices))
+        match change.refused {
+            Some(error) => Err(error),
+            None => Ok((change.answer, change.notices)),
+        }
     }
 
     fn steps(&self, mut query: Query, mut make: module::MakeChange) -> Result<Change, StanzaError> {

@@ -60,6 +60,11 @@ impl Return {
         String::from_utf8(out).unwrap_or_default()
     }
 
+    /// Only a request is told that all went well.
+    pub(crate) fn result_to(&self, payload: &str) -> Option<String> {
+        (self.kind == "iq").then(|| self.result(payload))
+    }
+
     pub(crate) fn result(&self, payload: &str) -> String {
         let mut out = Vec::new();
         let id = self.id.as_deref().unwrap_or_default();

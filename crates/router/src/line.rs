@@ -166,7 +166,11 @@ impl Router {
 
     fn make_change(&self, owner: &str, change: Change, back: Return, receipt: Option<Receipt>) {
         // The result first: it may be for a session that ends behind it.
-        let mut then = vec![After::letter(back.result(&change.answer))];
+        let answer = match &change.refused {
+            Some(error) => Some(back.error_text(error)),
+            None => back.result_to(&change.answer),
+        };
+        let mut then: Vec<After> = answer.map(After::letter).into_iter().collect();
         then.extend(change.revoked.map(|client| {
             let owner = owner.into();
             After::Work(Work::Revoked { owner, client })

@@ -3,8 +3,9 @@
 //! One message for all: a start tag each over one text, as with presence. Contacts who are not in memory have no
 //! session that could want it, so nobody is loaded for it.
 
-use module::{Audience, Notice, Relation};
+use module::{Audience, Notice, Relation, Shows};
 use stanza::{JidCow, JidRef};
+use xmlstream::{Limits, Scratch};
 
 use crate::account::{Account, Session};
 use crate::outbox::Item;
@@ -12,21 +13,33 @@ use crate::turn::Contacts;
 use crate::{Router, Turn};
 
 impl Router {
+    /// `owner`: the account, or the service.
     pub(crate) fn notify(&self, owner: &str, notice: &Notice, turn: &mut Turn) {
-        let sent = notice.message.sent_by(owner);
-        let told = |bare: &str| notice.audience != Audience::Named && !notice.except.iter().any(|jid| **jid == *bare);
-        let push_to = |account: &Account, session: &Session, turn: &mut Turn| {
-            let full = account.full(session);
-            self.push(account, session, Item::Other, turn, |out| sent.write(&full, out));
+        let is_service = self.service(owner).is_some();
+        let subscribers = match is_service {
+            // It has looked itself who may see it.
+            true => Contacts::of(notice.subscribers.iter().map(|jid| &**jid)),
+            false => match self.notify_contacts(owner, notice, turn) {
+                Some(subscribers) => subscribers,
+                None => return,
+            },
         };
+        self.notify_subscribers(owner, notice, &subscribers, turn);
+    }
+
+    /// Those who want it by their capabilities. Returns those of the others who may see it; None: the account is gone.
+    fn notify_contacts(&self, owner: &str, notice: &Notice, turn: &mut Turn) -> Option<Contacts> {
+        let sent = notice.to_contacts.as_ref().unwrap_or(&notice.message).sent_by(owner);
+        let told = |bare: &str| notice.audience != Audience::Named && !notice.except.iter().any(|jid| **jid == *bare);
         let push = |account: &Account, turn: &mut Turn| {
             for session in account.sessions.iter().filter(|session| session.is_available()) {
                 if self.wants(session, &notice.node) {
-                    push_to(account, session, turn);
+                    let full = account.full(session);
+                    self.push(account, session, Item::Other, turn, |out| sent.write(&full, out));
                 }
             }
         };
-        let found = self.with(owner, |account| {
+        let (contacts, subscribers) = self.with(owner, |account| {
             if told(owner) {
                 push(account, turn);
             }
@@ -35,8 +48,7 @@ impl Router {
             let subscribers = notice.subscribers.iter().map(|jid| &**jid);
             let subscribers = subscribers.filter(|jid| may_see(account, notice, jid));
             (Contacts::of(contacts), Contacts::of(subscribers))
-        });
-        let Some((contacts, subscribers)) = found else { return };
+        })?;
         for contact in contacts.iter() {
             self.with(contact, |account| {
                 if !account.blocks(owner) {
@@ -44,13 +56,20 @@ impl Router {
                 }
             });
         }
+        Some(subscribers)
+    }
+
+    fn notify_subscribers(&self, owner: &str, notice: &Notice, subscribers: &Contacts, turn: &mut Turn) {
+        let sent = notice.message.sent_by(owner);
         for subscriber in subscribers.iter() {
             let Ok(jid) = JidCow::parse(subscriber) else { continue };
             let jid: JidRef<'_> = jid.as_ref();
-            if self.host(jid.domain()).is_none() {
+            if notice.waits || self.host(jid.domain()).is_none() {
                 turn.letter(notice.message.text_with(owner, Some(subscriber)));
                 continue;
             }
+            let shows = notice.shows.iter().find(|(wanting, _)| **wanting == *subscriber);
+            let shows = shows.map(|(_, shows)| *shows);
             // Not by letter: many would be as many copies of the text before the first is delivered.
             self.with(jid.bare_str(), |account| {
                 let is_meant = |session: &&Session| match jid.resource() {
@@ -58,14 +77,36 @@ impl Router {
                     // As a headline for the bare JID (RFC 6121 section 8.5.2.1.1).
                     None => session.takes_messages(),
                 };
-                if !account.blocks(owner) {
-                    for session in account.sessions.iter().filter(is_meant) {
-                        push_to(account, session, turn);
+                if account.blocks(owner) {
+                    return;
+                }
+                for session in account.sessions.iter().filter(is_meant) {
+                    if shows.is_none_or(|shows| is_in(session, shows)) {
+                        let full = account.full(session);
+                        self.push(account, session, Item::Other, turn, |out| sent.write(&full, out));
                     }
                 }
             });
         }
     }
+}
+
+/// Whether the session is available in one of these states.
+fn is_in(session: &Session, shows: Shows) -> bool {
+    let Some(presence) = &session.presence else {
+        return false;
+    };
+    if shows == Shows::ALL {
+        return true;
+    }
+    let mut scratch = Scratch::default();
+    let read = xmlstream::parse_element(presence.text(), stanza::ns::CLIENT, &mut scratch, &Limits::default());
+    // It was checked when it came.
+    let show = read.ok().and_then(|presence| {
+        let show = presence.children().find(|child| child.is("show", stanza::ns::CLIENT))?;
+        Some(show.text().trim_ascii().to_owned())
+    });
+    shows.has(show.as_deref().unwrap_or("online"))
 }
 
 fn may_see(account: &Account, notice: &Notice, jid: &str) -> bool {

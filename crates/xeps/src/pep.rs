@@ -13,6 +13,7 @@ macro_rules! features {
 }
 
 const FEATURES: &[&str] = features![
+    "access-authorize",
     "access-open",
     "access-presence",
     "access-roster",
@@ -37,6 +38,7 @@ const FEATURES: &[&str] = features![
     "outcast-affiliation",
     "persistent-items",
     "publish",
+    "publish-node-full",
     "publish-only-affiliation",
     "publish-options",
     "publisher-affiliation",
@@ -45,10 +47,13 @@ const FEATURES: &[&str] = features![
     "retract-items",
     "retrieve-affiliations",
     "retrieve-default",
+    "retrieve-default-sub",
     "retrieve-items",
     "retrieve-subscriptions",
     "rsm",
     "subscribe",
+    "subscription-notifications",
+    "subscription-options",
 ];
 
 pub(crate) fn module() -> Module {
@@ -58,15 +63,15 @@ pub(crate) fn module() -> Module {
             "Publish-Subscribe",
             "1.30.0",
             Coverage::Partial(
-                "nodes of accounts; without subscription options, the access model authorize, redirection of deleted nodes, \
-                 and collections; there is no service for nodes of its own yet",
+                "nodes of accounts; without subscription ids, leases, digests and collections; there is no service for \
+                 nodes of its own yet",
             ),
         )
         .xep(
             163,
             "Personal Eventing Protocol",
             "1.2.2",
-            Coverage::Partial("without the address of the publishing resource (section 4.3.1)"),
+            Coverage::Complete,
         )
         .xep(
             222,
@@ -88,6 +93,8 @@ pub(crate) fn module() -> Module {
         .table(&pubsub::ITEMS)
         .table(&pubsub::ORDER)
         .table(&pubsub::TOTALS)
+        .table(&pubsub::PEOPLE)
+        .table(&pubsub::MOVED)
         // Who may ask what depends on the node: `pubsub` answers a stranger as a missing account would be answered.
         .account_iq(Method::Get, "pubsub", ns::PUBSUB, Access::Anyone, get)
         .account_iq(Method::Set, "pubsub", ns::PUBSUB, Access::Anyone, set)

@@ -37,7 +37,7 @@ fn nodes_are_created() {
     }
     let form = form(
         "http://jabber.org/protocol/pubsub#node_config",
-        &[("access_model", "authorize")],
+        &[("access_model", "whatever")],
     );
     refused(
         world.set(JULIET, &format!("<create node='x'/><configure>{form}</configure>")),
@@ -249,7 +249,7 @@ fn affiliations() {
     );
     assert_eq!(list(), both);
     world.get(ROMEO, "<items node='n'/>").expect("he is on the list");
-    // Section 8.9.2.4: the last owner stays, and nothing else is changed.
+    // Section 8.9.2.4: the last owner stays; what the error does not name is done.
     let wrong = set("<affiliation jid='tybalt@capulet.lit' affiliation='none'/>\
                      <affiliation jid='juliet@capulet.lit' affiliation='none'/>\
                      <affiliation jid='romeo@montague.lit' affiliation='king'/>");
@@ -258,9 +258,11 @@ fn affiliations() {
          <affiliation jid='romeo@montague.lit' affiliation='member'/></affiliations>"
     );
     refused(wrong, StanzaError::not_acceptable().app(listed));
-    assert_eq!(list(), both);
-    set("<affiliation jid='tybalt@capulet.lit' affiliation='none'/><affiliation jid='romeo@montague.lit'/>")
-        .expect("set");
+    let twice = set("<affiliation jid='romeo@montague.lit' affiliation='none'/>\
+                     <affiliation jid='romeo@montague.lit/orchard' affiliation='member'/>");
+    refused(twice, StanzaError::bad_request());
+    let (_, notices) = set("<affiliation jid='romeo@montague.lit'/>").expect("nothing is changed");
+    assert_eq!(notices, []);
     assert_eq!(
         list(),
         expected("<affiliation jid='romeo@montague.lit' affiliation='member'/>")

@@ -81,9 +81,6 @@ fn what_is_refused() {
             error(StanzaError::bad_request(), "invalid-jid"),
         );
     }
-    let options = format!("{SUBSCRIBE}<options/>");
-    let unsupported = world.set(ROMEO, &options).expect_err("no options").app;
-    assert!(unsupported.is_some_and(|app| app.contains("feature='subscription-options'")));
     for number in 0..MAX_SUBSCRIPTIONS {
         world
             .set(

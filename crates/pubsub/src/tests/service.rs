@@ -1,0 +1,3 @@
+//! Nodes of a service: owners of their own, by whom they were made.
+
+use super::*;
