@@ -11,7 +11,7 @@ use testkit::{
 use crate::support::{error_of, managed};
 
 /// Where each key is reached over each transport; where not over each, why. A new one is missing here until it has a test.
-const KEYS: [(&str, &str, &str); 34] = [
+const KEYS: [(&str, &str, &str); 35] = [
     ("stanza_bytes", "sizes", ""),
     ("stanza_bytes_before_login", "sizes", ""),
     ("stanza_elements", "sizes", ""),
@@ -51,6 +51,11 @@ const KEYS: [(&str, &str, &str); 34] = [
     ("read_bytes_per_second", "reading_rate, reading_rate_of_http", ""),
     ("read_burst_bytes", "reading_rate, reading_rate_of_http", ""),
     ("outbox_bytes", "slow_reader, outbox_of_a_session", ""),
+    (
+        "component_outbox_bytes",
+        "components::one_that_does_not_read",
+        "of components alone",
+    ),
     ("roster_items", "roster::errors", ""),
     ("roster_groups_per_item", "roster::errors", ""),
     ("roster_name_bytes", "roster::errors", ""),

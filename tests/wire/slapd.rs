@@ -127,7 +127,7 @@ pub(crate) struct Directory {
 }
 
 /// A loopback address that no other test uses at the same time: those of the servers have a third part above 127.
-fn address() -> Ipv4Addr {
+pub(crate) fn address() -> Ipv4Addr {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let count = COUNT.fetch_add(1, Ordering::Relaxed) % 100;

@@ -88,7 +88,7 @@ struct World {
 
 impl World {
     fn new(archives: bool) -> World {
-        let registry = Registry::new(xeps::all()).expect("the modules fit together");
+        let registry = Registry::new(xeps::all(&xeps::Offer::default())).expect("the modules fit together");
         let mut tables: Vec<&'static Table> = router::TABLES.to_vec();
         tables.extend(registry.tables());
         let store = Arc::new(Memory::new(&tables));
@@ -100,17 +100,14 @@ impl World {
         }
         // From here on answers come when they are asked for: the router submits under a lock.
         store.hold();
-        let host = Host {
-            domain: "example.org".into(),
-            admins: Vec::new(),
-            contacts: Vec::new(),
-            software: Software {
+        let host = Host::new(
+            "example.org",
+            Software {
                 name: "Jackdaw",
                 version: "0",
             },
-            started: NOW,
-            guests: None,
-        };
+            NOW,
+        );
         let limits = router::Limits {
             sessions: 10,
             roster: router::RosterLimits::default(),
@@ -207,6 +204,7 @@ impl World {
             iterations: 4096,
             policy: auth::Policy::default(),
             policies: Default::default(),
+            registration: Default::default(),
             lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
             default_domain: "example.org".into(),
         });

@@ -66,6 +66,7 @@ impl Server {
             iterations: 1,
             policy: auth::Policy::default(),
             policies: Default::default(),
+            registration: Default::default(),
             lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
             default_domain: DOMAIN.to_owned(),
         };
@@ -211,21 +212,18 @@ impl Server {
 }
 
 fn registry() -> Registry {
-    Registry::new(xeps::all()).expect("the modules of the server fit together")
+    Registry::new(xeps::all(&xeps::Offer::default())).expect("the modules of the server fit together")
 }
 
 fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, archives: bool) -> Arc<Router> {
-    let host = Host {
-        domain: DOMAIN.into(),
-        admins: Vec::new(),
-        contacts: Vec::new(),
-        software: Software {
+    let host = Host::new(
+        DOMAIN,
+        Software {
             name: "Jackdaw",
             version: "0",
         },
-        started: Now(START),
-        guests: None,
-    };
+        Now(START),
+    );
     let clock = Arc::clone(clock);
     Router::new(Parts {
         hosts: vec![host],

@@ -9,11 +9,13 @@ mod bosh;
 mod caps;
 mod carbons;
 mod client_access;
+mod components;
 mod contact;
 mod core;
 mod csi;
 mod datetime;
 mod disco;
+mod external_services;
 mod fast;
 mod hardening;
 mod host_meta;
@@ -40,18 +42,35 @@ mod testing;
 
 use module::Module;
 
+/// What a server has only if its configuration says so: what is not there is not shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offer {
+    /// At least one server is known that helps with calls.
+    pub external_services: bool,
+}
+
+impl Offer {
+    pub fn everything() -> Offer {
+        Offer {
+            external_services: true,
+        }
+    }
+}
+
 /// All features of the server. The order does not matter.
-pub fn all() -> Vec<Module> {
+pub fn all(offer: &Offer) -> Vec<Module> {
     vec![
         blocking::module(),
         bosh::module(),
         caps::module(),
         carbons::module(),
         client_access::module(),
+        components::module(),
         contact::module(),
         core::module(),
         csi::module(),
         disco::module(),
+        external_services::module(offer),
         fast::module(),
         hardening::module(),
         host_meta::module(),

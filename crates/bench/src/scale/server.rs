@@ -60,7 +60,7 @@ pub(super) fn jid(user: &str) -> String {
 impl Server {
     /// Starts with an empty database in this folder. The connections run on `runtime`.
     pub(super) fn start(runtime: &Handle, folder: &Path) -> Outcome<Self> {
-        let registry = Registry::new(xeps::all()).map_err(|error| error.to_string())?;
+        let registry = Registry::new(xeps::all(&xeps::Offer::default())).map_err(|error| error.to_string())?;
         let mut tables: Vec<&'static Table> = router::TABLES.to_vec();
         tables.extend(registry.tables());
         let database = folder.join("jackdaw.sqlite");
@@ -185,17 +185,14 @@ fn certificates(folder: &Path) -> Outcome<Certificates> {
 }
 
 fn host() -> Host {
-    Host {
-        domain: DOMAIN.to_owned(),
-        admins: Vec::new(),
-        contacts: Vec::new(),
-        software: Software {
+    Host::new(
+        DOMAIN,
+        Software {
             name: "Jackdaw",
             version: env!("CARGO_PKG_VERSION"),
         },
-        started: Service::clock(),
-        guests: None,
-    }
+        Service::clock(),
+    )
 }
 
 /// The defaults of the configuration.
@@ -222,6 +219,7 @@ fn stream_config() -> StreamConfig {
         iterations: ROUNDS,
         policy: auth::Policy::default(),
         policies: Default::default(),
+        registration: Default::default(),
         lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
         default_domain: DOMAIN.to_owned(),
     }
@@ -235,6 +233,8 @@ fn connection_limits() -> c2s::Limits {
         connections_per_second_per_address: 100,
         login_failures_per_address: 60,
         login_failures_per_account: 10,
+        registrations_per_address: 10,
+        registrations: 100,
         negotiation: Duration::from_secs(30),
         unacknowledged: Duration::from_secs(90),
         read_bytes_per_second: PLENTY,

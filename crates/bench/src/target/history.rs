@@ -68,7 +68,7 @@ impl History {
 
     /// Writes all into the database in this file.
     pub(super) fn write(&self, database: &Path) -> Outcome<()> {
-        let registry = Registry::new(xeps::all()).map_err(|error| error.to_string())?;
+        let registry = Registry::new(xeps::all(&xeps::Offer::default())).map_err(|error| error.to_string())?;
         let mut tables: Vec<&'static Table> = router::TABLES.to_vec();
         tables.extend(registry.tables());
         let store = store_sqlite::open(database, &tables, store_sqlite::Options::default());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::locate::Step::{self, Index, Key};
-use super::{Bearer, Config, KeptBy, Kind, Tls, Tokens, bearer, http_accounts, ldap};
+use super::{Bearer, Config, KeptBy, Kind, Tls, Tokens, bearer, component, external, http_accounts, ldap};
 
 /// A contradiction, and the way to the value that makes it.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub fn problem_of(config: &Config) -> Option<Problem> {
         .or_else(|| http(config))
         .or_else(|| login(config))
         .or_else(|| backends(config))
+        .or_else(|| external::problem_of(config))
+        .or_else(|| component::problem_of(config))
         .or_else(|| limits(config))
 }
 
@@ -110,9 +112,11 @@ fn listeners(config: &Config) -> Option<Problem> {
             Kind::Multiplex => Some(
                 r#"`multiplex` begins with TLS: its tls can only be "required"; use kind = "c2s" and kind = "http""#,
             ),
+            Kind::Component => Some(r#"`component` has no TLS: its tls can only be "off", or be left out"#),
             Kind::Http => Some(r#"`http` has no TLS: its tls can only be "off", or be left out; use kind = "https""#),
         };
-        let fits = listen.tls == Tls::Required || listen.kind == Kind::Http && listen.tls == Tls::Off;
+        let fits = listen.tls == Tls::Required
+            || matches!(listen.kind, Kind::Http | Kind::Component) && listen.tls == Tls::Off;
         if let Some(instead) = instead.filter(|_| !fits) {
             return Some(problem(&path, instead.to_owned()));
         }
@@ -233,6 +237,10 @@ pub fn warnings(config: &Config) -> Vec<String> {
             // Checked to be for this machine, or for proxies that were named.
             continue;
         }
+        if listen.kind == Kind::Component {
+            lines.extend(component::warning(address));
+            continue;
+        }
         match listen.tls {
             Tls::Off if is_local(address.ip()) => lines.push(format!(
                 "{kind} on {address} has tls = \"off\": passwords and messages are NOT ENCRYPTED on it"
@@ -250,6 +258,6 @@ pub fn warnings(config: &Config) -> Vec<String> {
     lines
 }
 
-fn is_local(ip: IpAddr) -> bool {
+pub fn is_local(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }

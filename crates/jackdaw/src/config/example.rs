@@ -3,7 +3,8 @@
 
 use super::section::{Section, write_docs, write_keys};
 use super::{
-    Archive, Bearer, Command, Config, Contacts, Domain, Http, HttpAccounts, Ldap, Limits, Listen, Log, Login, Metrics,
+    Archive, Bearer, Command, Component, Config, Contacts, Domain, External, Http, HttpAccounts, Ldap, Limits, Listen,
+    Log, Login, Metrics,
 };
 
 /// The text of the example.
@@ -33,6 +34,8 @@ pub fn example() -> String {
     section(&mut out, "[command]", Command::ABOUT, &config.command);
     section(&mut out, "[ldap]", Ldap::ABOUT, &config.ldap);
     section(&mut out, "[http_accounts]", HttpAccounts::ABOUT, &config.http_accounts);
+    commented(&mut out, "[[external]]", External::ABOUT, &External::default());
+    commented(&mut out, "[[component]]", Component::ABOUT, &Component::default());
     section(&mut out, "[limits]", Limits::ABOUT, &config.limits);
     // One empty line ends a section, none the file.
     out.truncate(out.trim_end().len());
@@ -45,6 +48,17 @@ fn section(out: &mut String, header: &str, about: &[&str], value: &impl Section)
     out.push_str(header);
     out.push('\n');
     write_keys(out, value);
+}
+
+/// A section of which there is none by default.
+fn commented(out: &mut String, header: &str, about: &[&str], value: &impl Section) {
+    write_docs(out, about);
+    out.push_str(&format!("# {header}\n"));
+    for key in value.keys() {
+        write_docs(out, key.docs);
+        let shown = key.sample.or(key.value.as_deref()).unwrap_or_default();
+        out.push_str(&format!("# {} = {shown}\n\n", key.name));
+    }
 }
 
 /// A further section of the same kind: its keys were explained above.
@@ -122,6 +136,8 @@ mod tests {
         check("ldap", config.ldap.keys());
         check("http_accounts", config.http_accounts.keys());
         check("archive", config.archive.keys());
+        check("external", External::default().keys());
+        check("component", Component::default().keys());
         check("limits", config.limits.keys());
     }
 }

@@ -47,6 +47,15 @@ section! {
         pub login_failures_per_minute_per_account: u32 = 10,
         /// Failed logins a minute from one address (IPv6: from one /64), whatever the account.
         pub login_failures_per_minute_per_address: u32 = 60,
+        /// Accounts that one address (IPv6: one /64) may ask for in an hour, where everybody may have one
+        /// (domain.registration = "open"); whether they were made or not. Who has an invitation is not counted.
+        pub registrations_per_hour_per_address: u32 = 5,
+        /// The same, of all addresses together.
+        pub registrations_per_hour: u32 = 200,
+        /// Invitations of one account that are not used up or over.
+        pub invitations_per_account: usize = 50,
+        /// Invitations altogether.
+        pub invitations: usize = 10_000,
         /// Rounds of PBKDF2 for new passwords. Clients pay them at each login; RFC 7677 section 4
         /// asks for at least 4,096. Passwords that exist keep theirs until they are changed.
         pub password_iterations: u32 = 10_000,
@@ -72,6 +81,9 @@ section! {
         /// What may wait for a connection that reads too slowly, in bytes. Above it the connection
         /// is closed, and messages go the way of messages to an absent resource.
         pub outbox_bytes: usize = 4_194_304,
+        /// The same of a component, which has many users. Half of it is for what others send: what does not fit there
+        /// is answered with `resource-constraint`, and the connection stays.
+        pub component_outbox_bytes: usize = 33_554_432,
 
         /// Contacts in one roster.
         pub roster_items: usize = 5_000,
@@ -148,7 +160,7 @@ impl Limits {
             ("resume_seconds", self.resume_seconds, MAX_SECONDS),
             ("bosh_inactivity_seconds", self.bosh_inactivity_seconds, MAX_SECONDS),
         ];
-        let at_least: [(&'static str, u64, u64, &str); 4] = [
+        let at_least: [(&'static str, u64, u64, &str); 5] = [
             (
                 "stanza_bytes",
                 stanza,
@@ -163,6 +175,12 @@ impl Limits {
             ),
             ("read_burst_bytes", self.read_burst_bytes, stanza, "stanza_bytes"),
             ("outbox_bytes", self.outbox_bytes as u64, stanza, "stanza_bytes"),
+            (
+                "component_outbox_bytes",
+                self.component_outbox_bytes as u64,
+                2 * stanza,
+                "twice stanza_bytes",
+            ),
         ];
         for (key, value, bound, name) in at_least {
             if value < bound {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize as _;
 
 use super::locate::{ConfigError, Source};
-use super::{Config, Domain, DomainName, Kind, Listen, LogFormat, LogLevel, check};
+use super::{Config, Domain, DomainName, External, Kind, Listen, LogFormat, LogLevel, check, component};
 
 /// The name of the file where none is named: here, or else in the data folder.
 const FILE_NAME: &str = "jackdaw.toml";
@@ -86,8 +86,12 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
     if let Some(program) = &mut config.command.program {
         *program = folder.join(&program);
     }
-    for path in config.ldap.paths().chain(config.http_accounts.paths()) {
+    let external = config.external.iter_mut().flat_map(External::paths);
+    for path in config.ldap.paths().chain(config.http_accounts.paths()).chain(external) {
         *path = folder.join(&path);
+    }
+    for component in &mut config.component {
+        component.secret_file = folder.join(&component.secret_file);
     }
     let assumed = !source.sets("domain");
     let mut loaded = assemble(config, Some(&source), assumed, overrides)?;
@@ -125,6 +129,9 @@ fn assemble(
     let listen: Vec<&str> = given(&overrides.listen).collect();
     if !listen.is_empty() {
         config.listen = listen.into_iter().map(listener).collect::<Result<_, _>>()?;
+    }
+    if !config.component.is_empty() && config.listen.iter().all(|listen| listen.kind != Kind::Component) {
+        config.listen.push(component::default_listener());
     }
     if let Some(level) = &overrides.log_level {
         config.log.level =

@@ -3,7 +3,7 @@
 //! - `section.rs` declares a section once: struct, defaults, manual.
 //! - `limits.rs`, `types.rs`: the limits, and values with a form of their own.
 //! - `load.rs` reads the file and lays environment and flags over it.
-//! - `bearer.rs`, `ldap.rs`, `http_accounts.rs`: sections with their checks.
+//! - `bearer.rs`, `component.rs`, `external.rs`, `ldap.rs`, `http_accounts.rs`: sections with their checks.
 //! - `check.rs` refuses contradictions; `locate.rs` says where in the file they are.
 //! - `example.rs` prints the manual.
 //!
@@ -12,7 +12,9 @@
 
 mod bearer;
 mod check;
+mod component;
 mod example;
+mod external;
 mod http_accounts;
 mod ldap;
 mod limits;
@@ -25,7 +27,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use bearer::Bearer;
+pub use component::{Component, secrets as component_secrets, shown as components_shown};
 pub use example::example;
+pub use external::External;
 pub use http_accounts::HttpAccounts;
 pub use ldap::Ldap;
 pub use limits::Limits;
@@ -33,7 +37,8 @@ pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
 use section::section;
 pub use types::{
-    BareJid, DomainName, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, ScramHash, ServiceUrl, Tls, Tokens,
+    BareJid, DomainName, Invitations, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, Registration, ScramHash,
+    ServiceUrl, Tls, Tokens,
 };
 
 /// The port of client connections with STARTTLS (RFC 6120 section 14.7).
@@ -67,6 +72,8 @@ section! {
         pub command: Command = Command::default(),
         pub ldap: Ldap = Ldap::default(),
         pub http_accounts: HttpAccounts = HttpAccounts::default(),
+        pub external: Vec<External> = Vec::new(),
+        pub component: Vec<Component> = Vec::new(),
         pub limits: Limits = Limits::default(),
     }
 }
@@ -160,6 +167,12 @@ section! {
         /// `jackdaw account`. Who logs in for the first time gets an account here; `jackdaw account disable` keeps
         /// somebody out.
         @default pub accounts: KeptBy = KeptBy::Own,
+        /// Who may get an account by asking the server (XEP-0077). "closed": nobody. "invited": who has an invitation, see
+        /// `jackdaw invite`. "open": everybody; spammers will come. Not where accounts are kept by somebody else.
+        @default pub registration: Registration = Registration::Invited,
+        /// What others than administrators may invite to. "admins": nothing. "contacts": to become a contact of
+        /// theirs, for who has an account anywhere. "accounts": also to get an account here.
+        @default pub invitations: Invitations = Invitations::Contacts,
         /// Everybody may come in, as a guest: with a name that the server makes up, without a password (XEP-0175), and
         /// with nothing that lasts longer than the session. Nobody else has an account there.
         @default pub guests: bool = false,
@@ -199,7 +212,8 @@ section! {
         /// "c2s": clients, with STARTTLS. "c2s-direct": clients, TLS from the first byte (XEP-0368).
         /// "https": clients over WebSocket and BOSH, see [http]. "http": the same without TLS, on a loopback
         /// address or for http.trusted_proxies only. "multiplex": "c2s-direct" and "https" on one port, told apart
-        /// by ALPN or by what comes first; for 443, which is open where others are not.
+        /// by ALPN or by what comes first; for 443, which is open where others are not. "component": programs of
+        /// [[component]], without TLS.
         pub kind: Kind = Kind::C2s,
         /// Address and port. "[::]" is every address, of IPv4 too.
         pub address: SocketAddr = (Ipv6Addr::UNSPECIFIED, C2S_PORT).into(),

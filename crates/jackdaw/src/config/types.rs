@@ -75,10 +75,19 @@ pub enum Kind {
     Http,
     /// `C2sDirect` and `Https` on one port.
     Multiplex,
+    /// Components (XEP-0114), in the clear.
+    Component,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::C2s, Kind::C2sDirect, Kind::Https, Kind::Http, Kind::Multiplex];
+    pub const ALL: [Kind; 6] = [
+        Kind::C2s,
+        Kind::C2sDirect,
+        Kind::Https,
+        Kind::Http,
+        Kind::Multiplex,
+        Kind::Component,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -87,6 +96,7 @@ impl Kind {
             Kind::Https => "https",
             Kind::Http => "http",
             Kind::Multiplex => "multiplex",
+            Kind::Component => "component",
         }
     }
 }
@@ -214,6 +224,27 @@ pub enum KeptBy {
     Ldap,
     /// The web service of `[http_accounts]`.
     Http,
+}
+
+/// Who may get an account by asking the server (XEP-0077).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Registration {
+    Closed,
+    /// With an invitation (XEP-0445).
+    #[default]
+    Invited,
+    Open,
+}
+
+/// What accounts that administer nothing may invite to (XEP-0401).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Invitations {
+    Admins,
+    #[default]
+    Contacts,
+    Accounts,
 }
 
 /// Which tokens are given out (XEP-0484).

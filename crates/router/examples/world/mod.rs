@@ -40,17 +40,14 @@ impl World {
         }
         // From here on answers come when they are asked for: the router submits under a lock.
         store.hold();
-        let host = Host {
-            domain: DOMAIN.into(),
-            admins: Vec::new(),
-            contacts: Vec::new(),
-            software: Software {
+        let host = Host::new(
+            DOMAIN,
+            Software {
                 name: "Jackdaw",
                 version: "0",
             },
-            started: NOW,
-            guests: None,
-        };
+            NOW,
+        );
         let router = Router::new(Parts {
             hosts: vec![host],
             registry: Registry::new(Vec::new()).expect("no modules"),
