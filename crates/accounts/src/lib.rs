@@ -129,6 +129,13 @@ impl Account {
     }
 }
 
+/// Whether the account of a row is disabled, and whether it may administer the server: for who looks at all of them, to
+/// whom the rest would cost more.
+pub fn standing(row: &Row) -> (bool, bool) {
+    let is = |at: usize| row.get(at).and_then(Value::as_int).is_some_and(|value| value != 0);
+    (is(1), is(2))
+}
+
 /// Answered with a row or none: give it to [`Account::from_row`].
 pub fn get(jid: &Jid) -> Query {
     Query::get(&ACCOUNTS, jid.bare_str(), None)

@@ -32,6 +32,9 @@ pub struct Limits {
     pub connections_per_second_per_address: u32,
     pub login_failures_per_address: u32,
     pub login_failures_per_account: u32,
+    /// Accounts that may be asked for in an hour by one address, and by all.
+    pub registrations_per_address: u32,
+    pub registrations: u32,
     /// From the first byte to the bound resource.
     pub negotiation: Duration,
     /// TCP user timeout: a peer that acknowledges nothing for so long is gone.
@@ -111,6 +114,8 @@ impl Service {
             per_second: limits.connections_per_second_per_address,
             failures: limits.login_failures_per_address,
             failures_per_account: limits.login_failures_per_account,
+            registrations: limits.registrations_per_address,
+            registrations_altogether: limits.registrations,
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Service {
@@ -256,6 +261,17 @@ impl Service {
     /// them: the account was removed or disabled, or its password was changed. Call it when the
     /// change is in the store: a login that reads the account later sees it.
     pub fn expel(&self, bare: &str, error: &StreamError) {
+        self.expel_unbound(bare);
+        self.router.expel(bare, error);
+    }
+
+    /// The same, but for the session that asked for the change: see [`Router::expel_others`].
+    pub fn expel_others(&self, bare: &str, resource: &str, disabled: bool, error: &StreamError) {
+        self.expel_unbound(bare);
+        self.router.expel_others(bare, resource, disabled, error);
+    }
+
+    fn expel_unbound(&self, bare: &str) {
         let mut turn = Turn::default();
         // Before the bound ones: who is bound meanwhile is in both lists, and not in neither.
         let unbound: Vec<_> = self
@@ -269,7 +285,6 @@ impl Service {
             outbox.tell(&mut turn, Event::End(StreamError::not_authorized()));
         }
         turn.finish();
-        self.router.expel(bare, error);
     }
 
     /// From here on the router knows the connection, or it is gone.

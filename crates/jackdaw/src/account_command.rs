@@ -66,6 +66,14 @@ pub fn run(command: AccountCommand, loaded: &Loaded) -> Result<(), Failure> {
         AccountCommand::Remove { jid } => simple(config, &jid, Command::Remove, "removed"),
         AccountCommand::Disable { jid } => simple(config, &jid, Command::Disable, "disabled"),
         AccountCommand::Enable { jid } => simple(config, &jid, Command::Enable, "enabled"),
+        AccountCommand::Admin { jid, admin } => {
+            let jid = address(&jid)?;
+            with(config, |backend| backend.handle(Command::SetAdmin(jid.clone(), admin)))?;
+            say(&format!(
+                "{jid} may {}administer the server",
+                if admin { "" } else { "not " }
+            ))
+        }
         AccountCommand::Devices { jid } => devices::print(config, &jid),
         AccountCommand::Revoke {
             jid,
@@ -384,7 +392,7 @@ mod tests {
             .build();
         let runtime = runtime.expect("a runtime");
         let store = Arc::new(store::Memory::new(&[&::accounts::ACCOUNTS]));
-        let accounts = Accounts::new(store, vec!["example.org".into()], Box::new(|_, _| {}));
+        let accounts = Accounts::new(store, vec!["example.org".into()], Box::new(|_, _, _| {}));
         let listener = runtime.block_on(async { crate::admin::bind(&path) }).expect("bound");
         runtime.spawn(crate::admin::serve(listener, Arc::new(accounts)));
         let client = Client::connect(&path).expect("no error").expect("a server");

@@ -1,18 +1,22 @@
-//! The account commands, carried out on the store: in the server for whoever comes through the admin socket, in the
-//! command itself while no server runs.
+//! The account commands, carried out on the store: in the server for whoever comes through the admin socket or asks over
+//! XMPP (`manager.rs`), in the command itself while no server runs.
 
 mod devices;
+mod manager;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ::accounts::Account;
+use module::Refused;
 use router::Whose;
 use stanza::Jid;
 use store::{Found, Store, StoreError};
 
 use crate::admin::{Backend, Command, Listed, NewAccount, PAGE, Reply};
 use crate::failure::Failure;
+
+pub use manager::{Passwords, Queue};
 
 /// What happened to an account, after it is durable.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +25,8 @@ pub enum Change<'a> {
     PasswordChanged,
     Disabled,
     Enabled,
+    /// Whether it may administer the server.
+    Admin(bool),
     /// It is disabled and about to go; its data is still there, for those who have to tell its contacts.
     Removing,
     /// A client has lost its access, or a session is to end.
@@ -31,8 +37,8 @@ pub enum Change<'a> {
 }
 
 /// Called with each change, on the thread of the command. The command is answered after it returns: end live sessions
-/// here.
-pub type OnChanged = Box<dyn Fn(&Jid, Change<'_>) + Send + Sync>;
+/// here, but that of this resource, whose client has asked for the change.
+pub type OnChanged = Box<dyn Fn(&Jid, Change<'_>, Option<&str>) + Send + Sync>;
 
 /// The accounts of a store.
 pub struct Accounts {
@@ -60,24 +66,22 @@ impl Accounts {
     /// Whether there is no account at all.
     pub fn is_empty(&self) -> Result<bool, Failure> {
         // Unread: that a record is damaged must not keep the server from starting.
-        Ok(self.rows(None, 1)?.is_empty())
+        let rows = self.rows(None, 1).map_err(|error| unavailable(&error))?;
+        Ok(rows.is_empty())
     }
 
-    fn add(&self, new: NewAccount) -> Result<(), Failure> {
-        self.check_domain(&new.jid)?;
+    /// `along`: what is written in the same batch.
+    fn add(&self, new: NewAccount, along: store::Batch) -> Result<(), Refused> {
         let account = Account {
             admin: new.admin,
             ..Account::new(new.jid, now(), new.credentials)
         };
-        let jid = &account.jid;
-        match self.store.write_wait(::accounts::add(&account)) {
-            Ok(_) => (self.on_changed)(jid, Change::Added),
-            Err(StoreError::Exists) => {
-                return Err(Failure::failed(format!(
-                    "{jid} exists already; `jackdaw account password {jid}` changes its password"
-                )));
-            }
-            Err(error) => return Err(unavailable(&error)),
+        let mut batch = ::accounts::add(&account);
+        batch.ops.extend(along.ops);
+        match self.store.write_wait(batch) {
+            Ok(_) => (self.on_changed)(&account.jid, Change::Added, None),
+            Err(StoreError::Exists) => return Err(Refused::Exists(account.jid)),
+            Err(error) => return Err(Refused::Store(error)),
         }
         Ok(())
     }
@@ -89,7 +93,7 @@ impl Accounts {
             return Ok(!account.disabled);
         }
         // Behind a command that removes it, and only one of several first logins at the same time.
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         if let Some(account) = self.read(jid)? {
             return Ok(!account.disabled);
         }
@@ -97,7 +101,7 @@ impl Accounts {
         self.store
             .write_wait(::accounts::add(&account))
             .map_err(|error| unavailable(&error))?;
-        (self.on_changed)(jid, Change::Added);
+        (self.on_changed)(jid, Change::Added, None);
         Ok(true)
     }
 
@@ -110,21 +114,27 @@ impl Accounts {
     /// is written if the password was changed since, or the account is gone.
     pub fn renew(&self, jid: &Jid, epoch: i64, newer: auth::Credentials) -> Result<(), Failure> {
         // Behind a command that sets another password.
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         let Some(mut account) = self.read(jid)? else {
             return Ok(());
         };
         match ::accounts::upgrade(&mut account, epoch, newer) {
             None => Ok(()),
-            Some(batch) => self.written(jid, batch),
+            Some(batch) => Ok(self.written(jid, batch)?),
         }
     }
 
-    fn read(&self, jid: &Jid) -> Result<Option<Account>, Failure> {
+    /// Until it is dropped, no other command runs. Nothing is left half-changed by one that panicked: each write is one
+    /// batch.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, jid: &Jid) -> Result<Option<Account>, Refused> {
         let found = self.store.read_wait(::accounts::get(jid)).and_then(Found::row);
-        let row = found.map_err(|error| unavailable(&error))?;
-        let account = row.map(|row| Account::from_row(jid.as_str(), &row)).transpose();
-        account.map_err(|error| Failure::unavailable(error.to_string()))
+        let account = found.map_err(Refused::Store)?;
+        let account = account.map(|row| Account::from_row(jid.as_str(), &row)).transpose();
+        account.map_err(|error| Refused::Store(StoreError::Other(error.to_string())))
     }
 
     /// Each account by itself, as one that exists must not stop the others.
@@ -150,7 +160,7 @@ impl Accounts {
             match result {
                 Ok(_) => {
                     added += 1;
-                    (self.on_changed)(&jid, Change::Added);
+                    (self.on_changed)(&jid, Change::Added, None);
                 }
                 Err(StoreError::Exists) => existing += 1,
                 Err(error) => return Err(unavailable(&error)),
@@ -178,44 +188,71 @@ impl Accounts {
         Ok(Reply::Page { accounts, after })
     }
 
-    fn remove(&self, jid: &Jid) -> Result<(), Failure> {
+    /// `spared`: a session that the caller ends with [`Change::Removed`], once it was told that this is done.
+    fn remove(&self, jid: &Jid, spared: Option<&str>) -> Result<(), Refused> {
         // Disabled first: from here on nobody logs in, and what sessions still write is forgotten with the rest.
-        self.change(jid, Change::Removing, |account| account.disabled = true)?;
+        self.change(jid, Change::Removing, spared, |account| account.disabled = true)?;
         self.written(jid, ::accounts::remove(jid))?;
-        (self.on_changed)(jid, Change::Removed);
+        if spared.is_none() {
+            (self.on_changed)(jid, Change::Removed, None);
+        }
         Ok(())
     }
 
-    fn change(&self, jid: &Jid, change: Change<'_>, edit: impl FnOnce(&mut Account)) -> Result<(), Failure> {
-        let mut account = self.read(jid)?.ok_or_else(|| missing(jid))?;
+    fn set_password(&self, jid: &Jid, credentials: auth::Credentials, spared: Option<&str>) -> Result<(), Refused> {
+        let edit = |account: &mut Account| account.credentials = credentials;
+        self.change(jid, Change::PasswordChanged, spared, edit)
+    }
+
+    /// `spared` as of [`remove`](Self::remove), to be ended with [`Change::Disabled`].
+    fn disable(&self, jid: &Jid, spared: Option<&str>) -> Result<(), Refused> {
+        self.change(jid, Change::Disabled, spared, |account| account.disabled = true)
+    }
+
+    fn enable(&self, jid: &Jid) -> Result<(), Refused> {
+        self.change(jid, Change::Enabled, None, |account| account.disabled = false)
+    }
+
+    fn set_admin(&self, jid: &Jid, admin: bool) -> Result<(), Refused> {
+        self.change(jid, Change::Admin(admin), None, |account| account.admin = admin)
+    }
+
+    fn change(
+        &self,
+        jid: &Jid,
+        change: Change<'_>,
+        spared: Option<&str>,
+        edit: impl FnOnce(&mut Account),
+    ) -> Result<(), Refused> {
+        let mut account = self.read(jid)?.ok_or_else(|| Refused::Missing(jid.clone()))?;
         edit(&mut account);
         let batch = match change {
             // With them goes every token: nobody comes back with what was given out before.
             Change::PasswordChanged | Change::Disabled | Change::Removing => ::accounts::end_logins(&mut account),
-            Change::Added | Change::Enabled | Change::Ended(_) | Change::Removed => ::accounts::change(&account),
+            Change::Added | Change::Enabled | Change::Admin(_) | Change::Ended(_) | Change::Removed => {
+                ::accounts::change(&account)
+            }
         };
         self.written(jid, batch)?;
-        (self.on_changed)(jid, change);
+        (self.on_changed)(jid, change, spared);
         Ok(())
     }
 
-    fn written(&self, jid: &Jid, batch: store::Batch) -> Result<(), Failure> {
+    fn written(&self, jid: &Jid, batch: store::Batch) -> Result<(), Refused> {
         self.store.write_wait(batch).map(drop).map_err(|error| match error {
-            StoreError::Missing => missing(jid),
-            error => unavailable(&error),
+            StoreError::Missing => Refused::Missing(jid.clone()),
+            error => Refused::Store(error),
         })
     }
 
-    fn rows(&self, after: Option<&Jid>, limit: usize) -> Result<Vec<(Box<str>, store::Row)>, Failure> {
-        let found = self
-            .store
+    fn rows(&self, after: Option<&Jid>, limit: usize) -> Result<Vec<(Box<str>, store::Row)>, StoreError> {
+        self.store
             .read_wait(::accounts::page(after, limit))
-            .and_then(Found::owners);
-        found.map_err(|error| unavailable(&error))
+            .and_then(Found::owners)
     }
 
     fn page(&self, after: Option<&Jid>, limit: usize) -> Result<Vec<Account>, Failure> {
-        let rows = self.rows(after, limit)?;
+        let rows = self.rows(after, limit).map_err(|error| unavailable(&error))?;
         let account = |(owner, row): (Box<str>, store::Row)| Account::from_row(&owner, &row);
         let accounts: Result<Vec<Account>, _> = rows.into_iter().map(account).collect();
         accounts.map_err(|error| Failure::unavailable(error.to_string()))
@@ -236,24 +273,39 @@ impl Accounts {
 
 impl Backend for Accounts {
     fn handle(&self, command: Command) -> Result<Reply, Failure> {
-        // Nothing is left half-changed by a command that panicked: each write is one batch.
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         match command {
-            Command::Add(new) => self.add(new)?,
+            Command::Add(new) => {
+                self.check_domain(&new.jid)?;
+                self.add(new, store::Batch::new())?;
+            }
             Command::Import(new) => return self.import(new),
             Command::Devices(jid) => return self.devices(&jid),
             Command::Revoke { jid, id, keep_password } => self.revoke(&jid, &id, keep_password)?,
             Command::List { domain, after } => return self.list(domain.as_deref(), after.as_ref()),
-            Command::Remove(jid) => self.remove(&jid)?,
-            Command::SetPassword(jid, credentials) => {
-                self.change(&jid, Change::PasswordChanged, |account| {
-                    account.credentials = credentials
-                })?;
-            }
-            Command::Disable(jid) => self.change(&jid, Change::Disabled, |account| account.disabled = true)?,
-            Command::Enable(jid) => self.change(&jid, Change::Enabled, |account| account.disabled = false)?,
+            Command::Remove(jid) => self.remove(&jid, None)?,
+            Command::SetPassword(jid, credentials) => self.set_password(&jid, credentials, None)?,
+            Command::Disable(jid) => self.disable(&jid, None)?,
+            Command::Enable(jid) => self.enable(&jid)?,
+            Command::SetAdmin(jid, admin) => self.set_admin(&jid, admin)?,
         }
         Ok(Reply::Done)
+    }
+}
+
+/// What the command line says: it has another remedy at hand than who asks over XMPP.
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Failure {
+        match refused {
+            Refused::Missing(jid) => missing(&jid),
+            Refused::Exists(jid) => Failure::failed(format!(
+                "{jid} exists already; `jackdaw account password {jid}` changes its password"
+            )),
+            Refused::Store(error) => unavailable(&error),
+            refused @ (Refused::Elsewhere(_) | Refused::Password(_) | Refused::Terms(_)) => {
+                Failure::failed(refused.to_string())
+            }
+        }
     }
 }
 
@@ -295,7 +347,7 @@ mod tests {
     fn world() -> World {
         let changes = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&changes);
-        let on_changed: OnChanged = Box::new(move |jid, change| {
+        let on_changed: OnChanged = Box::new(move |jid, change, _| {
             seen.lock()
                 .expect("no test panics in here")
                 .push((jid.to_string(), format!("{change:?}")))

@@ -116,6 +116,12 @@ pub enum AccountCommand {
     Disable { jid: String },
     /// Allow logins again
     Enable { jid: String },
+    /// Say whether an account may administer the server
+    Admin {
+        jid: String,
+        #[arg(value_name = "yes|no", value_parser = yes_or_no)]
+        admin: bool,
+    },
     /// Print the clients of an account, one a line: id, kind, name, whether it is connected, first seen, last use, token
     Devices { jid: String },
     /// End the access of a client: its token and its sessions
@@ -135,6 +141,14 @@ pub enum ConfigCommand {
     Example,
     /// Read the configuration and say what is wrong with it
     Check,
+}
+
+fn yes_or_no(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("it is yes or no"),
+    }
 }
 
 /// A path that may be empty, as a variable that was left empty says nothing.

@@ -59,6 +59,7 @@ pub fn welcome(loaded: &Loaded, certificates: &[Certificate], first: Option<&Fir
             (Kind::C2sDirect, _) => "direct TLS",
             (Kind::Https, _) => "WebSocket and BOSH",
             (Kind::Http, _) => "WebSocket and BOSH, NOT ENCRYPTED",
+            (Kind::Component, _) => "components, NOT ENCRYPTED",
             (Kind::Multiplex, _) => "direct TLS, WebSocket and BOSH",
             (Kind::C2s, Tls::Required) => "STARTTLS",
             (Kind::C2s, Tls::Optional) => "STARTTLS, optional",
@@ -148,7 +149,7 @@ mod tests {
 
     fn accounts() -> Accounts {
         let store = Arc::new(store::Memory::new(&[&::accounts::ACCOUNTS]));
-        Accounts::new(store, vec!["localhost".into()], Box::new(|_, _| {}))
+        Accounts::new(store, vec!["localhost".into()], Box::new(|_, _, _| {}))
     }
 
     #[test]

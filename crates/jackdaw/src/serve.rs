@@ -12,17 +12,18 @@ use c2s::tls::{Certificates, HostFiles, Kind as TlsKind, Reloaded};
 use c2s::{Admit, Entry, Listener, Port, Proxied, Service};
 use module::{Host, Now, Registry, Software};
 use router::Router;
-use session::{StreamConfig, TlsPolicy};
+use session::{ComponentConfig, StreamConfig, TlsPolicy};
 use stanza::{Jid, StreamError};
 use store::{Batch, Column, Query, Shape, Store, Table, Value};
 use store_sqlite::SqliteStore;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::accounts::{Accounts, Change};
+use crate::accounts::{Accounts, Change, Passwords, Queue};
 use crate::admin;
 use crate::certificate::{self, Certificate};
-use crate::config::{Bearer, Config, Domain, KeptBy, Kind, Listen, Loaded, Login, ScramHash, Tls, Tokens};
+use crate::config;
+use crate::config::{Bearer, Config, Domain, External, KeptBy, Kind, Listen, Loaded, Login, ScramHash, Tls, Tokens};
 use crate::failure::{Failure, Why};
 use crate::service_manager::{self, Sockets};
 use crate::{database, first_run, metrics, retention};
@@ -81,26 +82,26 @@ fn raise_open_files(config: &Config) {
     }
 }
 
-fn registry() -> Result<Registry, Failure> {
-    Registry::new(xeps::all()).map_err(|error| Failure::failed(format!("{error}; this is a defect of Jackdaw")))
+fn registry(offer: &xeps::Offer) -> Result<Registry, Failure> {
+    Registry::new(xeps::all(offer)).map_err(|error| Failure::failed(format!("{error}; this is a defect of Jackdaw")))
 }
 
 /// The modules of the server, for `jackdaw docs xeps`.
 pub fn xeps_page() -> Result<String, Failure> {
-    Ok(crate::xeps_page::write(&registry()?))
+    Ok(crate::xeps_page::write(&registry(&xeps::Offer::everything())?))
 }
 
 fn database_and_router(
     config: &Config,
     options: store_sqlite::Options,
 ) -> Result<(Arc<SqliteStore>, Arc<Router>), Failure> {
-    let registry = registry()?;
+    let registry = registry(&offer(config))?.with_components(config::components_shown(config));
     let mut tables: Vec<&'static Table> = router::TABLES.to_vec();
     tables.push(&SECRETS);
     tables.extend(registry.tables());
     let store = database::open(config, &tables, options)?;
     let router = Router::new(router::Parts {
-        hosts: hosts(config),
+        hosts: hosts(config)?,
         registry,
         store: Arc::clone(&store) as Arc<dyn Store>,
         limits: router_limits(config),
@@ -123,7 +124,7 @@ fn accounts(config: &Config, store: &Arc<dyn Store>, router: &Arc<Router>, servi
     let accounts = Accounts::new(
         Arc::clone(store),
         domains,
-        Box::new(move |jid, change| changed(&router, service.as_deref(), jid, change)),
+        Box::new(move |jid, change, spared| changed(&router, service.as_deref(), jid, change, spared)),
     );
     accounts.with_sessions(Box::new(move |jid| match live.sessions_of(jid.as_str()) {
         // While no server runs they are in the store.
@@ -188,6 +189,12 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
             tracing::warn!(%account, %error, "the verifiers that a login brought could not be written");
         }
     });
+    let passwords = passwords(config);
+    router.manage_with(Arc::new(Queue::start(
+        Arc::clone(&accounts),
+        Arc::clone(&router),
+        passwords,
+    )?));
     // Only now: a password must not be made before it is certain to be shown.
     let first = first_run::first_admin(&accounts, &loaded)?;
     let admin = tokio::spawn(admin::serve(admin_listener, accounts));
@@ -413,6 +420,7 @@ fn bind(
             let mut admit: Box<dyn Admit> = match listen.kind {
                 Kind::C2s => Box::new(entry(config, listen, Port::Starttls, &starttls, secret)),
                 Kind::C2sDirect => Box::new(entry(config, listen, Port::Direct, &direct, secret)),
+                Kind::Component => Box::new(components(config)?),
                 Kind::Https | Kind::Http => {
                     let tls = (listen.kind == Kind::Https).then(|| Arc::clone(&https));
                     Box::new(http_listener::Server::new(http_settings(config, tls, secret)))
@@ -457,6 +465,22 @@ fn entry(config: &Config, listen: &Listen, port: Port, tls: &Arc<rustls::ServerC
         Arc::new(stream_config(config, policy, secret)),
         Some(Arc::clone(tls)),
     )
+}
+
+/// A port of components.
+fn components(config: &Config) -> Result<Entry, Failure> {
+    let secrets = config::component_secrets(config).map_err(|message| Failure::new(Why::Configuration, message))?;
+    let (before_login, after_login) = stanza_limits(config);
+    let components = ComponentConfig {
+        before_login,
+        after_login,
+        secrets,
+        default_domain: default_domain(config),
+    };
+    Ok(Entry::of_components(
+        Arc::new(components),
+        config.limits.component_outbox_bytes,
+    ))
 }
 
 /// `tls`: None for plain HTTP.
@@ -515,7 +539,8 @@ fn cannot_listen(address: std::net::SocketAddr, error: &std::io::Error) -> Failu
     Failure::unavailable(format!("cannot listen on {address}: {error}; {advice}"))
 }
 
-fn stream_config(config: &Config, tls: TlsPolicy, secret: [u8; 32]) -> StreamConfig {
+/// Before and after somebody has logged in.
+fn stanza_limits(config: &Config) -> (xmlstream::Limits, xmlstream::Limits) {
     let limits = &config.limits;
     let after_login = xmlstream::Limits {
         bytes: limits.stanza_bytes,
@@ -530,6 +555,18 @@ fn stream_config(config: &Config, tls: TlsPolicy, secret: [u8; 32]) -> StreamCon
         elements: limits.stanza_elements_before_login,
         ..after_login
     };
+    (before_login, after_login)
+}
+
+/// `load` sees to it that there is a domain.
+fn default_domain(config: &Config) -> String {
+    let domain = config.domain.first();
+    domain.map_or_else(String::new, |domain| domain.name.as_str().to_owned())
+}
+
+fn stream_config(config: &Config, tls: TlsPolicy, secret: [u8; 32]) -> StreamConfig {
+    let limits = &config.limits;
+    let (before_login, after_login) = stanza_limits(config);
     StreamConfig {
         tls,
         before_login,
@@ -540,12 +577,9 @@ fn stream_config(config: &Config, tls: TlsPolicy, secret: [u8; 32]) -> StreamCon
         iterations: limits.password_iterations,
         policy: login_policy(&config.login),
         policies: policies(config),
+        registration: registration(config),
         lifetimes: lifetimes(&config.login),
-        // `load` sees to it that there is a domain.
-        default_domain: config
-            .domain
-            .first()
-            .map_or_else(String::new, |domain| domain.name.as_str().to_owned()),
+        default_domain: default_domain(config),
     }
 }
 
@@ -595,6 +629,23 @@ fn policies(config: &Config) -> BTreeMap<String, auth::Policy> {
         .collect()
 }
 
+/// Who may get an account at each domain by asking. Where they are kept by somebody else none is made here.
+fn registration(config: &Config) -> BTreeMap<String, session::Registration> {
+    let domains = config.domain.iter();
+    domains
+        .map(|domain| (domain.name.as_str().to_owned(), registration_of(domain)))
+        .collect()
+}
+
+fn registration_of(domain: &Domain) -> session::Registration {
+    match domain.registration {
+        _ if domain.guests || domain.accounts != KeptBy::Own => session::Registration::Closed,
+        config::Registration::Closed => session::Registration::Closed,
+        config::Registration::Invited => session::Registration::Invited,
+        config::Registration::Open => session::Registration::Open,
+    }
+}
+
 /// What a client without a good token is told; None: no tokens are taken.
 fn bearer_hint(bearer: &Bearer) -> Option<auth::BearerHint> {
     bearer.is_used().then(|| auth::BearerHint {
@@ -620,6 +671,8 @@ fn connection_limits(config: &Config) -> c2s::Limits {
         connections_per_second_per_address: limits.connections_per_second_per_address,
         login_failures_per_address: limits.login_failures_per_minute_per_address,
         login_failures_per_account: limits.login_failures_per_minute_per_account,
+        registrations_per_address: limits.registrations_per_hour_per_address,
+        registrations: limits.registrations_per_hour,
         negotiation: limits.negotiation(),
         unacknowledged: limits.unacknowledged(),
         read_bytes_per_second: limits.read_bytes_per_second,
@@ -652,10 +705,19 @@ fn router_limits(config: &Config) -> router::Limits {
     }
 }
 
-fn hosts(config: &Config) -> Vec<Host> {
+/// What the configuration lets the server have beside what every one has.
+fn offer(config: &Config) -> xeps::Offer {
+    xeps::Offer {
+        external_services: !config.external.is_empty(),
+    }
+}
+
+fn hosts(config: &Config) -> Result<Vec<Host>, Failure> {
     let admins: Vec<String> = config.admins.iter().map(|admin| admin.0.as_str().to_owned()).collect();
     let started = Service::clock();
-    config
+    let external: Result<Vec<_>, String> = config.external.iter().map(External::service).collect();
+    let external = external.map_err(|message| Failure::new(Why::Configuration, message))?;
+    let hosts = config
         .domain
         .iter()
         .map(|domain| {
@@ -679,9 +741,18 @@ fn hosts(config: &Config) -> Vec<Host> {
                 },
                 started,
                 guests: guests(domain),
+                passwords_elsewhere: domain.accounts != KeptBy::Own,
+                takes_invited: registration_of(domain) != session::Registration::Closed,
+                inviting: match domain.invitations {
+                    config::Invitations::Admins => module::Inviting::Nothing,
+                    config::Invitations::Contacts => module::Inviting::Contacts,
+                    config::Invitations::Accounts => module::Inviting::Accounts,
+                },
+                external: external.clone(),
             }
         })
-        .collect()
+        .collect();
+    Ok(hosts)
 }
 
 /// The other domains that guests of this one may reach, if it is one for guests.
@@ -712,26 +783,40 @@ fn salt_secret(store: &dyn Store) -> Result<[u8; 32], Failure> {
     Ok(secret)
 }
 
-/// What a change of an account means for those who are online (faults.md, row 62).
-fn changed(router: &Arc<Router>, service: Option<&Service>, jid: &Jid, change: Change<'_>) {
-    let end = |text: &'static str| {
+/// For who asks over XMPP that a password be set.
+fn passwords(config: &Config) -> Passwords {
+    let own = config.domain.iter();
+    let own = own.filter(|domain| !domain.guests && domain.accounts == KeptBy::Own);
+    Passwords {
+        iterations: config.limits.password_iterations,
+        domains: own.map(|domain| domain.name.as_str().to_owned()).collect(),
+    }
+}
+
+/// What a change of an account means for those who are online (faults.md, row 62). `spared`: a session that goes on, or
+/// is ended later.
+fn changed(router: &Arc<Router>, service: Option<&Service>, jid: &Jid, change: Change<'_>, spared: Option<&str>) {
+    let bare = jid.as_str();
+    let end = |text: &'static str, disabled: bool| {
         let error = StreamError::not_authorized().text(text);
-        match service {
-            Some(service) => service.expel(jid.as_str(), &error),
-            None => router.expel(jid.as_str(), &error),
+        match (service, spared) {
+            (Some(service), None) => service.expel(bare, &error),
+            (Some(service), Some(spared)) => service.expel_others(bare, spared, disabled, &error),
+            (None, _) => router.expel(bare, &error),
         }
     };
     match change {
         Change::Added => {}
-        Change::Ended(whose) => router.end_sessions(jid.as_str(), whose.clone()),
-        Change::PasswordChanged => end("the password was changed"),
-        Change::Disabled => end("the account was disabled"),
+        Change::Admin(admin) => router.set_admin(bare, admin),
+        Change::Ended(whose) => router.end_sessions(bare, whose.clone()),
+        Change::PasswordChanged => end("the password was changed", false),
+        Change::Disabled => end("the account was disabled", true),
         // Read anew when somebody logs in.
-        Change::Enabled => end("the account was enabled"),
+        Change::Enabled => end("the account was enabled", false),
         Change::Removing => {
-            end("the account was removed");
+            end("the account was removed", true);
             router.tell_contacts_of_removal(jid);
         }
-        Change::Removed => end("the account was removed"),
+        Change::Removed => end("the account was removed", true),
     }
 }

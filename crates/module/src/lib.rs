@@ -9,6 +9,7 @@
 //!
 //! Everything here is plain data and plain functions: `now` is an argument, nothing waits.
 
+mod action;
 mod archive;
 mod ask;
 mod blocking;
@@ -20,6 +21,9 @@ mod host;
 mod registry;
 mod shows;
 
+pub use action::{
+    Acted, Action, Agree, Agreed, Known, MakeActed, Manager, Outcome, Refused, Secret, Terms, Then, Which,
+};
 pub use archive::{ArchiveIds, ArchivePrefs, ArchiveRule};
 pub use ask::{
     AccountView, Answer, Ask, Connected, Contact, Device, LastActivity, MakeSaid, Relation, Said, Switches, Texts,
@@ -29,8 +33,8 @@ pub use change::{Audience, Change, MakeChange, Notice, Step};
 pub use face::{Deed, Face, Follow, Occasion};
 pub use filter::{Filter, Passing, Stage, Verdict};
 pub use form::{Field, Form};
-pub use host::{Contacts, Host, Software};
-pub use registry::{Registry, RegistryError, Target};
+pub use host::{Contacts, Credentials, ExternalService, Host, Inviting, Software};
+pub use registry::{Component, Registry, RegistryError, Target};
 pub use shows::Shows;
 
 use stanza::{Jid, JidRef};
@@ -140,6 +144,9 @@ pub enum Access {
     Owner,
     /// Accounts of the domain. For the server and its services, that are known to exist: who is refused gets `forbidden`.
     Local,
+    /// Whoever may administer this server: those whom the configuration names, and accounts whose record says so, of
+    /// whichever of its domains. For the server and its services; who is refused gets `forbidden`.
+    Admin,
 }
 
 impl Access {
@@ -149,15 +156,18 @@ impl Access {
             Access::Anyone => true,
             Access::Subscriber => relation >= Relation::Subscriber,
             Access::Owner | Access::Local => relation == Relation::Owner,
+            // An account is its owner's alone.
+            Access::Admin => false,
         }
     }
 
     /// To the server of `host`, or a service of it.
-    pub fn admits_to(self, host: &Host, from: JidRef<'_>) -> bool {
+    pub fn admits_to(self, host: &Host, from: JidRef<'_>, is_admin: bool) -> bool {
         let is_account = from.local().is_some() && from.domain() == host.domain;
         match self {
             Access::Anyone => true,
             Access::Local | Access::Subscriber | Access::Owner => is_account && host.guests.is_none(),
+            Access::Admin => is_admin,
         }
     }
 }
@@ -302,13 +312,25 @@ impl Module {
     }
 
     /// Answers requests to the server's own address.
-    pub fn server_iq(mut self, method: Method, name: &'static str, namespace: &'static str, handle: Handle) -> Module {
+    pub fn server_iq(self, method: Method, name: &'static str, namespace: &'static str, handle: Handle) -> Module {
+        self.server_iq_for(Access::Anyone, method, name, namespace, handle)
+    }
+
+    /// The same, of those that have access.
+    pub fn server_iq_for(
+        mut self,
+        access: Access,
+        method: Method,
+        name: &'static str,
+        namespace: &'static str,
+        handle: Handle,
+    ) -> Module {
         self.handlers.push(Handler {
             target: Target::Server,
             method,
             name,
             namespace,
-            access: Access::Anyone,
+            access,
             handle,
         });
         self

@@ -38,6 +38,7 @@ pub struct Access {
 pub enum Whose {
     Client(Box<str>),
     Resource(Box<str>),
+    All,
 }
 
 impl Whose {
@@ -45,6 +46,7 @@ impl Whose {
         match self {
             Whose::Client(client) => session.is_of(client),
             Whose::Resource(resource) => session.resource == *resource,
+            Whose::All => true,
         }
     }
 }
@@ -113,7 +115,7 @@ impl Router {
     pub(crate) fn end_now(&self, now: Now, account: &mut Account, whose: &Whose, turn: &mut Turn) {
         let text = match whose {
             Whose::Client(_) => "the access of this client was revoked",
-            Whose::Resource(_) => "this session was ended by the operator",
+            Whose::Resource(_) | Whose::All => "this session was ended by the operator",
         };
         let error = StreamError::not_authorized().text(text);
         self.end(now, account, |session| whose.is(session), &error, turn);
@@ -124,6 +126,24 @@ impl Router {
     pub(crate) fn supersede(&self, now: Now, account: &mut Account, client: &str, resource: &str, turn: &mut Turn) {
         let is_earlier = |session: &Session| session.is_of(client) && *session.resource != *resource;
         self.end(now, account, is_earlier, &StreamError::conflict(), turn);
+    }
+
+    /// Ends every session of an account but that of `resource`, whose client has asked for what ends them. `disabled`: the
+    /// account is, from now on; then end what is left with [`Router::expel`] when that client has been answered.
+    pub fn expel_others(&self, bare: &str, resource: &str, disabled: bool, error: &StreamError) {
+        let now = (self.clock)();
+        let mut turn = Turn::default();
+        let is_there = self.with(bare, |account| {
+            account.resource(resource)?;
+            account.disabled |= disabled;
+            self.end(now, account, |session| *session.resource != *resource, error, &mut turn);
+            Some(())
+        });
+        if is_there.flatten().is_none() {
+            self.expel(bare, error);
+        }
+        self.settle(now, &mut turn);
+        turn.finish();
     }
 
     fn end(

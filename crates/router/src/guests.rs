@@ -46,6 +46,7 @@ impl Account {
         Account {
             jid,
             disabled: false,
+            admin: false,
             roster: Roster::new(),
             sessions: Vec::new(),
             requests: (0, 0),

@@ -38,6 +38,10 @@ impl Return {
         }
     }
 
+    pub(crate) fn from(&self) -> &Jid {
+        &self.from
+    }
+
     /// Who asked whom.
     pub(crate) fn addresses(&self) -> (&Jid, &Jid) {
         (&self.from, &self.to)
@@ -97,9 +101,10 @@ impl Router {
         let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else {
             return;
         };
+        let is_admin = self.is_admin(host, from);
         let answer = match self.registry().handler(target, method, payload.ns(), payload.name()) {
             Err(error) => Answer::Error(error),
-            Ok((access, _)) if !access.admits_to(host, from) => Answer::Error(StanzaError::forbidden()),
+            Ok((access, _)) if !access.admits_to(host, from, is_admin) => Answer::Error(StanzaError::forbidden()),
             Ok((_, handle)) => {
                 let relation = Relation::Stranger;
                 let registry = self.registry();
@@ -112,6 +117,7 @@ impl Router {
                     payload,
                     target,
                     relation,
+                    is_admin,
                     account: None,
                     switches: None,
                     ids: self.archive_ids(),
@@ -202,6 +208,7 @@ impl Router {
             payload,
             target: Target::Account,
             relation,
+            is_admin: false,
             account: Some(account),
             switches: switches.as_ref(),
             ids: self.archive_ids(),
@@ -238,6 +245,10 @@ impl Router {
             Answer::Error(error) => self.bounce(stanza, from, to, &error, turn),
             // Only an account has a list, and its owner has changed it.
             Answer::Block(_) => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),
+            Answer::Act(action, make) => {
+                let back = Return::of(stanza, from.to_owned(), to.to_owned());
+                self.act(owner, action, make, back, turn);
+            }
             Answer::Asked(query, make) => self.ask_store(owner, query, make, stanza, from, to),
             Answer::Changed(query, make) => {
                 let back = Return::of(stanza, from.to_owned(), to.to_owned());

@@ -23,14 +23,17 @@ mod blocking;
 mod broadcast;
 mod caps;
 mod clock;
+mod component;
 mod delivery;
 mod deposit;
 mod durable;
 mod establish;
 mod guests;
+pub mod invitations;
 mod iq;
 mod line;
 mod load;
+mod manage;
 mod metrics;
 mod moved;
 mod notify;
@@ -47,10 +50,10 @@ mod wake;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use foldhash::quality::RandomState;
-use module::{ArchiveIds, Host, Now, Registry, Service};
+use module::{ArchiveIds, Host, Manager, Now, Registry, Service};
 pub use presence::RosterLimits;
 use stanza::{Jid, Rendered};
 use store::{Store, Table};
@@ -83,9 +86,13 @@ pub(crate) const OWN_LIMITS: xmlstream::Limits = xmlstream::Limits {
 };
 
 /// The tables of the account itself; those of features come from their declarations.
-pub static TABLES: [&Table; 11] = [
+pub static TABLES: [&Table; 15] = [
     &accounts::ACCOUNTS,
     &accounts::tokens::TOKENS,
+    &accounts::invitations::INVITATIONS,
+    &accounts::invitations::USES,
+    &accounts::invitations::RESERVED,
+    &accounts::invitations::INTRODUCTIONS,
     &presence::ROSTER,
     &presence::ROSTER_VERSION,
     &archive::PREFS,
@@ -117,10 +124,10 @@ pub struct Limits {
     pub resume_seconds: u32,
 }
 
-/// A bound resource, as its connection knows it.
+/// A bound resource, as its connection knows it; or a component.
 #[derive(Clone)]
 pub struct Bound {
-    /// The full JID.
+    /// The full JID; the domain of a component.
     pub jid: Jid,
     /// Unique for the life of the process; a resource bound again has another.
     pub id: u64,
@@ -160,6 +167,8 @@ pub struct Router {
     stanzas: metrics::Striped,
     known_caps: caps::KnownCaps,
     lines: line::Lines,
+    components: component::Components,
+    manager: OnceLock<Arc<dyn Manager>>,
     /// What most sessions say of themselves; shared by all of them.
     plain_presence: Rendered,
     /// Said on behalf of who has gone.
@@ -175,6 +184,7 @@ impl Router {
             .map(|host| (host.domain.clone(), Arc::new(host)))
             .collect();
         let secret = parts.store.secret();
+        let components = component::Components::new(parts.registry.components());
         parts.store.after_commits(Box::new(wake::wake_gathered));
         Arc::new_cyclic(|me| Router {
             archives: parts.archives,
@@ -192,6 +202,8 @@ impl Router {
             stanzas: metrics::Striped::default(),
             known_caps: caps::KnownCaps::default(),
             lines: line::Lines::default(),
+            components,
+            manager: OnceLock::new(),
             plain_presence: Rendered::from_text("<presence/>"),
             gone: Rendered::from_text("<presence type='unavailable'/>"),
             me: me.clone(),

@@ -49,6 +49,8 @@ pub(crate) enum Held {
     Restore(SavedSessions),
     End(Whose),
     Arrived(Box<Arrived>),
+    /// An account that was made with an invitation of this one.
+    Introduced(Box<str>),
 }
 
 impl Router {
@@ -183,6 +185,7 @@ impl Router {
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Restore(_) | Held::End(_) => {}
                         Held::Arrived(arrived) => turn.queue.push_back(Work::LooksOn(arrived)),
+                        Held::Introduced(account) => self.introduced(&account),
                     }
                 }
             }
@@ -209,6 +212,7 @@ impl Router {
                 Held::Restore(saved) => self.put_sessions_back(now, account, saved, turn),
                 Held::End(whose) => self.end_now(now, account, &whose, turn),
                 Held::Arrived(arrived) => self.look_at(now, account, arrived, turn),
+                Held::Introduced(new) => self.meet_now(account, new),
             }
         }
     }
@@ -224,6 +228,8 @@ impl Router {
                 Held::Resume(request) => request.refuse(turn, store_failed()),
                 Held::Restore(_) | Held::End(_) => {}
                 Held::Arrived(arrived) => turn.queue.push_back(Work::LooksOn(arrived)),
+                // Left to the next start.
+                Held::Introduced(_) => {}
             }
         }
     }
@@ -267,12 +273,13 @@ impl Router {
         turn.scratch = scratch;
     }
 
-    /// Reads the roster anew after a change of it could not be written: what is on disk is the
+    /// Reads the roster and the block list anew after a change of them could not be written: what is on disk is the
     /// truth. The account is `stale` meanwhile.
     pub(crate) fn reload(&self, owner: &str) {
         let query = Query::Many(vec![
             Query::all(&ROSTER, owner),
             Query::get(&ROSTER_VERSION, owner, None),
+            Query::all(&BLOCKED, owner),
         ]);
         let me = self.me.clone();
         let owner: Box<str> = owner.into();
@@ -289,12 +296,15 @@ impl Router {
     fn reloaded(&self, owner: &str, found: Result<Found, StoreError>) {
         let now = (self.clock)();
         let mut turn = Turn::default();
-        match found.and_then(read_roster) {
-            Ok(roster) => {
+        match found.and_then(read_changes) {
+            Ok((roster, blocked)) => {
                 self.with(owner, |account| {
                     // One that was forgotten and read again is not behind.
                     let Some(waiting) = account.stale.take() else { return };
                     account.roster = roster;
+                    if account.rare.is_some() || !blocked.is_empty() {
+                        account.rare_mut().blocked = blocked;
+                    }
                     self.let_in(now, account, *waiting, &mut turn);
                 });
             }
@@ -342,6 +352,7 @@ impl Router {
                 if let Some(cursor) = account.backlog.to_save() {
                     self.write_cursors(vec![(account.jid.clone(), cursor)]);
                 }
+                let account_jid = account.jid.clone();
                 for held in account.stale.take().map_or_else(Vec::new, |waiting| *waiting) {
                     match held {
                         Held::Letter(text, None) => turn.queue.push_back(Work::Letter(text)),
@@ -355,6 +366,9 @@ impl Router {
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Restore(_) | Held::End(_) => {}
                         Held::Arrived(arrived) => turn.queue.push_back(Work::LooksOn(arrived)),
+                        Held::Introduced(account) => {
+                            turn.queue.push_back(Work::Introduce(account_jid.clone(), account))
+                        }
                     }
                 }
                 shard.remove(hash, bare);
@@ -372,6 +386,9 @@ impl Router {
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Letter(..) | Held::Restore(_) | Held::End(_) => {}
                         Held::Arrived(arrived) => turn.queue.push_back(Work::LooksOn(arrived)),
+                        Held::Introduced(account) => {
+                            turn.queue.push_back(Work::Introduce(loading.jid.clone(), account))
+                        }
                     }
                 }
             }
@@ -442,6 +459,7 @@ impl Router {
     /// then costs less, and much less memory, than a timer in each of them.
     pub fn look_for_silence(&self, now: Now, seconds: u32) {
         let mut turn = Turn::default();
+        self.look_for_silent_components(now, seconds, &mut turn);
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for slot in shard.iter() {
@@ -462,12 +480,16 @@ pub(crate) fn store_failed() -> StanzaError {
     StanzaError::internal_server_error().kind(stanza::ErrorType::Wait)
 }
 
-fn read_roster(found: Found) -> Result<Roster, StoreError> {
+/// What an owner changes in memory first.
+fn read_changes(found: Found) -> Result<(Roster, BlockList), StoreError> {
     let mut parts = found.many()?.into_iter();
-    let (Some(rows), Some(version)) = (parts.next(), parts.next()) else {
+    let (Some(rows), Some(version), Some(blocked)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(StoreError::Misuse("an answer is missing".into()));
     };
-    Roster::load(rows.rows()?, version.row()?.as_ref()).map_err(|error| StoreError::Misuse(error.to_string()))
+    let roster =
+        Roster::load(rows.rows()?, version.row()?.as_ref()).map_err(|error| StoreError::Misuse(error.to_string()))?;
+    let blocked = BlockList::new(blocked.rows()?.into_iter().map(|(address, _)| address));
+    Ok((roster, blocked))
 }
 
 /// `most`: so many of the messages that wait were counted.
@@ -503,6 +525,7 @@ fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, S
     let account = Account {
         jid: jid.clone(),
         disabled: record.disabled,
+        admin: record.admin,
         roster,
         sessions: Vec::new(),
         requests: (0, 0),

@@ -61,7 +61,7 @@ impl Accounts {
             if !(self.sessions)(jid).iter().any(is_there) {
                 return Err(none());
             }
-            (self.on_changed)(jid, Change::Ended(&Whose::Resource(resource.into())));
+            (self.on_changed)(jid, Change::Ended(&Whose::Resource(resource.into())), None);
             return Ok(());
         }
         let client = clients
@@ -80,7 +80,7 @@ impl Accounts {
             StoreError::Missing => none(),
             error => unavailable(&error),
         })?;
-        (self.on_changed)(jid, Change::Ended(&Whose::Client(id.into())));
+        (self.on_changed)(jid, Change::Ended(&Whose::Client(id.into())), None);
         Ok(())
     }
 
@@ -186,7 +186,7 @@ mod tests {
         let accounts = Accounts::new(
             Arc::new(store),
             vec!["example.org".into()],
-            Box::new(move |_, change| seen.lock().expect("no panic").push(format!("{change:?}"))),
+            Box::new(move |_, change, _| seen.lock().expect("no panic").push(format!("{change:?}"))),
         );
         let sessions = || {
             vec![

@@ -48,6 +48,8 @@ pub enum Command {
     SetPassword(Jid, Credentials),
     Disable(Jid),
     Enable(Jid),
+    /// Whether it may administer the server.
+    SetAdmin(Jid, bool),
     /// The clients of an account, and its sessions that are nobody's.
     Devices(Jid),
     /// Ends the access of a client, or a session.
@@ -69,7 +71,11 @@ impl Command {
             | Command::Disable(jid)
             | Command::Enable(jid)
             | Command::Revoke { jid, .. } => Some(jid),
-            Command::Add(_) | Command::Import(_) | Command::List { .. } | Command::Devices(_) => None,
+            Command::Add(_)
+            | Command::Import(_)
+            | Command::SetAdmin(..)
+            | Command::List { .. }
+            | Command::Devices(_) => None,
         }
     }
 }

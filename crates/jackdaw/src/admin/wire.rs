@@ -66,6 +66,7 @@ pub fn write_command(command: &Command) -> String {
         Command::SetPassword(jid, credentials) => message(&["password", jid.as_str(), &credentials.encode()], &[]),
         Command::Disable(jid) => simple("disable", jid),
         Command::Enable(jid) => simple("enable", jid),
+        Command::SetAdmin(jid, admin) => message(&["admin", jid.as_str(), yes(*admin)], &[]),
         Command::Devices(jid) => simple("devices", jid),
         Command::Revoke { jid, id, keep_password } => message(&["revoke", jid.as_str(), id, yes(*keep_password)], &[]),
     }
@@ -97,6 +98,7 @@ pub fn read_command(lines: &Lines) -> Option<Command> {
         ["password", jid, credentials] => Command::SetPassword(read_jid(jid)?, Credentials::decode(credentials)?),
         ["disable", jid] => Command::Disable(read_jid(jid)?),
         ["enable", jid] => Command::Enable(read_jid(jid)?),
+        ["admin", jid, admin] => Command::SetAdmin(read_jid(jid)?, is_yes(admin)?),
         ["devices", jid] => Command::Devices(read_jid(jid)?),
         ["revoke", jid, id, keep_password] if id.len() <= MAX_CLIENT_ID => Command::Revoke {
             jid: read_jid(jid)?,
@@ -323,6 +325,7 @@ mod tests {
         check(Command::SetPassword(jid(), credentials()));
         check(Command::Disable(jid()));
         check(Command::Enable(jid()));
+        check(Command::SetAdmin(jid(), true));
         check(Command::Devices(jid()));
         check(Command::Revoke {
             jid: jid(),
@@ -388,6 +391,7 @@ mod tests {
         check("-1\tremove\tjuliet@example.org");
         check("99999999\timport");
         check("0\tremove");
+        check("0\tadmin\tjuliet@example.org\tmaybe");
         check("0\tremove\texample.org");
         check("0\tremove\tjuliet@example.org/balcony");
         check("0\tremove\tjuliet@example.org\tmore");

@@ -325,6 +325,11 @@ impl Outbox {
             inner.wake_later(self, turn);
         }
     }
+
+    /// The client has said that it does not look.
+    pub(crate) fn is_inactive(&self) -> bool {
+        self.lock().extra.as_ref().is_some_and(|extra| extra.held.inactive)
+    }
 }
 
 impl Inner {
