@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::admission::Admission;
 use crate::connection::{Connection, LINGER, LINGER_BYTES};
-use crate::entry::{Entry, Shared};
+use crate::entry::{Entry, Peer, Shared};
 use crate::metrics::{Reached, Via};
 use crate::rate::Allowance;
 use crate::service::Service;
@@ -81,6 +81,11 @@ impl<S: Socket> Channel<S> {
     /// How long a client may take for what it has to say before it is logged in.
     pub fn patience(&self) -> Duration {
         self.admission.service.limits.negotiation
+    }
+
+    /// How long a write may make no progress.
+    pub fn unacknowledged(&self) -> Duration {
+        self.admission.service.limits.unacknowledged
     }
 
     /// To be set once a request has shown that it belongs to somebody who is logged in: then the connection does not
@@ -218,7 +223,7 @@ impl<S: Socket> Channel<S> {
         let port = Arc::new(Shared {
             direct: is_secured,
             via: Via::WebSocket,
-            stream,
+            peer: Peer::Client(stream),
             tls: None,
         });
         let deadline = began + self.patience();

@@ -152,9 +152,9 @@ impl<S: Socket> Connection<S> {
     ) -> Connection<S> {
         admission.service.metrics().streams_of(port.via).up();
         let limits = &admission.service.limits;
-        let outbox = Outbox::new(limits.outbox_bytes);
+        let outbox = Outbox::new(port.outbox_bytes(limits));
         Connection {
-            core: StreamCore::new(Arc::clone(&port.stream), port.direct),
+            core: port.core(),
             transport,
             websocket: None,
             carried: Vec::new(),

@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use session::StreamConfig;
+use session::{ComponentConfig, StreamConfig, StreamCore};
 use tokio::net::TcpStream;
 
 use crate::admission::Admission;
 use crate::connection::Connection;
 use crate::listener::Admit;
 use crate::metrics::Via;
-use crate::service::Service;
+use crate::service::{Limits, Service};
 use crate::socket::Socket;
 
 /// How TLS begins on a port.
@@ -23,11 +23,39 @@ pub enum Port {
     Direct,
 }
 
+/// Whose streams they are.
+pub(crate) enum Peer {
+    Client(Arc<StreamConfig>),
+    /// A component (XEP-0114).
+    Component {
+        config: Arc<ComponentConfig>,
+        /// What may wait for it.
+        outbox_bytes: usize,
+    },
+}
+
 pub(crate) struct Shared {
     pub(crate) direct: bool,
     pub(crate) via: Via,
-    pub(crate) stream: Arc<StreamConfig>,
+    pub(crate) peer: Peer,
     pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
+impl Shared {
+    /// A stream that begins.
+    pub(crate) fn core(&self) -> StreamCore {
+        match &self.peer {
+            Peer::Client(config) => StreamCore::new(Arc::clone(config), self.direct),
+            Peer::Component { config, .. } => StreamCore::component(Arc::clone(config)),
+        }
+    }
+
+    pub(crate) fn outbox_bytes(&self, limits: &Limits) -> usize {
+        match &self.peer {
+            Peer::Client(_) => limits.outbox_bytes,
+            Peer::Component { outbox_bytes, .. } => *outbox_bytes,
+        }
+    }
 }
 
 /// What the connections of one port have in common.
@@ -42,8 +70,18 @@ impl Entry {
                 Port::Starttls => Via::Starttls,
                 Port::Direct => Via::Direct,
             },
-            stream,
+            peer: Peer::Client(stream),
             tls,
+        }))
+    }
+
+    /// A port for components, without TLS: XEP-0114 has none. `outbox_bytes`: what may wait for each.
+    pub fn of_components(config: Arc<ComponentConfig>, outbox_bytes: usize) -> Entry {
+        Entry(Arc::new(Shared {
+            direct: false,
+            via: Via::Component,
+            peer: Peer::Component { config, outbox_bytes },
+            tls: None,
         }))
     }
 
@@ -73,7 +111,7 @@ pub fn admit_carried<S: Socket>(
     let port = Arc::new(Shared {
         direct: is_secured,
         via: Via::Bosh,
-        stream,
+        peer: Peer::Client(stream),
         tls: None,
     });
     Some(Connection::carried(admission, port, socket))

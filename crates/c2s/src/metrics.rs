@@ -31,10 +31,12 @@ pub(crate) enum Via {
     Direct,
     WebSocket,
     Bosh,
+    /// TCP, and no client (XEP-0114).
+    Component,
 }
 
 impl Via {
-    const NAMES: [&'static str; 4] = ["starttls", "direct-tls", "websocket", "bosh"];
+    const NAMES: [&'static str; 5] = ["starttls", "direct-tls", "websocket", "bosh", "component"];
 }
 
 /// A limit of the configuration that somebody has run into.
@@ -45,6 +47,8 @@ pub(crate) enum Reached {
     PerSecond,
     FailuresPerAddress,
     FailuresPerAccount,
+    RegistrationsPerAddress,
+    Registrations,
     LoginAttempts,
     Negotiation,
     ReadRate,
@@ -52,12 +56,14 @@ pub(crate) enum Reached {
 
 impl Reached {
     /// Keys of `[limits]`.
-    const NAMES: [&'static str; 8] = [
+    const NAMES: [&'static str; 10] = [
         "connections",
         "connections_before_login_per_address",
         "connections_per_second_per_address",
         "login_failures_per_minute_per_address",
         "login_failures_per_minute_per_account",
+        "registrations_per_hour_per_address",
+        "registrations_per_hour",
         "login_attempts",
         "negotiation_seconds",
         "read_bytes_per_second",
@@ -159,15 +165,15 @@ mod tests {
     #[test]
     fn names_stand_at_their_places() {
         let metrics = Metrics::default();
-        metrics.streams_of(Via::Bosh).up();
+        metrics.streams_of(Via::Component).up();
         metrics.sessions_of(Via::Starttls).up();
         metrics.reached(Reached::ReadRate);
         metrics.reached(Reached::Connections);
-        assert_eq!(metrics.streams().last(), Some(("bosh", 1)));
+        assert_eq!(metrics.streams().last(), Some(("component", 1)));
         assert_eq!(metrics.sessions().next(), Some(("starttls", 1)));
         assert_eq!(metrics.limits().next(), Some(("connections", 1)));
         assert_eq!(metrics.limits().last(), Some(("read_bytes_per_second", 1)));
-        metrics.streams_of(Via::Bosh).down();
+        metrics.streams_of(Via::Component).down();
         assert_eq!(metrics.streams().map(|(_, count)| count).sum::<u64>(), 0);
     }
 }

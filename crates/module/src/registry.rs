@@ -24,6 +24,15 @@ pub enum Target {
     EveryService,
 }
 
+/// A domain that a program of its own speaks for (XEP-0114). Which there are is configured and not declared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// Prepared.
+    pub domain: Box<str>,
+    /// The domain in whose disco#items it is shown.
+    pub shown_by: Box<str>,
+}
+
 /// A declaration that cannot stand. Only ever seen by a developer: the server refuses to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistryError {
@@ -77,6 +86,7 @@ pub struct Registry {
     identities: BTreeMap<Target, BTreeSet<Identity>>,
     forms: Vec<(Target, MakeForm)>,
     services: Vec<Service>,
+    components: Vec<Component>,
     incoming: Vec<Filter>,
     stream_features: Vec<(StreamFeature, Option<&'static str>)>,
     bind_features: Vec<&'static str>,
@@ -97,6 +107,7 @@ impl Registry {
             identities: BTreeMap::new(),
             forms: Vec::new(),
             services: Vec::new(),
+            components: Vec::new(),
             incoming: Vec::new(),
             stream_features: Vec::new(),
             bind_features: Vec::new(),
@@ -226,6 +237,17 @@ impl Registry {
     /// The service at an address of this first label.
     pub fn service(&self, label: &str) -> Option<&Service> {
         self.services.iter().find(|service| service.label == label)
+    }
+
+    /// The same with these components.
+    pub fn with_components(mut self, components: Vec<Component>) -> Registry {
+        self.components = components;
+        self
+    }
+
+    /// The components of all domains.
+    pub fn components(&self) -> &[Component] {
+        &self.components
     }
 
     /// Data forms that extend disco#info (XEP-0128).

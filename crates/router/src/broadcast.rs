@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use module::{LastActivity, Now, Relation};
+use presence::blocking::BlockList;
 use presence::{Presence, write_request};
 use stanza::{Edits, Jid, JidRef, PresenceType, Rendered, Sent, Stanza, StanzaError, StreamError};
 use store::Batch;
@@ -214,6 +215,7 @@ impl Router {
                     from,
                     left,
                     to,
+                    except: account.blocked_resources(),
                 }],
                 turn,
             );
@@ -222,8 +224,19 @@ impl Router {
 
     /// One presence for many contacts: a start tag each over one payload. Contacts who are not in
     /// memory have no available resource, so nobody has to be loaded for it.
-    pub(crate) fn fan_out(&self, presence: &Sent, from: &str, left: bool, to: &Contacts, turn: &mut Turn) {
+    pub(crate) fn fan_out(
+        &self,
+        presence: &Sent,
+        from: &str,
+        left: bool,
+        to: &Contacts,
+        except: Option<&BlockList>,
+        turn: &mut Turn,
+    ) {
         for contact in to.iter() {
+            if self.say_to_component(contact, turn, |out| presence.write(contact, out)) {
+                continue;
+            }
             self.with(contact, |account| {
                 if left {
                     account.forget_directed(from, None);
@@ -232,6 +245,9 @@ impl Router {
                     return;
                 }
                 for session in account.sessions.iter().filter(|session| session.is_available()) {
+                    if except.is_some_and(|except| except.has(&account.full(session))) {
+                        continue;
+                    }
                     self.push(account, session, Item::Presence(from), turn, |out| {
                         presence.write(contact, out)
                     });
@@ -246,6 +262,13 @@ impl Router {
     pub(crate) fn probe_for_session(&self, from: &Jid, session: u64, contacts: &Contacts, turn: &mut Turn) {
         let mut found: Vec<(String, Rendered)> = Vec::new();
         for contact in contacts.iter() {
+            let is_asked = self.say_to_component(contact, turn, |out| {
+                let (from, to) = (escaped(from.bare_str()), escaped(contact));
+                out.extend_from_slice(format!("<presence type='probe' from='{from}' to='{to}'/>").as_bytes());
+            });
+            if is_asked {
+                continue;
+            }
             self.with(contact, |account| {
                 if account.relation(from.as_ref()) != Relation::Subscriber || account.blocks(from.as_str()) {
                     return;
@@ -306,16 +329,16 @@ impl Router {
         for session in &account.sessions {
             let Some(presence) = &session.presence else { continue };
             is_online = true;
-            let text = match to.resource() {
-                None => presence.text_with(&account.full(session), Some(from.as_str())),
+            let shown = match to.resource() {
+                None => self.shown(account, presence, account.full(session), from.as_str()),
                 Some(resource) if *resource == *session.resource => {
                     // Only that it is there, no details.
                     let (me, to) = (escaped(&account.full(session)), escaped(from.as_str()));
-                    format!("<presence from='{me}' to='{to}'/>")
+                    Work::Letter(format!("<presence from='{me}' to='{to}'/>").into())
                 }
                 Some(_) => continue,
             };
-            self.pass_on(account, &session.outbox, [Work::Letter(text.into())], turn);
+            self.pass_on(account, &session.outbox, [shown], turn);
             answered = true;
         }
         if !answered {
@@ -379,15 +402,36 @@ impl Router {
             Presence::Available => available
                 .filter_map(|session| {
                     let presence = session.presence.as_ref()?;
-                    Some(After::letter(presence.text_with(&account.full(session), Some(contact))))
+                    Some(After::Work(self.shown(
+                        account,
+                        presence,
+                        account.full(session),
+                        contact,
+                    )))
                 })
                 .collect(),
             Presence::Unavailable => available
-                .map(|session| {
-                    let (from, to) = (escaped(&account.full(session)), escaped(contact));
-                    After::letter(format!("<presence from='{from}' to='{to}' type='unavailable'/>"))
-                })
+                .map(|session| After::Work(self.shown(account, &self.gone, account.full(session), contact)))
                 .collect(),
+        }
+    }
+
+    /// One presence of a resource for one address.
+    fn shown(&self, account: &Account, presence: &Rendered, from: String, to: &str) -> Work {
+        let is_local = |to: &str| {
+            let domain = to.split_once('@').map(|(_, domain)| domain);
+            domain.is_some_and(|domain| !domain.contains('/') && self.host(domain).is_some())
+        };
+        match account.blocked_resources().filter(|_| is_local(to)) {
+            None => Work::Letter(presence.text_with(&from, Some(to)).into()),
+            // A contact of whom one resource alone is blocked: the others see it.
+            except => Work::Fanout {
+                presence: presence.sent_by(&from),
+                from: from.into(),
+                left: false,
+                to: Contacts::of(std::iter::once(to)),
+                except,
+            },
         }
     }
 
@@ -395,6 +439,9 @@ impl Router {
     /// do the rest.
     pub fn end_part(&self, part: usize, parts: usize, error: &StreamError) {
         let mut turn = Turn::default();
+        if part == 0 {
+            self.end_components(error, &mut turn);
+        }
         for shard in self.shards.iter().skip(part).step_by(parts) {
             let shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for slot in shard.iter() {

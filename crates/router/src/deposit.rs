@@ -32,6 +32,8 @@ pub(crate) struct Origin {
     /// What becomes of a message, where that was asked already.
     pub(crate) keeping: Option<Keeping>,
     pub(crate) outbox: Arc<Outbox>,
+    /// It is a client, and not a component.
+    pub(crate) is_client: bool,
     /// The connection waits for it: to be told with [`Event::Proceed`](crate::Event) when it goes on.
     pub(crate) is_awaited: bool,
 }
@@ -44,8 +46,23 @@ impl Origin {
             copies: false,
             keeping: None,
             outbox: Arc::clone(&bound.outbox),
+            is_client: true,
             is_awaited: true,
         })
+    }
+
+    /// A component has no archive here and no other devices; but what it sends goes in order, and is not read faster
+    /// than it is kept.
+    pub(crate) fn of_component(bound: &Bound) -> Origin {
+        Origin {
+            receipt: None,
+            archives: false,
+            copies: false,
+            keeping: None,
+            outbox: Arc::clone(&bound.outbox),
+            is_client: false,
+            is_awaited: true,
+        }
     }
 }
 
@@ -91,7 +108,7 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn of(origin: Option<&Origin>) -> Source {
         Source {
-            is_own: origin.is_some(),
+            is_own: origin.is_some_and(|origin| origin.is_client),
             copies: origin.is_some_and(|origin| origin.copies),
         }
     }
@@ -154,8 +171,10 @@ impl Router {
         let text = turn.text(|out| splice(stanza, from.as_str(), Some(to.as_str()), edits, out));
         // Only of who sends here: what comes again by another way has been told apart where it came in.
         let fingerprint = match &origin {
-            Some(_) => archive::fingerprint(&self.secret, from.bare_str(), to.as_str(), stanza),
-            None => None,
+            Some(origin) if origin.is_client => {
+                archive::fingerprint(&self.secret, from.bare_str(), to.as_str(), stanza)
+            }
+            _ => None,
         };
         let mut batch = Batch::new().deposit(Deposit {
             at: now.0,

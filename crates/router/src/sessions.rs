@@ -126,6 +126,9 @@ impl Router {
     /// [`Router::reclaim`] with what was never written to it. Where this returns some the stream was managed, and knows
     /// better: then with that, and of the rest only what stands before it was ([`uncounted`](crate::uncounted)).
     pub fn unbind(&self, now: Now, bound: &Bound, clean: bool, turn: &mut Turn) -> Option<Vec<u8>> {
+        if self.detach(bound) {
+            return None;
+        }
         let ending = if clean { Ending::Clean } else { Ending::Broken };
         let rest = self.close(now, bound.jid.bare_str(), bound.id, ending, turn);
         self.settle(now, turn);
@@ -330,6 +333,8 @@ impl Router {
         let (mut sent, mut read, mut last) = (Vec::new(), Vec::new(), None);
         for message in messages {
             if message.archived && account.backlog.was_told(id, message.id) {
+                read.push(message.id);
+            } else if account.backlog.wants(message.id) && self.withhold(account, message, turn) {
                 read.push(message.id);
             } else if account.backlog.wants(message.id) {
                 if !session.outbox.has_room(message.stanza.len()) {

@@ -27,6 +27,7 @@
 mod account;
 mod base64;
 mod bearer;
+mod component;
 mod credentials;
 mod exchange;
 mod external;
@@ -45,6 +46,7 @@ mod upgrade;
 
 pub use self::base64::{decode, encode};
 pub use bearer::Bearer;
+pub use component::is_handshake;
 pub use credentials::{
     Credentials, DEFAULT_ITERATIONS, MAX_ITERATIONS, MAX_PASSWORD, PasswordError, SALT_LENGTH, Verifier,
 };

@@ -12,6 +12,7 @@ use stanza::{Jid, StreamError, ns};
 use xmlstream::{Element, Framer, Limits, Scratch};
 
 use crate::bound;
+use crate::component::{Attached, ComponentConfig, Handshake};
 use crate::config::StreamConfig;
 use crate::errors::stream_error;
 use crate::header::Opening;
@@ -60,6 +61,11 @@ pub trait Shell {
     /// Whether this address may try to log in now, at all or to this account
     /// (configuration: `limits.login_failures_per_minute_…`).
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool;
+    /// Whether one more account may be asked for from this address now (configuration: `limits.registrations_…`). Only
+    /// asked where anybody may have one; counts.
+    fn may_register(&mut self) -> bool {
+        false
+    }
     /// A login failed in a way that may be a guess.
     fn login_failed(&mut self, account: Option<&Jid>);
     /// An attempt has ended, for whoever counts. `mechanism`: None for what is none; `failure`: None where it succeeded.
@@ -105,6 +111,9 @@ pub struct Progress {
 pub(crate) enum State {
     Negotiating(Box<Negotiation>),
     Bound(bound::Stream),
+    /// A component that has not shown yet that it is one.
+    Handshake(Box<Handshake>),
+    Attached(Attached),
     /// The closing tag was written; nothing is read any more.
     Closed,
     /// Closed while the router was binding a resource: its answer is still to come.
@@ -113,7 +122,7 @@ pub(crate) enum State {
     Late(Bound),
 }
 
-/// One client's stream.
+/// One client's stream, or a component's.
 pub struct StreamCore {
     framer: Framer,
     state: State,
@@ -131,10 +140,20 @@ impl StreamCore {
         }
     }
 
-    /// The bound resource, once there is one.
+    /// The stream of a component (XEP-0114).
+    pub fn component(config: Arc<ComponentConfig>) -> StreamCore {
+        StreamCore {
+            framer: Framer::new(),
+            state: State::Handshake(Box::new(Handshake::new(config))),
+            ended_by_client: false,
+        }
+    }
+
+    /// The bound resource, once there is one; of a component, that it speaks for its domain.
     pub fn bound(&self) -> Option<&Bound> {
         match &self.state {
             State::Bound(stream) => Some(&stream.bound),
+            State::Attached(component) => Some(&component.bound),
             _ => None,
         }
     }
@@ -148,8 +167,9 @@ impl StreamCore {
     pub fn awaits_resource(&self) -> bool {
         match &self.state {
             State::Negotiating(negotiation) => negotiation.is_binding(),
+            State::Handshake(handshake) => handshake.is_attaching(),
             State::Awaited => true,
-            State::Bound(_) | State::Closed | State::Late(_) => false,
+            State::Bound(_) | State::Attached(_) | State::Closed | State::Late(_) => false,
         }
     }
 
@@ -162,6 +182,7 @@ impl StreamCore {
             State::Awaited => (None, clean),
             _ => match mem::replace(&mut self.state, State::Closed) {
                 State::Bound(stream) => (Some(stream.bound), clean),
+                State::Attached(component) => (Some(component.bound), clean),
                 State::Late(bound) => (Some(bound), clean),
                 _ => (None, clean),
             },
@@ -183,6 +204,9 @@ impl StreamCore {
             State::Negotiating(negotiation) if negotiation.is_waiting() => Err(Next::Wait),
             State::Negotiating(negotiation) => Ok(*negotiation.limits()),
             State::Bound(stream) => Ok(stream.config.after_login),
+            State::Handshake(handshake) if handshake.is_attaching() => Err(Next::Wait),
+            State::Handshake(handshake) => Ok(handshake.config.before_login),
+            State::Attached(component) => Ok(component.config.after_login),
         }
     }
 
@@ -216,6 +240,7 @@ impl StreamCore {
                         }
                         xmlstream::Event::Header(header) => match &mut self.state {
                             State::Negotiating(negotiation) => negotiation.header(Opening::read(&header), cx),
+                            State::Handshake(handshake) => handshake.header(Opening::read_component(&header), cx),
                             _ => Err(StreamError::not_well_formed()),
                         },
                         xmlstream::Event::Element(element) => self.element(element, cx),
@@ -277,6 +302,8 @@ impl StreamCore {
         match &mut self.state {
             State::Negotiating(negotiation) => negotiation.element(&element, cx),
             State::Bound(stream) => stream.element(element, cx),
+            State::Handshake(handshake) => handshake.element(&element, cx),
+            State::Attached(component) => component.element(element, cx),
             State::Closed | State::Awaited | State::Late(_) => Ok(Next::Close),
         }
     }
@@ -324,6 +351,15 @@ impl StreamCore {
                 return Next::Read;
             }
             (State::Negotiating(negotiation), event) => negotiation.event(event, cx),
+            (State::Handshake(handshake), Event::Bound(Ok(bound))) => {
+                cx.out.extend_from_slice(b"<handshake/>");
+                let config = Arc::clone(&handshake.config);
+                self.state = State::Attached(Attached { bound, config });
+                return Next::Read;
+            }
+            // XEP-0114 section 3: another speaks for the domain.
+            (State::Handshake(_), Event::Bound(Err(_))) => Err(StreamError::conflict()),
+            (State::Handshake(_), _) => return Next::Read,
             (State::Awaited, Event::Bound(answer)) => {
                 self.state = answer.map_or(State::Closed, State::Late);
                 return Next::Close;
@@ -337,7 +373,7 @@ impl StreamCore {
                 return Next::Close;
             }
             // An answer that comes too late to matter.
-            (State::Bound(_), _) => return Next::Read,
+            (State::Bound(_) | State::Attached(_), _) => return Next::Read,
             (State::Closed | State::Awaited | State::Late(_), _) => return Next::Close,
         };
         self.follow(result, cx)
@@ -349,7 +385,8 @@ impl StreamCore {
         match &mut self.state {
             State::Closed | State::Awaited | State::Late(_) => return Next::Close,
             State::Negotiating(negotiation) => negotiation.open(cx),
-            State::Bound(_) => {}
+            State::Handshake(handshake) => handshake.open(cx),
+            State::Bound(_) | State::Attached(_) => {}
         }
         error.write(cx.out);
         cx.out.extend_from_slice(b"</stream:stream>");
@@ -364,8 +401,8 @@ impl StreamCore {
 
     /// Nothing is read or written any more. A bound resource stays for [`StreamCore::take_bound`].
     fn end(&mut self) {
-        if let State::Negotiating(negotiation) = &self.state {
-            self.state = if negotiation.is_binding() {
+        if matches!(self.state, State::Negotiating(_) | State::Handshake(_)) {
+            self.state = if self.awaits_resource() {
                 State::Awaited
             } else {
                 State::Closed

@@ -18,7 +18,18 @@ pub(crate) struct Opening {
 
 impl Opening {
     pub(crate) fn read(header: &Header<'_>) -> Opening {
-        Opening::of(fault(header), header.lang(), |name| header.attr(name))
+        Opening::of(fault(header, ns::CLIENT), header.lang(), |name| header.attr(name))
+    }
+
+    /// What a component's header says: the domain it wants to speak for (XEP-0114 section 3). It has no version.
+    pub(crate) fn read_component(header: &Header<'_>) -> Opening {
+        let to = header.attr("to");
+        Opening {
+            to: to.and_then(|to| stanza::prepare_domain(&to).ok().map(Cow::into_owned)),
+            from: None,
+            lang: None,
+            fault: fault(header, ns::COMPONENT),
+        }
     }
 
     /// The same as a frame of its own (RFC 7395 section 3.3.1): "The attributes of the <open/> element are the same".
@@ -56,7 +67,8 @@ impl Opening {
     }
 }
 
-fn fault(header: &Header<'_>) -> Option<StreamError> {
+/// `content`: the namespace of what follows.
+fn fault(header: &Header<'_>, content: &str) -> Option<StreamError> {
     // Section 4.9.3.1 and 4.9.3.10: the element and its namespace, then the content namespace.
     if header.ns() != ns::STREAM {
         return Some(StreamError::invalid_namespace());
@@ -68,7 +80,7 @@ fn fault(header: &Header<'_>) -> Option<StreamError> {
     if header.prefix() != "stream" {
         return Some(StreamError::bad_namespace_prefix());
     }
-    if header.default_ns() != Some(ns::CLIENT) {
+    if header.default_ns() != Some(content) {
         return Some(StreamError::invalid_namespace());
     }
     None
@@ -102,6 +114,18 @@ pub(crate) fn write(out: &mut Vec<u8>, domain: &str, id: &str, to: Option<&Jid>)
         xmlstream::escape_attr(out, to.as_str());
     }
     out.extend_from_slice(b"' version='1.0' xml:lang='en'>");
+}
+
+/// Writes our header to a component (XEP-0114 section 3).
+pub(crate) fn write_to_component(out: &mut Vec<u8>, domain: &str, id: &str) {
+    let content = ns::COMPONENT;
+    out.extend_from_slice(format!("<?xml version='1.0'?><stream:stream xmlns='{content}' xmlns:stream='").as_bytes());
+    out.extend_from_slice(ns::STREAM.as_bytes());
+    out.extend_from_slice(b"' id='");
+    xmlstream::escape_attr(out, id);
+    out.extend_from_slice(b"' from='");
+    xmlstream::escape_attr(out, domain);
+    out.extend_from_slice(b"'>");
 }
 
 #[cfg(test)]

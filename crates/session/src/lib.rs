@@ -2,7 +2,7 @@
 //!
 //! [`StreamCore`] is one client's side of the conversation from the stream header to the closing
 //! tag: negotiation of TLS, SASL and resource binding, then the gate every stanza passes on its
-//! way to the router. It is pushed: the connection calls [`StreamCore::handle_bytes`] with what it
+//! way to the router. A component (XEP-0114) has a handshake instead, and a gate of its own. It is pushed: the connection calls [`StreamCore::handle_bytes`] with what it
 //! has read and [`StreamCore::handle_event`] with what it was told, and does what [`Next`] says.
 //! Nothing in it waits; while an answer is outstanding ([`Next::Wait`]) the connection keeps the
 //! bytes that follow.
@@ -12,6 +12,7 @@
 
 mod bound;
 pub mod clients;
+mod component;
 mod config;
 mod core;
 mod errors;
@@ -21,7 +22,8 @@ mod negotiation;
 mod pipelining;
 mod sasl2;
 
-pub use config::{StreamConfig, TlsPolicy};
+pub use component::ComponentConfig;
+pub use config::{Registration, StreamConfig, TlsPolicy};
 pub use core::{Context, Next, Progress, Recording, Shell, StreamCore};
 pub use errors::stream_error;
 

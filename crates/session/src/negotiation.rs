@@ -1,6 +1,7 @@
 //! From the first stream header to a bound resource (RFC 6120 sections 4 to 7).
 
 mod inline;
+mod registration;
 mod tasks;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::header::{self, Opening};
 use crate::login::{self, At, Login, Outcome, Profile};
 use crate::pipelining;
 use inline::Sasl2;
+use registration::Registering;
 
 /// Random bytes in a stream id and in a generated resource: unguessable (section 4.7.3).
 const RANDOM_BYTES: usize = 16;
@@ -70,6 +72,8 @@ pub(crate) struct Negotiation {
     features: Option<Box<str>>,
     /// A login went by other features already.
     went_astray: bool,
+    /// Somebody asks for an account.
+    registering: Option<Box<Registering>>,
 }
 
 impl Negotiation {
@@ -93,6 +97,7 @@ impl Negotiation {
             has_continued: false,
             features: None,
             went_astray: false,
+            registering: None,
         }
     }
 
@@ -105,7 +110,9 @@ impl Negotiation {
 
     pub(crate) fn is_waiting(&self) -> bool {
         let waits = [Phase::Tls, Phase::Upgrading, Phase::Recording, Phase::Binding];
-        waits.contains(&self.phase) || self.login.is_waiting()
+        waits.contains(&self.phase)
+            || self.login.is_waiting()
+            || self.registering.as_ref().is_some_and(|registering| registering.is_waiting())
     }
 
     /// The router was asked for a resource and has not answered.
@@ -124,6 +131,7 @@ impl Negotiation {
         self.login.abandon();
         self.sasl2 = None;
         self.features = None;
+        self.registering = None;
     }
 
     pub(crate) fn take_restart(&mut self) -> bool {
@@ -207,6 +215,9 @@ impl Negotiation {
                     bind_features,
                 ));
             }
+            if self.secured {
+                features.push_str(&registration::features(self.config.registration(&host.domain)));
+            }
         }
         features.push_str(&self.config.stream_limits(self.account.is_some()));
         if self.secured && self.account.is_none() {
@@ -239,8 +250,7 @@ impl Negotiation {
             (ns::SASL | ns::SASL2, _) => Err(StreamError::policy_violation()),
             (ns::SM, name) => self.stream_management(name, element, cx),
             (ns::CLIENT, "iq" | "message" | "presence") => match self.account.clone() {
-                // Section 4.9.3.12.
-                None => Err(StreamError::not_authorized()),
+                None => self.register(element, cx),
                 Some(account) => self.before_binding(&account, element, cx),
             },
             _ => Err(StreamError::unsupported_stanza_type()),
@@ -334,6 +344,7 @@ impl Negotiation {
                 self.login.succeeded(cx);
                 self.guest = self.login.take_guest();
                 self.login = Login::default();
+                self.registering = None;
                 if let Some(sasl2) = &mut self.sasl2 {
                     sasl2.data = data;
                     if proof == Proof::Password && sasl2.has_tasks(&account, &lacking) {
@@ -533,6 +544,8 @@ impl Negotiation {
                 };
                 self.log_in(&host, cx, |login, at, cx| login.supply_tokens(tokens, at, cx))
             }
+            Event::Invited(invitation) => Ok(self.invited(invitation.map(|it| *it), cx)),
+            Event::Registered(made) => Ok(self.registered(made, cx)),
             Event::Upgraded => self.upgraded(cx),
             Event::Recorded(issued) => self.recorded(issued, cx),
             Event::Checked(good) => {
@@ -569,7 +582,7 @@ impl Negotiation {
 }
 
 /// Unguessable text of letters and digits.
-fn random_text(cx: &mut Context<'_>) -> String {
+pub(crate) fn random_text(cx: &mut Context<'_>) -> String {
     let mut bytes = [0; RANDOM_BYTES];
     cx.shell.random(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

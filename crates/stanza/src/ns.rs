@@ -55,6 +55,8 @@ pub const REGISTER_FEATURE: &str = "http://jabber.org/features/iq-register";
 pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
 /// XEP-0092 Software Version.
 pub const VERSION: &str = "jabber:iq:version";
+/// XEP-0114 Jabber Component Protocol: the content namespace of its streams.
+pub const COMPONENT: &str = "jabber:component:accept";
 /// XEP-0115 Entity Capabilities.
 pub const CAPS: &str = "http://jabber.org/protocol/caps";
 /// XEP-0390 Entity Capabilities 2.0.
@@ -82,6 +84,8 @@ pub const TIME: &str = "urn:xmpp:time";
 pub const DELAY: &str = "urn:xmpp:delay";
 /// XEP-0249 Direct MUC Invitations.
 pub const CONFERENCE: &str = "jabber:x:conference";
+/// XEP-0215 External Service Discovery.
+pub const EXTERNAL_SERVICES: &str = "urn:xmpp:extdisco:2";
 /// XEP-0280 Message Carbons.
 pub const CARBONS: &str = "urn:xmpp:carbons:2";
 /// The rules of its section 6.1, to the letter (section 6.2).
@@ -108,6 +112,8 @@ pub const STANZA_IDS: &str = "urn:xmpp:sid:0";
 /// XEP-0373 OpenPGP for XMPP, and XEP-0027, which came before it.
 pub const OPENPGP: &str = "urn:xmpp:openpgp:0";
 pub const OPENPGP_LEGACY: &str = "jabber:x:encrypted";
+/// XEP-0379 Pre-Authenticated Roster Subscription: `<preauth/>`, also of XEP-0445.
+pub const PREAUTH: &str = "urn:xmpp:pars:0";
 /// XEP-0380 Explicit Message Encryption.
 pub const ENCRYPTION: &str = "urn:xmpp:eme:0";
 /// XEP-0384 OMEMO Encryption, and the version that most clients speak.
@@ -123,10 +129,14 @@ pub const BIND2: &str = "urn:xmpp:bind:0";
 /// XEP-0388 Extensible SASL Profile.
 pub const SASL2: &str = "urn:xmpp:sasl:2";
 pub const IAP: &str = "urn:xmpp:iap:0";
+/// XEP-0401 Ad-hoc Account Invitation Generation: its commands are this with `#` and a name.
+pub const INVITE: &str = "urn:xmpp:invite";
 /// XEP-0440 SASL Channel-Binding Type Capability.
 pub const SASL_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 /// XEP-0444 Message Reactions.
 pub const REACTIONS: &str = "urn:xmpp:reactions:0";
+/// XEP-0445 Pre-Authenticated In-Band Registration: stream feature `<register/>`.
+pub const IBR_TOKEN: &str = "urn:xmpp:ibr-token:0";
 /// XEP-0447 Stateless file sharing.
 pub const FILE_SHARING: &str = "urn:xmpp:sfs:0";
 /// XEP-0478 Stream Limits Advertisement.

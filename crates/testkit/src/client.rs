@@ -153,6 +153,8 @@ pub struct Client {
     pub spaces: usize,
     /// Once it was asked for.
     pub(crate) management: Option<Management>,
+    /// It speaks for a domain, so its requests have an address.
+    pub(crate) is_component: bool,
     next_id: u32,
 }
 
@@ -175,6 +177,7 @@ impl Client {
             features: None,
             spaces: 0,
             management: None,
+            is_component: false,
             next_id: 0,
         }
     }
@@ -561,7 +564,11 @@ impl Client {
         } else {
             format!(" to='{to}'")
         };
-        self.send(format!("<iq type='{kind}' id='{id}'{to}>{payload}</iq>"))
+        let from = match self.is_component {
+            true => format!(" from='{}'", self.jid),
+            false => String::new(),
+        };
+        self.send(format!("<iq type='{kind}' id='{id}'{to}{from}>{payload}</iq>"))
             .await;
         self.wait_keeping(|stanza| {
             stanza.name() == "iq" && stanza.get("id") == id && matches!(stanza.get("type"), "result" | "error")

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::component::{COMPONENT_PORT, COMPONENT_SECRET};
 use crate::{binary, password_of, process};
 
 /// How long a server may take to listen.
@@ -46,6 +47,7 @@ pub struct Builder {
     http: String,
     metrics: Option<u16>,
     listeners: Vec<(&'static str, u16, String)>,
+    components: Vec<String>,
     hands_over: bool,
 }
 
@@ -59,6 +61,12 @@ impl Builder {
     /// Another listener: its kind, its port, and further keys in TOML.
     pub fn listener(mut self, kind: &'static str, port: u16, toml: &str) -> Self {
         self.listeners.push((kind, port, toml.to_owned()));
+        self
+    }
+
+    /// A domain that a component may speak for, with [`COMPONENT_SECRET`].
+    pub fn component(mut self, domain: &str) -> Self {
+        self.components.push(domain.to_owned());
         self
     }
 
@@ -170,6 +178,20 @@ impl Builder {
         for (key, value) in &self.limits {
             let _ = writeln!(config, "{key} = {value}");
         }
+        if !self.components.is_empty() {
+            let _ = writeln!(
+                config,
+                "[[listen]]\nkind = \"component\"\naddress = \"{address}:{COMPONENT_PORT}\""
+            );
+            let secret = folder.path().join("component.secret");
+            fs::write(secret, COMPONENT_SECRET).expect("the temporary folder can be written");
+        }
+        for domain in &self.components {
+            let _ = writeln!(
+                config,
+                "[[component]]\ndomain = \"{domain}\"\nsecret_file = \"component.secret\""
+            );
+        }
         fs::write(folder.path().join("jackdaw.toml"), config).expect("the temporary folder can be written");
         let mut server = Server {
             folder,
@@ -226,6 +248,7 @@ impl Server {
             http: String::new(),
             metrics: None,
             listeners: Vec::new(),
+            components: Vec::new(),
             hands_over: false,
         }
     }

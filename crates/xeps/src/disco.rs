@@ -93,6 +93,10 @@ fn items(ask: &mut Ask<'_>) -> Answer {
             let (label, name) = (service.label, service.name);
             items.extend_from_slice(format!("<item jid='{label}.{}' name='{name}'/>", ask.host.domain).as_bytes());
         }
+        let components = ask.registry.components().iter();
+        for component in components.filter(|component| *component.shown_by == *ask.host.domain) {
+            items.extend_from_slice(format!("<item jid='{}'/>", component.domain).as_bytes());
+        }
     }
     if let Some(nodes) = nodes(ask) {
         // Escaping text yields text.
