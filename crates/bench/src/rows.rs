@@ -206,6 +206,13 @@ pub(crate) const ROWS: &[Row] = &[
         Goal::Cost,
     ),
     row(
+        "pep.cpu",
+        "notification of an item, 1,000 contacts with capabilities, 16 items at a time, TLS: CPU",
+        "µs",
+        Goal::AtMost(5.0),
+    ),
+    row("pep.single", "the same, one item at a time", "µs", Goal::Cost),
+    row(
         "archive.cpu",
         "archived message, two archives, acknowledged (8 pairs, window 32), TLS: CPU",
         "µs",

@@ -8,6 +8,7 @@ mod message;
 mod offline;
 mod open;
 mod page;
+mod pep;
 mod presence;
 mod recovery;
 mod roster;
@@ -57,6 +58,8 @@ pub(crate) enum Work {
     Presence,
     /// Messages and presence with rosters of 10 and of 5,000.
     Roster,
+    /// A thousand contacts hear what one account publishes.
+    Pep,
     /// Archived and acknowledged messages as fast as they go: pairs with a window of 32.
     Archive,
     /// The same from and to anybody among 10,000 accounts with a million messages.
@@ -157,6 +160,7 @@ impl Work {
             Work::Slow => "slow",
             Work::Presence => "presence",
             Work::Roster => "roster",
+            Work::Pep => "pep",
             Work::Archive => "archive",
             Work::ArchiveWide => "archive-wide",
             Work::ArchiveSingle => "archive-single",
@@ -182,6 +186,7 @@ impl Work {
             Work::Slow => slow::ACCOUNTS,
             Work::Presence => presence::USERS,
             Work::Roster => roster::ACCOUNTS,
+            Work::Pep => pep::SUBSCRIBERS + 1,
             Work::Archive => 2 * amounts.pairs,
             Work::ArchiveWide | Work::Recovery => wide::ACCOUNTS,
             Work::ArchiveSingle => 2 * archive::SINGLE_PAIRS,
@@ -216,7 +221,11 @@ impl Work {
     /// Whether it asks only whether our own cost stays the same where much is archived, or for what the
     /// others are not set up for.
     pub(crate) fn is_ours_alone(self) -> bool {
-        self.history().is_some() || matches!(self, Work::IdleWebsocket | Work::LoginSasl2 | Work::LoginFast)
+        self.history().is_some()
+            || matches!(
+                self,
+                Work::IdleWebsocket | Work::LoginSasl2 | Work::LoginFast | Work::Pep
+            )
     }
 
     /// What is archived from the beginning.
@@ -268,6 +277,7 @@ impl Work {
                 Work::Slow => slow::run(&tls, &Arc::new(access(true).narrow()), pid, amounts.rate).await,
                 Work::Presence => presence::run(&tls, pid).await,
                 Work::Roster => roster::run(&tls, pid).await,
+                Work::Pep => pep::run(&tls, pid).await,
                 Work::Archive => archive::busy(&tls, pid, amounts.pairs).await,
                 Work::ArchiveWide => wide::run(&tls, pid).await,
                 Work::ArchiveSingle => archive::single(&tls, pid).await,
