@@ -122,6 +122,9 @@ impl Switches {
     /// Has asked for the block list and hears of its changes (XEP-0191).
     pub const BLOCKLIST: Switches = Switches(2);
 
+    /// Says in its presence that it shows no picture (XEP-0398 section 4).
+    pub const NO_PHOTO: Switches = Switches(4);
+
     /// To be kept, and read again with [`Switches::from_bits`].
     pub const fn bits(self) -> u8 {
         self.0

@@ -3,7 +3,7 @@
 use stanza::{Rendered, StanzaError};
 use store::{Batch, Found, Query, StoreError};
 
-use crate::Deed;
+use crate::{Deed, Photo};
 
 use crate::Shows;
 
@@ -17,7 +17,7 @@ pub enum Step {
     Done(Change),
 }
 
-/// A change of what an account has in the store alone: nothing of it stands in the owner's memory.
+/// A change of what an account has in the store alone: nothing of it stands in the owner's memory, but for `photo`.
 #[derive(Default)]
 pub struct Change {
     /// Says itself what has to be there still ([`Batch::require`]), where something else writes it. Nothing is written
@@ -33,6 +33,8 @@ pub struct Change {
     pub notices: Vec<Notice>,
     /// What is done at nodes, for who shows the same elsewhere ([`Face`](crate::Face)).
     pub deeds: Vec<Deed>,
+    /// What the account's presence tells of its picture from the commit on, where that has changed.
+    pub photo: Option<Photo>,
 }
 
 /// Something that has happened at a node of an account (XEP-0163 section 4), or of a service. Sent from its address.

@@ -18,6 +18,7 @@ mod face;
 mod filter;
 mod form;
 mod host;
+mod photo;
 mod registry;
 mod shows;
 
@@ -34,6 +35,7 @@ pub use face::{Deed, Face, Follow, Occasion};
 pub use filter::{Filter, Passing, Stage, Verdict};
 pub use form::{Field, Form};
 pub use host::{Contacts, Credentials, ExternalService, Host, Inviting, Software};
+pub use photo::{Photo, Reach};
 pub use registry::{Component, Registry, RegistryError, Target};
 pub use shows::Shows;
 

@@ -14,6 +14,7 @@
 pub mod blocking;
 pub mod caps;
 mod item;
+pub mod photo;
 mod roster;
 mod row;
 mod set;

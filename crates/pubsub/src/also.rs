@@ -1,7 +1,7 @@
 //! What is done at nodes besides, in a change that is about something else (`module::Face`).
 
-use module::{Change, Now, Occasion, Relation, Step};
-use stanza::{ErrorType, Jid, StanzaError};
+use module::{Change, Occasion, Relation, Step};
+use stanza::{ErrorType, StanzaError};
 use store::{Found, Query, StoreError};
 
 use crate::access::{Asker, Context};
@@ -40,7 +40,7 @@ pub fn also(occasion: &Occasion, acts: Vec<Act>, change: Change) -> Result<Step,
     if acts.len() > ACTS {
         return Err(error::too_much("that is too much at once"));
     }
-    let context = context(occasion.now, &occasion.owner, &occasion.by);
+    let context = Context::of(occasion);
     // Each with its own questions, all asked at once: between them nothing changes but by what is done here.
     let (mut counts, mut queries) = (Vec::with_capacity(acts.len()), Vec::new());
     let acts: Vec<Request> = acts.into_iter().map(Request::of).collect();
@@ -64,17 +64,19 @@ pub fn also(occasion: &Occasion, acts: Vec<Act>, change: Change) -> Result<Step,
     Ok(Step::Ask(Query::Many(queries), Box::new(make)))
 }
 
-/// The account itself, by one of its clients.
-fn context(now: Now, owner: &Jid, by: &Jid) -> Context {
-    Context {
-        now,
-        owner: owner.clone(),
-        asker: Asker {
-            jid: by.clone(),
-            relation: Relation::Owner,
-            groups: Vec::new(),
-            knows_account: true,
-        },
+impl Context {
+    /// The account itself, by one of its clients.
+    pub fn of(occasion: &Occasion) -> Context {
+        Context {
+            now: occasion.now,
+            owner: occasion.owner.clone(),
+            asker: Asker {
+                jid: occasion.by.clone(),
+                relation: Relation::Owner,
+                groups: Vec::new(),
+                knows_account: true,
+            },
+        }
     }
 }
 

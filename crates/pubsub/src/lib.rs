@@ -20,6 +20,7 @@ mod event;
 mod form;
 mod items;
 mod last;
+mod look;
 mod mine;
 mod moved;
 mod node;
@@ -40,6 +41,7 @@ pub use also::{Act, also};
 pub use approval::{decide, is_decision};
 pub use discover::{node_info, node_items};
 pub use last::{LAST_ITEMS, last_items};
+pub use look::{Looked, look, look_for};
 pub use request::answer;
 pub use rows::{ITEMS, MOVED, NODES, ORDER, PEOPLE, TOTALS};
 

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use module::{AccountView, ArchivePrefs, Connected, Contact, Device, LastActivity, Relation, Switches};
+use module::{AccountView, ArchivePrefs, Connected, Contact, Device, LastActivity, Photo, Relation, Switches};
 use offline::Backlog;
 use presence::Roster;
 use presence::blocking::BlockList;
@@ -180,6 +180,8 @@ pub(crate) struct Rare {
     pub(crate) blocked: BlockList,
     /// It is a guest's, and this is its place.
     pub(crate) guest: Option<Guest>,
+    /// What its presence tells of its picture (XEP-0398); None: it never had one.
+    pub(crate) photo: Option<Photo>,
 }
 
 /// A second of Unix time in half the room: every account keeps one. Good until 2106, and then

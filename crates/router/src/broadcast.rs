@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use module::{LastActivity, Now, Relation};
+use module::{LastActivity, Now, Relation, Switches};
 use presence::blocking::BlockList;
-use presence::{Presence, write_request};
+use presence::{Presence, photo, write_request};
 use stanza::{Edits, Jid, JidRef, PresenceType, Rendered, Sent, Stanza, StanzaError, StreamError};
 use store::Batch;
 
@@ -29,18 +29,25 @@ impl Router {
             let error = StanzaError::bad_request().text("a priority is a number from -128 to 127");
             return self.bounce(stanza, bound.jid.as_ref(), own, &error, turn);
         };
-        let mut presence = Rendered::of(stanza, &Edits::default());
-        if presence == self.plain_presence {
-            presence = self.plain_presence.clone();
-        }
-        let sent = presence.sent_by(bound.jid.as_str());
+        let says = photo::says(stanza.children());
         self.with(own.as_str(), |account| {
+            let mut presence = Rendered::of(stanza, &account.edits_of(stanza, says));
+            if presence == self.plain_presence {
+                presence = self.plain_presence.clone();
+            }
             let Some(session) = account.session_mut(bound.id) else {
                 return;
             };
+            let says_none = says == photo::Says::NoPhoto;
+            session.switches = session.switches.with(Switches::NO_PHOTO, says_none);
             let initial = session.presence.replace(presence).is_none();
             session.was_available = true;
             session.priority = priority;
+            let told = account
+                .session(bound.id)
+                .and_then(|session| account.presence_of(session));
+            let Some(told) = told else { return };
+            let sent = told.sent_by(bound.jid.as_str());
             // What the account's other resources are to see, and see.
             for other in account.sessions.iter().filter(|session| session.is_available()) {
                 if other.id == bound.id {
@@ -54,7 +61,7 @@ impl Router {
                     sent.write(&full, out);
                 });
                 if initial
-                    && let Some(theirs) = &other.presence
+                    && let Some(theirs) = account.presence_of(other)
                     && let Some(session) = account.session(bound.id)
                 {
                     self.push(account, session, Item::Presence(&full), turn, |out| {
@@ -195,7 +202,7 @@ impl Router {
     }
 
     /// To all contacts that see the account's presence ("from", "both").
-    fn tell_subscribers(
+    pub(crate) fn tell_subscribers(
         &self,
         account: &Account,
         outbox: &Arc<Outbox>,
@@ -279,7 +286,7 @@ impl Router {
                     return self.ask_again(Work::Probes { from, session, to });
                 }
                 let available = account.sessions.iter().filter_map(|session| {
-                    let presence = session.presence.clone()?;
+                    let presence = account.presence_of(session)?;
                     Some((account.full(session), presence))
                 });
                 found.extend(available);
@@ -327,7 +334,9 @@ impl Router {
         }
         let (mut answered, mut is_online) = (false, false);
         for session in &account.sessions {
-            let Some(presence) = &session.presence else { continue };
+            let Some(presence) = &account.presence_of(session) else {
+                continue;
+            };
             is_online = true;
             let shown = match to.resource() {
                 None => self.shown(account, presence, account.full(session), from.as_str()),
@@ -401,7 +410,7 @@ impl Router {
             Presence::Nothing => Vec::new(),
             Presence::Available => available
                 .filter_map(|session| {
-                    let presence = session.presence.as_ref()?;
+                    let presence = &account.presence_of(session)?;
                     Some(After::Work(self.shown(
                         account,
                         presence,

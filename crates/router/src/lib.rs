@@ -39,6 +39,7 @@ mod moved;
 mod notify;
 mod outbox;
 mod outgoing;
+mod photo;
 mod resume;
 mod roster;
 mod saved;
@@ -86,7 +87,7 @@ pub(crate) const OWN_LIMITS: xmlstream::Limits = xmlstream::Limits {
 };
 
 /// The tables of the account itself; those of features come from their declarations.
-pub static TABLES: [&Table; 15] = [
+pub static TABLES: [&Table; 16] = [
     &accounts::ACCOUNTS,
     &accounts::tokens::TOKENS,
     &accounts::invitations::INVITATIONS,
@@ -97,6 +98,7 @@ pub static TABLES: [&Table; 15] = [
     &presence::ROSTER_VERSION,
     &archive::PREFS,
     &presence::blocking::BLOCKED,
+    &presence::photo::PHOTO,
     &resume::STREAMS,
     &saved::SAVED,
     &moved::OFFLINE,

@@ -175,6 +175,7 @@ impl Router {
             let owner = owner.into();
             After::Work(Work::Revoked { owner, client })
         }));
+        then.extend(change.photo.map(|photo| After::Work(Work::Photo(owner.into(), photo))));
         then.extend(change.notices.into_iter().map(|notice| {
             let owner = owner.into();
             After::Work(Work::Notice(owner, Box::new(notice)))

@@ -6,6 +6,7 @@ use accounts::ACCOUNTS;
 use module::{LastActivity, Now};
 use offline::Backlog;
 use presence::blocking::{BLOCKED, BlockList};
+use presence::photo::{PHOTO, Picture};
 use presence::{Change, ROSTER, ROSTER_VERSION, Roster};
 use stanza::{Jid, JidRef, Stanza, StanzaError, StreamError};
 use store::{Column, ColumnKind, Found, Query, Row, Shape, StoreError, Table, Value};
@@ -137,6 +138,7 @@ impl Router {
             Query::waiting(owner, usize::try_from(most).unwrap_or(usize::MAX)),
             Query::get(&archive::PREFS, owner, None),
             Query::all(&BLOCKED, owner),
+            Query::get(&PHOTO, owner, None),
         ]);
         let me = self.me.clone();
         self.store.read(
@@ -509,6 +511,7 @@ fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, S
     let (cursor, waiting) = next()?.waiting()?;
     let prefs = next()?.row()?.map(|row| archive::prefs_of(&row));
     let blocked = BlockList::new(next()?.rows()?.into_iter().map(|(address, _)| address));
+    let photo = next()?.row()?.map(|row| Picture::read(&row).photo());
     let roster = Roster::load(rows, version.as_ref()).map_err(|error| StoreError::Misuse(error.to_string()))?;
     let last = last.map(|row| {
         let mut values = row.into_iter();
@@ -534,11 +537,12 @@ fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, S
         } else {
             Backlog::new(cursor, waiting).and_maybe_more()
         },
-        rare: (prefs.is_some() || !blocked.is_empty()).then(|| {
+        rare: (prefs.is_some() || !blocked.is_empty() || photo.is_some()).then(|| {
             Box::new(Rare {
                 prefs,
                 blocked,
                 guest: None,
+                photo,
             })
         }),
         unsettled: Default::default(),

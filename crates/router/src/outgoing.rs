@@ -312,6 +312,7 @@ impl Router {
             }
             Work::Undelivered(bound, rest) => self.reclaim_all(now, &bound, &rest, turn),
             Work::Revoked { owner, client } => self.end_whose(now, &owner, Whose::Client(client), turn),
+            Work::Photo(owner, photo) => self.photo_changed(&owner, photo, turn),
             Work::Notice(owner, notice) => self.notify(&owner, &notice, turn),
             Work::Introduce(contact, account) => self.meet(&contact, account, turn),
             Work::Arrives(arrived) => self.look_for_nodes(arrived),
@@ -335,7 +336,12 @@ impl Router {
             (PresenceType::Unavailable, None) => self.broadcast_unavailable(now, bound, stanza, turn),
             (PresenceType::Available | PresenceType::Unavailable, Some(to)) => {
                 if self.note_directed(bound, kind, to) {
-                    self.send_on(now, bound, stanza, from, to, turn);
+                    match self.with_photo(bound, kind, stanza, to) {
+                        None => self.send_on(now, bound, stanza, from, to, turn),
+                        Some(text) => self.read_letter(&text, turn, |stanza, from, to, turn| {
+                            self.send_on(now, bound, stanza, from, to, turn);
+                        }),
+                    }
                 } else {
                     let error = StanzaError::policy_violation().text("directed presence goes to too many addresses");
                     self.bounce(stanza, from, to, &error, turn);

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use module::Notice;
+use module::{Notice, Photo};
 use stanza::{Jid, Sent};
 use xmlstream::Scratch;
 
@@ -32,6 +32,8 @@ pub(crate) enum Work {
         owner: Box<str>,
         client: Box<str>,
     },
+    /// What the account's presence tells of its picture.
+    Photo(Box<str>, Photo),
     /// What has happened at a node of this account.
     Notice(Box<str>, Box<Notice>),
     /// A letter that refuses a probe. It ends a subscription that only the asker believes in; a

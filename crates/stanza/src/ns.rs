@@ -40,6 +40,8 @@ pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
 pub const PRIVATE: &str = "jabber:iq:private";
 /// XEP-0054 vcard-temp.
 pub const VCARD: &str = "vcard-temp";
+/// XEP-0153 section 3.1.
+pub const VCARD_UPDATE: &str = "vcard-temp:x:update";
 /// XEP-0059 Result Set Management.
 pub const RSM: &str = "http://jabber.org/protocol/rsm";
 /// XEP-0060 Publish-Subscribe. Features are this with `#` and a name.

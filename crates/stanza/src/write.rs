@@ -81,6 +81,23 @@ impl Rendered {
         &self.text
     }
 
+    /// With these elements behind its last child; each has an `xmlns` of its own.
+    #[must_use]
+    pub fn with(&self, elements: &str) -> Rendered {
+        let (open, end) = match self.text.strip_suffix("/>") {
+            Some(open) => (open, &self.text[1..self.gap()]),
+            None => {
+                let at = self.text.rfind("</").unwrap_or(self.text.len());
+                return Rendered {
+                    text: [&self.text[..at], elements, &self.text[at..]].concat().into(),
+                };
+            }
+        };
+        Rendered {
+            text: [open, ">", elements, "</", end, ">"].concat().into(),
+        }
+    }
+
     /// With the sender, for many recipients.
     pub fn sent_by(&self, from: &str) -> Sent {
         let gap = self.gap();
