@@ -50,6 +50,13 @@ impl BlockList {
         self.0.contains(jid) || self.0.contains(bare) || self.0.contains(domain) || resource.is_some_and(at_domain)
     }
 
+    /// Those of single resources, whose accounts are not blocked. Nearly always None.
+    pub fn of_resources(&self) -> Option<BlockList> {
+        let of_resources = self.0.iter().filter(|address| address.contains('/'));
+        let list = BlockList(of_resources.cloned().collect());
+        (!list.is_empty()).then_some(list)
+    }
+
     /// Changes the list, and tells what that writes for `owner`. All of it or nothing.
     pub fn apply(&mut self, owner: &str, change: &Blocking, seconds: i64) -> Result<Batch, TooMany> {
         let mut batch = Batch::new();
@@ -105,6 +112,12 @@ mod tests {
             }
         }
         assert!(!list(&[]).has("a@b"));
+    }
+
+    #[test]
+    fn single_resources() {
+        assert_eq!(list(&["a@b", "b"]).of_resources(), None);
+        assert_eq!(list(&["a@b", "a@b/c", "b/c"]).of_resources(), Some(list(&["a@b/c", "b/c"])));
     }
 
     #[test]

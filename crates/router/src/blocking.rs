@@ -9,6 +9,7 @@ use module::{Blocking, Now, Switches};
 use presence::Presence;
 use presence::blocking::BlockList;
 use stanza::{ErrorType, Jid, JidRef, Kind, Stanza, StanzaError, error_reply, ns};
+use store::Archived;
 
 use crate::account::Account;
 use crate::durable::After;
@@ -25,6 +26,13 @@ impl Account {
         let Some(rare) = &self.rare else { return false };
         let is_own = |jid: &str| jid == self.jid.as_str() || jid == self.jid.domain();
         rare.blocked.has(jid) && !is_own(jid.split_once('/').map_or(jid, |(bare, _)| bare))
+    }
+}
+
+impl Account {
+    /// Resources that are blocked while their accounts are not.
+    pub(crate) fn blocked_resources(&self) -> Option<BlockList> {
+        self.rare.as_ref()?.blocked.of_resources()
     }
 }
 
@@ -70,8 +78,8 @@ impl Router {
                 then.push(After::push(&session.outbox, text));
             }
         }
+        account.rare_mut().blocked = after.clone();
         then.extend(self.presence_of_change(account, &before, &after));
-        account.rare_mut().blocked = after;
         let failed = Box::new(move |error: &StanzaError| back.error(error));
         self.decide(account, batch, then, failed, client, turn.receipt());
     }
@@ -92,14 +100,18 @@ impl Router {
             (after, before, Presence::Unavailable),
             (before, after, Presence::Available),
         ] {
-            for address in list.addresses().filter(|address| !other.has(address)) {
-                let is_subscriber = |bare: &str| account.roster.state(bare).subscription.from();
-                if let Some((bare, _)) = address.split_once('/')
-                    && is_subscriber(bare)
-                    && !other.has(bare)
-                    && !list.has(bare)
-                {
-                    tell(account, what, address);
+            for address in list.addresses() {
+                // Of an account, or of any at a domain (section 5).
+                let Some((whose, resource)) = address.split_once('/') else {
+                    continue;
+                };
+                let is_whose =
+                    |bare: &str| bare == whose || bare.split_once('@').is_some_and(|(_, domain)| domain == whose);
+                for item in account.roster.subscribers().filter(|item| is_whose(&item.jid)) {
+                    let full = format!("{}/{resource}", item.jid);
+                    if !other.has(&full) && !list.has(&item.jid) {
+                        tell(account, what, &full);
+                    }
                 }
             }
         }
@@ -140,6 +152,22 @@ impl Router {
         if !matches!(stanza.kind(), Kind::Presence(_)) {
             self.no_such_user(stanza, from, to, turn);
         }
+    }
+
+    /// Section 3.3: what has waited, and is of somebody who is blocked by now, is not delivered. It stays in the archive;
+    /// what stands in none goes back to who sent it. True: that was so.
+    pub(crate) fn withhold(&self, account: &Account, message: &Archived, turn: &mut Turn) -> bool {
+        if account.rare.as_ref().is_none_or(|rare| rare.blocked.is_empty()) {
+            return false;
+        }
+        let mut is_blocked = false;
+        self.read_letter(&message.stanza, turn, |stanza, from, to, turn| {
+            is_blocked = account.blocks(from.as_str());
+            if is_blocked && !message.archived {
+                self.turn_away_blocked(stanza, from, to, turn);
+            }
+        });
+        is_blocked
     }
 
     /// Section 3.3: the account itself sends something to whom it has blocked. True: that was refused.

@@ -201,8 +201,17 @@ impl Router {
             Kind::Iq(IqType::Result | IqType::Error) => {}
             Kind::Presence(_) => {}
             Kind::Message(MessageType::Error | MessageType::Headline) => {}
+            Kind::Message(_) if to.resource().is_none() && self.has_nodes(target) => match self.decision(stanza) {
+                Some(payload) => self.decide(now, host, target, None, payload, stanza, from, to, turn),
+                None => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),
+            },
             _ => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),
         }
+    }
+
+    fn has_nodes(&self, target: Target) -> bool {
+        let nodes = self.registry().nodes();
+        nodes.is_some_and(|nodes| target == Target::Service(nodes.service))
     }
 
     /// Answers with an error, unless the stanza is one that is never answered

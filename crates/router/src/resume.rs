@@ -335,13 +335,20 @@ impl Router {
             }
         };
         let full = account.full(session);
+        let all = pages.iter().flat_map(|page| &page.messages);
+        let withheld: Vec<i64> = all
+            .filter(|message| self.withhold(account, message, turn))
+            .map(|message| message.id)
+            .collect();
         let gone = session.outbox.fill(wanted, turn, |id, how, out| {
             let page = pages.get(usize::from(how == How::Sent));
             let message = page.and_then(|page| {
                 let at = page.messages.binary_search_by_key(&id, |message| message.id).ok()?;
                 page.messages.get(at)
             });
-            let Some(message) = message else { return false };
+            let Some(message) = message.filter(|message| !withheld.contains(&message.id)) else {
+                return false;
+            };
             self.write_again(account, &full, message, how, out);
             true
         });

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use module::{Notice, Photo};
+use presence::blocking::BlockList;
 use stanza::{Jid, Sent};
 use xmlstream::Scratch;
 
@@ -45,7 +46,11 @@ pub(crate) enum Work {
         from: Box<str>,
         left: bool,
         to: Contacts,
+        /// Resources of these that the sender blocks.
+        except: Option<BlockList>,
     },
+    /// An account, and one that was made with its invitation: they become contacts.
+    Introduce(Jid, Box<str>),
     /// Somebody who wants the last items of nodes: of whom is to be found out, or the next.
     Arrives(Box<Arrived>),
     LooksOn(Box<Arrived>),
