@@ -14,6 +14,8 @@ mod archive;
 mod ask;
 mod blocking;
 mod change;
+pub mod command;
+mod data_form;
 mod face;
 mod filter;
 mod form;
@@ -21,6 +23,8 @@ mod host;
 mod photo;
 mod registry;
 mod shows;
+mod upgrade;
+mod uploads;
 
 pub use action::{
     Acted, Action, Agree, Agreed, Known, MakeActed, Manager, Outcome, Refused, Secret, Terms, Then, Which,
@@ -29,18 +33,23 @@ pub use archive::{ArchiveIds, ArchivePrefs, ArchiveRule};
 pub use ask::{
     AccountView, Answer, Ask, Connected, Contact, Device, LastActivity, MakeSaid, Relation, Said, Switches, Texts,
 };
-pub use blocking::Blocking;
+pub use blocking::{Blocking, Report};
 pub use change::{Audience, Change, MakeChange, Notice, Step};
+pub use command::{COMMANDS, Command};
+pub use data_form::{DataField, DataForm, FieldType, Submitted};
 pub use face::{Deed, Face, Follow, Occasion};
 pub use filter::{Filter, Passing, Stage, Verdict};
 pub use form::{Field, Form};
-pub use host::{Contacts, Credentials, ExternalService, Host, Inviting, Software};
+pub use host::{Contacts, Credentials, ExternalService, Host, Inviting, Privacy, Software, Strangers};
 pub use photo::{Photo, Reach};
 pub use registry::{Component, Registry, RegistryError, Target};
 pub use shows::Shows;
+pub use upgrade::Upgrade;
+pub use uploads::Uploads;
 
 use stanza::{Jid, JidRef};
 use store::{Query, Table};
+use xmlstream::Child;
 
 /// Milliseconds since the Unix epoch. Time is an argument everywhere below the listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -213,6 +222,13 @@ pub struct Nodes {
     /// The last items of some nodes for who has come online: steps to a change that writes nothing, with a notice each
     /// (XEP-0163 section 4.3.4).
     pub last: fn(&Arrival, &[Box<str>]) -> (Query, MakeChange),
+    /// The label of the service that has nodes too.
+    pub service: &'static str,
+    /// Whether this, in a message of an account to itself or to that service, is no message but the answer to a question
+    /// about nodes (XEP-0060 section 8.6).
+    pub is_decision: fn(&Child<'_>) -> bool,
+    /// Then it is the payload of such a request, of which only what goes wrong is told.
+    pub decide: Handle,
 }
 
 /// Somebody who has come online, as the account sees him whose nodes he wants to hear of.
@@ -240,11 +256,13 @@ pub struct Module {
     pub(crate) bind_features: Vec<&'static str>,
     pub(crate) bind_questions: Vec<(&'static str, &'static str)>,
     pub(crate) tables: Vec<&'static Table>,
+    pub(crate) commands: Vec<Command>,
     pub(crate) kept_accounts_only: bool,
     pub(crate) forms: Vec<(Target, MakeForm)>,
     pub(crate) nodes: Option<Nodes>,
     pub(crate) services: Vec<Service>,
     pub(crate) faces: Vec<Face>,
+    pub(crate) upgrades: Vec<Upgrade>,
 }
 
 impl Module {
@@ -260,11 +278,13 @@ impl Module {
             bind_features: Vec::new(),
             bind_questions: Vec::new(),
             tables: Vec::new(),
+            commands: Vec::new(),
             kept_accounts_only: false,
             forms: Vec::new(),
             nodes: None,
             services: Vec::new(),
             faces: Vec::new(),
+            upgrades: Vec::new(),
         }
     }
 
@@ -439,6 +459,12 @@ impl Module {
         self
     }
 
+    /// Done once to every account; see there.
+    pub fn upgrade(mut self, upgrade: Upgrade) -> Module {
+        self.upgrades.push(upgrade);
+        self
+    }
+
     /// Looks at stanzas on their way.
     pub fn filter(mut self, filter: Filter) -> Module {
         self.filters.push(filter);
@@ -475,6 +501,12 @@ impl Module {
     /// feature that has a table; this is for those that use other tables.
     pub fn kept_accounts_only(mut self) -> Module {
         self.kept_accounts_only = true;
+        self
+    }
+
+    /// Something that people can have the server do (XEP-0050).
+    pub fn command(mut self, command: Command) -> Module {
+        self.commands.push(command);
         self
     }
 

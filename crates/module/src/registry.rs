@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use stanza::StanzaError;
 use store::Table;
+use xmlstream::Child;
 
+use crate::command::{CommandSessions, node_of};
 use crate::{
-    Access, Change, Face, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Nodes, Occasion, Service,
-    Stage, Step, StreamFeature, Xep, face,
+    Access, Change, Command, Face, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Nodes, Occasion,
+    Service, Stage, Step, StreamFeature, Upgrade, Xep, face,
 };
 
 /// Who is asked.
@@ -43,6 +46,7 @@ pub enum RegistryError {
     },
     TwoModules(&'static str),
     TwoServices(&'static str),
+    TwoCommands(&'static str),
     FilterCycle(Vec<&'static str>),
 }
 
@@ -58,6 +62,7 @@ impl fmt::Display for RegistryError {
             }
             RegistryError::TwoModules(name) => write!(f, "two modules are called {name}"),
             RegistryError::TwoServices(label) => write!(f, "two modules serve {label}"),
+            RegistryError::TwoCommands(node) => write!(f, "two commands have the node {node}"),
             RegistryError::FilterCycle(names) => write!(f, "filters wait for each other: {}", names.join(", ")),
         }
     }
@@ -75,7 +80,7 @@ struct Entry {
 
 type Key = (Target, Method, &'static str, &'static str);
 
-/// Built once at start from all modules; immutable afterwards.
+/// Built once at start from all modules; immutable afterwards, but for the commands that are under way.
 pub struct Registry {
     handlers: HashMap<Key, Entry>,
     /// Namespaces of which at least one element is understood.
@@ -92,8 +97,12 @@ pub struct Registry {
     bind_features: Vec<&'static str>,
     bind_questions: Vec<(&'static str, &'static str)>,
     tables: Vec<&'static Table>,
+    /// By node.
+    commands: BTreeMap<&'static str, Command>,
+    sessions: Arc<CommandSessions>,
     nodes: Option<Nodes>,
     faces: Vec<Face>,
+    upgrades: Vec<Upgrade>,
     xeps: Vec<(Xep, &'static str)>,
 }
 
@@ -113,8 +122,11 @@ impl Registry {
             bind_features: Vec::new(),
             bind_questions: Vec::new(),
             tables: Vec::new(),
+            commands: BTreeMap::new(),
+            sessions: Arc::default(),
             nodes: None,
             faces: Vec::new(),
+            upgrades: Vec::new(),
             xeps: Vec::new(),
         };
         let mut names = HashSet::new();
@@ -162,8 +174,14 @@ impl Registry {
             registry.bind_features.extend(module.bind_features);
             registry.bind_questions.extend(module.bind_questions);
             registry.tables.extend(module.tables);
+            for command in module.commands {
+                if registry.commands.insert(command.node, command).is_some() {
+                    return Err(RegistryError::TwoCommands(command.node));
+                }
+            }
             registry.nodes = registry.nodes.or(module.nodes);
             registry.faces.extend(module.faces);
+            registry.upgrades.extend(module.upgrades);
             registry
                 .xeps
                 .extend(module.xeps.into_iter().map(|xep| (xep, module.name)));
@@ -292,6 +310,30 @@ impl Registry {
     /// The change with what its faces add ([`Face`]): steps to a change whose deeds were followed.
     pub fn follow(&self, occasion: Occasion, change: Change) -> Result<Step, StanzaError> {
         face::follow(&self.faces, occasion, change)
+    }
+
+    pub fn upgrades(&self) -> &[Upgrade] {
+        &self.upgrades
+    }
+
+    /// Commands of the server, in the order of their nodes (XEP-0050).
+    pub fn commands(&self) -> impl Iterator<Item = &Command> {
+        self.commands.values()
+    }
+
+    pub fn command(&self, node: &str) -> Option<&Command> {
+        self.commands.get(node)
+    }
+
+    /// Those that are under way.
+    pub fn sessions(&self) -> &Arc<CommandSessions> {
+        &self.sessions
+    }
+
+    /// Who may ask for this: more than the handler says where it carries a command out.
+    pub fn access_to(&self, payload: &Child<'_>) -> Access {
+        let command = node_of(payload).and_then(|node| self.command(&node));
+        command.map_or(Access::Anyone, Command::access)
     }
 
     /// Tables of all modules, for the driver of the store.

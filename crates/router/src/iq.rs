@@ -24,7 +24,7 @@ pub(crate) struct Return {
     kind: &'static str,
     id: Option<String>,
     /// Who asked, and who was asked.
-    from: Jid,
+    pub(crate) from: Jid,
     to: Jid,
 }
 
@@ -104,7 +104,12 @@ impl Router {
         let is_admin = self.is_admin(host, from);
         let answer = match self.registry().handler(target, method, payload.ns(), payload.name()) {
             Err(error) => Answer::Error(error),
-            Ok((access, _)) if !access.admits_to(host, from, is_admin) => Answer::Error(StanzaError::forbidden()),
+            Ok((access, _)) if ![access, self.registry().access_to(&payload)]
+                .iter()
+                .all(|access| access.admits_to(host, from, is_admin)) =>
+            {
+                Answer::Error(StanzaError::forbidden())
+            }
             Ok((_, handle)) => {
                 let relation = Relation::Stranger;
                 let registry = self.registry();
@@ -163,7 +168,9 @@ impl Router {
             account.rare_mut().prefs = Some(prefs.clone());
         }
         match answer {
-            Answer::Block(change) => self.change_blocked(now, account, &change, stanza, from, to, turn),
+            Answer::Block(change, reports) => {
+                self.change_blocked(now, account, change, reports, stanza, from, to, turn);
+            }
             answer => self.answer(account.jid.as_str(), answer, stanza, from, to, turn),
         }
     }
@@ -225,6 +232,49 @@ impl Router {
         }
     }
 
+    /// What in a message answers a question about nodes (XEP-0060 section 8.6).
+    pub(crate) fn decision<'s>(&self, stanza: &'s Stanza<'_>) -> Option<Child<'s>> {
+        let nodes = self.registry().nodes()?;
+        stanza.children().find(|child| (nodes.is_decision)(child))
+    }
+
+    /// That, to an account by itself or to a service.
+    #[allow(clippy::too_many_arguments)] // the parts of one request; a struct would only rename them
+    pub(crate) fn take_decision(
+        &self,
+        now: Now,
+        host: &Host,
+        target: Target,
+        account: Option<&Account>,
+        payload: Child<'_>,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let Some(nodes) = self.registry().nodes() else { return };
+        let relation = account.map_or(Relation::Stranger, |account| account.relation(from));
+        let answer = (nodes.decide)(&mut Ask {
+            now,
+            host,
+            registry: self.registry(),
+            from,
+            to,
+            payload,
+            target,
+            relation,
+            is_admin: false,
+            account: account.map(|account| account as _),
+            switches: None,
+            ids: self.archive_ids(),
+        });
+        match answer {
+            // Nothing was to be done.
+            Answer::Result(_) => {}
+            answer => self.answer(to.bare_str(), answer, stanza, from, to, turn),
+        }
+    }
+
     fn answer(
         &self,
         owner: &str,
@@ -244,7 +294,7 @@ impl Router {
             }
             Answer::Error(error) => self.bounce(stanza, from, to, &error, turn),
             // Only an account has a list, and its owner has changed it.
-            Answer::Block(_) => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),
+            Answer::Block(..) => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),
             Answer::Act(action, make) => {
                 let back = Return::of(stanza, from.to_owned(), to.to_owned());
                 self.act(owner, action, make, back, turn);

@@ -24,12 +24,22 @@ pub(crate) fn module() -> Module {
 }
 
 /// Section 3.1. The node of our capabilities (XEP-0115 section 6.2) has the same answer as none.
-fn info(ask: &mut Ask<'_>) -> Answer {
+pub(crate) fn info(ask: &mut Ask<'_>) -> Answer {
     let target = ask.target;
     let node = ask.payload.attr("node");
     if let Some(node) = &node {
         if let Some(nodes) = nodes(ask) {
             return (nodes.info)(ask, node);
+        }
+        if let Some(info) = crate::ad_hoc::info(ask, node) {
+            return match info {
+                Ok(info) => {
+                    let mut out = opened(ns::DISCO_INFO, Some(node));
+                    out.extend_from_slice(info.as_bytes());
+                    closed(out)
+                }
+                Err(error) => Answer::Error(error),
+            };
         }
         let ours = target == Target::Server && **node == crate::caps::node(ask.host, ask.registry);
         if !ours {
@@ -101,6 +111,9 @@ fn items(ask: &mut Ask<'_>) -> Answer {
     if let Some(nodes) = nodes(ask) {
         // Escaping text yields text.
         return (nodes.items)(ask, node.as_deref(), String::from_utf8(items).unwrap_or_default());
+    }
+    if let Some(commands) = node.as_deref().and_then(|node| crate::ad_hoc::items(ask, node)) {
+        items.extend_from_slice(commands.as_bytes());
     }
     let mut out = opened(ns::DISCO_ITEMS, node.as_deref());
     out.extend_from_slice(&items);

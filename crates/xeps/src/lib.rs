@@ -4,7 +4,9 @@
 //! two lines here, and the feature is gone from discovery, from routing and from `docs/xeps.md`.
 //! `docs/adding-a-xep.md` is the recipe.
 
+mod ad_hoc;
 mod blocking;
+mod bookmarks;
 mod bosh;
 mod caps;
 mod carbons;
@@ -26,6 +28,7 @@ mod pep;
 mod ping;
 mod pipelining;
 mod private_xml;
+mod pubsub_service;
 mod retraction;
 mod rsm;
 mod sasl2;
@@ -34,6 +37,7 @@ mod sid;
 mod sm;
 mod stream_limits;
 mod time;
+mod upload;
 mod vcard;
 mod version;
 
@@ -47,12 +51,15 @@ use module::Module;
 pub struct Offer {
     /// At least one server is known that helps with calls.
     pub external_services: bool,
+    /// Files can be uploaded.
+    pub files: bool,
 }
 
 impl Offer {
     pub fn everything() -> Offer {
         Offer {
             external_services: true,
+            files: true,
         }
     }
 }
@@ -60,7 +67,9 @@ impl Offer {
 /// All features of the server. The order does not matter.
 pub fn all(offer: &Offer) -> Vec<Module> {
     vec![
+        ad_hoc::module(),
         blocking::module(),
+        bookmarks::module(),
         bosh::module(),
         caps::module(),
         carbons::module(),
@@ -81,6 +90,7 @@ pub fn all(offer: &Offer) -> Vec<Module> {
         ping::module(),
         pipelining::module(),
         private_xml::module(),
+        pubsub_service::module(),
         retraction::module(),
         rsm::module(),
         sasl2::module(),
@@ -89,7 +99,16 @@ pub fn all(offer: &Offer) -> Vec<Module> {
         sm::module(),
         stream_limits::module(),
         time::module(),
+        upload::module(offer),
         vcard::module(),
         version::module(),
     ]
+}
+
+/// For an attribute or a text.
+fn escaped(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    xmlstream::escape_attr(&mut out, text);
+    // Escaping text yields text.
+    String::from_utf8(out).unwrap_or_default()
 }
