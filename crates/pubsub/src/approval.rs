@@ -58,8 +58,8 @@ pub fn is_decision(form: &Child<'_>) -> bool {
 }
 
 /// What an owner has decided. Cancelled: the question stays open.
-pub fn decide(context: &Context, message: &Child<'_>) -> Answer {
-    match read(message) {
+pub fn decide(context: &Context, form: &Child<'_>) -> Answer {
+    match read(form) {
         Err(error) => Answer::Error(context.masked(error)),
         Ok(None) => Answer::Result(String::new()),
         Ok(Some(manage)) => crate::request::asked(context, manage.query(context), |context, found| {
@@ -68,9 +68,8 @@ pub fn decide(context: &Context, message: &Child<'_>) -> Answer {
     }
 }
 
-/// `message` is what the form stands in.
-fn read(message: &Child<'_>) -> Result<Option<Manage>, StanzaError> {
-    let Some(fields) = form::read(message, FORM_TYPE)? else {
+fn read(form: &Child<'_>) -> Result<Option<Manage>, StanzaError> {
+    let Some(fields) = form::read_form(form, FORM_TYPE)? else {
         return Ok(None);
     };
     let value = |wanted: &str| {

@@ -22,9 +22,14 @@ pub(crate) enum Kind {
 
 /// What was submitted (section 3.3). None: it was cancelled.
 pub(crate) fn read(parent: &Child<'_>, form_type: &str) -> Result<Option<Fields>, StanzaError> {
-    let Some(form) = parent.child("x", ns::DATA_FORMS) else {
-        return Err(StanzaError::bad_request().text("a data form is missing"));
-    };
+    match parent.child("x", ns::DATA_FORMS) {
+        Some(form) => read_form(&form, form_type),
+        None => Err(StanzaError::bad_request().text("a data form is missing")),
+    }
+}
+
+/// The same of the form itself.
+pub(crate) fn read_form(form: &Child<'_>, form_type: &str) -> Result<Option<Fields>, StanzaError> {
     match form.attr("type").as_deref() {
         Some("submit") => {}
         Some("cancel") => return Ok(None),

@@ -46,7 +46,7 @@ impl Items {
     }
 
     /// One more than fits, to know whether there is more.
-    fn places(&self, owner: &str) -> Result<Keys, StanzaError> {
+    pub(crate) fn places(&self, owner: &str) -> Result<Keys, StanzaError> {
         let mut keys = Keys::of(&ORDER, owner, &rows::part(&self.node), self.limit() + 1);
         let key = |id: &String| {
             // XEP-0059 section 2.2: what is no item of the list.
@@ -70,6 +70,16 @@ impl Items {
         page.or(self.max_items).unwrap_or(PAGE_ITEMS).min(PAGE_ITEMS)
     }
 
+    /// Without a page it is the newest that are told.
+    fn is_last(&self) -> bool {
+        self.page.as_ref().is_none_or(|page| page.before.is_some())
+    }
+
+    /// Leaves as many as were asked for.
+    pub(crate) fn cut(&self, places: &mut Vec<Place>) {
+        cut(places, self.limit(), self.is_last());
+    }
+
     pub(crate) fn decide(self, context: &Context, found: Result<Found, StoreError>) -> Result<Step, StanzaError> {
         let mut found = Answers::of(found)?;
         let Some(node) = Node::read(&self.node, found.row()?) else {
@@ -85,10 +95,10 @@ impl Items {
             return self.by_id(context.clone(), node, found, Vec::new());
         }
         let mut places = found.places()?;
-        let was_last = self.page.as_ref().is_none_or(|page| page.before.is_some());
+        let was_last = self.is_last();
         let limit = self.limit();
         let mut is_cut = places.len() > limit;
-        cut(&mut places, limit, was_last);
+        self.cut(&mut places);
         places.retain(|place| place.at >= expired);
         let fitting = fitting(&places, was_last);
         is_cut |= fitting < places.len();

@@ -22,14 +22,16 @@ use xmlstream::{Limits, Scratch};
 use crate::{Asker, Context};
 
 const OWNER: &str = "juliet@capulet.lit";
+const SERVICE: &str = "pubsub.capulet.lit";
 const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 const OWNER_NS: &str = "http://jabber.org/protocol/pubsub#owner";
 const TUNE: &str = "http://jabber.org/protocol/tune";
 
-/// One account and its nodes.
+/// One account and its nodes, or a service.
 struct World {
     store: Memory,
     now: i64,
+    owner: &'static str,
 }
 
 /// Who asks.
@@ -91,6 +93,14 @@ impl World {
         World {
             store,
             now: 1_000_000_000_000,
+            owner: OWNER,
+        }
+    }
+
+    fn service() -> World {
+        World {
+            owner: SERVICE,
+            ..World::new()
         }
     }
 
@@ -102,24 +112,27 @@ impl World {
     fn decide_at(&self, context: Context, kind: &str, fields: &[(&str, &str)]) -> Told {
         let form = form("http://jabber.org/protocol/pubsub#subscribe_authorization", fields);
         let form = form.replace("type='submit'", &format!("type='{kind}'"));
-        let text = format!("<message><m xmlns='urn:m'>{form}</m></message>");
+        let text = format!("<message>{form}</message>");
         let mut scratch = Scratch::default();
         let message = xmlstream::parse_element(&text, "jabber:client", &mut scratch, &Limits::default()).expect("XML");
-        let parent = message.children().next().expect("the parent of the form");
-        let form = parent.children().next().expect("the form");
+        let form = message.children().next().expect("the form");
         assert!(crate::is_decision(&form));
-        self.carry_out(crate::decide(&context, &parent))
+        self.carry_out(crate::decide(&context, &form))
     }
 
     fn context(&self, who: Who) -> Context {
         Context {
             now: Now(self.now),
-            owner: Jid::parse(OWNER).expect("a JID"),
-            asker: Asker {
-                jid: Jid::parse(who.jid).expect("a JID"),
-                relation: who.relation,
-                groups: who.groups.iter().map(|group| (*group).into()).collect(),
-                knows_account: who.knows_account,
+            owner: Jid::parse(self.owner).expect("a JID"),
+            asker: match self.owner {
+                // Nobody is anything to it.
+                SERVICE => asker(who.jid),
+                _ => Asker {
+                    relation: who.relation,
+                    groups: who.groups.iter().map(|group| (*group).into()).collect(),
+                    knows_account: who.knows_account,
+                    ..asker(who.jid)
+                },
             },
         }
     }
@@ -202,13 +215,23 @@ impl World {
     }
 
     fn totals(&self) -> crate::rows::Totals {
-        let row = self.store.read_wait(Query::get(&crate::TOTALS, OWNER, None));
+        let row = self.store.read_wait(Query::get(&crate::TOTALS, self.owner, None));
         crate::rows::Totals::read(row.expect("read").row().expect("a row"))
     }
 
     fn count(&self, table: &'static store::Table) -> u64 {
-        let count = self.store.read_wait(Query::count(table, OWNER));
+        let count = self.store.read_wait(Query::count(table, self.owner));
         count.expect("read").count().expect("a count")
+    }
+}
+
+/// A stranger.
+fn asker(jid: &str) -> Asker {
+    Asker {
+        jid: Jid::parse(jid).expect("a JID"),
+        relation: Relation::Stranger,
+        groups: Vec::new(),
+        knows_account: false,
     }
 }
 

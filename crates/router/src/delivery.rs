@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use archive::Keeping;
-use module::{Now, Relation, Stage};
+use module::{Now, Relation, Stage, Target};
 use stanza::{Edits, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice};
 
 use crate::account::{Account, Moment, Session};
@@ -30,6 +30,17 @@ impl Router {
         let Some(edits) = self.filter(now, Stage::Incoming, account, stanza, from, to, turn) else {
             return;
         };
+        // What an account says to itself may be an answer to the server.
+        let is_own = matches!(stanza.kind(), Kind::Message(kind) if kind != MessageType::Error)
+            && from.bare_str() == account.jid.as_str()
+            && to.resource().is_none()
+            && !account.is_guest();
+        if let (true, Some(host)) = (is_own, self.host(to.domain()))
+            && let Some(payload) = self.decision(stanza)
+        {
+            let target = Target::Account;
+            return self.take_decision(now, host, target, Some(account), payload, stanza, from, to, turn);
+        }
         match stanza.kind() {
             Kind::Message(kind) => self.message(now, account, kind, stanza, from, to, edits, turn),
             Kind::Presence(kind) => self.presence(now, account, kind, stanza, from, to, &edits, turn),

@@ -202,7 +202,7 @@ impl Router {
             Kind::Presence(_) => {}
             Kind::Message(MessageType::Error | MessageType::Headline) => {}
             Kind::Message(_) if to.resource().is_none() && self.has_nodes(target) => match self.decision(stanza) {
-                Some(payload) => self.decide(now, host, target, None, payload, stanza, from, to, turn),
+                Some(payload) => self.take_decision(now, host, target, None, payload, stanza, from, to, turn),
                 None => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),
             },
             _ => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),

@@ -2,7 +2,7 @@
 //! of a request is decided in `pubsub`; here is what the account says of itself.
 
 use module::{Access, Answer, Ask, Contact, Coverage, Method, Module, Nodes, Relation};
-use pubsub::{Asker, Context};
+use pubsub::{Asker, Context, Wanted};
 use stanza::{Jid, ns};
 
 /// XEP-0060 section 10: each is this behind `http://jabber.org/protocol/pubsub#`.
@@ -12,7 +12,7 @@ macro_rules! features {
     };
 }
 
-const FEATURES: &[&str] = features![
+pub(crate) const FEATURES: &[&str] = features![
     "access-authorize",
     "access-open",
     "access-presence",
@@ -63,16 +63,10 @@ pub(crate) fn module() -> Module {
             "Publish-Subscribe",
             "1.30.0",
             Coverage::Partial(
-                "nodes of accounts; without subscription ids, leases, digests and collections; there is no service for \
-                 nodes of its own yet",
+                "of accounts, and of a service; without subscription ids, leases, digests, batches and collections",
             ),
         )
-        .xep(
-            163,
-            "Personal Eventing Protocol",
-            "1.2.2",
-            Coverage::Complete,
-        )
+        .xep(163, "Personal Eventing Protocol", "1.2.2", Coverage::Complete)
         .xep(
             222,
             "Persistent Storage of Public Data via PubSub",
@@ -86,7 +80,9 @@ pub(crate) fn module() -> Module {
             Coverage::Complete,
         )
         .account_identity("pubsub", "pep", "")
+        .xep(462, "PubSub Type Filtering", "0.1.1", Coverage::Complete)
         .account_feature(ns::PUBSUB)
+        .account_feature(pubsub::FILTER)
         // COMPAT: Profanity looks for it at the domain.
         .server_feature("http://jabber.org/protocol/pubsub#publish-options")
         .table(&pubsub::NODES)
@@ -102,7 +98,10 @@ pub(crate) fn module() -> Module {
         .account_iq(Method::Set, "pubsub", ns::PUBSUB_OWNER, Access::Anyone, set)
         .account_nodes(Nodes {
             info: |ask, node| pubsub::node_info(&context(ask), node),
-            items: |ask, node, others| pubsub::node_items(&context(ask), node, others),
+            items: |ask, node, others| match Wanted::of(&ask.payload) {
+                Ok(wanted) => pubsub::node_items(&context(ask), node, others, wanted),
+                Err(error) => Answer::Error(error),
+            },
             accounts: &pubsub::TOTALS,
             last: |arrival, nodes| {
                 let context = Context {
@@ -112,13 +111,16 @@ pub(crate) fn module() -> Module {
                 };
                 pubsub::last_items(&context, nodes.iter().map(|node| &**node))
             },
+            service: crate::pubsub_service::LABEL,
+            is_decision: pubsub::is_decision,
+            decide: |ask| pubsub::decide(&context(ask), &ask.payload),
         });
     FEATURES
         .iter()
         .fold(module, |module, feature| module.account_feature(feature))
 }
 
-fn context(ask: &Ask<'_>) -> Context {
+pub(crate) fn context(ask: &Ask<'_>) -> Context {
     let contact = ask.account.and_then(|account| account.contact(ask.from));
     Context {
         now: ask.now,
@@ -136,10 +138,10 @@ fn asker(jid: &Jid, relation: Relation, contact: Contact) -> Asker {
     }
 }
 
-fn get(ask: &mut Ask<'_>) -> Answer {
+pub(crate) fn get(ask: &mut Ask<'_>) -> Answer {
     pubsub::answer(&context(ask), Method::Get, &ask.payload)
 }
 
-fn set(ask: &mut Ask<'_>) -> Answer {
+pub(crate) fn set(ask: &mut Ask<'_>) -> Answer {
     pubsub::answer(&context(ask), Method::Set, &ask.payload)
 }

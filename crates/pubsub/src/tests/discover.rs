@@ -10,7 +10,12 @@ fn nodes_that_he_may_read_are_listed() {
         world.publish(node, "1", "<a xmlns='urn:a'/>");
     }
     let listed = |who: Who| {
-        let answer = crate::node_items(&world.context(who), None, "<item jid='other'/>".into());
+        let answer = crate::node_items(
+            &world.context(who),
+            None,
+            "<item jid='other'/>".into(),
+            crate::Wanted::default(),
+        );
         world.carry_out(answer).expect("a list").0
     };
     let expected = |nodes: &[&str]| {
@@ -39,13 +44,18 @@ fn a_node_tells_of_itself() {
         "<query xmlns='http://jabber.org/protocol/disco#info' node='n'><identity category='pubsub' type='leaf'/>",
         "<value>http://jabber.org/protocol/pubsub#meta-data</value>",
         "<field var='pubsub#title' type='text-single'><value>Musings</value></field>",
-        "<field var='pubsub#owner' type='text-single'><value>juliet@capulet.lit</value></field>",
+        "<field var='pubsub#owner' type='jid-multi'><value>juliet@capulet.lit</value></field>",
         "<field var='pubsub#num_items' type='text-single'><value>2</value></field>",
         "<value>2001-09-09T01:46:40.000Z</value>",
     ] {
         assert!(info.contains(part), "{part}: {info}");
     }
-    let items = crate::node_items(&world.context(ROMEO), Some("n"), String::new());
+    let items = crate::node_items(
+        &world.context(ROMEO),
+        Some("n"),
+        String::new(),
+        crate::Wanted::default(),
+    );
     assert_eq!(
         world.carry_out(items).expect("it is there").0,
         "<query xmlns='http://jabber.org/protocol/disco#items' node='n'>\

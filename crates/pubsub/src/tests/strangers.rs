@@ -54,7 +54,12 @@ fn a_stranger_learns_nothing() {
         assert_eq!(world.configure(TYBALT, node, &[("title", "x")]), Err(none.clone()));
         let info = crate::node_info(&world.context(TYBALT), node);
         assert_eq!(world.carry_out(info), Err(none.clone()));
-        let items = crate::node_items(&world.context(TYBALT), Some(node), String::new());
+        let items = crate::node_items(
+            &world.context(TYBALT),
+            Some(node),
+            String::new(),
+            crate::Wanted::default(),
+        );
         assert_eq!(world.carry_out(items), Err(none.clone()));
     }
     assert_eq!(world.owner_get(TYBALT, "<default/>"), Err(none));
