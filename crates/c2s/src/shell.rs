@@ -240,6 +240,17 @@ impl Shell for ConnectionShell<'_> {
         may
     }
 
+    fn may_register(&mut self) -> bool {
+        match self.service.throttle.may_register(self.address, now().seconds()) {
+            Ok(()) => true,
+            Err(limit) => {
+                self.service.metrics().reached(limit);
+                tracing::info!(address = %self.address, "an account was asked for, after too many others");
+                false
+            }
+        }
+    }
+
     fn login_ended(&mut self, mechanism: Option<Mechanism>, failure: Option<Failure>) {
         self.service.metrics().login(mechanism, failure);
     }

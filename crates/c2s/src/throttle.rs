@@ -15,6 +15,8 @@ use crate::metrics::Reached;
 const RATE_WINDOW: i64 = 10;
 /// Seconds in which failed logins are counted.
 const FAILURE_WINDOW: i64 = 60;
+/// Seconds in which accounts that are asked for are counted.
+const REGISTRATION_WINDOW: i64 = 3_600;
 /// Addresses and accounts remembered before stale ones are swept out for the first time; later
 /// when there are twice as many as were left, so that a crowd does not make each sweep in vain.
 const SWEEP_AT: usize = 4096;
@@ -30,6 +32,10 @@ pub(crate) struct PerAddress {
     pub failures: u32,
     /// Failed logins a minute for one account.
     pub failures_per_account: u32,
+    /// Accounts that may be asked for in an hour without an invitation,
+    pub registrations: u32,
+    /// and by all addresses together.
+    pub registrations_altogether: u32,
 }
 
 #[derive(Default)]
@@ -74,6 +80,8 @@ impl<K: Eq + Hash, V: Default> Swept<K, V> {
 #[derive(Default)]
 struct Tables {
     addresses: Swept<IpAddr, Address>,
+    /// By address; without one those of all.
+    registrations: Swept<Option<IpAddr>, Failures>,
     failures: Swept<(IpAddr, Option<Box<str>>), Failures>,
 }
 
@@ -136,6 +144,30 @@ impl Throttle {
         }
     }
 
+    /// Whether one more account may be asked for. Counts each, whatever becomes of it: who is told that a name is taken has
+    /// learnt something as well.
+    pub(crate) fn may_register(&self, address: IpAddr, seconds: i64) -> Result<(), Reached> {
+        let window = seconds / REGISTRATION_WINDOW;
+        let mut tables = self.lock();
+        let mut count = |address: Option<IpAddr>, limit| {
+            let entry = tables.registrations.entry(address, |entry| entry.window == window);
+            if entry.window != window {
+                *entry = Failures { window, count: 0 };
+            }
+            let is_free = entry.count < limit;
+            entry.count += u32::from(is_free);
+            is_free
+        };
+        // What one address is refused is not taken from the others.
+        if !count(Some(counted(address)), self.limits.registrations) {
+            return Err(Reached::RegistrationsPerAddress);
+        }
+        match count(None, self.limits.registrations_altogether) {
+            true => Ok(()),
+            false => Err(Reached::Registrations),
+        }
+    }
+
     /// Whether a login may be tried: for any account, or for this one.
     pub(crate) fn may_log_in(&self, address: IpAddr, account: Option<&str>, seconds: i64) -> bool {
         let window = seconds / FAILURE_WINDOW;
@@ -183,6 +215,8 @@ mod tests {
             per_second: 1,
             failures: 3,
             failures_per_account: 2,
+            registrations: 2,
+            registrations_altogether: 3,
         })
     }
 
@@ -241,6 +275,18 @@ mod tests {
         assert!(throttle.admit(address("2001:db8::2"), 0).is_ok());
         assert!(throttle.admit(address("2001:db8::3"), 0).is_err());
         assert!(throttle.admit(address("2001:db8:0:1::1"), 0).is_ok());
+    }
+
+    #[test]
+    fn accounts_that_are_asked_for_are_counted() {
+        let throttle = throttle();
+        let (one, other, third) = (address("192.0.2.1"), address("192.0.2.2"), address("192.0.2.3"));
+        let is_free = |address, seconds| throttle.may_register(address, seconds).is_ok();
+        assert!(is_free(one, 0) && is_free(one, 3_599));
+        assert!(!is_free(one, 3_599));
+        assert!(is_free(other, 3_599), "what one was refused is not counted for all");
+        assert!(!is_free(third, 3_599));
+        assert!(is_free(one, 3_600) && is_free(third, 3_600), "the next hour");
     }
 
     #[test]

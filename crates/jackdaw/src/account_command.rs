@@ -100,7 +100,7 @@ pub fn run(command: AccountCommand, loaded: &Loaded) -> Result<(), Failure> {
     }
 }
 
-fn address(text: &str) -> Result<Jid, Failure> {
+pub fn address(text: &str) -> Result<Jid, Failure> {
     ::accounts::address(text).map_err(|error| Failure::usage(error.to_string()))
 }
 
@@ -111,7 +111,7 @@ fn simple(config: &Config, jid: &str, command: fn(Jid) -> Command, done: &str) -
 }
 
 /// Runs something on the running server, or else on the database.
-fn with<T>(config: &Config, run: impl FnOnce(&dyn Backend) -> Result<T, Failure>) -> Result<T, Failure> {
+pub fn with<T>(config: &Config, run: impl FnOnce(&dyn Backend) -> Result<T, Failure>) -> Result<T, Failure> {
     if let Some(client) = Client::connect(&config.admin_socket())? {
         return run(&client);
     }
@@ -182,7 +182,7 @@ fn new_password(stdin: bool) -> Result<(Zeroizing<String>, bool), Failure> {
     })
 }
 
-fn say(line: &str) -> Result<(), Failure> {
+pub fn say(line: &str) -> Result<(), Failure> {
     writeln!(io::stdout(), "{line}").map_err(|error| Failure::failed(format!("cannot write the output: {error}")))
 }
 
@@ -226,7 +226,7 @@ fn listed_line(listed: &Listed) -> String {
     format!("{}\t{day}\t{state}{role}", listed.jid)
 }
 
-fn unexpected() -> Failure {
+pub fn unexpected() -> Failure {
     Failure::unavailable("the running server answered something else; it is of another version: restart it")
 }
 

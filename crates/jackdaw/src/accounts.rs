@@ -2,6 +2,7 @@
 //! XMPP (`manager.rs`), in the command itself while no server runs.
 
 mod devices;
+mod invitations;
 mod manager;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,12 +11,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ::accounts::Account;
 use module::Refused;
 use router::Whose;
-use stanza::Jid;
+use stanza::{Jid, StanzaError};
 use store::{Found, Store, StoreError};
 
 use crate::admin::{Backend, Command, Listed, NewAccount, PAGE, Reply};
 use crate::failure::Failure;
 
+pub use invitations::{Inviting, Made, Wanted, id_of};
 pub use manager::{Passwords, Queue};
 
 /// What happened to an account, after it is durable.
@@ -47,6 +49,7 @@ pub struct Accounts {
     domains: Vec<String>,
     on_changed: OnChanged,
     sessions: devices::Sessions,
+    inviting: Inviting,
     /// One command at a time: several read a record and write it back changed.
     turn: Mutex<()>,
 }
@@ -59,8 +62,14 @@ impl Accounts {
             domains,
             on_changed,
             sessions: Box::new(|_| Vec::new()),
+            inviting: Inviting::default(),
             turn: Mutex::new(()),
         }
+    }
+
+    /// Says where accounts may be made by invitation; without it nowhere.
+    pub fn with_inviting(self, inviting: Inviting) -> Accounts {
+        Accounts { inviting, ..self }
     }
 
     /// Whether there is no account at all.
@@ -192,7 +201,8 @@ impl Accounts {
     fn remove(&self, jid: &Jid, spared: Option<&str>) -> Result<(), Refused> {
         // Disabled first: from here on nobody logs in, and what sessions still write is forgotten with the rest.
         self.change(jid, Change::Removing, spared, |account| account.disabled = true)?;
-        self.written(jid, ::accounts::remove(jid))?;
+        let batch = self.without_invitations_of(jid, ::accounts::remove(jid))?;
+        self.written(jid, batch)?;
         if spared.is_none() {
             (self.on_changed)(jid, Change::Removed, None);
         }
@@ -288,6 +298,22 @@ impl Backend for Accounts {
             Command::Disable(jid) => self.disable(&jid, None)?,
             Command::Enable(jid) => self.enable(&jid)?,
             Command::SetAdmin(jid, admin) => self.set_admin(&jid, admin)?,
+            Command::Invite(wanted) => return Ok(Reply::Invited(self.invite(wanted)?)),
+            Command::Invitations { after } => {
+                let page = self.list_invitations(after.as_deref(), PAGE)?;
+                let last = page.last().map(|last| last.key.clone());
+                let after = last.filter(|_| page.len() == PAGE);
+                return Ok(Reply::Invitations {
+                    invitations: page,
+                    after,
+                });
+            }
+            Command::Withdraw(id) if !self.withdraw(&id)? => {
+                return Err(Failure::failed(format!(
+                    "there is no invitation {id}, or several begin so; `jackdaw invite list` prints those that exist"
+                )));
+            }
+            Command::Withdraw(_) => {}
         }
         Ok(Reply::Done)
     }
@@ -302,6 +328,7 @@ impl From<Refused> for Failure {
                 "{jid} exists already; `jackdaw account password {jid}` changes its password"
             )),
             Refused::Store(error) => unavailable(&error),
+            Refused::Terms(StanzaError { text: Some(text), .. }) => Failure::failed(text),
             refused @ (Refused::Elsewhere(_) | Refused::Password(_) | Refused::Terms(_)) => {
                 Failure::failed(refused.to_string())
             }

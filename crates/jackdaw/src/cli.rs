@@ -63,6 +63,14 @@ pub enum Command {
     /// Accounts, while the server runs or is stopped
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Make an invitation and print its link: for an account here, and to become somebody's contact
+    #[command(args_conflicts_with_subcommands = true)]
+    Invite {
+        #[command(flatten)]
+        args: InviteArgs,
+        #[command(subcommand)]
+        command: Option<InviteCommand>,
+    },
     /// The configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -132,6 +140,40 @@ pub enum AccountCommand {
         /// Also where the client has had the password, with which it can log in again
         #[arg(long)]
         keep_password: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct InviteArgs {
+    /// The new account may administer the server
+    #[arg(long)]
+    pub admin: bool,
+    /// An account that the new one has as a contact, and the other way round; who has an account elsewhere becomes its
+    /// contact with the same link
+    #[arg(long, value_name = "JID")]
+    pub contact: Option<String>,
+    /// The name that the new account has to have, the part before the @; kept free for it
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// The domain of the new account, where there are several [default: that of the contact]
+    #[arg(long = "domain", value_name = "NAME")]
+    pub at: Option<String>,
+    /// For how long it holds: 90m, 12h, 7d [default: 7d]
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<String>,
+    /// How many may use it
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub uses: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum InviteCommand {
+    /// Print the invitations that hold, one a line: id, what for, who has invited, until when, how often used
+    List,
+    /// Make an invitation worthless
+    Revoke {
+        /// As `list` prints it
+        id: String,
     },
 }
 

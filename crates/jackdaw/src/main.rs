@@ -1,7 +1,7 @@
 //! Jackdaw, an XMPP server: what can be typed, and what is called for it.
 //!
 //! - `cli.rs`, `config/`, `failure.rs`, `log.rs`: command line, configuration, exit codes, log.
-//! - `account_command.rs`, `accounts.rs`, `admin/`: the account commands and the socket to a running server.
+//! - `account_command.rs`, `invite_command.rs`, `accounts.rs`, `admin/`: the account commands, invitations, and the socket to a running server.
 //! - `certificate.rs`, `first_run.rs`, `password.rs`: what a server without configuration makes for itself.
 //! - `backends.rs`: who knows the passwords of domains where that is not this server.
 //! - `dns.rs`: the records by which clients find it.
@@ -25,6 +25,7 @@ mod database;
 mod dns;
 mod failure;
 mod first_run;
+mod invite_command;
 mod log;
 mod metrics;
 mod password;
@@ -32,6 +33,7 @@ mod private_file;
 mod retention;
 mod serve;
 mod service_manager;
+mod uploads;
 mod xeps_page;
 
 use std::io::Write;
@@ -63,6 +65,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             serve::run(loaded)
         }
         Some(Command::Account(command)) => account_command::run(command, &config::load(&overrides)?),
+        Some(Command::Invite { args, command }) => invite_command::run(&args, command, &config::load(&overrides)?),
         Some(Command::Dns { host }) => {
             print!("{}", dns::records(&config::load(&overrides)?.config, host.as_deref()));
             Ok(())

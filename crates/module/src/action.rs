@@ -67,6 +67,18 @@ pub enum Action {
     },
     /// Ends the session of a full address, or all of a bare one.
     EndSessions(Vec<Jid>),
+    /// Makes an invitation (XEP-0401), to be used once.
+    Invite {
+        inviter: Jid,
+        /// Where an account may be made with it.
+        domain: Option<Box<str>>,
+        /// Who gets the invited one as a contact.
+        contact: Option<Jid>,
+        /// Localpart of the account, prepared.
+        username: Option<Box<str>>,
+        /// In seconds.
+        lifetime: i64,
+    },
     /// Accounts of a domain, `most` of them.
     List {
         domain: Box<str>,
@@ -127,6 +139,12 @@ pub enum Outcome {
     },
     Count(u64),
     Account(Box<Known>),
+    /// Of [`Action::Invite`].
+    Invited {
+        uri: String,
+        /// Seconds since 1970.
+        expires: i64,
+    },
 }
 
 /// What is known of an account.

@@ -35,6 +35,8 @@ pub(crate) enum Work {
     },
     /// What the account's presence tells of its picture.
     Photo(Box<str>, Photo),
+    /// What is announced for this account could not be written.
+    ReadPush(Box<str>),
     /// What has happened at a node of this account.
     Notice(Box<str>, Box<Notice>),
     /// A letter that refuses a probe. It ends a subscription that only the asker believes in; a

@@ -18,6 +18,17 @@ pub enum TlsPolicy {
     Off,
 }
 
+/// Whether somebody may get an account by the stream itself (configuration: `domain.registration`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Registration {
+    #[default]
+    Closed,
+    /// With the token of an invitation (XEP-0445).
+    Invited,
+    /// Anybody (XEP-0077).
+    Open,
+}
+
 /// Shared by all streams of a listener.
 #[derive(Clone, Debug)]
 pub struct StreamConfig {
@@ -37,6 +48,8 @@ pub struct StreamConfig {
     pub policy: Policy,
     /// The same, of the domains where it is another: those whose passwords are kept elsewhere.
     pub policies: BTreeMap<String, Policy>,
+    /// Who gets an account, by domain; of others nobody.
+    pub registration: BTreeMap<String, Registration>,
     /// How long clients and their tokens are remembered.
     pub lifetimes: Lifetimes,
     /// Named in the stream header where the client's `to` is none of ours.
@@ -65,6 +78,10 @@ impl StreamConfig {
         };
         let ns = ns::STREAM_LIMITS;
         format!("<limits xmlns='{ns}'><max-bytes>{bytes}</max-bytes>{idle}</limits>")
+    }
+
+    pub(crate) fn registration(&self, domain: &str) -> Registration {
+        self.registration.get(domain).copied().unwrap_or_default()
     }
 
     /// What a client of this domain may log in with.

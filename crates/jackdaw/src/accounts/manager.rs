@@ -16,7 +16,7 @@ use router::{Router, Whose};
 use stanza::Jid;
 use store::{Found, PAGE_LIMIT, Query, StoreError};
 
-use super::{Accounts, Change};
+use super::{Accounts, Change, Made, Wanted};
 use crate::admin::NewAccount;
 use crate::failure::Failure;
 use crate::password;
@@ -181,6 +181,25 @@ impl Hands {
             Action::SetAdmin { account, admin } => {
                 let _turn = self.accounts.turn();
                 self.accounts.set_admin(&account, admin).map(done)
+            }
+            Action::Invite {
+                inviter,
+                domain,
+                contact,
+                username,
+                lifetime,
+            } => {
+                let _turn = self.accounts.turn();
+                let Made { uri, expires } = self.accounts.invite(Wanted {
+                    domain: domain.map(String::from),
+                    inviter: Some(inviter),
+                    contact,
+                    username: username.map(String::from),
+                    admin: false,
+                    lifetime,
+                    uses: 1,
+                })?;
+                Ok((Outcome::Invited { uri, expires }, None))
             }
             Action::EndSessions(of) => self.end_sessions(asker, &of),
             Action::List { domain, which, most } => {

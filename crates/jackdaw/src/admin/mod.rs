@@ -11,9 +11,11 @@ mod client;
 mod server;
 mod wire;
 
+use ::accounts::invitations::Invitation;
 use auth::Credentials;
 use stanza::Jid;
 
+use crate::accounts::{Made, Wanted};
 use crate::failure::Failure;
 
 pub use client::Client;
@@ -60,6 +62,14 @@ pub enum Command {
         /// Although it knows the password.
         keep_password: bool,
     },
+    /// Makes an invitation.
+    Invite(Wanted),
+    /// A page of the invitations, in order of their keys.
+    Invitations {
+        after: Option<Box<str>>,
+    },
+    /// Ends the invitation whose key begins so: hexadecimal digits.
+    Withdraw(String),
 }
 
 impl Command {
@@ -75,7 +85,10 @@ impl Command {
             | Command::Import(_)
             | Command::SetAdmin(..)
             | Command::List { .. }
-            | Command::Devices(_) => None,
+            | Command::Devices(_)
+            | Command::Invite(_)
+            | Command::Invitations { .. }
+            | Command::Withdraw(_) => None,
         }
     }
 }
@@ -94,6 +107,11 @@ pub enum Reply {
     },
     /// At most [`PAGE`].
     Devices(Vec<Device>),
+    Invited(Made),
+    Invitations {
+        invitations: Vec<Invitation>,
+        after: Option<Box<str>>,
+    },
 }
 
 /// An account as the list shows it.

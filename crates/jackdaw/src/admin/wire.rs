@@ -12,10 +12,12 @@
 //! No escapes: neither a JID (RFC 7622 sections 3.3 and 3.4) nor encoded credentials can hold a TAB or a line break, and
 //! of what clients say control characters are taken away.
 
+use ::accounts::invitations::Invitation;
 use auth::Credentials;
 use stanza::Jid;
 
 use super::{Command, Connection, Device, Listed, MAX_CLIENT_ID, NewAccount, PAGE, Reply};
+use crate::accounts::{Made, Wanted};
 use crate::failure::{Failure, Why};
 
 /// The longest line in bytes: a bare JID (2,047), credentials (450) and the words around them.
@@ -67,6 +69,9 @@ pub fn write_command(command: &Command) -> String {
         Command::Disable(jid) => simple("disable", jid),
         Command::Enable(jid) => simple("enable", jid),
         Command::SetAdmin(jid, admin) => message(&["admin", jid.as_str(), yes(*admin)], &[]),
+        Command::Invite(wanted) => message(&["invite", &write_wanted(wanted)], &[]),
+        Command::Invitations { after } => message(&["invitations", after.as_deref().unwrap_or("")], &[]),
+        Command::Withdraw(id) => message(&["withdraw", id], &[]),
         Command::Devices(jid) => simple("devices", jid),
         Command::Revoke { jid, id, keep_password } => message(&["revoke", jid.as_str(), id, yes(*keep_password)], &[]),
     }
@@ -94,6 +99,11 @@ pub fn read_command(lines: &Lines) -> Option<Command> {
                 jid => Some(read_jid(jid)?),
             },
         },
+        ["invite", ref wanted @ ..] => Command::Invite(read_wanted(wanted)?),
+        ["invitations", after] => Command::Invitations {
+            after: some_text(after).map(Into::into),
+        },
+        ["withdraw", id] => Command::Withdraw(id.to_owned()),
         ["remove", jid] => Command::Remove(read_jid(jid)?),
         ["password", jid, credentials] => Command::SetPassword(read_jid(jid)?, Credentials::decode(credentials)?),
         ["disable", jid] => Command::Disable(read_jid(jid)?),
@@ -122,6 +132,11 @@ pub fn write_reply(reply: &Result<Reply, Failure>) -> String {
         Ok(Reply::Devices(devices)) => {
             let lines: Vec<String> = devices.iter().map(write_device).collect();
             message(&["devices"], &lines)
+        }
+        Ok(Reply::Invited(made)) => message(&["invited", &made.uri, &made.expires.to_string()], &[]),
+        Ok(Reply::Invitations { invitations, after }) => {
+            let lines: Vec<String> = invitations.iter().map(write_invitation).collect();
+            message(&["invitations", after.as_deref().unwrap_or("")], &lines)
         }
         Err(failure) => {
             let one_line = failure.message.replace(['\t', '\r', '\n'], " ");
@@ -154,6 +169,17 @@ pub fn read_reply(lines: &Lines) -> Option<Result<Reply, Failure>> {
         ["devices"] => {
             let devices = lines.further.iter().map(|line| read_device(line));
             Ok(Reply::Devices(devices.collect::<Option<_>>()?))
+        }
+        ["invited", uri, expires] => Ok(Reply::Invited(Made {
+            uri: uri.to_owned(),
+            expires: expires.parse().ok()?,
+        })),
+        ["invitations", after] => {
+            let lines = lines.further.iter().map(|line| read_invitation(line));
+            Ok(Reply::Invitations {
+                invitations: lines.collect::<Option<_>>()?,
+                after: some_text(after).map(Into::into),
+            })
         }
         ["failed", code, text] => {
             let code: u8 = code.parse().ok()?;
@@ -250,6 +276,81 @@ fn read_device(line: &str) -> Option<Device> {
     })
 }
 
+fn some_text(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// Nothing, or an address.
+fn some_jid(text: &str) -> Option<Option<Jid>> {
+    match some_text(text) {
+        None => Some(None),
+        Some(text) => read_jid(text).map(Some),
+    }
+}
+
+fn write_wanted(wanted: &Wanted) -> String {
+    [
+        wanted.domain.as_deref().unwrap_or(""),
+        wanted.inviter.as_ref().map_or("", Jid::as_str),
+        wanted.contact.as_ref().map_or("", Jid::as_str),
+        wanted.username.as_deref().unwrap_or(""),
+        role(wanted.admin),
+        &wanted.lifetime.to_string(),
+        &wanted.uses.to_string(),
+    ]
+    .join("\t")
+}
+
+fn read_wanted(words: &[&str]) -> Option<Wanted> {
+    let [domain, inviter, contact, username, role, lifetime, uses] = *words else {
+        return None;
+    };
+    Some(Wanted {
+        domain: some_text(domain).map(str::to_owned),
+        inviter: some_jid(inviter)?,
+        contact: some_jid(contact)?,
+        username: some_text(username).map(str::to_owned),
+        admin: is_admin(role)?,
+        lifetime: lifetime.parse().ok()?,
+        uses: uses.parse().ok()?,
+    })
+}
+
+fn write_invitation(invitation: &Invitation) -> String {
+    [
+        &*invitation.key,
+        invitation.domain.as_deref().unwrap_or(""),
+        invitation.inviter.as_ref().map_or("", Jid::as_str),
+        invitation.contact.as_ref().map_or("", Jid::as_str),
+        invitation.username.as_deref().unwrap_or(""),
+        role(invitation.admin),
+        &invitation.created.to_string(),
+        &invitation.expires.to_string(),
+        &invitation.uses.to_string(),
+        &invitation.used.to_string(),
+    ]
+    .join("\t")
+}
+
+fn read_invitation(line: &str) -> Option<Invitation> {
+    let words: Vec<&str> = line.split('\t').collect();
+    let [key, domain, inviter, contact, username, role, created, expires, uses, used] = *words.as_slice() else {
+        return None;
+    };
+    Some(Invitation {
+        key: key.into(),
+        domain: some_text(domain).map(Into::into),
+        inviter: some_jid(inviter)?,
+        contact: some_jid(contact)?,
+        username: some_text(username).map(Into::into),
+        admin: is_admin(role)?,
+        created: created.parse().ok()?,
+        expires: expires.parse().ok()?,
+        uses: uses.parse().ok()?,
+        used: used.parse().ok()?,
+    })
+}
+
 fn yes(is_so: bool) -> &'static str {
     if is_so { "yes" } else { "no" }
 }
@@ -327,6 +428,22 @@ mod tests {
         check(Command::Enable(jid()));
         check(Command::SetAdmin(jid(), true));
         check(Command::Devices(jid()));
+        let wanted = Wanted {
+            domain: Some("example.org".into()),
+            inviter: Some(jid()),
+            contact: Some(jid()),
+            username: Some("romeo".into()),
+            admin: true,
+            lifetime: 60,
+            uses: 2,
+        };
+        check(Command::Invite(wanted));
+        check(Command::Invite(Wanted::default()));
+        check(Command::Invitations { after: None });
+        check(Command::Invitations {
+            after: Some("c0ffee".into()),
+        });
+        check(Command::Withdraw("c0ffee".into()));
         check(Command::Revoke {
             jid: jid(),
             id: "/a resource".into(),
@@ -375,6 +492,26 @@ mod tests {
                 has_token: false,
             },
         ])));
+        check(Ok(Reply::Invited(Made {
+            uri: "xmpp:example.org?register;preauth=token".into(),
+            expires: 3,
+        })));
+        let invitation = Invitation {
+            key: "c0ffee".into(),
+            domain: Some("example.org".into()),
+            inviter: None,
+            contact: Some(jid()),
+            username: None,
+            admin: false,
+            created: 1,
+            expires: 2,
+            uses: 3,
+            used: 1,
+        };
+        check(Ok(Reply::Invitations {
+            invitations: vec![invitation],
+            after: Some("c0ffee".into()),
+        }));
         check(Err(Failure::failed("no such account")));
         check(Err(Failure::unavailable("")));
     }

@@ -228,15 +228,15 @@ impl World {
         // The router hands over what it wants while it holds a lock, so nothing may happen at once.
         store.hold();
         let hosts = ["example.org", "second.example", "guests.example"].map(|domain| Host {
-            domain: domain.to_owned(),
-            admins: Vec::new(),
-            contacts: Vec::new(),
-            software: Software {
-                name: "Jackdaw",
-                version: "0",
-            },
-            started: NOW,
             guests: (domain == "guests.example").then(Vec::new),
+            ..Host::new(
+                domain,
+                Software {
+                    name: "Jackdaw",
+                    version: "0",
+                },
+                NOW,
+            )
         });
         let module = Module::new("test")
             .stream_feature(|_, _| "<test xmlns='urn:test'/>".to_owned())
@@ -276,6 +276,7 @@ impl World {
             iterations: 1,
             policy: auth::Policy::default(),
             policies: Default::default(),
+            registration: Default::default(),
             lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
             default_domain: "example.org".to_owned(),
         };

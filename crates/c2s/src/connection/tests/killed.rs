@@ -231,6 +231,8 @@ async fn killed_at_each_state_of_negotiation() {
         connections_per_second_per_address: u32::MAX,
         login_failures_per_address: u32::MAX,
         login_failures_per_account: u32::MAX,
+        registrations_per_address: 10,
+        registrations: 100,
         ..limits()
     });
     let (port, secured, hello) = (world.port(None), world.port(Some(tls())), hello());

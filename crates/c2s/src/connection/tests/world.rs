@@ -105,6 +105,8 @@ pub(crate) fn limits() -> Limits {
         connections_per_second_per_address: 100,
         login_failures_per_address: 100,
         login_failures_per_account: 100,
+        registrations_per_address: 10,
+        registrations: 100,
         negotiation: Duration::from_secs(30),
         unacknowledged: Duration::from_secs(90),
         read_bytes_per_second: 1 << 30,
@@ -125,17 +127,14 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(limits: Limits) -> World {
         let storing = Storing::new();
-        let host = Host {
-            domain: "example.org".to_owned(),
-            admins: Vec::new(),
-            contacts: Vec::new(),
-            software: Software {
+        let host = Host::new(
+            "example.org",
+            Software {
                 name: "Jackdaw",
                 version: "0",
             },
-            started: now(),
-            guests: None,
-        };
+            now(),
+        );
         let router = Router::new(router::Parts {
             hosts: vec![host],
             registry: Registry::new(Vec::new()).expect("no modules"),
@@ -195,6 +194,7 @@ impl World {
                 iterations: 1,
                 policy: auth::Policy::default(),
                 policies: Default::default(),
+                registration: Default::default(),
                 lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
                 default_domain: "example.org".to_owned(),
             }),
