@@ -4,6 +4,7 @@
 mod devices;
 mod invitations;
 mod manager;
+mod reports;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -293,6 +294,7 @@ impl Backend for Accounts {
             Command::Devices(jid) => return self.devices(&jid),
             Command::Revoke { jid, id, keep_password } => self.revoke(&jid, &id, keep_password)?,
             Command::List { domain, after } => return self.list(domain.as_deref(), after.as_ref()),
+            Command::Reports(asked) => return self.reports(&asked),
             Command::Remove(jid) => self.remove(&jid, None)?,
             Command::SetPassword(jid, credentials) => self.set_password(&jid, credentials, None)?,
             Command::Disable(jid) => self.disable(&jid, None)?,

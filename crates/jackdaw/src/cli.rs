@@ -71,6 +71,9 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<InviteCommand>,
     },
+    /// What accounts have reported of those they block, while the server runs or is stopped
+    #[command(subcommand)]
+    Reports(ReportsCommand),
     /// The configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -85,6 +88,28 @@ pub enum Command {
     /// Pages of the documentation that are made from the code
     #[command(subcommand, hide = true)]
     Docs(DocsCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ReportsCommand {
+    /// Print the reports, one a line: id, TAB, time, TAB, of whom, TAB, by whom, TAB, reason, TAB, state
+    List {
+        /// Also those that are closed
+        #[arg(long)]
+        all: bool,
+    },
+    /// Print a report with everything that it says
+    Show {
+        /// As the list has it
+        id: String,
+    },
+    /// Note that a report needs no more attention
+    Close {
+        /// As the list has it
+        id: String,
+    },
+    /// Remove the reports that are closed
+    Clear,
 }
 
 #[derive(Debug, Subcommand)]

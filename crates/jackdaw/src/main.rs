@@ -2,6 +2,7 @@
 //!
 //! - `cli.rs`, `config/`, `failure.rs`, `log.rs`: command line, configuration, exit codes, log.
 //! - `account_command.rs`, `invite_command.rs`, `accounts.rs`, `admin/`: the account commands, invitations, and the socket to a running server.
+//! - `reports_command.rs`: what accounts report of others.
 //! - `certificate.rs`, `first_run.rs`, `password.rs`: what a server without configuration makes for itself.
 //! - `backends.rs`: who knows the passwords of domains where that is not this server.
 //! - `dns.rs`: the records by which clients find it.
@@ -30,6 +31,7 @@ mod log;
 mod metrics;
 mod password;
 mod private_file;
+mod reports_command;
 mod retention;
 mod serve;
 mod service_manager;
@@ -66,6 +68,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Some(Command::Account(command)) => account_command::run(command, &config::load(&overrides)?),
         Some(Command::Invite { args, command }) => invite_command::run(&args, command, &config::load(&overrides)?),
+        Some(Command::Reports(command)) => reports_command::run(command, &config::load(&overrides)?),
         Some(Command::Dns { host }) => {
             print!("{}", dns::records(&config::load(&overrides)?.config, host.as_deref()));
             Ok(())

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use ::accounts::tokens::{DEFAULT_LIFETIMES, Lifetimes};
 use c2s::tls::{Certificates, HostFiles, Kind as TlsKind, Reloaded};
 use c2s::{Admit, Entry, Listener, Port, Proxied, Service};
-use module::{Host, Now, Registry, Software};
+use http_listener::Files;
+use module::{Host, Now, Privacy, Registry, Software, Strangers};
 use router::Router;
 use session::{ComponentConfig, StreamConfig, TlsPolicy};
 use stanza::{Jid, StreamError};
@@ -19,14 +20,14 @@ use store_sqlite::SqliteStore;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::accounts::{Accounts, Change, Passwords, Queue};
+use crate::accounts::{Accounts, Change, Inviting, Passwords, Queue};
 use crate::admin;
 use crate::certificate::{self, Certificate};
 use crate::config;
-use crate::config::{Bearer, Config, Domain, External, KeptBy, Kind, Listen, Loaded, Login, ScramHash, Tls, Tokens};
+use crate::config::{Bearer, Config, Domain, External, KeptBy, Kind, Listen, Loaded, Login, PushDetail, ScramHash, Tls, Tokens};
 use crate::failure::{Failure, Why};
 use crate::service_manager::{self, Sockets};
-use crate::{database, first_run, metrics, retention};
+use crate::{database, first_run, metrics, retention, uploads};
 
 /// How often accounts that nobody uses are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -108,12 +109,23 @@ fn database_and_router(
         archives: config.archive.enabled,
         clock: Box::new(Service::clock),
     });
+    router.push_by(router::PushRules {
+        services_per_account: config.limits.push_services_per_account,
+        tells_sender: config.push.include.contains(&PushDetail::Sender),
+        tells_body: config.push.include.contains(&PushDetail::Body),
+    });
     Ok((store, router))
 }
 
 /// `service`: where there are connections.
-fn accounts(config: &Config, store: &Arc<dyn Store>, router: &Arc<Router>, service: Option<&Arc<Service>>) -> Accounts {
-    let (router, service) = (Arc::clone(router), service.cloned());
+fn accounts(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    router: &Arc<Router>,
+    service: Option<&Arc<Service>>,
+    files: Option<&Arc<Files>>,
+) -> Accounts {
+    let (router, service, files) = (Arc::clone(router), service.cloned(), files.cloned());
     let domains = config
         .domain
         .iter()
@@ -124,8 +136,25 @@ fn accounts(config: &Config, store: &Arc<dyn Store>, router: &Arc<Router>, servi
     let accounts = Accounts::new(
         Arc::clone(store),
         domains,
-        Box::new(move |jid, change, spared| changed(&router, service.as_deref(), jid, change, spared)),
+        Box::new(move |jid, change, spared| {
+            let is_removed = matches!(change, Change::Removed);
+            changed(&router, service.as_deref(), jid, change, spared);
+            if let Some(files) = files.as_ref().filter(|_| is_removed) {
+                files.hurry();
+            }
+        }),
     );
+    let inviting = Inviting {
+        domains: config
+            .domain
+            .iter()
+            .filter(|domain| registration_of(domain) != session::Registration::Closed)
+            .map(|domain| domain.name.as_str().to_owned())
+            .collect(),
+        altogether: config.limits.invitations,
+        of_one: config.limits.invitations_per_account,
+    };
+    let accounts = accounts.with_inviting(inviting);
     accounts.with_sessions(Box::new(move |jid| match live.sessions_of(jid.as_str()) {
         // While no server runs they are in the store.
         none if none.is_empty() => live.saved_sessions_of(jid),
@@ -144,7 +173,7 @@ impl Stopped {
     pub fn open(config: &Config, options: store_sqlite::Options) -> Result<Stopped, Failure> {
         let (database, router) = database_and_router(config, options)?;
         let store: Arc<dyn Store> = database;
-        let accounts = accounts(config, &store, &router, None);
+        let accounts = accounts(config, &store, &router, None, None);
         Ok(Stopped {
             store,
             router,
@@ -157,6 +186,7 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     let config = &loaded.config;
     let (database, router) = database_and_router(config, store_sqlite::Options::default())?;
     let store: Arc<dyn Store> = Arc::clone(&database) as Arc<dyn Store>;
+    let files = uploads::open(config, &store).await?;
     let made = certificate::of_all_domains(config)?;
     let certificates = Arc::new(load_certificates(&made)?);
     let secret = salt_secret(&*store)?;
@@ -169,7 +199,7 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     let socket = config.admin_socket();
     let admin_listener = admin::bind(&socket)?;
     let signals = Signals::listen()?;
-    let listeners = bind(config, &certificates, secret, sockets)?;
+    let listeners = bind(config, &certificates, secret, sockets, files.as_ref())?;
     let figures = match config.metrics.listen {
         None => None,
         Some(address) => {
@@ -179,7 +209,7 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     };
     restore_sessions(&router).await?;
 
-    let accounts = Arc::new(accounts(config, &store, &router, Some(&service)));
+    let accounts = Arc::new(accounts(config, &store, &router, Some(&service), files.as_ref()));
     let backends = crate::backends::of_domains(config, &accounts)?;
     service.ask_elsewhere(backends, crate::backends::admits(config, &accounts));
     service.know_clients_by(Arc::clone(&certificates));
@@ -211,6 +241,7 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
         Arc::clone(&store),
         retention::Rules::of(&config.archive),
     ));
+    let uploads = files.map(|files| tokio::spawn(uploads::keep(files, Arc::clone(&store))));
     let accepting: Vec<JoinHandle<()>> = listeners
         .into_iter()
         .map(|listener| tokio::spawn(listener.run(Arc::clone(&service))))
@@ -223,7 +254,7 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
 
     tracing::info!("stopping");
     service_manager::tell("STOPPING=1");
-    for task in accepting.iter().chain([&admin, &retention]).chain(&figures) {
+    for task in accepting.iter().chain([&admin, &retention]).chain(&figures).chain(&uploads) {
         task.abort();
     }
     let left = service
@@ -257,7 +288,16 @@ async fn restore_sessions(router: &Arc<Router>) -> Result<(), Failure> {
         if moved > 0 {
             tracing::info!("{moved} waiting messages of an earlier version are in the archive now");
         }
-        router.restore_sessions(Service::clock())
+        let upgraded = router.upgrade()?;
+        if upgraded > 0 {
+            tracing::info!("{upgraded} accounts of an earlier version have what they kept in all its places now");
+        }
+        let restored = router.restore_sessions(Service::clock())?;
+        let introduced = router.introduce_all()?;
+        if introduced > 0 {
+            tracing::info!("{introduced} accounts of before the restart become contacts of who has invited them");
+        }
+        Ok(restored)
     })
     .await;
     match restored {
@@ -399,6 +439,7 @@ fn bind(
     certificates: &Arc<Certificates>,
     secret: [u8; 32],
     mut sockets: Sockets,
+    files: Option<&Arc<Files>>,
 ) -> Result<Vec<Listener>, Failure> {
     let starttls = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Starttls);
     let direct = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Direct);
@@ -423,11 +464,11 @@ fn bind(
                 Kind::Component => Box::new(components(config)?),
                 Kind::Https | Kind::Http => {
                     let tls = (listen.kind == Kind::Https).then(|| Arc::clone(&https));
-                    Box::new(http_listener::Server::new(http_settings(config, tls, secret)))
+                    Box::new(http_listener::Server::new(http_settings(config, tls, secret, files)))
                 }
                 Kind::Multiplex => {
                     let streams = entry(config, listen, Port::Direct, &either, secret);
-                    let settings = http_settings(config, Some(Arc::clone(&either)), secret);
+                    let settings = http_settings(config, Some(Arc::clone(&either)), secret, files);
                     Box::new(http_listener::Multiplexed::new(
                         streams,
                         http_listener::Server::new(settings),
@@ -483,22 +524,32 @@ fn components(config: &Config) -> Result<Entry, Failure> {
     ))
 }
 
-/// `tls`: None for plain HTTP.
-fn http_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>, secret: [u8; 32]) -> http_listener::Settings {
-    let http = &config.http;
-    let port = config
-        .listen
-        .iter()
-        .find(|listen| matches!(listen.kind, Kind::Https | Kind::Multiplex))
+/// Host and port by which clients of a domain reach the listeners of HTTP.
+fn http_host(config: &Config, domain: &str) -> String {
+    let listen = config.listen.iter();
+    let port = listen
+        .filter(|listen| matches!(listen.kind, Kind::Https | Kind::Multiplex))
         .map(|listen| listen.address.port())
+        .next()
         .filter(|port| *port != 443);
+    match (&config.http.public_url, port) {
+        (Some(url), _) => url.host().to_owned(),
+        (None, Some(port)) => format!("{domain}:{port}"),
+        (None, None) => domain.to_owned(),
+    }
+}
+
+/// `tls`: None for plain HTTP.
+fn http_settings(
+    config: &Config,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    secret: [u8; 32],
+    files: Option<&Arc<Files>>,
+) -> http_listener::Settings {
+    let http = &config.http;
     let site = |domain: &crate::config::Domain| {
         let domain = domain.name.as_str();
-        let host = match (&http.public_url, port) {
-            (Some(url), _) => url.host().to_owned(),
-            (None, Some(port)) => format!("{domain}:{port}"),
-            (None, None) => domain.to_owned(),
-        };
+        let host = http_host(config, domain);
         http_listener::Site {
             domain: domain.to_owned(),
             websocket: format!("wss://{host}{}", http.websocket_path),
@@ -516,6 +567,8 @@ fn http_settings(config: &Config, tls: Option<Arc<rustls::ServerConfig>>, secret
         tls,
         websocket_path: http.websocket_path.clone(),
         bosh_path: http.bosh_path.clone(),
+        files_path: format!("{}/", config.files.path),
+        files: files.cloned(),
         bosh_inactivity: Duration::from_secs(config.limits.bosh_inactivity_seconds),
         origins: http.origins.clone(),
         sites: config.domain.iter().map(site).collect(),
@@ -709,6 +762,23 @@ fn router_limits(config: &Config) -> router::Limits {
 fn offer(config: &Config) -> xeps::Offer {
     xeps::Offer {
         external_services: !config.external.is_empty(),
+        files: config.takes_files(),
+    }
+}
+
+/// What accounts of a domain are spared.
+fn privacy(config: &Config, domain: &Domain) -> Privacy {
+    let limits = &config.limits;
+    Privacy {
+        strangers: match domain.strangers {
+            config::Strangers::Allow => Strangers::Allow,
+            config::Strangers::Limit => Strangers::Limit,
+            config::Strangers::Refuse => Strangers::Refuse,
+        },
+        stranger_messages: limits.stranger_messages_per_hour,
+        stranger_messages_in_all: limits.stranger_messages_per_hour_in_all,
+        stranger_requests: limits.stranger_requests_per_hour,
+        reports: limits.reports_per_day,
     }
 }
 
@@ -748,7 +818,9 @@ fn hosts(config: &Config) -> Result<Vec<Host>, Failure> {
                     config::Invitations::Contacts => module::Inviting::Contacts,
                     config::Invitations::Accounts => module::Inviting::Accounts,
                 },
+                privacy: privacy(config, domain),
                 external: external.clone(),
+                uploads: uploads::uploads(config, &http_host(config, domain.name.as_str())),
             }
         })
         .collect();

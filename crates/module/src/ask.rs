@@ -6,7 +6,7 @@ use stanza::{JidRef, StanzaError};
 use store::{Batch, Found, Query, StoreError};
 use xmlstream::Child;
 
-use crate::{Action, ArchiveIds, ArchivePrefs, Blocking, Host, MakeActed, MakeChange, Now, Registry, Target};
+use crate::{Action, ArchiveIds, ArchivePrefs, Blocking, Host, MakeActed, MakeChange, Now, Push, Registry, Report, Target};
 
 /// What the asking entity is to the account that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,8 +103,10 @@ pub enum Answer {
     Changed(Query, MakeChange),
     /// As `Stored`, for the account's archive preferences, which hold from that moment.
     Preferences(ArchivePrefs, Batch, String),
-    /// The account's block list is changed, and the result is empty.
-    Block(Blocking),
+    /// The account's block list is changed, what it reports is kept, and the result is empty.
+    Block(Blocking, Vec<Report>),
+    /// It is changed where messages are announced to, and the result is empty (XEP-0357).
+    Push(Push),
     /// Something is done with accounts, and what the function makes of what comes back is the answer.
     Act(Action, MakeActed),
 }

@@ -1,6 +1,6 @@
 //! What a feature may know of the domain it answers for.
 
-use crate::Now;
+use crate::{Now, Uploads};
 
 /// One served domain. Immutable; a reload of the configuration swaps it whole.
 #[derive(Clone, Debug)]
@@ -23,6 +23,10 @@ pub struct Host {
     pub inviting: Inviting,
     /// What is told about servers beside this one (XEP-0215).
     pub external: Vec<ExternalService>,
+    /// What its accounts are spared.
+    pub privacy: Privacy,
+    /// None: nobody uploads anything.
+    pub uploads: Option<Uploads>,
 }
 
 impl Host {
@@ -39,8 +43,47 @@ impl Host {
             takes_invited: false,
             inviting: Inviting::default(),
             external: Vec::new(),
+            privacy: Privacy::default(),
+            uploads: None,
         }
     }
+}
+
+/// What accounts are spared of those they have nothing to do with, and the operator of accounts that report everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Privacy {
+    pub strangers: Strangers,
+    /// Messages an hour that one account takes from one stranger.
+    pub stranger_messages: u32,
+    /// From all strangers together.
+    pub stranger_messages_in_all: u32,
+    /// Subscription requests an hour that one account takes from strangers.
+    pub stranger_requests: u32,
+    /// Reports of one account that are kept in a day (XEP-0377).
+    pub reports: u32,
+}
+
+impl Default for Privacy {
+    fn default() -> Privacy {
+        Privacy {
+            strangers: Strangers::default(),
+            stranger_messages: 60,
+            stranger_messages_in_all: 300,
+            stranger_requests: 30,
+            reports: 20,
+        }
+    }
+}
+
+/// What becomes of messages and requests of strangers: of who is of another domain, is no contact, and was never
+/// written to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strangers {
+    Allow,
+    #[default]
+    Limit,
+    /// As if there were no such account.
+    Refuse,
 }
 
 /// What may be invited to by accounts that do not administer the server (XEP-0401).

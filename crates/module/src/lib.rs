@@ -21,13 +21,14 @@ mod filter;
 mod form;
 mod host;
 mod photo;
+mod push;
 mod registry;
 mod shows;
 mod upgrade;
 mod uploads;
 
 pub use action::{
-    Acted, Action, Agree, Agreed, Known, MakeActed, Manager, Outcome, Refused, Secret, Terms, Then, Which,
+    Acted, Action, Agree, Agreed, Known, MakeActed, Manager, Outcome, Refused, Secret, Standing, Terms, Then, Which,
 };
 pub use archive::{ArchiveIds, ArchivePrefs, ArchiveRule};
 pub use ask::{
@@ -42,6 +43,7 @@ pub use filter::{Filter, Passing, Stage, Verdict};
 pub use form::{Field, Form};
 pub use host::{Contacts, Credentials, ExternalService, Host, Inviting, Privacy, Software, Strangers};
 pub use photo::{Photo, Reach};
+pub use push::{Push, PushService};
 pub use registry::{Component, Registry, RegistryError, Target};
 pub use shows::Shows;
 pub use upgrade::Upgrade;

@@ -8,6 +8,7 @@
 //! - [`Set`], [`RosterLimits`]: a client's roster set, parsed and checked.
 //! - [`blocking`]: whom an account does not want to hear of.
 //! - [`caps`]: what a client can do, by the hash in its presence.
+//! - [`reports`]: what accounts have told the operator of those they block.
 //! - [`ROSTER`], [`ROSTER_VERSION`]: how a roster is stored.
 //! - [`write_item`], [`write_push`], [`write_removal`], [`write_request`]: the bytes of the wire.
 
@@ -15,6 +16,7 @@ pub mod blocking;
 pub mod caps;
 mod item;
 pub mod photo;
+pub mod reports;
 mod roster;
 mod row;
 mod set;

@@ -5,7 +5,7 @@
 //! `broadcast`, `subscription` and `iq`.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use module::{AccountView, ArchivePrefs, Connected, Contact, Device, LastActivity, Photo, Relation, Switches};
@@ -18,6 +18,7 @@ use crate::Outbox;
 use crate::caps::Caps;
 use crate::guests::Guest;
 use crate::load::Held;
+use crate::push::Registered;
 
 /// Archives of others that one session may have asked for without an answer; a further one is refused.
 const ARCHIVES_ASKED: usize = 256;
@@ -178,6 +179,10 @@ pub(crate) struct Rare {
     pub(crate) prefs: Option<ArchivePrefs>,
     /// Whom it blocks (XEP-0191).
     pub(crate) blocked: BlockList,
+    /// Where it is announced that messages have come (XEP-0357).
+    pub(crate) push: Vec<Registered>,
+    /// Bare JIDs that it has written to and that are no contacts, since when.
+    pub(crate) acquainted: BTreeMap<Box<str>, i64>,
     /// It is a guest's, and this is its place.
     pub(crate) guest: Option<Guest>,
     /// What its presence tells of its picture (XEP-0398); None: it never had one.

@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use module::{Blocking, Now, Switches};
+use module::{Blocking, Now, Report, Switches};
 use presence::Presence;
 use presence::blocking::BlockList;
 use stanza::{ErrorType, Jid, JidRef, Kind, Stanza, StanzaError, error_reply, ns};
-use store::Archived;
+use store::{Archived, Batch};
 
 use crate::account::Account;
 use crate::durable::After;
 use crate::iq::Return;
-use crate::outbox::Item;
+use crate::outbox::{Item, Receipt};
 use crate::sessions::escaped;
 use crate::turn::{Contacts, Work};
 use crate::{Bound, Router, Turn};
@@ -43,7 +43,8 @@ impl Router {
         &self,
         now: Now,
         account: &mut Account,
-        change: &Blocking,
+        change: Blocking,
+        reports: Vec<Report>,
         stanza: &Stanza<'_>,
         from: JidRef<'_>,
         to: JidRef<'_>,
@@ -53,18 +54,38 @@ impl Router {
             // Nothing of a guest is written.
             return self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
         }
+        if !reports.is_empty() {
+            return self.block_and_report(account, change, reports, stanza, from, to, turn);
+        }
+        let back = Return::of(stanza, from.to_owned(), to.to_owned());
+        let receipt = turn.receipt();
+        if let Err((_, error)) = self.block(now, account, &change, Batch::new(), back, receipt) {
+            self.bounce(stanza, from, to, &error, turn);
+        }
+    }
+
+    /// The change itself, and what is written with it. Or who asked is to be told this.
+    pub(crate) fn block(
+        &self,
+        now: Now,
+        account: &mut Account,
+        change: &Blocking,
+        mut along: Batch,
+        back: Return,
+        receipt: Option<Receipt>,
+    ) -> Result<(), (Return, StanzaError)> {
         let before = account
             .rare
             .as_ref()
             .map(|rare| rare.blocked.clone())
             .unwrap_or_default();
         let mut after = before.clone();
-        let Ok(batch) = after.apply(account.jid.as_str(), change, now.seconds()) else {
+        let Ok(mut batch) = after.apply(account.jid.as_str(), change, now.seconds()) else {
             let error = StanzaError::resource_constraint().kind(ErrorType::Cancel);
-            return self.bounce(stanza, from, to, &error.text("too many addresses are blocked"), turn);
+            return Err((back, error.text("too many addresses are blocked")));
         };
-        let back = Return::of(stanza, from.to_owned(), to.to_owned());
-        let client = from.resource().and_then(|resource| account.resource(resource));
+        batch.ops.append(&mut along.ops);
+        let client = back.from.as_ref().resource().and_then(|own| account.resource(own));
         let client = client.map(|session| Arc::clone(&session.outbox));
         let mut then: Vec<After> = client
             .iter()
@@ -81,7 +102,8 @@ impl Router {
         account.rare_mut().blocked = after.clone();
         then.extend(self.presence_of_change(account, &before, &after));
         let failed = Box::new(move |error: &StanzaError| back.error(error));
-        self.decide(account, batch, then, failed, client, turn.receipt());
+        self.decide(account, batch, then, failed, client, receipt);
+        Ok(())
     }
 
     /// Who is blocked now sees the account go, who is not any more sees it come.

@@ -41,6 +41,9 @@ impl Router {
             let target = Target::Account;
             return self.take_decision(now, host, target, Some(account), payload, stanza, from, to, turn);
         }
+        if self.turns_stranger_away(now, account, stanza, from, to, turn) {
+            return;
+        }
         match stanza.kind() {
             Kind::Message(kind) => self.message(now, account, kind, stanza, from, to, edits, turn),
             Kind::Presence(kind) => self.presence(now, account, kind, stanza, from, to, &edits, turn),
@@ -78,6 +81,9 @@ impl Router {
         edits: Edits,
         turn: &mut Turn,
     ) {
+        if self.push_is_ended_by(account, stanza, from) {
+            return;
+        }
         let known = turn.origin.as_ref().and_then(|origin| origin.keeping);
         let keeping = known.unwrap_or_else(|| archive::keeping(kind, stanza));
         if to
@@ -202,7 +208,10 @@ impl Router {
             return;
         };
         if matches!(kind, IqType::Result | IqType::Error)
-            && let Some(session) = account.sessions.iter_mut().find(|session| *session.resource == *resource)
+            && let Some(session) = account
+                .sessions
+                .iter_mut()
+                .find(|session| *session.resource == *resource)
         {
             session.is_answered(from.as_str(), stanza.id().unwrap_or_default());
         }

@@ -168,6 +168,7 @@ impl Router {
             account.rare_mut().prefs = Some(prefs.clone());
         }
         match answer {
+            Answer::Push(change) => self.change_push(now, account, change, stanza, from, to, turn),
             Answer::Block(change, reports) => {
                 self.change_blocked(now, account, change, reports, stanza, from, to, turn);
             }
@@ -294,7 +295,7 @@ impl Router {
             }
             Answer::Error(error) => self.bounce(stanza, from, to, &error, turn),
             // Only an account has a list, and its owner has changed it.
-            Answer::Block(..) => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),
+            Answer::Block(..) | Answer::Push(_) => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),
             Answer::Act(action, make) => {
                 let back = Return::of(stanza, from.to_owned(), to.to_owned());
                 self.act(owner, action, make, back, turn);

@@ -39,14 +39,19 @@ mod moved;
 mod notify;
 mod outbox;
 mod outgoing;
+mod push;
+mod reports;
 mod photo;
 mod resume;
 mod roster;
 mod saved;
 mod sessions;
 mod shard;
+mod standing;
+mod strangers;
 mod tombstone;
 mod turn;
+mod upgrade;
 mod wake;
 
 use std::collections::HashMap;
@@ -64,6 +69,7 @@ pub use establish::{Established, Inline};
 pub use guests::Guest;
 pub use load::LAST_ACTIVITY;
 pub use outbox::{Event, Issued, NotResumed, Outbox, Resumed, Taken, TooHigh, give_buffer, uncounted};
+pub use push::PushRules;
 pub use resume::{EnableRequest, ResumeRequest, STREAM_ID_BYTES, failed};
 pub use sessions::BindRequest;
 pub use turn::Turn;
@@ -87,7 +93,7 @@ pub(crate) const OWN_LIMITS: xmlstream::Limits = xmlstream::Limits {
 };
 
 /// The tables of the account itself; those of features come from their declarations.
-pub static TABLES: [&Table; 16] = [
+pub static TABLES: [&Table; 23] = [
     &accounts::ACCOUNTS,
     &accounts::tokens::TOKENS,
     &accounts::invitations::INVITATIONS,
@@ -98,12 +104,19 @@ pub static TABLES: [&Table; 16] = [
     &presence::ROSTER_VERSION,
     &archive::PREFS,
     &presence::blocking::BLOCKED,
+    &push::PUSH,
+    &presence::reports::REPORTS,
+    &presence::reports::REPORTED,
+    &strangers::ACQUAINTED,
     &presence::photo::PHOTO,
     &resume::STREAMS,
     &saved::SAVED,
     &moved::OFFLINE,
     &moved::OFFLINE_MOVED,
+    &upgrade::UPGRADES,
     &LAST_ACTIVITY,
+    &standing::STANDING,
+    &standing::GIVEN,
 ];
 
 /// Limits of an account, each a key of the configuration.
@@ -167,10 +180,16 @@ pub struct Router {
     revocations: AtomicU64,
     /// Stanzas that clients have sent.
     stanzas: metrics::Striped,
+    /// What accounts have reported.
+    reports: AtomicU64,
+    strangers: strangers::Counts,
     known_caps: caps::KnownCaps,
     lines: line::Lines,
     components: component::Components,
+    pushes: push::Pushes,
+    push_rules: OnceLock<PushRules>,
     manager: OnceLock<Arc<dyn Manager>>,
+    standings: standing::Standings,
     /// What most sessions say of themselves; shared by all of them.
     plain_presence: Rendered,
     /// Said on behalf of who has gone.
@@ -202,10 +221,15 @@ impl Router {
             next_session: AtomicU64::new(1),
             revocations: AtomicU64::new(0),
             stanzas: metrics::Striped::default(),
+            reports: AtomicU64::new(0),
+            strangers: strangers::Counts::default(),
             known_caps: caps::KnownCaps::default(),
             lines: line::Lines::default(),
             components,
+            pushes: push::Pushes::default(),
+            push_rules: OnceLock::new(),
             manager: OnceLock::new(),
+            standings: standing::Standings::default(),
             plain_presence: Rendered::from_text("<presence/>"),
             gone: Rendered::from_text("<presence type='unavailable'/>"),
             me: me.clone(),

@@ -1,5 +1,6 @@
 //! Accounts come into memory when something concerns them, and leave when nobody uses them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use accounts::ACCOUNTS;
@@ -15,10 +16,12 @@ use crate::access::Whose;
 use crate::account::{Account, Moment, Rare, Session};
 use crate::arrival::Arrived;
 use crate::deposit::Origin;
+use crate::push::{PUSH, Registered};
 use crate::resume::ResumeRequest;
 use crate::saved::SavedSessions;
 use crate::sessions::{BindRequest, Ending, escaped};
 use crate::shard::{Loading, Slot};
+use crate::strangers::ACQUAINTED;
 use crate::turn::Work;
 use crate::{Bound, Event, Router, Turn};
 
@@ -139,6 +142,8 @@ impl Router {
             Query::get(&archive::PREFS, owner, None),
             Query::all(&BLOCKED, owner),
             Query::get(&PHOTO, owner, None),
+            Query::all(&ACQUAINTED, owner),
+            Query::all(&PUSH, owner),
         ]);
         let me = self.me.clone();
         self.store.read(
@@ -347,6 +352,7 @@ impl Router {
                 turn.queue.push_back(Work::Undelivered(bound, rest));
             }
         }
+        self.pushes.forget_all(bare);
         let hash = self.hash(bare);
         let mut shard = self.lock(hash);
         match shard.get_mut(hash, bare) {
@@ -512,6 +518,11 @@ fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, S
     let prefs = next()?.row()?.map(|row| archive::prefs_of(&row));
     let blocked = BlockList::new(next()?.rows()?.into_iter().map(|(address, _)| address));
     let photo = next()?.row()?.map(|row| Picture::read(&row).photo());
+    let since = |row: Row| row.first().and_then(Value::as_int).unwrap_or_default();
+    let acquainted = next()?.rows()?.into_iter();
+    let acquainted: BTreeMap<Box<str>, i64> = acquainted.map(|(who, row)| (who, since(row))).collect();
+    let push = next()?.rows()?.into_iter();
+    let push: Vec<Registered> = push.filter_map(|(key, row)| Registered::of_row(&key, row)).collect();
     let roster = Roster::load(rows, version.as_ref()).map_err(|error| StoreError::Misuse(error.to_string()))?;
     let last = last.map(|row| {
         let mut values = row.into_iter();
@@ -537,10 +548,12 @@ fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, S
         } else {
             Backlog::new(cursor, waiting).and_maybe_more()
         },
-        rare: (prefs.is_some() || !blocked.is_empty() || photo.is_some()).then(|| {
+        rare: (prefs.is_some() || !blocked.is_empty() || !push.is_empty() || !acquainted.is_empty() || photo.is_some()).then(|| {
             Box::new(Rare {
                 prefs,
                 blocked,
+                push,
+                acquainted,
                 guest: None,
                 photo,
             })

@@ -39,8 +39,12 @@ impl Router {
                 let mut is_kept = false;
                 if let Some(origin) = turn.origin.as_mut() {
                     self.with(from.bare_str(), |account| {
+                        if kind != MessageType::Error {
+                            self.meets(now, account, to);
+                        }
                         origin.archives = !self.archives || account.archives(to);
                         origin.copies = account.copies_what_is_sent_by(from.resource());
+                        self.reads_by_sending(account, kind, stanza, to);
                     });
                     if is_behind {
                         let keeping = archive::keeping(kind, stanza);
@@ -62,7 +66,7 @@ impl Router {
                 // RFC 6120 section 10.3.3: without an address the server answers for the account.
                 let to = stanza.to().unwrap_or(from.bare());
                 if matches!(kind, IqType::Result | IqType::Error) && to.as_str() == from.domain() {
-                    self.answer_to_server(bound, stanza, turn);
+                    self.answer_to_server(now, bound, stanza, turn);
                 } else if kind == IqType::Set && !self.note_asked(bound, stanza, to) {
                     let error = StanzaError::resource_constraint().text("too many archives have not answered yet");
                     self.bounce(stanza, from, to, &error, turn);
@@ -125,8 +129,11 @@ impl Router {
     }
 
     /// An answer to something that the server asked: the ping after offline messages, and what a client can do.
-    fn answer_to_server(&self, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
+    fn answer_to_server(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, turn: &mut Turn) {
         let Some(id) = stanza.id() else { return };
+        if id.starts_with(crate::push::ID_PREFIX) {
+            return self.push_answered(now, stanza, bound.jid.as_ref(), turn);
+        }
         if !id.starts_with(offline::PING_PREFIX) {
             return self.answered_caps(bound, stanza, turn);
         }
@@ -198,7 +205,7 @@ impl Router {
             Kind::Iq(IqType::Get | IqType::Set) if to.resource().is_none() => {
                 self.ask_server(now, host, target, stanza, from, to, turn);
             }
-            Kind::Iq(IqType::Result | IqType::Error) => {}
+            Kind::Iq(IqType::Result | IqType::Error) => self.push_answered(now, stanza, from, turn),
             Kind::Presence(_) => {}
             Kind::Message(MessageType::Error | MessageType::Headline) => {}
             Kind::Message(_) if to.resource().is_none() && self.has_nodes(target) => match self.decision(stanza) {
@@ -322,6 +329,7 @@ impl Router {
             Work::Undelivered(bound, rest) => self.reclaim_all(now, &bound, &rest, turn),
             Work::Revoked { owner, client } => self.end_whose(now, &owner, Whose::Client(client), turn),
             Work::Photo(owner, photo) => self.photo_changed(&owner, photo, turn),
+            Work::ReadPush(owner) => self.read_push(&owner),
             Work::Notice(owner, notice) => self.notify(&owner, &notice, turn),
             Work::Introduce(contact, account) => self.meet(&contact, account, turn),
             Work::Arrives(arrived) => self.look_for_nodes(arrived),

@@ -22,10 +22,10 @@ use crate::{Bound, Outbox, Router, Turn};
 const REQUEST_WINDOW: i64 = 60;
 
 /// A stanza of a subscription on its way, with both addresses bare (RFC 6121 section 3.1.2).
-struct Passed<'a> {
-    contact: &'a str,
+pub(crate) struct Passed<'a> {
+    pub(crate) contact: &'a str,
     /// As it goes to the contact, or as it came from it.
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Router {
@@ -175,6 +175,29 @@ impl Router {
             // As where there is no account.
             return;
         }
+        let token = (change == Change::Subscribe).then(|| crate::invitations::key_in(stanza));
+        match token.flatten() {
+            Some(key) => self.look_at_token(account, key, stanza, from),
+            None => self.changed_by_contact(account, change, stanza, from),
+        }
+    }
+
+    pub(crate) fn changed_by_contact(
+        &self,
+        account: &mut Account,
+        change: Change,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+    ) {
+        if change == Change::Subscribe
+            && let Err(error) = self.takes_request((self.clock)(), account, from)
+        {
+            if let Some(error) = error {
+                let back = Return::of(stanza, from.to_owned(), account.jid.clone());
+                self.ask_again(Work::Letter(back.error_text(&error).into()));
+            }
+            return;
+        }
         let owner = account.jid.as_str().to_owned();
         let contact = from.bare_str();
         let text = Rendered::of(stanza, &Edits::default()).text_with(contact, Some(&owner));
@@ -199,7 +222,7 @@ impl Router {
     /// Executes what `presence` decided, in the order of the fields of [`Effects`]; at once where
     /// nothing has to be stored, else after the commit.
     #[allow(clippy::too_many_arguments)] // the parts of one change
-    fn carry_out(
+    pub(crate) fn carry_out(
         &self,
         account: &mut Account,
         effects: Effects,

@@ -48,6 +48,8 @@ pub const RSM: &str = "http://jabber.org/protocol/rsm";
 pub const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 pub const PUBSUB_ERRORS: &str = "http://jabber.org/protocol/pubsub#errors";
 pub const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
+/// FORM_TYPE of what is demanded of a node, or told to who takes an item.
+pub const PUBLISH_OPTIONS: &str = "http://jabber.org/protocol/pubsub#publish-options";
 pub const PUBSUB_OWNER: &str = "http://jabber.org/protocol/pubsub#owner";
 /// XEP-0077 In-Band Registration.
 pub const REGISTER: &str = "jabber:iq:register";
@@ -76,6 +78,8 @@ pub const RECEIPTS: &str = "urn:xmpp:receipts";
 /// XEP-0191 Blocking Command.
 pub const BLOCKING: &str = "urn:xmpp:blocking";
 pub const BLOCKING_ERRORS: &str = "urn:xmpp:blocking:errors";
+/// XEP-0377.
+pub const REPORTING: &str = "urn:xmpp:reporting:1";
 /// XEP-0198 Stream Management.
 pub const STREAM_MANAGEMENT: &str = "urn:xmpp:sm:3";
 /// XEP-0199 XMPP Ping.
@@ -109,6 +113,9 @@ pub const HINTS: &str = "urn:xmpp:hints";
 pub const CLIENT_STATE: &str = "urn:xmpp:csi:0";
 /// XEP-0353 Jingle Message Initiation.
 pub const JINGLE_MESSAGE: &str = "urn:xmpp:jingle-message:0";
+/// XEP-0357 Push Notifications, and what is told in one.
+pub const PUSH: &str = "urn:xmpp:push:0";
+pub const PUSH_SUMMARY: &str = "urn:xmpp:push:summary";
 /// XEP-0359 Unique and Stable Stanza IDs.
 pub const STANZA_IDS: &str = "urn:xmpp:sid:0";
 /// XEP-0373 OpenPGP for XMPP, and XEP-0027, which came before it.
@@ -118,6 +125,12 @@ pub const OPENPGP_LEGACY: &str = "jabber:x:encrypted";
 pub const PREAUTH: &str = "urn:xmpp:pars:0";
 /// XEP-0380 Explicit Message Encryption.
 pub const ENCRYPTION: &str = "urn:xmpp:eme:0";
+/// XEP-0402 PEP Native Bookmarks; the name of their node too.
+pub const BOOKMARKS: &str = "urn:xmpp:bookmarks:1";
+/// XEP-0048 Bookmarks; the name of their node too.
+pub const BOOKMARKS_STORAGE: &str = "storage:bookmarks";
+/// XEP-0490 Message Displayed Synchronization; the name of its node too.
+pub const MDS_DISPLAYED: &str = "urn:xmpp:mds:displayed:0";
 /// XEP-0384 OMEMO Encryption, and the version that most clients speak.
 pub const OMEMO: &str = "urn:xmpp:omemo:2";
 pub const OMEMO_LEGACY: &str = "eu.siacs.conversations.axolotl";

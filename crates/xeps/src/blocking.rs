@@ -1,20 +1,20 @@
-//! XEP-0191 Blocking Command 1.3: whom an account does not want to hear of. The list and what follows from it are the
-//! owner's (`presence::blocking`, `router/src/blocking.rs`); here is what a client says.
+//! XEP-0191 Blocking Command 1.3: whom an account does not want to hear of, and XEP-0377 Blocking Command Reports
+//! 0.4.1: what it says of them. The list and what follows from it are the owner's (`presence::blocking`,
+//! `router/src/blocking.rs`, `router/src/reports.rs`); here is what a client says.
 
-use module::{Access, Answer, Ask, Blocking, Coverage, Method, Module, Switches};
+use module::{Access, Answer, Ask, Blocking, Coverage, Method, Module, Report, Switches};
 use stanza::{Jid, StanzaError, ns};
+use xmlstream::Child;
 
 pub(crate) fn module() -> Module {
     Module::new("blocking")
-        .xep(
-            191,
-            "Blocking Command",
-            "1.3",
-            Coverage::Partial("a contact of whom one resource alone is blocked still gets broadcast presence there"),
-        )
+        .xep(191, "Blocking Command", "1.3", Coverage::Complete)
+        .xep(377, "Blocking Command Reports", "0.4.1", Coverage::Complete)
         .kept_accounts_only()
         .server_feature(ns::BLOCKING)
         .account_feature(ns::BLOCKING)
+        .server_feature(ns::REPORTING)
+        .account_feature(ns::REPORTING)
         .account_iq(Method::Get, "blocklist", ns::BLOCKING, Access::Owner, list)
         .account_iq(Method::Set, "block", ns::BLOCKING, Access::Owner, block)
         .account_iq(Method::Set, "unblock", ns::BLOCKING, Access::Owner, unblock)
@@ -49,12 +49,34 @@ fn items(ask: &Ask<'_>) -> Result<Vec<Box<str>>, StanzaError> {
         .collect()
 }
 
+/// XEP-0377 section 6. What is wrong in a report keeps nobody from blocking.
+fn reports(ask: &Ask<'_>) -> Vec<Report> {
+    let items = ask.payload.children().filter(|child| child.is("item", ns::BLOCKING));
+    let reports = items.filter_map(|item| {
+        let report = item.child("report", ns::REPORTING)?;
+        let text = |child: Child<'_>| child.text().into();
+        // Whatever "by" says: the examples name whom the message is of there.
+        let ids = report.children().filter(|child| child.is("stanza-id", ns::STANZA_IDS));
+        let ids = ids.filter_map(|id| id.attr("id"));
+        Some(Report {
+            of: Jid::parse(&item.attr("jid")?).ok()?.as_str().into(),
+            reason: report.attr("reason").unwrap_or_default().into(),
+            // Several are the same in several languages (section 8).
+            text: report.child("text", ns::REPORTING).map(text).unwrap_or_default(),
+            messages: ids.map(Into::into).collect(),
+            for_origin: report.child("report-origin", ns::REPORTING).is_some(),
+            for_others: report.child("third-party", ns::REPORTING).is_some(),
+        })
+    });
+    reports.collect()
+}
+
 /// Section 3.3.
 fn block(ask: &mut Ask<'_>) -> Answer {
     match items(ask) {
         Err(error) => Answer::Error(error),
         Ok(items) if items.is_empty() => Answer::Error(StanzaError::bad_request()),
-        Ok(items) => Answer::Block(Blocking::Block(items)),
+        Ok(items) => Answer::Block(Blocking::Block(items), reports(ask)),
     }
 }
 
@@ -66,8 +88,8 @@ fn unblock(ask: &mut Ask<'_>) -> Answer {
         Ok(items) if items.is_empty() && ask.payload.children().next().is_some() => {
             Answer::Error(StanzaError::bad_request())
         }
-        Ok(items) if items.is_empty() => Answer::Block(Blocking::UnblockAll),
-        Ok(items) => Answer::Block(Blocking::Unblock(items)),
+        Ok(items) if items.is_empty() => Answer::Block(Blocking::UnblockAll, Vec::new()),
+        Ok(items) => Answer::Block(Blocking::Unblock(items), Vec::new()),
     }
 }
 
@@ -111,12 +133,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_reported() {
+        let payload = "<block xmlns='urn:xmpp:blocking'><item jid='a@b'><report xmlns='urn:xmpp:reporting:1' \
+             reason='urn:xmpp:reporting:spam'><stanza-id xmlns='urn:xmpp:sid:0' by='juliet@example.org' id='1'/>\
+             <stanza-id xmlns='urn:xmpp:sid:0' by='c@d' id='2'/><text xml:lang='en'>He &amp; she</text><third-party/>\
+             </report></item><item jid='E@f'><report xmlns='urn:xmpp:reporting:1'/></item><item jid='g@h'>\
+             <report xmlns='urn:x'/></item></block>";
+        let (answer, _) = ask(super::module(), Asked::own_account(payload).set());
+        let Answer::Block(_, reports) = answer else {
+            panic!("a change")
+        };
+        let expected = [
+            Report {
+                of: "a@b".into(),
+                reason: "urn:xmpp:reporting:spam".into(),
+                text: "He & she".into(),
+                messages: vec!["1".into(), "2".into()],
+                for_origin: false,
+                for_others: true,
+            },
+            Report {
+                of: "e@f".into(),
+                ..Report::default()
+            },
+        ];
+        assert_eq!(reports, expected);
+    }
+
+    #[test]
     fn addresses_are_prepared() {
         let payload = "<block xmlns='urn:xmpp:blocking'><item jid='Romeo@Montague.net'/><item jid='b'/></block>";
         let (answer, _) = ask(super::module(), Asked::own_account(payload).set());
-        let Answer::Block(change) = answer else {
+        let Answer::Block(change, reports) = answer else {
             panic!("a change")
         };
+        assert_eq!(reports, []);
         assert_eq!(change, Blocking::Block(vec!["romeo@montague.net".into(), "b".into()]));
     }
 }

@@ -98,7 +98,8 @@ mod tests {
 
     use crate::testing::{pass, pass_from};
 
-    const INNER: &str = "<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><body>b</body></message></forwarded>";
+    const INNER: &str =
+        "<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><body>b</body></message></forwarded>";
 
     fn is_refused(xml: &str) {
         assert_eq!(pass(super::module(), xml), Err(Verdict::NoSuchUser), "{xml}");
@@ -111,16 +112,35 @@ mod tests {
     #[test]
     fn copies_and_results_of_others() {
         for name in ["received", "sent", "result", "anything"] {
-            for ns in ["urn:xmpp:carbons:2", "urn:xmpp:carbons:1", "urn:xmpp:mam:2", "urn:xmpp:mam:1", "urn:xmpp:mam&#58;2"] {
+            for ns in [
+                "urn:xmpp:carbons:2",
+                "urn:xmpp:carbons:1",
+                "urn:xmpp:mam:2",
+                "urn:xmpp:mam:1",
+                "urn:xmpp:mam&#58;2",
+            ] {
                 let plain = format!("<{name} xmlns='{ns}'>{INNER}</{name}>");
                 is_refused(&format!("<message>{plain}</message>"));
-                is_refused(&format!("<message><body>b</body><x xmlns='urn:x'/>{plain}{plain}</message>"));
-                is_refused(&format!("<message><p:{name} xmlns:p='{ns}'>{INNER}</p:{name}></message>"));
-                is_refused(&format!("<message xmlns:p='{ns}'><body>b</body><p:{name}>{INNER}</p:{name}></message>"));
+                is_refused(&format!(
+                    "<message><body>b</body><x xmlns='urn:x'/>{plain}{plain}</message>"
+                ));
+                is_refused(&format!(
+                    "<message><p:{name} xmlns:p='{ns}'>{INNER}</p:{name}></message>"
+                ));
+                is_refused(&format!(
+                    "<message xmlns:p='{ns}'><body>b</body><p:{name}>{INNER}</p:{name}></message>"
+                ));
                 // In another message, in anything, and in what is no copy.
-                is_refused(&format!("<message>{}</message>", INNER.replace("<body>b</body>", &plain)));
-                is_refused(&format!("<message><x xmlns='urn:x' xmlns:p='{ns}'><y><p:{name}/></y></x></message>"));
-                is_refused(&format!("<message><private xmlns='urn:xmpp:carbons:2'>{plain}</private></message>"));
+                is_refused(&format!(
+                    "<message>{}</message>",
+                    INNER.replace("<body>b</body>", &plain)
+                ));
+                is_refused(&format!(
+                    "<message><x xmlns='urn:x' xmlns:p='{ns}'><y><p:{name}/></y></x></message>"
+                ));
+                is_refused(&format!(
+                    "<message><private xmlns='urn:xmpp:carbons:2'>{plain}</private></message>"
+                ));
             }
         }
         is_refused("<message><private xmlns='urn:xmpp:carbons:2'><sent/></private></message>");
@@ -133,7 +153,9 @@ mod tests {
         passes("<message><private xmlns='urn:xmpp:carbons:2'></private></message>");
         passes("<message><c:private xmlns:c='urn:xmpp:carbons:2'/></message>");
         passes(&format!("<message>{INNER}</message>"));
-        passes("<message><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><private xmlns='urn:xmpp:carbons:2'/></message></forwarded></message>");
+        passes(
+            "<message><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><private xmlns='urn:xmpp:carbons:2'/></message></forwarded></message>",
+        );
         passes("<message><archived xmlns='urn:xmpp:mam:tmp' by='example.net' id='1'/></message>");
         passes("<message><rules xmlns='urn:xmpp:carbons:rules:0'/></message>");
         passes("<message><body>urn:xmpp:mam:2</body></message>");
@@ -172,7 +194,11 @@ mod tests {
             let server = pass_from(super::module(), "juliet@example.org", &iq("result", to, payload));
             assert!(server.is_ok(), "{payload}");
         }
-        passes("<iq type='error' id='1' to='juliet@example.org/balcony'><query xmlns='jabber:iq:roster'/></iq>");
-        passes("<iq type='set' id='1' to='juliet@example.org/balcony'><x xmlns='urn:x'/></iq>");
+        for xml in [
+            iq("error", to, "<query xmlns='jabber:iq:roster'/>"),
+            iq("set", to, "<x xmlns='urn:x'/>"),
+        ] {
+            assert!(pass(super::module(), &xml).is_ok(), "{xml}");
+        }
     }
 }

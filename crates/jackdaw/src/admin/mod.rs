@@ -3,11 +3,13 @@
 //! - `wire.rs`: commands and replies as lines.
 //! - `server.rs`: the server's side, on tokio.
 //! - `client.rs`: the command's side, blocking.
+//! - `reports.rs`: what is said of reports.
 //!
 //! Whoever may open the socket (mode 0600) may do everything: it is the right to the data folder. Passwords never
 //! travel on it: the command derives the verifiers, which also keeps the server from milliseconds of PBKDF2.
 
 mod client;
+pub mod reports;
 mod server;
 mod wire;
 
@@ -46,6 +48,7 @@ pub enum Command {
         domain: Option<String>,
         after: Option<Jid>,
     },
+    Reports(reports::Asked),
     Remove(Jid),
     SetPassword(Jid, Credentials),
     Disable(Jid),
@@ -82,6 +85,7 @@ impl Command {
             | Command::Enable(jid)
             | Command::Revoke { jid, .. } => Some(jid),
             Command::Add(_)
+            | Command::Reports(_)
             | Command::Import(_)
             | Command::SetAdmin(..)
             | Command::List { .. }
@@ -107,6 +111,7 @@ pub enum Reply {
     },
     /// At most [`PAGE`].
     Devices(Vec<Device>),
+    Reports(Vec<presence::reports::Report>),
     Invited(Made),
     Invitations {
         invitations: Vec<Invitation>,

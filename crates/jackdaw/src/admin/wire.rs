@@ -16,7 +16,7 @@ use ::accounts::invitations::Invitation;
 use auth::Credentials;
 use stanza::Jid;
 
-use super::{Command, Connection, Device, Listed, MAX_CLIENT_ID, NewAccount, PAGE, Reply};
+use super::{Command, Connection, Device, Listed, MAX_CLIENT_ID, NewAccount, PAGE, Reply, reports};
 use crate::accounts::{Made, Wanted};
 use crate::failure::{Failure, Why};
 
@@ -64,6 +64,7 @@ pub fn write_command(command: &Command) -> String {
             let (domain, after) = (domain.as_deref().unwrap_or(""), after.as_ref().map_or("", Jid::as_str));
             message(&["list", domain, after], &[])
         }
+        Command::Reports(asked) => message(&reports::write_command(asked), &[]),
         Command::Remove(jid) => simple("remove", jid),
         Command::SetPassword(jid, credentials) => message(&["password", jid.as_str(), &credentials.encode()], &[]),
         Command::Disable(jid) => simple("disable", jid),
@@ -104,6 +105,7 @@ pub fn read_command(lines: &Lines) -> Option<Command> {
             after: some_text(after).map(Into::into),
         },
         ["withdraw", id] => Command::Withdraw(id.to_owned()),
+        ["reports", ref asked @ ..] => Command::Reports(reports::read_command(asked)?),
         ["remove", jid] => Command::Remove(read_jid(jid)?),
         ["password", jid, credentials] => Command::SetPassword(read_jid(jid)?, Credentials::decode(credentials)?),
         ["disable", jid] => Command::Disable(read_jid(jid)?),
@@ -138,6 +140,7 @@ pub fn write_reply(reply: &Result<Reply, Failure>) -> String {
             let lines: Vec<String> = invitations.iter().map(write_invitation).collect();
             message(&["invitations", after.as_deref().unwrap_or("")], &lines)
         }
+        Ok(Reply::Reports(found)) => message(&["reports"], &reports::write_reply(found)),
         Err(failure) => {
             let one_line = failure.message.replace(['\t', '\r', '\n'], " ");
             message(&["failed", &failure.why.code().to_string(), &one_line], &[])
@@ -166,6 +169,7 @@ pub fn read_reply(lines: &Lines) -> Option<Result<Reply, Failure>> {
             };
             Ok(Reply::Page { accounts, after })
         }
+        ["reports"] => Ok(Reply::Reports(reports::read_reply(&lines.further)?)),
         ["devices"] => {
             let devices = lines.further.iter().map(|line| read_device(line));
             Ok(Reply::Devices(devices.collect::<Option<_>>()?))

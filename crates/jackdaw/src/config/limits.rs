@@ -98,6 +98,16 @@ section! {
         /// Addresses outside the roster to which one session may show its presence.
         pub directed_presences_per_session: usize = 1_000,
 
+        /// Messages that one account takes from one stranger in an hour; a further one is answered with
+        /// `policy-violation`. Who is a stranger says `strangers` of [[domain]].
+        pub stranger_messages_per_hour: u32 = 60,
+        /// Messages that one account takes from all strangers together in an hour.
+        pub stranger_messages_per_hour_in_all: u32 = 300,
+        /// Subscription requests that one account takes from strangers in an hour.
+        pub stranger_requests_per_hour: u32 = 30,
+        /// Reports (XEP-0377) of one account that are kept in a day. With more it blocks all the same.
+        pub reports_per_day: u32 = 20,
+
         /// For how long a session whose connection broke waits to be resumed (XEP-0198), in seconds.
         pub resume_seconds: u64 = 600,
         /// For how long a client of BOSH (XEP-0124) may have no request under way, in seconds; then its
@@ -106,6 +116,8 @@ section! {
         /// Messages that wait for one absent account. A further one is answered with
         /// `service-unavailable` (XEP-0160 section 2), never dropped silently.
         pub offline_messages_per_account: usize = 10_000,
+        /// Push services that one account may have enabled (XEP-0357), each node of one by itself.
+        pub push_services_per_account: usize = 20,
     }
 }
 

@@ -14,6 +14,7 @@ mod bearer;
 mod check;
 mod component;
 mod example;
+mod files;
 mod external;
 mod http_accounts;
 mod ldap;
@@ -30,6 +31,7 @@ pub use bearer::Bearer;
 pub use component::{Component, secrets as component_secrets, shown as components_shown};
 pub use example::example;
 pub use external::External;
+pub use files::Files;
 pub use http_accounts::HttpAccounts;
 pub use ldap::Ldap;
 pub use limits::Limits;
@@ -37,8 +39,7 @@ pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
 use section::section;
 pub use types::{
-    BareJid, DomainName, Invitations, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, Registration, ScramHash,
-    ServiceUrl, Tls, Tokens,
+    BareJid, DomainName, Invitations, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, PushDetail, Registration, ScramHash, ServiceUrl, Strangers, Tls, Tokens,
 };
 
 /// The port of client connections with STARTTLS (RFC 6120 section 14.7).
@@ -66,9 +67,11 @@ section! {
         pub domain: Vec<Domain> = vec![Domain::default()],
         pub listen: Vec<Listen> = vec![Listen::default(), Listen::direct(), Listen::https()],
         pub http: Http = Http::default(),
+        pub files: Files = Files::default(),
         pub archive: Archive = Archive::default(),
         pub login: Login = Login::default(),
         pub metrics: Metrics = Metrics::default(),
+        pub push: Push = Push::default(),
         pub command: Command = Command::default(),
         pub ldap: Ldap = Ldap::default(),
         pub http_accounts: HttpAccounts = HttpAccounts::default(),
@@ -90,6 +93,15 @@ section! {
         pub account_megabytes: u32 = 0,
         /// The largest that the archives of all accounts of one domain may be together. 0: no limit.
         pub domain_megabytes: u32 = 0,
+    }
+}
+
+section! {
+    /// What push services are told (XEP-0357), by which clients that are asleep learn that messages have come. A service
+    /// belongs to who has made the client, so nothing but the number of messages is told unless you say so.
+    @default pub struct Push {
+        /// Of the last message: "sender", "body". What is encrypted end to end has no body that could be told.
+        pub include: Vec<PushDetail> = Vec::new(),
     }
 }
 
@@ -178,6 +190,11 @@ section! {
         @default pub guests: bool = false,
         /// Other domains of this server: whose accounts the guests may write to, and be written to by.
         @default pub guests_reach: Vec<DomainName> = Vec::new(),
+        /// What becomes of messages and subscription requests of strangers: of who has an account at another domain,
+        /// is no contact, and was never written to. "limit": an account takes some in an hour, see [limits], and who
+        /// sends more is told so. "refuse": none, as if there were no such account; so its people are found by nobody
+        /// whom they have not added or written to first. "allow": all.
+        @default pub strangers: Strangers = Strangers::Limit,
     }
     tables {
         @default pub contacts: Contacts = Contacts::default(),

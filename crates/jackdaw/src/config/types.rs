@@ -247,6 +247,24 @@ pub enum Invitations {
     Accounts,
 }
 
+/// What push services are told of a message beside that it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PushDetail {
+    Sender,
+    Body,
+}
+
+/// What becomes of messages and requests of strangers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strangers {
+    Allow,
+    #[default]
+    Limit,
+    Refuse,
+}
+
 /// Which tokens are given out (XEP-0484).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
