@@ -878,7 +878,7 @@ fn changed(router: &Arc<Router>, service: Option<&Service>, jid: &Jid, change: C
         }
     };
     match change {
-        Change::Added => {}
+        Change::Added => router.leave_nodes(jid),
         Change::Admin(admin) => router.set_admin(bare, admin),
         Change::Ended(whose) => router.end_sessions(bare, whose.clone()),
         Change::PasswordChanged => end("the password was changed", false),
@@ -888,6 +888,7 @@ fn changed(router: &Arc<Router>, service: Option<&Service>, jid: &Jid, change: C
         Change::Removing => {
             end("the account was removed", true);
             router.tell_contacts_of_removal(jid);
+            router.leave_nodes(jid);
         }
         Change::Removed => end("the account was removed", true),
     }

@@ -231,6 +231,8 @@ pub struct Nodes {
     pub is_decision: fn(&Child<'_>) -> bool,
     /// Then it is the payload of such a request, of which only what goes wrong is told.
     pub decide: Handle,
+    /// An account is no more, or a new one has its name: what it has at the nodes of this service is taken away.
+    pub leave: fn(&str, &str) -> (Query, MakeChange),
 }
 
 /// Somebody who has come online, as the account sees him whose nodes he wants to hear of.

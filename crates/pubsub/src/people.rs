@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use module::Change;
-use stanza::{Jid, JidCow, StanzaError, ns};
+use stanza::{Jid, StanzaError, ns};
 
 use crate::access::Context;
 use crate::error::{too_much, with};
@@ -188,12 +188,4 @@ pub(crate) fn approve(
         notices: notices.into(),
         ..Change::default()
     })
-}
-
-/// An entity is no more (an account that was removed): it leaves the node. False: nobody owns the node any more.
-pub(crate) fn leave(node: &mut Node, bare: &str) -> bool {
-    node.affiliations.remove(bare);
-    node.subscriptions
-        .retain(|jid, _| JidCow::parse(jid).is_ok_and(|jid| jid.as_ref().bare_str() != bare));
-    node.owners().next().is_some()
 }

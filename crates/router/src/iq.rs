@@ -38,6 +38,16 @@ impl Return {
         }
     }
 
+    /// For what nobody has asked for: what goes wrong is told to nobody, as an account takes no errors of messages.
+    pub(crate) fn nobody(account: Jid, service: Jid) -> Return {
+        Return {
+            kind: "message",
+            id: None,
+            from: account,
+            to: service,
+        }
+    }
+
     pub(crate) fn from(&self) -> &Jid {
         &self.from
     }

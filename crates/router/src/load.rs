@@ -16,6 +16,7 @@ use crate::access::Whose;
 use crate::account::{Account, Moment, Rare, Session};
 use crate::arrival::Arrived;
 use crate::deposit::Origin;
+use crate::iq::Return;
 use crate::push::{PUSH, Registered};
 use crate::resume::ResumeRequest;
 use crate::saved::SavedSessions;
@@ -443,6 +444,24 @@ impl Router {
                 tell(Change::Unsubscribed);
             }
         }
+        self.settle((self.clock)(), &mut turn);
+        turn.finish();
+    }
+
+    /// The account is no more, or new: it has nothing at the nodes of the service of its domain, so that nobody inherits them
+    /// by a name. Goes on by itself.
+    pub fn leave_nodes(&self, jid: &Jid) {
+        let Some(nodes) = self.registry().nodes() else { return };
+        let Ok(service) = Jid::parse(&format!("{}.{}", nodes.service, jid.domain())) else {
+            return;
+        };
+        if self.service(service.as_str()).is_none() {
+            return;
+        }
+        let (query, make) = (nodes.leave)(service.as_str(), jid.bare_str());
+        let mut turn = Turn::default();
+        let back = Return::nobody(jid.clone(), service.clone());
+        self.change(service.as_str(), 0, query, make, back, &mut turn);
         self.settle((self.clock)(), &mut turn);
         turn.finish();
     }

@@ -123,6 +123,7 @@ impl Server {
         self.store.settle();
         let router = Arc::clone(&self.router);
         self.blocking(|_| router.tell_contacts_of_removal(&jid));
+        router.leave_nodes(&jid);
         self.store.settle();
         // It fails where the disk is full; then the account stays.
         drop(self.blocking(|store| store.write_wait(accounts::remove(&jid))));

@@ -114,6 +114,7 @@ pub(crate) fn module() -> Module {
             service: crate::pubsub_service::LABEL,
             is_decision: pubsub::is_decision,
             decide: |ask| pubsub::decide(&context(ask), &ask.payload),
+            leave: pubsub::leave,
         });
     FEATURES
         .iter()

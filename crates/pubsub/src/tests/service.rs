@@ -349,3 +349,44 @@ fn what_is_too_many() {
     );
     world.publish("n2", "1", &big);
 }
+
+#[test]
+fn who_is_no_more_has_nothing() {
+    let mut world = World::service();
+    for node in ["alone", "shared", "his"] {
+        world.create(node, &[]);
+    }
+    world.publish("alone", "1", "<a xmlns='urn:a'/>");
+    world.set(PARIS, "<create node='of-paris'/>").expect("created");
+    let owner = "<affiliation jid='paris@capulet.lit' affiliation='owner'/>";
+    let set = |node: &str, inner: &str| {
+        let set = format!("<affiliations node='{node}'>{inner}</affiliations>");
+        world.owner_set(JULIET, &set).expect("set")
+    };
+    set("shared", owner);
+    set("his", owner);
+    set("his", "<affiliation jid='juliet@capulet.lit' affiliation='none'/>");
+    let subscribe = "<subscribe node='of-paris' jid='juliet@capulet.lit/balcony'/>";
+    world.set(JULIET, subscribe).expect("subscribed");
+    world.set(ROMEO, "<subscribe node='alone' jid='romeo@montague.lit'/>").expect("subscribed");
+    let leave = || {
+        let (query, make) = crate::leave(SERVICE, OWNER);
+        let change = world.steps(query, make).expect("gone");
+        world.store.write_wait(change.batch).expect("written");
+        change.notices
+    };
+    let [notice] = &leave()[..] else { panic!("one node is deleted") };
+    assert_eq!(notice.subscribers, ["romeo@montague.lit".into()]);
+    refused(world.get(PARIS, "<items node='alone'/>"), StanzaError::item_not_found());
+    for list in ["affiliations", "subscriptions"] {
+        let hers = world.get(JULIET, &format!("<{list}/>")).expect("nothing").0;
+        assert_eq!(hers, format!("<pubsub xmlns='{PUBSUB}'><{list}></{list}></pubsub>"));
+    }
+    for node in ["shared", "his", "of-paris"] {
+        world.owner_get(PARIS, &format!("<configure node='{node}'/>")).expect("his");
+    }
+    assert_eq!((world.totals().nodes, world.count(&crate::ITEMS)), (3, 0));
+    assert_eq!((world.count(&crate::NODES), world.count(&crate::PEOPLE)), (3, 3 + 3));
+    // Again: nothing is left to be done.
+    assert_eq!(leave(), []);
+}
