@@ -8,6 +8,7 @@
 //! An account that is removed takes its rows of [`FILES_OF`] with it. A slot or a file without its row there is nobody's:
 //! it is not served, and goes when it is found.
 
+mod link;
 mod name;
 mod purpose;
 mod quota;
@@ -18,6 +19,7 @@ mod tests;
 use module::Now;
 use store::{Batch, Column, Query, Row, Shape, Table, Value, row};
 
+pub use link::{escape, id_of, is_id, link, read};
 pub use name::{KIND_BYTES, NAME_BYTES, is_kind, is_name};
 pub use purpose::Purpose;
 pub use quota::{Limits, Refusal, Wanted, expiring, grant, question, retry_of};

@@ -14,7 +14,7 @@ pub fn is_name(name: &str) -> bool {
         c.is_control()
             || matches!(c, '/' | '\\' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
     };
-    (1..=NAME_BYTES).contains(&name.len()) && name.trim().trim_matches('.') != "" && !name.contains(is_wrong)
+    (1..=NAME_BYTES).contains(&name.len()) && !name.trim().trim_matches('.').is_empty() && !name.contains(is_wrong)
 }
 
 /// Whether it is a media type, with or without parameters (RFC 9110 section 8.3.1).

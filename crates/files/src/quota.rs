@@ -1,7 +1,7 @@
 //! How much an account and a domain may have, and whether there is room for one more.
 
 use accounts::ACCOUNTS;
-use module::Now;
+use module::{Now, Uploads};
 use store::{Batch, Found, Query, StoreError, Value, row};
 
 use crate::{FILES_OF, Purpose, Record, SLOTS, Terms, USAGE, of_row};
@@ -28,6 +28,21 @@ pub struct Limits {
     pub account_bytes_per_day: Option<u64>,
     pub domain_bytes: Option<u64>,
     pub terms: Terms,
+}
+
+impl From<&Uploads> for Limits {
+    fn from(uploads: &Uploads) -> Limits {
+        Limits {
+            file_bytes: uploads.file_bytes,
+            account_bytes: uploads.account_bytes,
+            account_bytes_per_day: uploads.account_bytes_per_day,
+            domain_bytes: uploads.domain_bytes,
+            terms: Terms {
+                slot_milliseconds: uploads.slot_milliseconds,
+                keep_milliseconds: uploads.keep_milliseconds,
+            },
+        }
+    }
 }
 
 impl Limits {

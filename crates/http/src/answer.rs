@@ -1,6 +1,6 @@
 //! Answers to requests.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,42 +8,62 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-/// A body that is there.
-#[derive(Default)]
-pub(crate) struct Text(Option<Bytes>);
+use crate::files::Reading;
 
-impl Body for Text {
+/// A body.
+pub(crate) enum Content {
+    /// It is there; None: it was taken, or there is none.
+    Whole(Option<Bytes>),
+    /// It is read as it is taken.
+    File(Box<Reading>),
+}
+
+impl Body for Content {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut *self {
+            Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::File(reading) => reading.poll_frame(cx),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        match self {
+            Content::Whole(bytes) => bytes.is_none(),
+            Content::File(reading) => reading.left() == 0,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+        SizeHint::with_exact(match self {
+            Content::Whole(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Content::File(reading) => reading.left(),
+        })
     }
 }
 
-pub(crate) type Answer = Response<Text>;
+pub(crate) type Answer = Response<Content>;
 
 pub(crate) fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Text::default());
+    let mut answer = Response::new(Content::Whole(None));
     *answer.status_mut() = status;
     answer
 }
 
 /// A body whose type is still to be told.
 pub(crate) fn of(bytes: Bytes) -> Answer {
-    Response::new(Text(Some(bytes)))
+    Response::new(Content::Whole(Some(bytes)))
+}
+
+/// What is being read. Its type is still to be told.
+pub(crate) fn file(reading: Reading) -> Answer {
+    Response::new(Content::File(Box::new(reading)))
 }
 
 pub(crate) fn document(kind: &'static str, text: String) -> Answer {
-    let mut answer = Response::new(Text(Some(text.into())));
+    let mut answer = Response::new(Content::Whole(Some(text.into())));
     with(&mut answer, CONTENT_TYPE, kind);
     answer
 }

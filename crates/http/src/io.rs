@@ -9,8 +9,41 @@ use std::time::{Duration, Instant};
 use c2s::{Channel, Socket};
 use hyper::rt::{ReadBufCursor, Sleep, Timer};
 
-/// A channel as hyper wants it.
-pub(crate) struct Io<S: Socket>(pub(crate) Channel<S>);
+/// A channel as hyper wants it, with a limit to how long the other side may take nothing.
+pub(crate) struct Io<S: Socket> {
+    pub(crate) channel: Channel<S>,
+    limit: Duration,
+    /// Of the write that waits now; none while nothing does.
+    waits: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl<S: Socket> Io<S> {
+    pub(crate) fn new(channel: Channel<S>, limit: Duration) -> Io<S> {
+        Io {
+            channel,
+            limit,
+            waits: None,
+        }
+    }
+
+    /// The limit counts while this is pending.
+    fn limited<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: fn(&mut Channel<S>, &mut Context<'_>, &[u8]) -> Poll<io::Result<T>>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<T>> {
+        let polled = poll(&mut self.channel, cx, bytes);
+        if polled.is_ready() {
+            self.waits = None;
+            return polled;
+        }
+        let limit = self.limit;
+        let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(waits.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
 
 impl<S: Socket> hyper::rt::Read for Io<S> {
     fn poll_read(
@@ -18,25 +51,25 @@ impl<S: Socket> hyper::rt::Read for Io<S> {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let plain = ready!(self.0.poll_plain(cx))?;
+        let plain = ready!(self.channel.poll_plain(cx))?;
         let count = plain.len().min(buffer.remaining());
         buffer.put_slice(&plain[..count]);
-        self.0.consume(count);
+        self.channel.consume(count);
         Poll::Ready(Ok(()))
     }
 }
 
 impl<S: Socket> hyper::rt::Write for Io<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, bytes)
+        self.limited(cx, Channel::poll_write, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_flush(cx)
+        self.limited(cx, |channel, cx, _| channel.poll_flush(cx), &[])
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_shut_down(cx)
+        self.limited(cx, |channel, cx, _| channel.poll_shut_down(cx), &[])
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is where.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
@@ -9,6 +10,7 @@ use hyper::header::{
 use hyper::{Method, Request, StatusCode};
 
 use crate::answer::{self, Answer};
+use crate::files::Files;
 use crate::handshake;
 use crate::host_meta::{self, Site};
 use crate::proxy::{self, Client};
@@ -33,6 +35,8 @@ pub(crate) enum Route {
     WebSocket(Answer, Client),
     /// It belongs to a session of BOSH, or begins one.
     Bosh(Client),
+    /// It is about one of these.
+    File(Arc<Files>),
 }
 
 pub(crate) fn route<B>(settings: &Settings, request: &Request<B>, origin: Origin) -> Route {
@@ -46,6 +50,11 @@ pub(crate) fn route<B>(settings: &Settings, request: &Request<B>, origin: Origin
     }
     if path == settings.bosh_path {
         return bosh(settings, request, origin);
+    }
+    if let Some(files) = &settings.files
+        && path.starts_with(&*settings.files_path)
+    {
+        return Route::File(Arc::clone(files));
     }
     let tell = match path {
         HOST_META => host_meta::xrd,

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::answer;
 use crate::bosh::Bosh;
+use crate::files::Files;
 use crate::host_meta::Site;
 use crate::io::{Clock, Io};
 use crate::proxy::Client;
@@ -41,6 +42,10 @@ pub struct Settings {
     pub websocket_path: String,
     /// Where BOSH is.
     pub bosh_path: String,
+    /// What is before the link of every file, slashes included.
+    pub files_path: String,
+    /// None: there are no files.
+    pub files: Option<Arc<Files>>,
     /// How long a client of BOSH may have no request under way.
     pub bosh_inactivity: Duration,
     /// Pages from which browsers may connect; empty: any.
@@ -121,7 +126,7 @@ async fn serve<S: Socket>(
     origin: Origin,
     accepted: Instant,
 ) {
-    let patience = channel.patience();
+    let (patience, unacknowledged) = (channel.patience(), channel.unacknowledged());
     let upgrade = Arc::new(OnceLock::new());
     let requests = Cell::new(0);
     let pass = channel.pass();
@@ -141,6 +146,16 @@ async fn serve<S: Socket>(
                     let _ = set.set(Upgrade { client, began });
                     is_last = false;
                     answer
+                }
+                Route::File(files) => {
+                    let (host, path) = (request.uri().path().to_owned(), &settings.files_path);
+                    let response = files
+                        .respond(request, host.strip_prefix(&**path).unwrap_or_default())
+                        .await;
+                    if response.is_known {
+                        pass.store(true, Ordering::Relaxed);
+                    }
+                    response.answer
                 }
                 Route::Bosh(client) => {
                     let from = request.headers().get(ORIGIN).cloned();
@@ -165,7 +180,7 @@ async fn serve<S: Socket>(
         .header_read_timeout(patience.saturating_sub(accepted.elapsed()))
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
-        .serve_connection(Io(channel), respond);
+        .serve_connection(Io::new(channel, unacknowledged), respond);
     let served = tokio::select! {
         served = poll_fn(|cx| connection.poll_without_shutdown(cx)) => served,
         () = service.stopped() => {
@@ -177,7 +192,7 @@ async fn serve<S: Socket>(
         tracing::debug!(address = %origin.address, %error, "a connection of HTTP ended");
     }
     let parts = connection.into_parts();
-    let channel = parts.io.0;
+    let channel = parts.io.channel;
     let Some(Upgrade { client, began }) = upgrade.get().filter(|_| served.is_ok()) else {
         return channel.end().await;
     };

@@ -32,6 +32,13 @@ impl HttpAnswer {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
 
+    /// The value of a header; empty where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        let mut headers = self.head.lines().filter_map(|line| line.split_once(": "));
+        let found = headers.find(|(found, _)| found.eq_ignore_ascii_case(name));
+        found.map_or("", |(_, value)| value)
+    }
+
     /// The body of an answer that is in order.
     pub fn wrapper(&self) -> Wrapper {
         assert_eq!(self.status(), "200", "{self:?}");
@@ -142,29 +149,57 @@ impl Line {
             .expect("the server answers before it ends the connection")
     }
 
-    /// None where the connection ends instead.
-    pub(crate) async fn read_answer(&mut self) -> Option<HttpAnswer> {
+    /// Sends a request, `headers` each with its line end, and returns its answer.
+    pub async fn request(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> HttpAnswer {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: example.org\r\n{headers}\r\n");
+        self.send(&[head.as_bytes(), body].concat()).await;
+        if method != "HEAD" {
+            return self.answer().await;
+        }
+        let answer = timeout(TIMEOUT, self.read_head()).await.expect("the server answers");
+        let (head, end) = answer.expect("the server answers before it ends the connection");
+        self.unread.drain(..end);
+        HttpAnswer {
+            head,
+            body: String::new(),
+        }
+    }
+
+    /// The next head, and how long it is. It stays unread.
+    async fn read_head(&mut self) -> Option<(String, usize)> {
         loop {
             if let Some(end) = self.unread.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 let head = String::from_utf8(self.unread[..end].to_vec()).expect("a head");
-                let length = head
-                    .lines()
-                    .filter_map(|line| line.split_once(": "))
-                    .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-                    .map_or(0, |(_, value)| value.parse().expect("a length"));
-                if self.unread.len() >= end + 4 + length {
-                    let body = self.unread[end + 4..end + 4 + length].to_vec();
-                    self.unread.drain(..end + 4 + length);
-                    let body = String::from_utf8(body).expect("UTF-8");
-                    return Some(HttpAnswer { head, body });
-                }
+                return Some((head, end + 4));
             }
-            let mut space = [0; 16 * 1024];
-            match self.client.read_bytes(&mut space).await {
-                Ok(count) if count > 0 => self.unread.extend_from_slice(&space[..count]),
-                _ => return None,
-            }
+            self.read_more().await?;
         }
+    }
+
+    async fn read_more(&mut self) -> Option<()> {
+        let mut space = [0; 16 * 1024];
+        let count = self.client.read_bytes(&mut space).await.ok().filter(|count| *count > 0)?;
+        self.unread.extend_from_slice(&space[..count]);
+        Some(())
+    }
+
+    /// None where the connection ends instead.
+    pub(crate) async fn read_answer(&mut self) -> Option<HttpAnswer> {
+        let (head, end) = self.read_head().await?;
+        let answer = HttpAnswer {
+            head,
+            body: String::new(),
+        };
+        let has_none = matches!(answer.status(), "204" | "304");
+        let length = answer.header("content-length").to_owned();
+        let length = if has_none || length.is_empty() { 0 } else { length.parse().expect("a length") };
+        while self.unread.len() < end + length {
+            self.read_more().await?;
+        }
+        let body = self.unread[end..end + length].to_vec();
+        self.unread.drain(..end + length);
+        let body = String::from_utf8(body).expect("UTF-8");
+        Some(HttpAnswer { body, ..answer })
     }
 
     pub async fn post(&mut self, body: &str) -> HttpAnswer {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::locate::Step::{self, Index, Key};
-use super::{Bearer, Config, KeptBy, Kind, Tls, Tokens, bearer, component, external, http_accounts, ldap};
+use super::{Bearer, Config, KeptBy, Kind, Tls, Tokens, bearer, component, external, files, http_accounts, ldap};
 
 /// A contradiction, and the way to the value that makes it.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub fn problem_of(config: &Config) -> Option<Problem> {
         .or_else(|| guests(config))
         .or_else(|| listeners(config))
         .or_else(|| http(config))
+        .or_else(|| files::problem_of(config))
         .or_else(|| login(config))
         .or_else(|| backends(config))
         .or_else(|| external::problem_of(config))
@@ -143,16 +144,23 @@ fn http(config: &Config) -> Option<Problem> {
     let paths = [
         ("websocket_path", &http.websocket_path, "the WebSocket"),
         ("bosh_path", &http.bosh_path, "BOSH"),
+        ("path", &config.files.path, "files"),
     ];
     for (key, path, what) in paths {
+        let section = if key == "path" { "files" } else { "http" };
         let is_path = path.starts_with('/')
             && path
                 .bytes()
                 .all(|byte| byte.is_ascii_graphic() && !b"?#\"'<>&".contains(&byte));
         if !is_path || path.starts_with("/.well-known/") {
             let message = format!("`{path}` cannot be the path of {what}; it begins with / and has no ? or #");
-            return Some(problem(&[Key("http"), Key(key)], message));
+            return Some(problem(&[Key(section), Key(key)], message));
         }
+    }
+    let below = format!("{}/", config.files.path);
+    if config.files.path.ends_with('/') || paths[..2].iter().any(|(_, path, _)| **path == config.files.path || path.starts_with(&below)) {
+        let message = format!("`{}` cannot be the path of files: it ends without /, and nothing else is below it", config.files.path);
+        return Some(problem(&[Key("files"), Key("path")], message));
     }
     if http.websocket_path == http.bosh_path {
         let message = format!("`{}` is the path of the WebSocket already; change one", http.bosh_path);

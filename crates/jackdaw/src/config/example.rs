@@ -3,8 +3,8 @@
 
 use super::section::{Section, write_docs, write_keys};
 use super::{
-    Archive, Bearer, Command, Component, Config, Contacts, Domain, External, Http, HttpAccounts, Ldap, Limits, Listen,
-    Log, Login, Metrics,
+    Archive, Bearer, Command, Component, Config, Contacts, Domain, External, Files, Http, HttpAccounts, Ldap, Limits, Listen,
+    Log, Login, Metrics, Push,
 };
 
 /// The text of the example.
@@ -28,9 +28,11 @@ pub fn example() -> String {
         }
     }
     section(&mut out, "[http]", Http::ABOUT, &config.http);
+    section(&mut out, "[files]", Files::ABOUT, &config.files);
     section(&mut out, "[archive]", Archive::ABOUT, &config.archive);
     section(&mut out, "[login]", Login::ABOUT, &config.login);
     section(&mut out, "[metrics]", Metrics::ABOUT, &config.metrics);
+    section(&mut out, "[push]", Push::ABOUT, &config.push);
     section(&mut out, "[command]", Command::ABOUT, &config.command);
     section(&mut out, "[ldap]", Ldap::ABOUT, &config.ldap);
     section(&mut out, "[http_accounts]", HttpAccounts::ABOUT, &config.http_accounts);
@@ -135,7 +137,9 @@ mod tests {
         check("command", config.command.keys());
         check("ldap", config.ldap.keys());
         check("http_accounts", config.http_accounts.keys());
+        check("files", config.files.keys());
         check("archive", config.archive.keys());
+        check("push", config.push.keys());
         check("external", External::default().keys());
         check("component", Component::default().keys());
         check("limits", config.limits.keys());

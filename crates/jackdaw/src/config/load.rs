@@ -90,6 +90,9 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
     for path in config.ldap.paths().chain(config.http_accounts.paths()).chain(external) {
         *path = folder.join(&path);
     }
+    if let Some(files) = &mut config.files.folder {
+        *files = folder.join(&files);
+    }
     for component in &mut config.component {
         component.secret_file = folder.join(&component.secret_file);
     }
