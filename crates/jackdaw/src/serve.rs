@@ -24,7 +24,9 @@ use crate::accounts::{Accounts, Change, Inviting, Passwords, Queue};
 use crate::admin;
 use crate::certificate::{self, Certificate};
 use crate::config;
-use crate::config::{Bearer, Config, Domain, External, KeptBy, Kind, Listen, Loaded, Login, PushDetail, ScramHash, Tls, Tokens};
+use crate::config::{
+    Bearer, Config, Domain, External, KeptBy, Kind, Listen, Loaded, Login, PushDetail, ScramHash, Tls, Tokens,
+};
 use crate::failure::{Failure, Why};
 use crate::service_manager::{self, Sockets};
 use crate::{database, first_run, metrics, retention, uploads};
@@ -254,7 +256,12 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
 
     tracing::info!("stopping");
     service_manager::tell("STOPPING=1");
-    for task in accepting.iter().chain([&admin, &retention]).chain(&figures).chain(&uploads) {
+    for task in accepting
+        .iter()
+        .chain([&admin, &retention])
+        .chain(&figures)
+        .chain(&uploads)
+    {
         task.abort();
     }
     let left = service
@@ -292,12 +299,13 @@ async fn restore_sessions(router: &Arc<Router>) -> Result<(), Failure> {
         if upgraded > 0 {
             tracing::info!("{upgraded} accounts of an earlier version have what they kept in all its places now");
         }
+        router.read_standing()?;
         let restored = router.restore_sessions(Service::clock())?;
         let introduced = router.introduce_all()?;
         if introduced > 0 {
             tracing::info!("{introduced} accounts of before the restart become contacts of who has invited them");
         }
-        Ok(restored)
+        Ok::<usize, store::StoreError>(restored)
     })
     .await;
     match restored {

@@ -65,6 +65,11 @@ pub enum Action {
         account: Jid,
         admin: bool,
     },
+    /// Accounts of a domain that may administer the server by their records: these, and no others.
+    SetAdmins {
+        domain: Box<str>,
+        accounts: Vec<Jid>,
+    },
     /// Ends the session of a full address, or all of a bare one.
     EndSessions(Vec<Jid>),
     /// Makes an invitation (XEP-0401), to be used once.
@@ -90,8 +95,34 @@ pub enum Action {
         domain: Box<str>,
         which: Which,
     },
-    /// What is known of an account.
-    Look(Jid),
+    /// What is known of accounts.
+    Look(Vec<Jid>),
+    /// A message to every account of a domain that has a session.
+    Announce {
+        domain: Box<str>,
+        text: String,
+    },
+    /// A text that stands for a domain is set, or taken away. `afresh`: who was given the one before is given this one.
+    SetStanding {
+        domain: Box<str>,
+        standing: Standing,
+        text: Option<String>,
+        afresh: bool,
+    },
+    /// That text.
+    Standing {
+        domain: Box<str>,
+        standing: Standing,
+    },
+}
+
+/// A text that is given to accounts of a domain when they come online, to each once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// The message of the day: to all of them, and at once to who is online.
+    Motd,
+    /// To accounts that are made while it stands.
+    Welcome,
 }
 
 /// Which accounts of a domain.
@@ -138,7 +169,10 @@ pub enum Outcome {
         more: bool,
     },
     Count(u64),
-    Account(Box<Known>),
+    /// Of [`Action::Look`], in its order.
+    Known(Vec<Known>),
+    /// Of [`Action::Standing`].
+    Text(Option<String>),
     /// Of [`Action::Invite`].
     Invited {
         uri: String,
@@ -150,6 +184,7 @@ pub enum Outcome {
 /// What is known of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
+    pub account: Jid,
     /// Seconds since 1970.
     pub created: i64,
     pub disabled: bool,

@@ -80,6 +80,8 @@ pub enum Step {
     Now(Result<Stage, StanzaError>),
     /// The store is asked first.
     Asked(Query, MakeStage),
+    /// The management of accounts is asked first.
+    Known(Action, MakeKnown),
     /// The store is asked first, what the function makes of its answer is written, and the command is done then.
     Changed(Query, MakeWritten),
     /// Something is done with accounts first. What is refused is told as an error by itself.
@@ -88,6 +90,7 @@ pub enum Step {
 
 pub type MakeStage = Box<dyn FnOnce(Result<Found, StoreError>) -> Result<Stage, StanzaError> + Send>;
 pub type MakeWritten = Box<dyn FnOnce(Result<Found, StoreError>) -> Result<(Batch, Done), StanzaError> + Send>;
+pub type MakeKnown = Box<dyn FnOnce(Acted) -> Result<Stage, StanzaError> + Send>;
 pub type MakeDone = Box<dyn FnOnce(Acted) -> Result<Done, StanzaError> + Send>;
 
 /// Where a command stands.

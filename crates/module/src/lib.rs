@@ -12,6 +12,7 @@
 mod action;
 mod archive;
 mod ask;
+mod assist;
 mod blocking;
 mod change;
 pub mod command;
@@ -34,6 +35,7 @@ pub use archive::{ArchiveIds, ArchivePrefs, ArchiveRule};
 pub use ask::{
     AccountView, Answer, Ask, Connected, Contact, Device, LastActivity, MakeSaid, Relation, Said, Switches, Texts,
 };
+pub use assist::{Assist, Assisted};
 pub use blocking::{Blocking, Report};
 pub use change::{Audience, Change, MakeChange, Notice, Step};
 pub use command::{COMMANDS, Command};
@@ -267,6 +269,7 @@ pub struct Module {
     pub(crate) services: Vec<Service>,
     pub(crate) faces: Vec<Face>,
     pub(crate) upgrades: Vec<Upgrade>,
+    pub(crate) assists: Vec<Assist>,
 }
 
 impl Module {
@@ -289,6 +292,7 @@ impl Module {
             services: Vec::new(),
             faces: Vec::new(),
             upgrades: Vec::new(),
+            assists: Vec::new(),
         }
     }
 
@@ -460,6 +464,12 @@ impl Module {
     /// Shows elsewhere what stands at some nodes; see the module `face`.
     pub fn face(mut self, face: Face) -> Module {
         self.faces.push(face);
+        self
+    }
+
+    /// Does what a client asks for by an element in a message to somebody else.
+    pub fn assist(mut self, assist: Assist) -> Module {
+        self.assists.push(assist);
         self
     }
 

@@ -71,6 +71,7 @@ impl Router {
             }
             self.tell_subscribers(account, &bound.outbox, sent, bound.jid.as_str().into(), false, turn);
             if initial {
+                self.give_standing(account);
                 let seen = account.roster.subscriptions().map(|item| &*item.jid);
                 let to = Contacts::of(seen.filter(|jid| !account.blocks(jid)));
                 if !to.is_empty() {

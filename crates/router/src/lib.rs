@@ -19,6 +19,7 @@
 mod access;
 mod account;
 mod arrival;
+mod assist;
 mod blocking;
 mod broadcast;
 mod caps;
@@ -39,9 +40,9 @@ mod moved;
 mod notify;
 mod outbox;
 mod outgoing;
+mod photo;
 mod push;
 mod reports;
-mod photo;
 mod resume;
 mod roster;
 mod saved;

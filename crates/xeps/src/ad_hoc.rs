@@ -165,6 +165,7 @@ fn run(ask: &Ask<'_>, command: &Command, ticket: Ticket) -> Answer {
             Err(error) => Answer::Error(error),
         },
         Step::Act(action, make) => Answer::Act(action, Box::new(move |acted| going.done(make(acted)))),
+        Step::Known(action, make) => Answer::Act(action, Box::new(move |acted| going.told(make(acted)))),
         Step::Asked(query, make) => Answer::Asked(
             query,
             Box::new(move |found| Said {

@@ -5,6 +5,8 @@
 //! `docs/adding-a-xep.md` is the recipe.
 
 mod ad_hoc;
+mod administration;
+mod avatar;
 mod blocking;
 mod bookmarks;
 mod bosh;
@@ -21,14 +23,19 @@ mod external_services;
 mod fast;
 mod hardening;
 mod host_meta;
+mod invitations;
 mod last;
 mod legacy_session;
 mod mam;
+mod mds;
+mod omemo;
 mod pep;
 mod ping;
 mod pipelining;
 mod private_xml;
 mod pubsub_service;
+mod push;
+mod registration;
 mod retraction;
 mod rsm;
 mod sasl2;
@@ -68,6 +75,8 @@ impl Offer {
 pub fn all(offer: &Offer) -> Vec<Module> {
     vec![
         ad_hoc::module(),
+        administration::module(),
+        avatar::module(),
         blocking::module(),
         bookmarks::module(),
         bosh::module(),
@@ -83,14 +92,19 @@ pub fn all(offer: &Offer) -> Vec<Module> {
         fast::module(),
         hardening::module(),
         host_meta::module(),
+        invitations::module(),
         last::module(),
         legacy_session::module(),
         mam::module(),
+        mds::module(),
+        omemo::module(),
         pep::module(),
         ping::module(),
         pipelining::module(),
         private_xml::module(),
+        push::module(),
         pubsub_service::module(),
+        registration::module(),
         retraction::module(),
         rsm::module(),
         sasl2::module(),

@@ -207,7 +207,29 @@ impl Hands {
                 Ok((Outcome::Accounts { accounts, more }, None))
             }
             Action::Count { domain, which } => Ok((Outcome::Count(self.count(&domain, which)?), None)),
-            Action::Look(account) => Ok((Outcome::Account(Box::new(self.look(&account)?)), None)),
+            Action::Look(accounts) => {
+                let known: Result<Vec<Known>, Refused> =
+                    accounts.into_iter().map(|account| self.look(account)).collect();
+                Ok((Outcome::Known(known?), None))
+            }
+            Action::SetAdmins { domain, accounts } => self.set_admins(&domain, &accounts).map(done),
+            Action::Announce { domain, text } => {
+                let count = self.router.tell_everyone(&domain, &text);
+                Ok((Outcome::Count(count), None))
+            }
+            Action::SetStanding {
+                domain,
+                standing,
+                text,
+                afresh,
+            } => {
+                let set = self.router.set_standing(&domain, standing, text.as_deref(), afresh);
+                set.map(done).map_err(Refused::Store)
+            }
+            Action::Standing { domain, standing } => {
+                let text = self.router.standing(&domain, standing);
+                Ok((Outcome::Text(text), None))
+            }
         }
     }
 
@@ -353,7 +375,23 @@ impl Hands {
         Some(self.router.online(domain, active, most))
     }
 
-    fn look(&self, account: &Jid) -> Result<Known, Refused> {
+    fn set_admins(&self, domain: &str, accounts: &[Jid]) -> Result<(), Refused> {
+        let _turn = self.accounts.turn();
+        self.all_exist(accounts)?;
+        let (mut were, are) = (BTreeSet::new(), accounts.iter().cloned().collect::<BTreeSet<Jid>>());
+        self.each_stored(domain, Which::Admins, |owner| {
+            were.extend(Jid::parse(owner).ok());
+            true
+        })?;
+        // First who may from now on: a failure must not leave nobody.
+        are.difference(&were)
+            .try_for_each(|account| self.accounts.set_admin(account, true))?;
+        were.difference(&are)
+            .try_for_each(|account| self.accounts.set_admin(account, false))
+    }
+
+    fn look(&self, account: Jid) -> Result<Known, Refused> {
+        let account = &account;
         let record: Account = self
             .accounts
             .read(account)?
@@ -380,6 +418,7 @@ impl Hands {
             }
         }
         Ok(Known {
+            account: account.clone(),
             created: record.created,
             disabled: record.disabled,
             admin: record.admin,
