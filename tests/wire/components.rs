@@ -123,7 +123,9 @@ async fn there_and_back() {
     user.send(format!("<iq type='get' id='v' to='{DOMAIN}'>{version}</iq>"))
         .await;
     component
-        .expect(&format!("<iq type='get' id='v' from='{full}' to='{DOMAIN}'>{version}</iq>"))
+        .expect(&format!(
+            "<iq type='get' id='v' from='{full}' to='{DOMAIN}'>{version}</iq>"
+        ))
         .await;
     component
         .send(format!("<iq type='result' id='v' from='{DOMAIN}' to='{full}'/>"))
@@ -138,12 +140,16 @@ async fn there_and_back() {
     component
         .send(format!("<iq type='get' from='bot@{DOMAIN}' to='{bare}' id='none'/>"))
         .await;
-    let refused = component.expect(&format!("<iq type='error' id='none' to='bot@{DOMAIN}'/>")).await;
+    let refused = component
+        .expect(&format!("<iq type='error' id='none' to='bot@{DOMAIN}'/>"))
+        .await;
     assert_eq!(error_of(&refused), "modify/bad-request");
     // Between two of them.
     let mut other = Client::component(&server, "elsewhere.test").await;
     other
-        .send(format!("<message from='elsewhere.test' to='{DOMAIN}'><body>x</body></message>"))
+        .send(format!(
+            "<message from='elsewhere.test' to='{DOMAIN}'><body>x</body></message>"
+        ))
         .await;
     component
         .expect(&format!("<message from='elsewhere.test' to='{DOMAIN}'/>"))
@@ -163,8 +169,10 @@ async fn who_is_away_gets_it_later() {
     let mut user = Client::login(&server, Transport::Direct, &format!("{user}/later")).await;
     user.send("<presence/>").await;
     for _ in 0..2 {
-        user.wait(&format!("<message from='a@{DOMAIN}' type='chat'><body>waits</body></message>"))
-            .await;
+        user.wait(&format!(
+            "<message from='a@{DOMAIN}' type='chat'><body>waits</body></message>"
+        ))
+        .await;
     }
 }
 
@@ -174,14 +182,26 @@ async fn stanzas_that_end_the_stream() {
     for (stanza, condition) in [
         ("<message from='u0@example.org' to='u0@example.org'/>", "invalid-from"),
         ("<message from='elsewhere.test' to='u0@example.org'/>", "invalid-from"),
-        ("<message from='a@x.irc.example.org' to='u0@example.org'/>", "invalid-from"),
-        ("<message from='a@@irc.example.org' to='u0@example.org'/>", "invalid-from"),
+        (
+            "<message from='a@x.irc.example.org' to='u0@example.org'/>",
+            "invalid-from",
+        ),
+        (
+            "<message from='a@@irc.example.org' to='u0@example.org'/>",
+            "invalid-from",
+        ),
         // An error for it goes to nobody else.
-        ("<iq type='get' from='u0@example.org' to='u0@example.org' id='x'/>", "invalid-from"),
+        (
+            "<iq type='get' from='u0@example.org' to='u0@example.org' id='x'/>",
+            "invalid-from",
+        ),
         ("<message to='u0@example.org'/>", "improper-addressing"),
         ("<message from='irc.example.org'/>", "improper-addressing"),
         ("<handshake/>", "unsupported-stanza-type"),
-        ("<message xmlns='jabber:server' from='irc.example.org' to='u0@example.org'/>", "unsupported-stanza-type"),
+        (
+            "<message xmlns='jabber:server' from='irc.example.org' to='u0@example.org'/>",
+            "unsupported-stanza-type",
+        ),
         ("<message from='irc.example.org'>", "not-well-formed"),
     ] {
         let mut component = Client::component(&server, DOMAIN).await;
@@ -197,7 +217,10 @@ async fn while_it_is_not_there() {
     let mut user = online(&server).await;
     for (stanza, is_answered) in [
         (chat("a@irc.example.org", "1"), true),
-        (format!("<iq type='get' id='1' to='{DOMAIN}'><query xmlns='jabber:iq:version'/></iq>"), true),
+        (
+            format!("<iq type='get' id='1' to='{DOMAIN}'><query xmlns='jabber:iq:version'/></iq>"),
+            true,
+        ),
         (format!("<presence id='1' to='room@{DOMAIN}/nick'/>"), true),
         (format!("<message type='error' id='1' to='{DOMAIN}'/>"), false),
         (format!("<iq type='result' id='1' to='{DOMAIN}'/>"), false),
@@ -238,7 +261,8 @@ async fn presence_and_contacts() {
              <presence type='subscribe' from='{contact}' to='{bare}'/>"
         ))
         .await;
-    user.wait(&format!("<presence type='subscribe' from='{contact}'/>")).await;
+    user.wait(&format!("<presence type='subscribe' from='{contact}'/>"))
+        .await;
     user.send(format!("<presence type='subscribed' to='{contact}'/>")).await;
     component
         .expect_all(&[
@@ -247,14 +271,18 @@ async fn presence_and_contacts() {
         ])
         .await;
     component
-        .send(format!("<presence from='{contact}/nick' to='{bare}'><show>dnd</show></presence>"))
+        .send(format!(
+            "<presence from='{contact}/nick' to='{bare}'><show>dnd</show></presence>"
+        ))
         .await;
     user.wait(&format!("<presence from='{contact}/nick'><show>dnd</show></presence>"))
         .await;
     assert_eq!(items(&roster(&mut user).await), [format!("{contact} - both - ")]);
     user.send("<presence><show>away</show></presence>").await;
     component
-        .expect(&format!("<presence from='{jid}' to='{contact}'><show>away</show></presence>"))
+        .expect(&format!(
+            "<presence from='{jid}' to='{contact}'><show>away</show></presence>"
+        ))
         .await;
     user.close().await;
     component
@@ -271,7 +299,9 @@ async fn presence_and_contacts() {
     component
         .send(format!("<presence type='probe' from='{contact}' to='{bare}'/>"))
         .await;
-    component.expect(&format!("<presence from='{jid}' to='{contact}'/>")).await;
+    component
+        .expect(&format!("<presence from='{jid}' to='{contact}'/>"))
+        .await;
 }
 
 #[tokio::test]
@@ -332,7 +362,9 @@ async fn one_that_does_not_read() {
     // It is still there.
     component.nothing_more().await;
     user.send(chat(DOMAIN, "after")).await;
-    component.expect(&format!("<message to='{DOMAIN}'><body>after</body></message>")).await;
+    component
+        .expect(&format!("<message to='{DOMAIN}'><body>after</body></message>"))
+        .await;
 }
 
 #[tokio::test]
