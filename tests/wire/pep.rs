@@ -481,7 +481,10 @@ async fn who_comes_online_is_told_the_last_items() {
             is_result(&one.iq("set", "", &publish(NICK, name, &nick(name), &[])).await, "");
         }
         is_result(&two.iq("set", "", &publish(NICK, "two", &nick("two"), &[])).await, "");
-        let private = [("access_model", "whitelist")];
+        let private = [
+            ("access_model", "whitelist"),
+            ("send_last_published_item", "on_sub_and_presence"),
+        ];
         is_result(
             &one.iq("set", "", &publish(BOOKMARKS, "room", "<a xmlns='urn:a'/>", &private))
                 .await,

@@ -10,8 +10,8 @@ use xmlstream::Child;
 
 use crate::command::{CommandSessions, node_of};
 use crate::{
-    Access, Change, Command, Face, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Nodes, Occasion,
-    Service, Stage, Step, StreamFeature, Upgrade, Xep, face,
+    Access, Assist, Change, Command, Face, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Nodes,
+    Occasion, Service, Stage, Step, StreamFeature, Upgrade, Xep, face,
 };
 
 /// Who is asked.
@@ -103,6 +103,7 @@ pub struct Registry {
     nodes: Option<Nodes>,
     faces: Vec<Face>,
     upgrades: Vec<Upgrade>,
+    assists: Vec<Assist>,
     xeps: Vec<(Xep, &'static str)>,
 }
 
@@ -127,6 +128,7 @@ impl Registry {
             nodes: None,
             faces: Vec::new(),
             upgrades: Vec::new(),
+            assists: Vec::new(),
             xeps: Vec::new(),
         };
         let mut names = HashSet::new();
@@ -182,6 +184,7 @@ impl Registry {
             registry.nodes = registry.nodes.or(module.nodes);
             registry.faces.extend(module.faces);
             registry.upgrades.extend(module.upgrades);
+            registry.assists.extend(module.assists);
             registry
                 .xeps
                 .extend(module.xeps.into_iter().map(|xep| (xep, module.name)));
@@ -310,6 +313,10 @@ impl Registry {
     /// The change with what its faces add ([`Face`]): steps to a change whose deeds were followed.
     pub fn follow(&self, occasion: Occasion, change: Change) -> Result<Step, StanzaError> {
         face::follow(&self.faces, occasion, change)
+    }
+
+    pub fn assists(&self) -> &[Assist] {
+        &self.assists
     }
 
     pub fn upgrades(&self) -> &[Upgrade] {

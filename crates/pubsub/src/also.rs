@@ -1,7 +1,7 @@
 //! What is done at nodes besides, in a change that is about something else (`module::Face`).
 
-use module::{Change, Occasion, Relation, Step};
-use stanza::{ErrorType, StanzaError};
+use module::{Change, Deed, Occasion, Relation, Step};
+use stanza::{ErrorType, JidCow, StanzaError};
 use store::{Found, Query, StoreError};
 
 use crate::access::{Asker, Context};
@@ -9,7 +9,7 @@ use crate::form::Fields;
 use crate::node::Node;
 use crate::publish::{NewItem, Publish};
 use crate::retract::Retract;
-use crate::rows::Item;
+use crate::rows::{self, Item};
 use crate::{MAX_ITEMS, error};
 
 /// Acts in one change. More: `policy-violation`.
@@ -29,6 +29,8 @@ pub enum Act {
     },
     /// Nothing where the item is not there.
     Retract { node: Box<str>, id: Box<str> },
+    /// The node, where there is one, is the account's alone from here on and keeps so many items, whatever it was like.
+    Keep { node: Box<str>, items: u64 },
 }
 
 /// Does these things too, one after the other, in the same change. Each sees what the change has written before it, and
@@ -83,6 +85,7 @@ impl Context {
 enum Request {
     Publish(Publish, Fields),
     Retract(Retract),
+    Keep(Box<str>, u64),
 }
 
 impl Request {
@@ -110,6 +113,7 @@ impl Request {
                 id: id.into(),
                 notify: false,
             }),
+            Act::Keep { node, items } => Request::Keep(node, items),
         }
     }
 
@@ -117,6 +121,7 @@ impl Request {
         let query = match self {
             Request::Publish(publish, _) => publish.query(context),
             Request::Retract(retract) => retract.query(context),
+            Request::Keep(node, _) => rows::get_node(context.owner(), node),
         };
         match query {
             Query::Many(queries) => queries,
@@ -144,6 +149,12 @@ impl Request {
                 }
                 retract.decide(context, Ok(Found::Many(found)))?
             }
+            Request::Keep(name, items) => {
+                if let Some(node) = Node::read(&name, row(0)) {
+                    keep(context, node, items, change);
+                }
+                return Ok(());
+            }
         };
         match step {
             Step::Done(more) => {
@@ -158,5 +169,18 @@ impl Request {
                 Err(StanzaError::internal_server_error().kind(ErrorType::Wait))
             }
         }
+    }
+}
+
+fn keep(context: &Context, mut node: Node, items: u64, change: &mut Change) {
+    let before = node.clone();
+    node.config.keep_for_owner(items);
+    node.affiliations.clear();
+    let own = context.bare();
+    node.subscriptions
+        .retain(|jid, _| JidCow::parse(jid).is_ok_and(|jid| jid.as_ref().bare_str() == own));
+    if node != before {
+        change.batch = node.put(std::mem::take(&mut change.batch), context.owner());
+        change.deeds.push(Deed::Configured { node: node.name });
     }
 }

@@ -312,6 +312,15 @@ fn number(text: &str) -> Result<u64, Wrong> {
     Ok(text.parse().unwrap_or(u64::MAX))
 }
 
+/// Nodes of an account that nobody else is to see, whatever its client forgets to say: their most items, and when the last
+/// is sent. Of bookmarks and of what was displayed there is an item for each chat, and clients ask for all of them
+/// (XEP-0402 section 3.3, XEP-0490 section 4.2); of the older bookmarks there is one in all (XEP-0048 section 3.1).
+const PRIVATE: &[(&str, Most, SendLast)] = &[
+    (ns::BOOKMARKS, Most::Max, SendLast::Never),
+    (ns::BOOKMARKS_STORAGE, Most::Number(1), SendLast::OnSubAndPresence),
+    (ns::MDS_DISPLAYED, Most::Max, SendLast::Never),
+];
+
 impl Config {
     /// Of a new node (XEP-0163 section 5). Keys for encryption are for everybody: who would send the first message to
     /// somebody needs them, and many clients rely on it (XEP-0384 section 5.3.1 asks for `open` in the request).
@@ -324,23 +333,28 @@ impl Config {
         let is_omemo = node.starts_with(&omemo) || node.starts_with(&legacy);
         // One item for each device (section 5.3.2).
         let is_bundles = node.strip_prefix(&omemo) == Some("bundles");
+        let private = PRIVATE.iter().find(|(name, ..)| *name == node);
         Config {
             title: String::new(),
             description: String::new(),
             language: String::new(),
             kind: String::new(),
-            access: if is_omemo {
-                AccessModel::Open
-            } else {
-                AccessModel::Presence
+            access: match private {
+                Some(_) => AccessModel::Whitelist,
+                None if is_omemo => AccessModel::Open,
+                None => AccessModel::Presence,
             },
             groups: Vec::new(),
             publish: PublishModel::Publishers,
             persist: true,
-            max_items: if is_bundles { Most::Max } else { Most::Number(1) },
+            max_items: match private {
+                Some((_, most, _)) => *most,
+                None if is_bundles => Most::Max,
+                None => Most::Number(1),
+            },
             expire: Most::Max,
             max_payload: MAX_PAYLOAD,
-            send_last: SendLast::OnSubAndPresence,
+            send_last: private.map_or(SendLast::OnSubAndPresence, |(.., send_last)| *send_last),
             deliver_notifications: true,
             deliver_payloads: true,
             notification: NotificationType::Headline,
@@ -463,6 +477,15 @@ impl Config {
         fields
             .map(|field| (field.var, field.kind, (field.get)(self)))
             .filter(|(.., values)| values.iter().any(|value| !value.is_empty()))
+    }
+
+    /// Of a node that holds so many items of the account and shows them to nobody else.
+    pub(crate) fn keep_for_owner(&mut self, items: u64) {
+        (self.access, self.publish) = (AccessModel::Whitelist, PublishModel::Publishers);
+        (self.persist, self.expire, self.max_payload) = (true, Most::Max, MAX_PAYLOAD);
+        if self.max_items.or(MAX_ITEMS) < items {
+            self.max_items = Most::Max;
+        }
     }
 
     /// For the store.

@@ -48,6 +48,16 @@ impl Return {
         }
     }
 
+    /// Nobody is told what comes of it.
+    pub(crate) fn nowhere(from: Jid, to: Jid) -> Return {
+        Return {
+            kind: "",
+            id: None,
+            from,
+            to,
+        }
+    }
+
     pub(crate) fn from(&self) -> &Jid {
         &self.from
     }
@@ -58,7 +68,16 @@ impl Return {
     }
 
     pub(crate) fn error(&self, error: &StanzaError) -> Vec<After> {
+        if self.kind.is_empty() {
+            return Vec::new();
+        }
         vec![After::letter(self.error_text(error))]
+    }
+
+    pub(crate) fn refuse(&self, error: &StanzaError, turn: &mut Turn) {
+        if !self.kind.is_empty() {
+            turn.letter(self.error_text(error));
+        }
     }
 
     pub(crate) fn error_text(&self, error: &StanzaError) -> String {
@@ -114,9 +133,10 @@ impl Router {
         let is_admin = self.is_admin(host, from);
         let answer = match self.registry().handler(target, method, payload.ns(), payload.name()) {
             Err(error) => Answer::Error(error),
-            Ok((access, _)) if ![access, self.registry().access_to(&payload)]
-                .iter()
-                .all(|access| access.admits_to(host, from, is_admin)) =>
+            Ok((access, _))
+                if ![access, self.registry().access_to(&payload)]
+                    .iter()
+                    .all(|access| access.admits_to(host, from, is_admin)) =>
             {
                 Answer::Error(StanzaError::forbidden())
             }
@@ -305,7 +325,9 @@ impl Router {
             }
             Answer::Error(error) => self.bounce(stanza, from, to, &error, turn),
             // Only an account has a list, and its owner has changed it.
-            Answer::Block(..) | Answer::Push(_) => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),
+            Answer::Block(..) | Answer::Push(_) => {
+                self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn)
+            }
             Answer::Act(action, make) => {
                 let back = Return::of(stanza, from.to_owned(), to.to_owned());
                 self.act(owner, action, make, back, turn);

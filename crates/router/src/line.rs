@@ -104,7 +104,7 @@ impl Router {
         });
         match (joined, back) {
             (Ok(Some(asked)), _) => self.ask_in_line(owner, asked),
-            (Err(error), Some(back)) => turn.letter(back.error_text(&error)),
+            (Err(error), Some(back)) => back.refuse(&error, turn),
             _ => {}
         }
     }

@@ -23,6 +23,21 @@ impl Router {
         let Ok(origin) = Origin::of(bound) else { return false };
         let is_managed = origin.receipt.is_some();
         turn.origin = Some(origin);
+        match self.assist(now, bound, stanza, turn) {
+            None => self.sent_by_client(now, bound, is_managed, stanza, turn),
+            Some(rest) => self.read_letter(&rest, turn, |stanza, _, _, turn| {
+                self.sent_by_client(now, bound, is_managed, stanza, turn);
+            }),
+        }
+        // Here, so that nothing that follows from it is taken for the client's own.
+        let origin = turn.origin.take();
+        let is_held = std::mem::take(&mut turn.is_held);
+        self.settle(now, turn);
+        drop(origin);
+        is_held || bound.outbox.is_to_wait()
+    }
+
+    fn sent_by_client(&self, now: Now, bound: &Bound, is_managed: bool, stanza: &Stanza<'_>, turn: &mut Turn) {
         let from = bound.jid.as_ref();
         let abroad = stanza.to().filter(|to| self.is_apart(from.domain(), to.domain()));
         // One refusal is enough.
@@ -80,12 +95,6 @@ impl Router {
                 }
             }
         }
-        // Here, so that nothing that follows from it is taken for the client's own.
-        let origin = turn.origin.take();
-        let is_held = std::mem::take(&mut turn.is_held);
-        self.settle(now, turn);
-        drop(origin);
-        is_held || bound.outbox.is_to_wait()
     }
 
     /// A stanza that came and cannot be handled counts as one that was (XEP-0198 section 4).

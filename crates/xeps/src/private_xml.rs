@@ -1,9 +1,11 @@
 //! XEP-0049 Private XML Storage 1.2: whatever a client wants to find again, by the name and namespace of its element.
 
-use module::{Access, Answer, Ask, Change, Coverage, Method, Module, Step};
+use module::{Access, Answer, Ask, Change, Coverage, Method, Module, Occasion, Step};
 use stanza::{ErrorType, StanzaError};
 use store::{Batch, Column, Found, Query, Shape, StoreError, Table, row};
 use xmlstream::Child;
+
+use crate::bookmarks;
 
 const NS: &str = "jabber:iq:private";
 
@@ -37,6 +39,16 @@ pub(crate) fn module() -> Module {
 fn key(element: &Child<'_>) -> Option<String> {
     let has_own = !matches!(element.ns(), "" | NS);
     has_own.then(|| format!("{} {}", element.ns(), element.name()))
+}
+
+/// For [`bookmarks`](crate::bookmarks), which are here as well: what stands under a key.
+pub(crate) fn stored(owner: &str, key: &str) -> Query {
+    Query::get(&PRIVATE, owner, key)
+}
+
+/// The same, written. `text`: an element that stands on its own.
+pub(crate) fn store(batch: Batch, owner: &str, key: &str, text: &str) -> Batch {
+    batch.put(&PRIVATE, owner, key, row![text])
 }
 
 fn get(ask: &mut Ask<'_>) -> Answer {
@@ -91,22 +103,29 @@ fn set(ask: &mut Ask<'_>) -> Answer {
             .iter()
             .map(|(key, _)| Query::get(&PRIVATE, &owner, key.as_str())),
     );
+    let occasion = Occasion {
+        now: ask.now,
+        owner: ask.to.bare().to_owned(),
+        by: ask.from.to_owned(),
+    };
     let make = move |found: Result<Found, StoreError>| {
         let mut found = found.and_then(Found::many).map_err(told)?.into_iter();
         let count = found.next().map_or(Ok(0), Found::count).map_err(told)?;
-        let (mut batch, mut added) = (Batch::new(), 0);
+        let (mut batch, mut added, mut acts) = (Batch::new(), 0, Vec::new());
         for ((key, text), found) in elements.into_iter().zip(found) {
             let is_there = found.row().map_err(told)?.is_some();
             added += u64::from(!is_there);
-            batch = batch.put(&PRIVATE, &owner, key.as_str(), row![text]);
+            acts.extend(bookmarks::acts(&key, &text));
+            batch = store(batch, &owner, &key, &text);
         }
         if added > 0 && count + added > ELEMENTS {
             return Err(StanzaError::resource_constraint().text("too many elements are stored"));
         }
-        Ok(Step::Done(Change {
+        let change = Change {
             batch,
             ..Change::default()
-        }))
+        };
+        pubsub::also(&occasion, acts, change)
     };
     Answer::Changed(Query::Many(queries), Box::new(make))
 }
