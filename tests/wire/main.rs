@@ -53,6 +53,8 @@ mod pep;
 mod presence;
 mod private_xml;
 mod proxy;
+mod pubsub_service;
+mod pubsub_subscriptions;
 mod retention;
 mod roster;
 mod sasl2;

@@ -368,14 +368,18 @@ fn who_is_no_more_has_nothing() {
     set("his", "<affiliation jid='juliet@capulet.lit' affiliation='none'/>");
     let subscribe = "<subscribe node='of-paris' jid='juliet@capulet.lit/balcony'/>";
     world.set(JULIET, subscribe).expect("subscribed");
-    world.set(ROMEO, "<subscribe node='alone' jid='romeo@montague.lit'/>").expect("subscribed");
+    world
+        .set(ROMEO, "<subscribe node='alone' jid='romeo@montague.lit'/>")
+        .expect("subscribed");
     let leave = || {
         let (query, make) = crate::leave(SERVICE, OWNER);
         let change = world.steps(query, make).expect("gone");
         world.store.write_wait(change.batch).expect("written");
         change.notices
     };
-    let [notice] = &leave()[..] else { panic!("one node is deleted") };
+    let [notice] = &leave()[..] else {
+        panic!("one node is deleted")
+    };
     assert_eq!(notice.subscribers, ["romeo@montague.lit".into()]);
     refused(world.get(PARIS, "<items node='alone'/>"), StanzaError::item_not_found());
     for list in ["affiliations", "subscriptions"] {
@@ -383,7 +387,9 @@ fn who_is_no_more_has_nothing() {
         assert_eq!(hers, format!("<pubsub xmlns='{PUBSUB}'><{list}></{list}></pubsub>"));
     }
     for node in ["shared", "his", "of-paris"] {
-        world.owner_get(PARIS, &format!("<configure node='{node}'/>")).expect("his");
+        world
+            .owner_get(PARIS, &format!("<configure node='{node}'/>"))
+            .expect("his");
     }
     assert_eq!((world.totals().nodes, world.count(&crate::ITEMS)), (3, 0));
     assert_eq!((world.count(&crate::NODES), world.count(&crate::PEOPLE)), (3, 3 + 3));
