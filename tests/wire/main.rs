@@ -52,6 +52,7 @@ mod omemo;
 mod pep;
 mod presence;
 mod private_xml;
+mod profile;
 mod proxy;
 mod pubsub_service;
 mod pubsub_subscriptions;

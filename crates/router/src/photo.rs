@@ -87,7 +87,9 @@ impl Router {
                 };
                 let full = account.full(session);
                 let sent = presence.sent_by(&full);
-                for other in account.sessions.iter().filter(|session| session.is_available()) {
+                // The client itself has heard of it, or will ask.
+                let others = account.sessions.iter().filter(|other| other.id != session.id);
+                for other in others.filter(|other| other.is_available()) {
                     let to = account.full(other);
                     self.push(account, other, Item::Presence(&full), turn, |out| sent.write(&to, out));
                 }
