@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import bookmarks
 import browser
 import dino
 import gajim
@@ -27,6 +28,7 @@ import omemo_chat
 import profanity
 import proxies
 import slixmpp_chat
+import uploads
 import web
 from checks import Checks
 from server import ROOT, STOP_SECONDS, Jackdaw, Prosody, Server, die_with_parent
@@ -34,7 +36,7 @@ from server import ROOT, STOP_SECONDS, Jackdaw, Prosody, Server, die_with_parent
 CLIENTS = {
     "slixmpp": slixmpp_chat.run, "history": history.run, "profanity": profanity.run, "gajim": gajim.run,
     "gajim-history": gajim_history.run, "dino": dino.run, "web": web.run, "browser": browser.run, "proxies": proxies.run,
-    "omemo": omemo_chat.run,
+    "omemo": omemo_chat.run, "files": uploads.run, "bookmarks": bookmarks.run,
 }  # fmt: skip
 CLIENT_SECONDS = 200.0  # one client, both transports
 ENDING = (signal.SIGINT, signal.SIGTERM)

@@ -28,7 +28,8 @@ class Interop(GajimPlugin):
         self._commands = {
             "trust": self._trust, "status": self._status, "subscribe": self._subscribe, "say": self._say,
             "roster": self._roster, "state": self._state, "distrusts": self._distrusts, "open": self._open,
-            "history": self._history, "encrypt": self._encrypt, "keys": self._keys, "quit": self._quit,
+            "history": self._history, "encrypt": self._encrypt, "keys": self._keys, "bookmark": self._bookmark,
+            "bookmarks": self._bookmarks, "quit": self._quit,
         }  # fmt: skip
 
     def activate(self):
@@ -112,6 +113,16 @@ class Interop(GajimPlugin):
     def _keys(account, jid):
         """Whether the OMEMO plugin has the keys of the contact; it asks for what is missing."""
         return not app.get_client(account).get_module("OMEMO").are_keys_missing(jid)
+
+    @staticmethod
+    def _bookmark(account, jid, name):
+        module = app.get_client(account).get_module("Bookmarks")
+        module.add_or_modify(JID.from_string(jid), name=name, autojoin=False)
+        return True
+
+    @staticmethod
+    def _bookmarks(account):
+        return [str(bookmark.jid) for bookmark in app.get_client(account).get_module("Bookmarks").bookmarks]
 
     @staticmethod
     def _roster(account):
