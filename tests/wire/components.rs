@@ -161,7 +161,10 @@ async fn who_is_away_gets_it_later() {
     let server = server(2);
     let mut component = Client::component(&server, DOMAIN).await;
     let user = server.user();
-    let message = format!("<message from='a@{DOMAIN}' to='{user}' type='chat' id='1'><body>waits</body></message>");
+    let message = format!(
+        "<message from='a@{DOMAIN}' to='{user}' type='chat' id='1'><body>waits</body>\
+         <origin-id xmlns='urn:xmpp:sid:0' id='1'/></message>"
+    );
     component.send(&message).await;
     // The same id again is another message: who sends again here is not a stream that broke.
     component.send(&message).await;
@@ -355,7 +358,7 @@ async fn one_that_does_not_read() {
     let mut refusals = 1 + user.drain().await.len();
     let mut came = 0;
     while came + refusals < sent {
-        component.expect(&format!("<message to='{DOMAIN}'/>")).await;
+        component.expect(&format!("<message type='chat' to='{DOMAIN}'/>")).await;
         came += 1;
         refusals += user.drain().await.len();
     }
@@ -363,7 +366,9 @@ async fn one_that_does_not_read() {
     component.nothing_more().await;
     user.send(chat(DOMAIN, "after")).await;
     component
-        .expect(&format!("<message to='{DOMAIN}'><body>after</body></message>"))
+        .expect(&format!(
+            "<message type='chat' to='{DOMAIN}'><body>after</body></message>"
+        ))
         .await;
 }
 

@@ -11,7 +11,7 @@ use testkit::{
 use crate::support::{error_of, managed};
 
 /// Where each key is reached over each transport; where not over each, why. A new one is missing here until it has a test.
-const KEYS: [(&str, &str, &str); 35] = [
+const KEYS: [(&str, &str, &str); 44] = [
     ("stanza_bytes", "sizes", ""),
     ("stanza_bytes_before_login", "sizes", ""),
     ("stanza_elements", "sizes", ""),
@@ -39,6 +39,18 @@ const KEYS: [(&str, &str, &str); 35] = [
     ("login_attempts", "attempts", ""),
     ("login_failures_per_minute_per_account", "failures_of_an_account", ""),
     ("login_failures_per_minute_per_address", "failures_of_an_address", ""),
+    (
+        "registrations_per_hour_per_address",
+        "registration::a_swarm_of_bots",
+        "",
+    ),
+    ("registrations_per_hour", "registration::so_many_accounts_an_hour", ""),
+    ("invitations_per_account", "invitations::by_a_command", ""),
+    (
+        "invitations",
+        "invitations::there_are_so_many_invitations",
+        "of the operator's command",
+    ),
     ("password_iterations", "iterations", ""),
     ("connections", "connections, bosh::sessions_leave_nothing", ""),
     ("connections_before_login_per_address", "connections, bosh::limits", ""),
@@ -62,9 +74,26 @@ const KEYS: [(&str, &str, &str); 35] = [
     ("subscription_requests_per_minute", "subscription_requests", ""),
     ("subscription_requests_waiting", "subscription_requests", ""),
     ("directed_presences_per_session", "directed_presence", ""),
+    (
+        "stranger_messages_per_hour",
+        "strangers::as_many_as_there_is_room_for",
+        "",
+    ),
+    (
+        "stranger_messages_per_hour_in_all",
+        "strangers::as_many_as_there_is_room_for",
+        "",
+    ),
+    ("stranger_requests_per_hour", "strangers::requests", ""),
+    ("reports_per_day", "reports::no_more_than_enough", ""),
     ("resume_seconds", "resumption", ""),
     ("bosh_inactivity_seconds", "bosh::inactivity", "BOSH alone has it"),
     ("offline_messages_per_account", "offline::the_quota", ""),
+    (
+        "push_services_per_account",
+        "push::enabling_and_disabling",
+        "an answer to a request, whatever carries it",
+    ),
     ("guests", "guests::as_many_as_there_is_room_for", ""),
     ("guests_per_address", "guests::as_many_as_there_is_room_for", ""),
 ];

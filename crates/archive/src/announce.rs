@@ -122,7 +122,10 @@ mod tests {
             "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/><payload>x</payload></encrypted>",
             true,
         );
-        check("<encrypted xmlns='urn:xmpp:omemo:2'><payload>x</payload></encrypted>", true);
+        check(
+            "<encrypted xmlns='urn:xmpp:omemo:2'><payload>x</payload></encrypted>",
+            true,
+        );
         check("<openpgp xmlns='urn:xmpp:openpgp:0'>x</openpgp>", true);
         check("<propose xmlns='urn:xmpp:jingle-message:0' id='1'/>", true);
         check("<retract xmlns='urn:xmpp:jingle-message:0' id='1'/>", true);

@@ -8,12 +8,14 @@
 //! What is kept is the text of the stanza as `stanza::splice` wrote it. What is added to it on delivery is put before
 //! its end or around it, without reading it again.
 
+mod announce;
 mod forgery;
 mod keeping;
 mod prefs;
 mod retraction;
 mod write;
 
+pub use announce::announces;
 pub use forgery::{fingerprint, forged};
 pub use keeping::{Keeping, keeping};
 pub use prefs::{PREFS, prefs_of, prefs_row, wants};

@@ -31,7 +31,7 @@ fn of_domain(config: &Config, name: &DomainName, host: Option<&str>, text: &mut 
             // Who may not encrypt is behind a proxy, which has the port.
             Kind::C2s if listen.tls != Tls::Off => "_xmpp-client._tcp",
             Kind::C2sDirect | Kind::Multiplex => "_xmpps-client._tcp",
-            Kind::C2s | Kind::Https | Kind::Http => continue,
+            Kind::C2s | Kind::Https | Kind::Http | Kind::Component => continue,
         };
         if listen.address.ip().to_canonical().is_loopback() {
             let (kind, address) = (listen.kind.as_str(), listen.address);

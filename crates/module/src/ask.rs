@@ -6,7 +6,9 @@ use stanza::{JidRef, StanzaError};
 use store::{Batch, Found, Query, StoreError};
 use xmlstream::Child;
 
-use crate::{Action, ArchiveIds, ArchivePrefs, Blocking, Host, MakeActed, MakeChange, Now, Push, Registry, Report, Target};
+use crate::{
+    Action, ArchiveIds, ArchivePrefs, Blocking, Host, MakeActed, MakeChange, Now, Push, Registry, Report, Target,
+};
 
 /// What the asking entity is to the account that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,6 +17,7 @@ mod blocking;
 mod change;
 pub mod command;
 mod data_form;
+mod datetime;
 mod face;
 mod filter;
 mod form;
@@ -60,6 +61,12 @@ use xmlstream::Child;
 pub struct Now(pub i64);
 
 impl Now {
+    /// Reads what [`Now::stamp`] writes, and everything else of the DateTime profile (XEP-0082 section 3.2). None: it is
+    /// not of that. What is finer than a millisecond is left out.
+    pub fn read(text: &str) -> Option<Now> {
+        datetime::parse(text)
+    }
+
     /// Whole seconds since the Unix epoch.
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(1000)

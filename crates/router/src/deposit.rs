@@ -16,6 +16,7 @@ use store::{Batch, Deposit, Places, StoreError};
 use crate::account::{Account, Session};
 use crate::durable::{close, mark, require_account, told};
 use crate::outbox::{How, Item, Moved, Receipt, message_units};
+use crate::push::Announced;
 use crate::tombstone::Search;
 use crate::turn::Work;
 use crate::wake::gather;
@@ -94,6 +95,8 @@ struct Kept {
     /// It retracts another: the id of that one, and its own.
     retraction: Option<(String, String)>,
     source: Source,
+    /// What devices are told of it that are away.
+    announced: Option<Box<Announced>>,
 }
 
 /// Who sent a message.
@@ -137,6 +140,7 @@ impl Router {
         edits: &Edits,
         turn: &mut Turn,
     ) {
+        let announced = self.announced(account, kind, keeping, stanza, from);
         let is_there = match to.resource() {
             Some(resource) if account.resource(resource).is_some() => true,
             _ => account.sessions.iter().any(Session::takes_messages),
@@ -161,7 +165,11 @@ impl Router {
         let is_shared = keeping.wait && account.sessions.len() > 1;
         if places.is_empty() && !is_shared && !is_behind && !account.backlog.is_replaying() {
             let source = Source::of(origin.as_ref());
-            if self.pass(account, kind, keeping, stanza, from, to, edits, source, turn) || !keeping.wait {
+            let is_taken = self.pass(account, kind, keeping, stanza, from, to, edits, source, turn);
+            if let Some(announced) = announced.as_deref().filter(|_| is_taken) {
+                self.announce(account, announced, to.resource(), None, turn);
+            }
+            if is_taken || !keeping.wait {
                 return;
             }
         }
@@ -200,6 +208,7 @@ impl Router {
             places,
             retraction: archive::retraction(stanza),
             source,
+            announced,
         };
         let me = self.me.clone();
         self.store.write(
@@ -274,7 +283,12 @@ impl Router {
 
     /// A message that is on disk goes to who is there; who is not will read it.
     fn hand_out(&self, kept: &Kept, id: i64, turn: &mut Turn) {
-        let found = self.with(kept.to.bare_str(), |account| self.hand_to(account, kept, id, turn));
+        let found = self.with(kept.to.bare_str(), |account| {
+            self.hand_to(account, kept, id, turn);
+            if let Some(announced) = &kept.announced {
+                self.announce(account, announced, kept.to.resource(), Some(id), turn);
+            }
+        });
         if found.is_none() && self.is_for_guests(kept.to.domain()) {
             // Gone in this moment: nothing waits for a guest.
             self.read_letter(&kept.text, turn, |stanza, from, to, turn| {

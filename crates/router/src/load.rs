@@ -567,16 +567,17 @@ fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, S
         } else {
             Backlog::new(cursor, waiting).and_maybe_more()
         },
-        rare: (prefs.is_some() || !blocked.is_empty() || !push.is_empty() || !acquainted.is_empty() || photo.is_some()).then(|| {
-            Box::new(Rare {
-                prefs,
-                blocked,
-                push,
-                acquainted,
-                guest: None,
-                photo,
-            })
-        }),
+        rare: (prefs.is_some() || !blocked.is_empty() || !push.is_empty() || !acquainted.is_empty() || photo.is_some())
+            .then(|| {
+                Box::new(Rare {
+                    prefs,
+                    blocked,
+                    push,
+                    acquainted,
+                    guest: None,
+                    photo,
+                })
+            }),
         unsettled: Default::default(),
         undecided: 0,
         stale: None,

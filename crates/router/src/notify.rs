@@ -15,6 +15,7 @@ use crate::{Router, Turn};
 impl Router {
     /// `owner`: the account, or the service.
     pub(crate) fn notify(&self, owner: &str, notice: &Notice, turn: &mut Turn) {
+        self.reads_by_notice(owner, notice, turn);
         let is_service = self.service(owner).is_some();
         let subscribers = match is_service {
             // It has looked itself who may see it.

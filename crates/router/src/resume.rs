@@ -226,6 +226,7 @@ impl Router {
             outbox: Arc::clone(&request.outbox),
         };
         let previd = request.previd.clone();
+        self.device_is_back(account, id);
         self.look_for_access(account.jid.as_str(), request.access.as_ref());
         request.answer(turn, Ok(Resumed { bound, id: previd, h }));
         self.pump(account, id, turn);
@@ -409,6 +410,8 @@ impl Router {
         for (owner, id) in over {
             self.expire(now, &owner, id, &mut turn);
         }
+        self.tend_pushes(now, &mut turn);
+        self.settle(now, &mut turn);
         turn.finish();
     }
 

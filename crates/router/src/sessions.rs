@@ -105,6 +105,7 @@ impl Router {
         };
         session.belongs_to(request.access.as_ref());
         account.sessions.push(session);
+        self.device_is_back(account, id);
         self.look_for_access(account.jid.as_str(), request.access.as_ref());
         account.touched = Moment::of(now.seconds());
         let bound = Bound {
@@ -161,6 +162,7 @@ impl Router {
                     outbox.has_returned();
                 }
                 self.replay_to_anybody(account, turn);
+                self.announce_missed(account, id, turn);
                 return Some(Some(Vec::new()));
             }
             Some(self.leave(now, account, id, ending, turn))

@@ -3,7 +3,7 @@
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::net::TcpStream;
 
-use crate::client::{Client, ConnectOptions, Conn, Transport};
+use crate::client::{Client, Conn, ConnectOptions, Transport};
 use crate::server::Server;
 
 /// What all components of a test know.

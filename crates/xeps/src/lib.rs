@@ -17,7 +17,6 @@ mod components;
 mod contact;
 mod core;
 mod csi;
-mod datetime;
 mod disco;
 mod external_services;
 mod fast;

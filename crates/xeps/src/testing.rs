@@ -187,7 +187,13 @@ pub(crate) fn check(module: Module, asked: Asked, expected: Result<&str, StanzaE
     let answer = match ask(module, asked).0 {
         Answer::Result(payload) => Ok(payload),
         Answer::Error(error) => Err(error),
-        Answer::Stored(..) | Answer::Asked(..) | Answer::Changed(..) | Answer::Preferences(..) | Answer::Block(..) | Answer::Act(..) => {
+        Answer::Stored(..)
+        | Answer::Asked(..)
+        | Answer::Changed(..)
+        | Answer::Preferences(..)
+        | Answer::Block(..)
+        | Answer::Push(..)
+        | Answer::Act(..) => {
             panic!("nothing is stored here")
         }
     };

@@ -158,8 +158,15 @@ fn http(config: &Config) -> Option<Problem> {
         }
     }
     let below = format!("{}/", config.files.path);
-    if config.files.path.ends_with('/') || paths[..2].iter().any(|(_, path, _)| **path == config.files.path || path.starts_with(&below)) {
-        let message = format!("`{}` cannot be the path of files: it ends without /, and nothing else is below it", config.files.path);
+    if config.files.path.ends_with('/')
+        || paths[..2]
+            .iter()
+            .any(|(_, path, _)| **path == config.files.path || path.starts_with(&below))
+    {
+        let message = format!(
+            "`{}` cannot be the path of files: it ends without /, and nothing else is below it",
+            config.files.path
+        );
         return Some(problem(&[Key("files"), Key("path")], message));
     }
     if http.websocket_path == http.bosh_path {

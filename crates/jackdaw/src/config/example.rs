@@ -3,8 +3,8 @@
 
 use super::section::{Section, write_docs, write_keys};
 use super::{
-    Archive, Bearer, Command, Component, Config, Contacts, Domain, External, Files, Http, HttpAccounts, Ldap, Limits, Listen,
-    Log, Login, Metrics, Push,
+    Archive, Bearer, Command, Component, Config, Contacts, Domain, External, Files, Http, HttpAccounts, Ldap, Limits,
+    Listen, Log, Login, Metrics, Push,
 };
 
 /// The text of the example.

@@ -14,8 +14,8 @@ mod bearer;
 mod check;
 mod component;
 mod example;
-mod files;
 mod external;
+mod files;
 mod http_accounts;
 mod ldap;
 mod limits;
@@ -39,7 +39,8 @@ pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
 use section::section;
 pub use types::{
-    BareJid, DomainName, Invitations, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, PushDetail, Registration, ScramHash, ServiceUrl, Strangers, Tls, Tokens,
+    BareJid, DomainName, Invitations, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, PushDetail, Registration,
+    ScramHash, ServiceUrl, Strangers, Tls, Tokens,
 };
 
 /// The port of client connections with STARTTLS (RFC 6120 section 14.7).

@@ -475,13 +475,25 @@ fn servers_that_clients_are_told_of() {
         ("kind = 'turn'\n", "1:1: missing field `host`"),
         ("host = 'a'\n", "1:1: missing field `kind`"),
         ("kind = ''\nhost = 'a'\n", "2:8: `` is no kind of service"),
-        ("kind = 'turn'\nhost = 'a b'\n", "3:8: `a b` is not the name or address of a server"),
+        (
+            "kind = 'turn'\nhost = 'a b'\n",
+            "3:8: `a b` is not the name or address of a server",
+        ),
         ("kind = 'turn'\nhost = 'a'\nport = 0\n", "4:8: port 0 cannot be reached"),
         ("kind = 'turn'\nhost = 'a'\nport = 65536\n", "4:8: "),
-        ("kind = 'turn'\nhost = 'a'\ntransport = 'sctp'\n", "4:13: unknown variant `sctp`"),
+        (
+            "kind = 'turn'\nhost = 'a'\ntransport = 'sctp'\n",
+            "4:13: unknown variant `sctp`",
+        ),
         ("kind = 'turn'\nhost = 'a'\nhours = 0\n", "4:9: 0 hours: give 1 to 8760"),
-        ("kind = 'turn'\nhost = 'a'\nusername = 'u'\n", "4:12: username is of no use alone"),
-        ("kind = 'turn'\nhost = 'a'\npassword_file = 'f'\n", "4:17: password_file is of no use alone"),
+        (
+            "kind = 'turn'\nhost = 'a'\nusername = 'u'\n",
+            "4:12: username is of no use alone",
+        ),
+        (
+            "kind = 'turn'\nhost = 'a'\npassword_file = 'f'\n",
+            "4:17: password_file is of no use alone",
+        ),
         (
             "kind = 'turn'\nhost = 'a'\nsecret_file = 'f'\nusername = 'u'\n",
             "5:12: secret_file makes the names itself",
@@ -489,7 +501,8 @@ fn servers_that_clients_are_told_of() {
     ] {
         refused(&format!("[[external]]\n{keys}"), &format!("jackdaw.toml:{expected}"));
     }
-    let text = "[[external]]\nkind = 'turn'\nhost = 'a'\nsecret_file = 'f'\n[[external]]\nkind = 'stun'\nhost = '::1'\n";
+    let text =
+        "[[external]]\nkind = 'turn'\nhost = 'a'\nsecret_file = 'f'\n[[external]]\nkind = 'stun'\nhost = '::1'\n";
     let config = load_text(text, Overrides::default()).expect("valid").config;
     assert_eq!(config.external.len(), 2);
     let error = config.external[0].service().expect_err("there is no such file");

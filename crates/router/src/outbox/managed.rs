@@ -119,6 +119,12 @@ impl Managed {
         self.enabled && (self.detached || self.written < self.queue.len())
     }
 
+    /// Whether a message of the archive is among what is not acknowledged. From behind, where the newest are.
+    pub(crate) fn has(&self, wanted: i64) -> bool {
+        let mut entries = self.queue.iter().rev();
+        entries.any(|entry| matches!(entry, Entry::Archived { id, .. } if *id == wanted))
+    }
+
     pub(crate) fn has_given_up(&self) -> bool {
         self.given_up
     }

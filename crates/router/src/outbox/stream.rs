@@ -156,6 +156,11 @@ impl Outbox {
         self.lock().managed().is_some()
     }
 
+    /// Whether this message was sent, or is to be, and was not acknowledged.
+    pub(crate) fn has_unacknowledged(&self, id: i64) -> bool {
+        self.lock().managed().is_some_and(|managed| managed.has(id))
+    }
+
     /// The id with which the stream may be resumed.
     pub(crate) fn resumable(&self) -> Option<Resumable> {
         self.lock()
