@@ -210,15 +210,14 @@ fn told(node: &Node, number: i64, name: &str, write: impl FnOnce(&mut Vec<u8>)) 
         of(may_read).map(|(jid, _)| jid.clone())
     };
     let outcasts = of(|affiliation| affiliation == Affiliation::Outcast).map(|(jid, _)| jid.clone());
-    let subscribed = || node.in_state(State::Subscribed).filter_map(|(jid, _)| bare(jid));
-    // Who is subscribed may read, but for who has lost that since.
-    let is_reader = |jid: &str| {
-        bare(jid).is_some_and(|bare| {
-            let affiliation = node.affiliation(&bare);
-            let is_listed = !matches!(affiliation, Affiliation::None);
-            !matches!(affiliation, Affiliation::Outcast | Affiliation::PublishOnly)
-                && (is_listed || node.config.access != AccessModel::Whitelist)
-        })
+    let subscribed = || node.in_state(State::Subscribed).map(|(jid, _)| bare(jid).into());
+    // Who is subscribed may read, but for who has lost that since. At an account the router looks as well; who is not on a
+    // list there may be the account itself.
+    let needs_list = node.config.access == AccessModel::Whitelist && node.owners().next().is_some();
+    let is_reader = |jid: &str| match node.affiliation(bare(jid)) {
+        Affiliation::Outcast | Affiliation::PublishOnly => false,
+        Affiliation::None => !needs_list,
+        Affiliation::Member | Affiliation::Publisher | Affiliation::Owner => true,
     };
     let wanting = || {
         let wanting = node.in_state(State::Subscribed);

@@ -2,11 +2,11 @@
 //! else owns goes with it.
 
 use module::{Change, MakeChange, Step};
-use stanza::{JidCow, StanzaError};
+use stanza::StanzaError;
 use store::{Batch, Found, Keys, Query, StoreError};
 
 use crate::event;
-use crate::node::Node;
+use crate::node::{Node, bare};
 use crate::publish::remove_all;
 use crate::rows::{self, Answers, PEOPLE, Totals};
 
@@ -72,8 +72,7 @@ impl Leaving {
 
     fn take_out(&mut self, mut node: Node) {
         node.affiliations.remove(&self.bare);
-        let is_his = |jid: &str| JidCow::parse(jid).is_ok_and(|jid| jid.as_ref().bare_str() == &*self.bare);
-        node.subscriptions.retain(|jid, _| !is_his(jid));
+        node.subscriptions.retain(|jid, _| *bare(jid) != *self.bare);
         let batch: Batch = std::mem::take(&mut self.change.batch);
         if node.owners().next().is_some() {
             self.change.batch = node.put(batch, &self.service);

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stanza::JidCow;
 use store::{Batch, Row, row};
 
 use crate::access::Home;
@@ -206,7 +205,7 @@ impl Node {
 
     /// Bare JIDs of all who have something at it.
     pub(crate) fn people(&self) -> BTreeSet<Box<str>> {
-        let subscribed = self.subscriptions.keys().filter_map(|jid| bare(jid));
+        let subscribed = self.subscriptions.keys().map(|jid| bare(jid).into());
         self.affiliations.keys().cloned().chain(subscribed).collect()
     }
 
@@ -229,7 +228,7 @@ impl Node {
             .subscriptions
             .iter()
             .map(|(jid, subscription)| (&**jid, subscription));
-        all.filter(move |(jid, _)| JidCow::parse(jid).is_ok_and(|jid| jid.as_ref().bare_str() == bare))
+        all.filter(move |(jid, _)| self::bare(jid) == bare)
     }
 
     /// Whether an entity, by whatever JID of its own, is subscribed.
@@ -269,8 +268,9 @@ impl Node {
     }
 }
 
-pub(crate) fn bare(jid: &str) -> Option<Box<str>> {
-    JidCow::parse(jid).ok().map(|jid| jid.as_ref().bare_str().into())
+/// Of a JID that was checked when it came here.
+pub(crate) fn bare(jid: &str) -> &str {
+    jid.split_once('/').map_or(jid, |(bare, _)| bare)
 }
 
 fn records(row: &Row, at: usize) -> impl Iterator<Item = &str> {

@@ -79,7 +79,7 @@ impl Publish {
         if is_new {
             batch = batch.delete(&MOVED, owner, &*node.name);
         }
-        let mut retracted = Vec::new();
+        let mut retracted: Vec<Box<str>> = Vec::new();
         let (id, item) = match self.item {
             None => (None, None),
             Some(new) => {
@@ -108,7 +108,7 @@ impl Publish {
         let mut notices = Vec::new();
         if node.config.notify_retract && node.config.node_full == NodeFull::RetractOldest {
             let mut notice = |id: &str| event::retracted(&node, totals.next(), id);
-            notices.extend(retracted.iter().map(|id: &Box<str>| notice(id)));
+            notices.extend(retracted.iter().map(|id| notice(id)));
         }
         let batch = totals.put(node.put(batch, owner), owner);
         if node.config.deliver_notifications {
