@@ -22,6 +22,7 @@ STOP_SECONDS = 5.0  # what the command line promises for SIGTERM
 STARTTLS_PORT = 5222
 DIRECT_TLS_PORT = 5223
 HTTPS_PORT = 5443
+HTTP_PORT = 5280  # of proxies that end TLS
 PROXIED_STARTTLS_PORT = 15222  # as in examples/behind-a-proxy.toml
 PROXIED_DIRECT_TLS_PORT = 15223
 
@@ -159,10 +160,12 @@ class Jackdaw(Server):
             f'[[listen]]\nkind = "c2s"\naddress = "{self.address}:{self.port}"\ntls = "required"\n\n'
             f'[[listen]]\nkind = "c2s-direct"\naddress = "{self.address}:{self.direct_port}"\n\n'
             f'[[listen]]\nkind = "https"\naddress = "{self.address}:{self.https_port}"\n\n'
+            f'[[listen]]\nkind = "http"\naddress = "{self.address}:{HTTP_PORT}"\n\n'
             f'[[listen]]\nkind = "c2s"\naddress = "{self.address}:{PROXIED_STARTTLS_PORT}"\n'
             f'proxy_protocol = ["127.0.0.0/8"]\n\n'
             f'[[listen]]\nkind = "c2s-direct"\naddress = "{self.address}:{PROXIED_DIRECT_TLS_PORT}"\n'
-            f'proxy_protocol = ["127.0.0.0/8"]\n'
+            f'proxy_protocol = ["127.0.0.0/8"]\n\n'
+            f'[http]\ntrusted_proxies = ["127.0.0.1"]\n'
         )
         # Made now, so that the folder of the account commands' socket exists whether or not the server runs.
         (self.folder / "data").mkdir(exist_ok=True)

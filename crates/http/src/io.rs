@@ -17,6 +17,9 @@ pub(crate) struct Io<S: Socket> {
     waits: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
+/// What of a channel may have to wait.
+type Step<S, T> = fn(&mut Channel<S>, &mut Context<'_>, &[u8]) -> Poll<io::Result<T>>;
+
 impl<S: Socket> Io<S> {
     pub(crate) fn new(channel: Channel<S>, limit: Duration) -> Io<S> {
         Io {
@@ -27,12 +30,7 @@ impl<S: Socket> Io<S> {
     }
 
     /// The limit counts while this is pending.
-    fn limited<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        poll: fn(&mut Channel<S>, &mut Context<'_>, &[u8]) -> Poll<io::Result<T>>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<T>> {
+    fn limited<T>(&mut self, cx: &mut Context<'_>, poll: Step<S, T>, bytes: &[u8]) -> Poll<io::Result<T>> {
         let polled = poll(&mut self.channel, cx, bytes);
         if polled.is_ready() {
             self.waits = None;

@@ -80,6 +80,7 @@ pub async fn keep(files: Arc<Files>, store: Arc<dyn Store>) {
         files,
         store,
         after: None,
+        part: Some(0),
         deleted: 0,
         bytes: 0,
         told: tokio::time::Instant::now(),
@@ -94,6 +95,7 @@ pub async fn keep(files: Arc<Files>, store: Arc<dyn Store>) {
             Err(StoreError::Closed) => return,
             Err(error) => tracing::warn!(%error, "old files could not be deleted; it will be tried again"),
         }
+        keeper.look_for_strays().await;
         keeper.tell();
     }
 }
@@ -103,6 +105,8 @@ struct Keeper {
     store: Arc<dyn Store>,
     /// The last file that was looked at.
     after: Option<Box<str>>,
+    /// The part of the files that is to be looked at for what the store does not know; once after the start.
+    part: Option<u8>,
     deleted: usize,
     bytes: u64,
     told: tokio::time::Instant,
@@ -128,6 +132,16 @@ impl Keeper {
                 return Ok(());
             }
             self.tell();
+        }
+    }
+
+    async fn look_for_strays(&mut self) {
+        let Some(part) = self.part else { return };
+        self.part = part.checked_add(1);
+        match self.files.remove_strays(part).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::warn!(removed, "files were deleted that the database does not know"),
+            Err(error) => tracing::warn!(%error, "it could not be looked for files that the database does not know"),
         }
     }
 

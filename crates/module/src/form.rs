@@ -4,6 +4,9 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     pub var: &'static str,
+    /// It is a list, also if it has one value. Of others nothing is said: some clients read what they are told is a list
+    /// as a list.
+    pub is_list: bool,
     pub values: Vec<String>,
 }
 
@@ -23,7 +26,8 @@ impl Form {
         for field in &self.fields {
             out.extend_from_slice(b"<field var='");
             xmlstream::escape_attr(out, field.var);
-            out.extend_from_slice(b"' type='list-multi'>");
+            let kind = if field.is_list { "' type='list-multi'>" } else { "'>" };
+            out.extend_from_slice(kind.as_bytes());
             for value in &field.values {
                 out.extend_from_slice(b"<value>");
                 xmlstream::escape_text(out, value);

@@ -178,7 +178,12 @@ impl Line {
 
     async fn read_more(&mut self) -> Option<()> {
         let mut space = [0; 16 * 1024];
-        let count = self.client.read_bytes(&mut space).await.ok().filter(|count| *count > 0)?;
+        let count = self
+            .client
+            .read_bytes(&mut space)
+            .await
+            .ok()
+            .filter(|count| *count > 0)?;
         self.unread.extend_from_slice(&space[..count]);
         Some(())
     }
@@ -192,7 +197,11 @@ impl Line {
         };
         let has_none = matches!(answer.status(), "204" | "304");
         let length = answer.header("content-length").to_owned();
-        let length = if has_none || length.is_empty() { 0 } else { length.parse().expect("a length") };
+        let length = if has_none || length.is_empty() {
+            0
+        } else {
+            length.parse().expect("a length")
+        };
         while self.unread.len() < end + length {
             self.read_more().await?;
         }

@@ -93,6 +93,7 @@ mod tests {
             form_type: "http://jabber.org/network/serverinfo",
             fields: vec![Field {
                 var: "abuse-addresses",
+                is_list: true,
                 values: values.map(str::to_owned).to_vec(),
             }],
         };

@@ -18,6 +18,7 @@ fn contacts(host: &Host) -> Option<Form> {
         .filter(|(_, addresses)| !addresses.is_empty())
         .map(|(var, addresses)| Field {
             var,
+            is_list: true,
             values: addresses.clone(),
         })
         .collect();

@@ -54,6 +54,7 @@ fn form(host: &Host) -> Option<Form> {
         form_type: NS,
         fields: vec![Field {
             var: "max-file-size",
+            is_list: false,
             values: vec![uploads.file_bytes.to_string()],
         }],
     })
@@ -141,7 +142,7 @@ fn purpose(ask: &Ask<'_>) -> Result<(Purpose, Option<Now>), StanzaError> {
     }
     let end = purpose
         .attr("expire-before")
-        .and_then(|stamp| crate::datetime::parse(&stamp));
+        .and_then(|stamp| module::Now::read(&stamp));
     let end = end.filter(|end| *end > ask.now);
     match end {
         Some(end) => Ok((known, Some(end))),

@@ -52,6 +52,13 @@ impl Depot {
         }
     }
 
+    /// Ids of files, in one of 256 parts.
+    pub(super) async fn part(&self, part: u8) -> io::Result<Vec<String>> {
+        match self {
+            Depot::Disk(disk) => disk.part(part).await,
+        }
+    }
+
     /// Ids of uploads that were not placed.
     pub(super) async fn left_over(&self) -> io::Result<Vec<String>> {
         match self {

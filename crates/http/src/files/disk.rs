@@ -104,8 +104,16 @@ impl Disk {
     }
 
     pub(super) async fn left_over(&self) -> io::Result<Vec<String>> {
+        self.ids_in(INCOMING).await
+    }
+
+    pub(super) async fn part(&self, part: u8) -> io::Result<Vec<String>> {
+        self.ids_in(&format!("{part:02x}")).await
+    }
+
+    async fn ids_in(&self, folder: &str) -> io::Result<Vec<String>> {
         let mut found = Vec::new();
-        let mut entries = tokio::fs::read_dir(self.folder.join(INCOMING)).await?;
+        let mut entries = tokio::fs::read_dir(self.folder.join(folder)).await?;
         while let Some(entry) = entries.next_entry().await? {
             // Anything else is somebody else's.
             found.extend(entry.file_name().into_string().ok().filter(|name| files::is_id(name)));

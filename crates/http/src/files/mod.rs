@@ -112,6 +112,27 @@ impl Files {
         Ok(())
     }
 
+    /// Deletes the bytes of files that the store does not know, in one of 256 parts. A file gets its place behind its
+    /// row and leaves it before, so there are none, unless the store was put back to what it was earlier. Returns how
+    /// many there were.
+    ///
+    /// # Errors
+    /// The depot or the store cannot be read.
+    pub async fn remove_strays(&self, part: u8) -> io::Result<usize> {
+        let mut removed = 0;
+        for ids in self.depot.part(part).await?.chunks(RECOVERED_AT_ONCE) {
+            let queries = ids.iter().map(|id| Query::get(&FILES, id, None)).collect();
+            let rows = self.read(Query::Many(queries)).await.and_then(Found::many);
+            for (id, row) in ids.iter().zip(rows.map_err(io::Error::other)?) {
+                if row.row().map_err(io::Error::other)?.is_none() {
+                    self.depot.remove(id).await?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
     /// Whether an upload to this slot has begun: then it does not end by time.
     pub fn is_under_way(&self, id: &str) -> bool {
         self.uploads().contains(id)

@@ -30,6 +30,9 @@ enum Failed {
     Depot(io::Error),
 }
 
+/// The status, and why.
+type Refusal = (StatusCode, &'static str);
+
 /// An upload under way: no other goes to the same slot.
 struct Claim {
     files: Arc<Files>,
@@ -81,28 +84,22 @@ impl Files {
         }
         let kind = match self.check(request.headers(), &slot) {
             Ok(kind) => kind,
-            Err(answer) => return is(answer, true),
+            Err((status, why)) => return is(refused(status, why), true),
         };
         is(self.receive(claim, slot, kind, request.into_body()).await, true)
     }
 
     /// Whether it is what the slot was given for. Returns its type.
-    fn check(&self, headers: &HeaderMap, slot: &Record) -> Result<Option<Box<str>>, Answer> {
+    fn check(&self, headers: &HeaderMap, slot: &Record) -> Result<Option<Box<str>>, Refusal> {
         if headers.contains_key(TRANSFER_ENCODING) {
-            return Err(refused(
-                StatusCode::LENGTH_REQUIRED,
-                "Content-Length is needed (XEP-0363)",
-            ));
+            return Err((StatusCode::LENGTH_REQUIRED, "Content-Length is needed (XEP-0363)"));
         }
         let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
         let length = lengths
             .next()
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         let Some(length) = length.filter(|_| lengths.next().is_none()) else {
-            return Err(refused(
-                StatusCode::LENGTH_REQUIRED,
-                "Content-Length is needed (XEP-0363)",
-            ));
+            return Err((StatusCode::LENGTH_REQUIRED, "Content-Length is needed (XEP-0363)"));
         };
         if length != slot.size {
             let status = if length > slot.size {
@@ -110,23 +107,17 @@ impl Files {
             } else {
                 StatusCode::BAD_REQUEST
             };
-            return Err(refused(
-                status,
-                "Content-Length is not the size that the slot was given for",
-            ));
+            return Err((status, "Content-Length is not the size that the slot was given for"));
         }
         let kind = match headers.get(CONTENT_TYPE).map(|kind| kind.to_str()) {
             None => None,
             Some(Ok(kind)) if files::is_kind(kind) => Some(kind),
             Some(_) => {
-                return Err(refused(
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    "Content-Type is no media type",
-                ));
+                return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type is no media type"));
             }
         };
         match (&slot.kind, kind) {
-            (Some(agreed), Some(kind)) if headers::essence(agreed) != headers::essence(kind) => Err(refused(
+            (Some(agreed), Some(kind)) if headers::essence(agreed) != headers::essence(kind) => Err((
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "Content-Type is not the type that the slot was given for",
             )),
