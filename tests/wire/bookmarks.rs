@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use testkit::{Client, Server, Stanza, Transport};
 
-use crate::pep::{BOOKMARKS, OWNER, configure, hears, items, publish, pubsub, refusal, wants};
+use crate::pep::{BOOKMARKS, OWNER, arrives, configure, hears, items, publish, pubsub, refusal, wants};
 use crate::support::{befriend, is_result};
 
 const STORAGE: &str = "storage:bookmarks";
@@ -307,6 +307,9 @@ async fn what_an_earlier_version_kept_is_gathered() {
         let item = new_item("a@c.example", &room("name='A'><nick>n</nick></conference>"));
         is_result(&new, &pubsub(&item));
         reads_old(&mut client, list, 2).await;
+        // XEP-0411 section 4: who comes online is told of them.
+        arrives(&mut client, &[STORAGE]).await;
+        hears(&mut client, user, &new_list(list)).await;
         // Once: what is said from now on counts.
         is_result(&client.iq("set", "", &retract("a@c.example")).await, "");
         client.close().await;

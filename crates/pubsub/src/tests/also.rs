@@ -106,6 +106,43 @@ fn one_change_with_all_that_follows() {
 }
 
 #[test]
+fn a_node_is_kept_for_its_owner() {
+    let mut world = World::new();
+    world.create("list", &[("access_model", "open"), ("publish_model", "open")]);
+    let subscribe = format!("<subscribe node='list' jid='{}'/>", TYBALT.jid);
+    world.set(TYBALT, &subscribe).expect("subscribed");
+    let member =
+        "<affiliations node='list'><affiliation jid='romeo@montague.lit' affiliation='publisher'/></affiliations>";
+    world.owner_set(JULIET, member).expect("a publisher");
+    world.publish("list", "1", "<a xmlns='urn:a'/>");
+    let keep = |node: &str, items| Act::Keep {
+        node: node.into(),
+        items,
+    };
+    let acts = vec![
+        keep("nowhere", 9),
+        keep("list", 2),
+        publish("list", "2", "<a xmlns='urn:a'/>"),
+    ];
+    let change = world.carry_out_also(acts, Change::default()).expect("done");
+    // He has heard of it, and is told no more.
+    assert_eq!(change.notices.len(), 1);
+    assert_eq!(change.notices[0].audience, module::Audience::Listed(Vec::new()));
+    assert!(change.notices[0].subscribers.is_empty());
+    world.store.write_wait(change.batch).expect("written");
+    assert_eq!(world.ids(JULIET, "<items node='list'/>"), ["1", "2"]);
+    for who in [ROMEO, TYBALT] {
+        world.get(who, "<items node='list'/>").expect_err("closed");
+        world
+            .set(who, &publishing("list", "3", "<a xmlns='urn:a'/>", &[]))
+            .expect_err("closed");
+    }
+    // What is so already is left alone.
+    let change = world.carry_out_also(vec![keep("list", 2)], Change::default());
+    assert!(change.expect("done").batch.is_empty());
+}
+
+#[test]
 fn what_cannot_be_done_fails_the_whole() {
     let world = World::new();
     let long = "x".repeat(crate::MAX_PAYLOAD as usize);

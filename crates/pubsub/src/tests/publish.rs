@@ -170,6 +170,32 @@ fn keys_for_encryption_are_open() {
 }
 
 #[test]
+fn what_is_the_accounts_own_business_is_closed() {
+    let mut world = World::new();
+    for (node, items) in [
+        ("urn:xmpp:bookmarks:1", 2),
+        ("urn:xmpp:mds:displayed:0", 2),
+        ("storage:bookmarks", 1),
+    ] {
+        for id in ["1", "2"] {
+            let notices = world.publish(node, id, "<a xmlns='urn:a'/>");
+            assert_eq!(notices[0].audience, Audience::Listed(Vec::new()), "{node}");
+        }
+        let closed = error(StanzaError::not_allowed(), "closed-node");
+        refused(world.get(ROMEO, &format!("<items node='{node}'/>")), closed);
+        let ids = world.ids(JULIET, &format!("<items node='{node}'/>"));
+        assert_eq!(ids.len(), items, "{node}");
+        // What clients ask for is what it is (XEP-0402 section 3.3, XEP-0490 section 4.2, XEP-0048 section 3.1).
+        let mut options = vec![("persist_items", "true"), ("access_model", "whitelist")];
+        if items > 1 {
+            options.extend([("max_items", "max"), ("send_last_published_item", "never")]);
+        }
+        let met = publishing(node, "1", "<a xmlns='urn:a'/>", &options);
+        world.set(JULIET, &met).expect("they are met");
+    }
+}
+
+#[test]
 fn what_does_not_fit_the_node_is_refused() {
     let world = World::new();
     let bad = |condition| error(StanzaError::bad_request(), condition);
