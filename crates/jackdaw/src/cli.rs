@@ -152,7 +152,7 @@ pub enum AccountCommand {
     /// Say whether an account may administer the server
     Admin {
         jid: String,
-        #[arg(value_name = "yes|no", value_parser = yes_or_no)]
+        #[arg(value_name = "yes|no", action = clap::ArgAction::Set, value_parser = yes_or_no)]
         admin: bool,
     },
     /// Print the clients of an account, one a line: id, kind, name, whether it is connected, first seen, last use, token

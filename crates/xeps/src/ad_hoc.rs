@@ -256,3 +256,142 @@ pub(crate) fn info(ask: &Ask<'_>, node: &str) -> Option<Result<String, StanzaErr
         "<identity category='automation' type='{kind}' name='{name}'/>{features}"
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use module::command::{Done, Stage, Step, bad_action, bad_payload};
+    use module::{Access, DataField, DataForm, FieldType, Method, Registry, Relation};
+    use stanza::{Jid, Stanza};
+    use xmlstream::{Limits, Scratch};
+
+    use super::*;
+
+    const NODE: &str = "urn:example:config";
+
+    /// The example of section 2.4.2: a service is chosen, and then its state.
+    fn config(_: &Ask<'_>, forms: &[Submitted]) -> Step {
+        let ask_for =
+            |var| DataForm::new("Configure Service", "").field(DataField::new(var, FieldType::ListSingle, ""));
+        Step::Now(match forms {
+            [] => Ok(Stage::Form(ask_for("service"))),
+            [service] => match service.one("service") {
+                Some("httpd") => Ok(Stage::LastForm(ask_for("state"))),
+                _ => Err(bad_payload("no such service")),
+            },
+            [service, state, ..] => match (service.one("service"), state.one("state")) {
+                (Some(service), Some(state)) => Ok(Stage::Done(Done::note(format!("'{service}' is {state}")))),
+                _ => Err(bad_payload("no state")),
+            },
+        })
+    }
+
+    struct World(Registry);
+
+    impl World {
+        fn new() -> World {
+            let declared = Module::new("x").command(Command::new(NODE, "Configure <Service>", Access::Anyone, config));
+            World(Registry::new(vec![super::module(), declared]).expect("two modules"))
+        }
+
+        fn ask(&self, attributes: &str, inner: &str) -> Result<String, StanzaError> {
+            let text = format!(
+                "<iq type='set' id='1'><command xmlns='{COMMANDS}' node='{NODE}' {attributes}>{inner}</command></iq>"
+            );
+            let mut scratch = Scratch::default();
+            let element = xmlstream::parse_element(&text, ns::CLIENT, &mut scratch, &Limits::default()).expect("XML");
+            let stanza = Stanza::read(element).expect("a stanza").expect("a stanza");
+            let [from, to] = ["a@example.org/x", "example.org"].map(|jid| Jid::parse(jid).expect("a JID"));
+            let (_, handle) = self
+                .0
+                .handler(Target::Server, Method::Set, COMMANDS, "command")
+                .expect("it is there");
+            let answer = handle(&mut Ask {
+                now: Now(1_000_000_000_000),
+                host: &crate::testing::host(),
+                registry: &self.0,
+                from: from.as_ref(),
+                to: to.as_ref(),
+                payload: stanza.payload().expect("a payload"),
+                target: Target::Server,
+                relation: Relation::Stranger,
+                is_admin: false,
+                account: None,
+                switches: None,
+                ids: &crate::testing::ids(),
+            });
+            match answer {
+                Answer::Result(payload) => Ok(payload),
+                Answer::Error(error) => Err(error),
+                _ => panic!("nothing is asked here"),
+            }
+        }
+
+        #[track_caller]
+        fn check(&self, attributes: &str, inner: &str, needles: &[&str]) -> String {
+            let answer = self.ask(attributes, inner).expect("a result");
+            for needle in needles {
+                assert!(answer.contains(needle), "{needle} in {answer}");
+            }
+            answer
+        }
+    }
+
+    fn form(var: &str, value: &str) -> String {
+        format!("<x xmlns='jabber:x:data' type='submit'><field var='{var}'><value>{value}</value></field></x>")
+    }
+
+    #[test]
+    fn several_stages() {
+        let world = World::new();
+        let first = [
+            "status='executing'",
+            "<actions execute='next'><next/></actions>",
+            "var='service'",
+        ];
+        let answer = world.check("", "", &first);
+        let id = answer
+            .split("sessionid='")
+            .nth(1)
+            .and_then(|rest| rest.split('\'').next());
+        let session = format!("sessionid='{}'", id.expect("an id"));
+        let with = |action: &str| format!("{session} action='{action}'");
+
+        // Nothing before the first, and what is wrong can be put right.
+        assert_eq!(world.ask(&with("prev"), ""), Err(bad_action()));
+        assert_eq!(
+            world.ask(&with("complete"), &form("service", "httpd")),
+            Err(bad_action())
+        );
+        let error = bad_payload("no such service");
+        assert_eq!(world.ask(&session, &form("service", "jabberd")), Err(error));
+        let second = [
+            "status='executing'",
+            "<actions execute='complete'><prev/><complete/></actions>",
+        ];
+        world.check(&with("next"), &form("service", "httpd"), &second);
+        assert_eq!(world.ask(&with("next"), &form("state", "on")), Err(bad_action()));
+        // Back, and on again.
+        world.check(&with("prev"), "", &first);
+        world.check(&session, &form("service", "httpd"), &second);
+        let note = "<note type='info'>&apos;httpd&apos; is on</note>";
+        world.check(&with("complete"), &form("state", "on"), &["status='completed'", note]);
+        assert_eq!(
+            world.ask(&session, &form("state", "on")),
+            Err(command::session_expired())
+        );
+        assert!(world.0.sessions().is_empty());
+    }
+
+    #[test]
+    fn a_language_is_a_tag() {
+        for (tag, expected) in [
+            ("de", true),
+            ("en-US", true),
+            ("", true),
+            ("no_one", false),
+            ("a--b", false),
+        ] {
+            assert_eq!(is_language(tag), expected, "{tag}");
+        }
+    }
+}

@@ -129,7 +129,7 @@ pub(crate) fn ids() -> ArchiveIds {
     ArchiveIds::new(&[1; 32])
 }
 
-fn host() -> Host {
+pub(crate) fn host() -> Host {
     Host::new(
         "example.org",
         Software {

@@ -437,3 +437,60 @@ fn own_session<'a>(asker: &'a Jid, account: &Jid) -> Option<&'a str> {
         .resource()
         .filter(|_| asker.bare_str() == account.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count() -> Action {
+        Action::Count {
+            domain: "example.org".into(),
+            which: Which::All,
+        }
+    }
+
+    fn asker(number: usize) -> Jid {
+        Jid::parse(&format!("user{number}@example.org/x")).expect("a JID")
+    }
+
+    /// One that nobody works off.
+    fn queue(waiting: usize) -> (Queue, Receiver<Job>) {
+        let (sender, receiver) = sync_channel(waiting);
+        let asking = Arc::default();
+        (Queue { sender, asking }, receiver)
+    }
+
+    #[test]
+    fn one_account_leaves_room_for_others() {
+        let (queue, receiver) = queue(WAITING);
+        let manage = |number| queue.manage(&asker(number), count(), Box::new(|_| {}));
+        assert!((0..WAITING_OF_ONE).all(|_| manage(1)));
+        assert!(!manage(1));
+        assert!(manage(2));
+        queue.asking.leave(&receiver.recv().expect("it waits").asker);
+        assert!(manage(1));
+        assert!(!manage(1));
+    }
+
+    #[test]
+    fn so_many_wait_and_no_more() {
+        let (queue, receiver) = queue(WAITING);
+        let manage = |number| queue.manage(&asker(number), count(), Box::new(|_| {}));
+        assert!((0..WAITING).all(manage));
+        assert!(!manage(WAITING));
+        drop(receiver);
+        assert!(!manage(0), "nobody works any more");
+        assert_eq!(queue.asking.lock().len(), WAITING, "who was refused does not wait");
+    }
+
+    #[test]
+    fn a_session_is_spared_for_who_asks_of_his_own_account() {
+        let check = |asker: &str, account: &str, expected: Option<&str>| {
+            let [asker, account] = [asker, account].map(|jid| Jid::parse(jid).expect("a JID"));
+            assert_eq!(own_session(&asker, &account), expected);
+        };
+        check("a@b/c", "a@b", Some("c"));
+        check("a@b", "a@b", None);
+        check("a@b/c", "d@b", None);
+    }
+}
