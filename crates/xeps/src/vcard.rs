@@ -217,6 +217,20 @@ fn show(
     photo: Option<String>,
     nick: Option<String>,
 ) -> Result<Step, StanzaError> {
+    // What an earlier version kept here is shown as long as there is nothing at the nodes.
+    let is_whole = |vcard: &String| vcard.contains("<PHOTO") || vcard.contains("<NICKNAME");
+    let (vcard, kind, photo, nick) = match vcard {
+        Some(vcard) if is_whole(&vcard) => {
+            let parts = Parts::of(&vcard);
+            let old = parts.photo.unwrap_or_default();
+            let (kind, photo) = match photo {
+                Some(photo) => (kind.to_owned(), Some(photo)),
+                None => (old.0, Some(old.1).filter(|photo| !photo.is_empty())),
+            };
+            (Some(parts.rest), kind, photo, nick.or(parts.nick))
+        }
+        vcard => (vcard, kind.to_owned(), photo, nick),
+    };
     let mut added = Vec::new();
     if let Some(nick) = nick.filter(|nick| !nick.is_empty()) {
         element("NICKNAME", &nick, &mut added);
@@ -224,7 +238,7 @@ fn show(
     if let Some(photo) = photo {
         added.extend_from_slice(b"<PHOTO>");
         if !kind.is_empty() {
-            element("TYPE", kind, &mut added);
+            element("TYPE", &kind, &mut added);
         }
         element("BINVAL", &photo, &mut added);
         added.extend_from_slice(b"</PHOTO>");
@@ -433,6 +447,32 @@ mod tests {
         }
         let empty = "<vCard xmlns='vcard-temp'/>";
         assert_eq!(Parts::of(empty).rest, empty);
+    }
+
+    #[test]
+    fn what_an_earlier_version_kept() {
+        let shown = |vcard: String, photo: Option<&str>, nick: Option<&str>| {
+            let step = show(
+                Some(vcard),
+                false,
+                "image/gif",
+                photo.map(Into::into),
+                nick.map(Into::into),
+            );
+            match step.expect("a vCard") {
+                Step::Done(change) => change.answer,
+                Step::Ask(..) => panic!("nothing is asked"),
+            }
+        };
+        let old = "<NICKNAME>Old</NICKNAME><PHOTO><TYPE>image/png</TYPE><BINVAL>AAAA</BINVAL></PHOTO>";
+        let new = "<NICKNAME>New</NICKNAME><PHOTO><TYPE>image/gif</TYPE><BINVAL>BBBB</BINVAL></PHOTO>";
+        assert_eq!(shown(card(old), None, None), card(old));
+        assert_eq!(shown(card(old), Some("BBBB"), Some("New")), card(new));
+        assert_eq!(
+            shown(card("<FN>J</FN>"), Some("BBBB"), Some("New")),
+            card(&format!("<FN>J</FN>{new}"))
+        );
+        assert_eq!(shown(card("<FN>J</FN>"), None, None), card("<FN>J</FN>"));
     }
 
     #[test]

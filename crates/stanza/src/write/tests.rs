@@ -58,6 +58,25 @@ fn spliced(xml: &str, from: &str, to: Option<&str>, edit: impl FnOnce(&Stanza<'_
 }
 
 #[test]
+fn elements_behind_the_last_child() {
+    for (text, expected) in [
+        ("<presence/>", "<presence><x xmlns='u'/></presence>"),
+        (
+            "<presence type='a/>'/>",
+            "<presence type='a/>'><x xmlns='u'/></presence>",
+        ),
+        ("<presence><a/></presence>", "<presence><a/><x xmlns='u'/></presence>"),
+        ("<presence></presence>", "<presence><x xmlns='u'/></presence>"),
+        (
+            "<presence id='1'>a</presence>",
+            "<presence id='1'>a<x xmlns='u'/></presence>",
+        ),
+    ] {
+        assert_eq!(Rendered::from_text(text).with("<x xmlns='u'/>").text(), expected);
+    }
+}
+
+#[test]
 fn start_tags() {
     let check = |xml: &str, to: Option<&str>, expected: &str| {
         assert_eq!(spliced(xml, FROM, to, |_, _| {}), expected, "{xml}");
