@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle as Task;
 
 use super::*;
-use crate::entry::Shared;
+use crate::entry::{Peer, Shared};
 use crate::service::{Limits, Parts, Service};
 use crate::tls::{Certificates, HostFiles, Kind, server_config};
 
@@ -184,7 +184,7 @@ impl World {
         Arc::new(Shared {
             direct: tls.is_some(),
             via: crate::metrics::Via::Direct,
-            stream: Arc::new(StreamConfig {
+            peer: Peer::Client(Arc::new(StreamConfig {
                 tls: TlsPolicy::Off,
                 before_login: small,
                 after_login: xmlstream::Limits::default(),
@@ -197,7 +197,7 @@ impl World {
                 registration: Default::default(),
                 lifetimes: accounts::tokens::DEFAULT_LIFETIMES,
                 default_domain: "example.org".to_owned(),
-            }),
+            })),
             tls,
         })
     }
