@@ -197,12 +197,21 @@ fn escaped(text: &str) -> String {
 
 /// Answered with what [`read`] reads.
 pub fn get(key: &str) -> Query {
-    Query::Many(vec![Query::get(&INVITATIONS, key, None), Query::count(&USES, key)])
+    Query::Many(queries(key).into())
+}
+
+/// The parts of [`get`], to be asked among others.
+pub fn queries(key: &str) -> [Query; 2] {
+    [Query::get(&INVITATIONS, key, None), Query::count(&USES, key)]
 }
 
 /// What [`get`] found.
 pub fn read(key: &str, found: Found) -> Result<Option<Invitation>, StoreError> {
-    let mut parts = found.many()?.into_iter();
+    read_parts(key, &mut found.many()?.into_iter())
+}
+
+/// What [`queries`] found: the next two.
+pub fn read_parts(key: &str, parts: &mut impl Iterator<Item = Found>) -> Result<Option<Invitation>, StoreError> {
     let (Some(row), Some(used)) = (parts.next(), parts.next()) else {
         return Err(StoreError::Misuse("an answer is missing".into()));
     };

@@ -23,7 +23,9 @@ pub fn run(args: &InviteArgs, command: Option<InviteCommand>, loaded: &Loaded) -
                     "`{id}` is not the id of an invitation; `jackdaw invite list` prints them"
                 )));
             }
-            with(config, |backend| backend.handle(Command::Withdraw(id.to_ascii_lowercase())))?;
+            with(config, |backend| {
+                backend.handle(Command::Withdraw(id.to_ascii_lowercase()))
+            })?;
             say(&format!("{id} revoked"))
         }
     }
@@ -37,7 +39,11 @@ fn invite(args: &InviteArgs, config: &Config) -> Result<(), Failure> {
         // There is always one, but who has several has to say which.
         (None, None) => match config.domain.as_slice() {
             [only] => only.name.as_str().to_owned(),
-            _ => return Err(Failure::usage("this server has several domains; name one with --domain")),
+            _ => {
+                return Err(Failure::usage(
+                    "this server has several domains; name one with --domain",
+                ));
+            }
         },
     };
     let username = args.user.as_deref().map(|name| {
@@ -68,15 +74,29 @@ fn invite(args: &InviteArgs, config: &Config) -> Result<(), Failure> {
 
 /// What is handed on, in words.
 fn told(wanted: &Wanted) -> String {
-    let name = wanted.username.as_ref().map(|name| format!("{name}@")).unwrap_or_default();
+    let name = wanted
+        .username
+        .as_ref()
+        .map(|name| format!("{name}@"))
+        .unwrap_or_default();
     let domain = wanted.domain.as_deref().unwrap_or_default();
-    let admin = if wanted.admin { " that administers the server" } else { "" };
-    let contact = wanted.contact.as_ref().map(|contact| format!(", with {contact} as a contact"));
+    let admin = if wanted.admin {
+        " that administers the server"
+    } else {
+        ""
+    };
+    let contact = wanted
+        .contact
+        .as_ref()
+        .map(|contact| format!(", with {contact} as a contact"));
     let uses = match wanted.uses {
         1 => "once".to_owned(),
         uses => format!("{uses} times"),
     };
-    format!("for an account at {name}{domain}{admin}{}, {uses}", contact.unwrap_or_default())
+    format!(
+        "for an account at {name}{domain}{admin}{}, {uses}",
+        contact.unwrap_or_default()
+    )
 }
 
 /// `90m`, `12h`, `7d`.
@@ -103,7 +123,11 @@ fn list(config: &Config) -> Result<(), Failure> {
     with(config, |backend| {
         let mut after = None;
         loop {
-            let Reply::Invitations { invitations, after: next } = backend.handle(Command::Invitations { after })? else {
+            let Reply::Invitations {
+                invitations,
+                after: next,
+            } = backend.handle(Command::Invitations { after })?
+            else {
                 return Err(unexpected());
             };
             for invitation in invitations.iter().filter(|invitation| invitation.holds(now)) {
@@ -119,9 +143,18 @@ fn list(config: &Config) -> Result<(), Failure> {
 
 /// Id, what it is for, who has invited, until when, how often it was used; TABs between them.
 fn line(invitation: &Invitation) -> String {
-    let name = invitation.username.as_deref().map(|name| format!("{name}@")).unwrap_or_default();
+    let name = invitation
+        .username
+        .as_deref()
+        .map(|name| format!("{name}@"))
+        .unwrap_or_default();
     let mut what = Vec::new();
-    what.extend(invitation.domain.as_deref().map(|domain| format!("account {name}{domain}")));
+    what.extend(
+        invitation
+            .domain
+            .as_deref()
+            .map(|domain| format!("account {name}{domain}")),
+    );
     what.extend(invitation.contact.as_ref().map(|contact| format!("contact {contact}")));
     what.extend(invitation.admin.then(|| "admin".to_owned()));
     format!(

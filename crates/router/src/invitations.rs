@@ -8,7 +8,7 @@
 //! that; a note in the store says so until it is done, so that a crash between the two is made good at the next start.
 
 use accounts::invitations::{self, INTRODUCTIONS, Invitation};
-use module::{Acted, Action, Agreed, Now, Secret, Terms};
+use module::{Acted, Action, Agreed, Now, Refused, Secret, Terms};
 use presence::{Change, Roster};
 use stanza::{Condition, Edits, ErrorType, Jid, JidRef, Rendered, Stanza, StanzaError, ns};
 use store::{Batch, Found, PAGE_LIMIT, Query, StoreError, Value};
@@ -36,7 +36,7 @@ const FIRST_CONTACT: RosterLimits = RosterLimits {
 /// invitation, where there has to be one, is good for it. It is used up with the account.
 pub fn terms(account: &Jid, invitation: Option<Box<str>>, now: Now) -> Terms {
     let mut queries = vec![invitations::reservation(account)];
-    queries.extend(invitation.as_deref().map(invitations::get));
+    queries.extend(invitation.as_deref().into_iter().flat_map(invitations::queries));
     let account = account.clone();
     Terms {
         query: Query::Many(queries),
@@ -51,10 +51,8 @@ fn agreed(account: &Jid, key: Option<&str>, now: i64, found: Result<Found, Store
         return Err(StanzaError::conflict().text("this name is kept for somebody who was invited"));
     }
     let Some(key) = key else { return Ok(Agreed::default()) };
-    let found = parts.next().ok_or(StoreError::Misuse("an answer is missing".into()));
-    let invitation = found.and_then(|found| invitations::read(key, found));
     // XEP-0445 section 4: whether it is in time was asked when it was shown, and only then.
-    let invitation = invitation
+    let invitation = invitations::read_parts(key, &mut parts)
         .map_err(|error| told(&error))?
         .filter(|invitation| {
             invitation.used < invitation.uses && invitation.domain.as_deref() == Some(account.domain())
@@ -216,7 +214,11 @@ impl Router {
             if let (Ok(_), Some(router)) = (&acted, me.upgrade()) {
                 router.introduce(&account);
             }
-            then(acted.map(drop).map_err(|refused| refused.error()));
+            then(acted.map(drop).map_err(|refused| match refused {
+                // Somebody became a contact with the same token, in the same moment.
+                Refused::Store(StoreError::Missing) => StanzaError::item_not_found().text(INVALID_TOKEN),
+                refused => refused.error(),
+            }));
         });
         match manager.manage(&asker, action, then) {
             true => Ok(()),

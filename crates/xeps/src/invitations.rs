@@ -14,12 +14,27 @@ const LIFETIME: i64 = 7 * 86_400;
 pub(crate) fn module() -> Module {
     let no_page = "no landing pages: clients make their own";
     Module::new("invitations")
-        .xep(379, "Pre-Authenticated Roster Subscription", "0.3.3", Coverage::Complete)
-        .xep(401, "Ad-hoc Account Invitation Generation", "0.6.0", Coverage::Partial(no_page))
+        .xep(
+            379,
+            "Pre-Authenticated Roster Subscription",
+            "0.3.3",
+            Coverage::Complete,
+        )
+        .xep(
+            401,
+            "Ad-hoc Account Invitation Generation",
+            "0.6.0",
+            Coverage::Partial(no_page),
+        )
         .command(Command::new("urn:xmpp:invite#invite", "Invite user", Access::Local, invite).where_offered(may_invite))
         .command(
-            Command::new("urn:xmpp:invite#create-account", "Create account", Access::Admin, create)
-                .where_offered(|ask| ask.host.takes_invited),
+            Command::new(
+                "urn:xmpp:invite#create-account",
+                "Create account",
+                Access::Admin,
+                create,
+            )
+            .where_offered(|ask| ask.host.takes_invited),
         )
 }
 
@@ -47,13 +62,16 @@ fn invite(ask: &Ask<'_>, _: &[Submitted]) -> Step {
 /// Section 5.4.
 fn create(ask: &Ask<'_>, forms: &[Submitted]) -> Step {
     let Some(form) = forms.first() else {
-        let form = DataForm::new("Create account", "Whoever has the link chooses a password, and a name if you do not.")
-            .field(DataField::new("username", FieldType::TextSingle, "Username"))
-            .field(DataField::new(
-                "roster-subscription",
-                FieldType::Boolean,
-                "Roster subscription",
-            ));
+        let form = DataForm::new(
+            "Create account",
+            "Whoever has the link chooses a password, and a name if you do not.",
+        )
+        .field(DataField::new("username", FieldType::TextSingle, "Username"))
+        .field(DataField::new(
+            "roster-subscription",
+            FieldType::Boolean,
+            "Roster subscription",
+        ));
         return Step::Now(Ok(Stage::LastForm(form)));
     };
     let username = match form.one("username").map(stanza::prepare_local).transpose() {

@@ -13,7 +13,12 @@ pub(crate) fn module() -> Module {
     let leaves_out = "error codes of before RFC 3920, and the obsolete <key/>, are left out";
     Module::new("registration")
         .xep(77, "In-Band Registration", "2.4", Coverage::Partial(leaves_out))
-        .xep(445, "Pre-Authenticated In-Band Registration", "0.2.0", Coverage::Complete)
+        .xep(
+            445,
+            "Pre-Authenticated In-Band Registration",
+            "0.2.0",
+            Coverage::Complete,
+        )
         .kept_accounts_only()
         .server_feature(NS)
         // Who gives up an account, or changes a password, speaks to the server, or to nobody (section 3.2).
@@ -127,7 +132,10 @@ mod tests {
         check("<username>juliet</username>", StanzaError::bad_request());
         check("<username>juliet</username><password/>", StanzaError::bad_request());
         check("<password>new</password>", StanzaError::bad_request());
-        check("<username>romeo</username><password>new</password>", StanzaError::not_acceptable());
+        check(
+            "<username>romeo</username><password>new</password>",
+            StanzaError::not_acceptable(),
+        );
         check(
             "<username>juliet@example.net</username><password>new</password>",
             StanzaError::not_acceptable(),
@@ -142,7 +150,11 @@ mod tests {
         };
         let check = |inner: &str| match act(inner).0 {
             Action::SetPassword { account, password } => {
-                assert_eq!((account.as_str(), password.expose()), ("juliet@example.org", "new"), "{inner}");
+                assert_eq!(
+                    (account.as_str(), password.expose()),
+                    ("juliet@example.org", "new"),
+                    "{inner}"
+                );
             }
             _ => panic!("{inner}"),
         };

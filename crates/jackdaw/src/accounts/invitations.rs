@@ -63,7 +63,11 @@ fn refuse(text: String) -> Refused {
 impl Accounts {
     /// The caller has the turn.
     pub(super) fn invite(&self, wanted: Wanted) -> Result<Made, Refused> {
-        if let Some(domain) = wanted.domain.as_deref().filter(|it| !self.inviting.domains.contains(*it)) {
+        if let Some(domain) = wanted
+            .domain
+            .as_deref()
+            .filter(|it| !self.inviting.domains.contains(*it))
+        {
             return Err(refuse(format!(
                 "no account can be made at {domain} with an invitation: see `registration` of the domain"
             )));
@@ -135,7 +139,11 @@ impl Accounts {
         let (mut all, mut after) = (Vec::new(), None::<Box<str>>);
         loop {
             let page = Query::owners(&INVITATIONS, after.as_deref(), PAGE_LIMIT);
-            let page = self.store.read_wait(page).and_then(Found::owners).map_err(Refused::Store)?;
+            let page = self
+                .store
+                .read_wait(page)
+                .and_then(Found::owners)
+                .map_err(Refused::Store)?;
             let Some((last, _)) = page.last() else { return Ok(all) };
             after = Some(last.clone());
             for (key, row) in page {
@@ -148,7 +156,11 @@ impl Accounts {
     /// Those of a page behind `after`, with the number of their uses.
     pub(super) fn list_invitations(&self, after: Option<&str>, most: usize) -> Result<Vec<Invitation>, Refused> {
         let page = Query::owners(&INVITATIONS, after, most);
-        let page = self.store.read_wait(page).and_then(Found::owners).map_err(Refused::Store)?;
+        let page = self
+            .store
+            .read_wait(page)
+            .and_then(Found::owners)
+            .map_err(Refused::Store)?;
         let mut listed = Vec::with_capacity(page.len());
         for (key, row) in page {
             let used = self.store.read_wait(Query::count(&USES, &key)).and_then(Found::count);

@@ -10,6 +10,7 @@ mod acknowledged;
 mod carbons;
 mod established;
 mod in_line;
+mod invitations;
 mod leaks;
 mod messages;
 mod offline;
