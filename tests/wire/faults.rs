@@ -40,9 +40,12 @@
 //! | 16 | `iq::strangers_learn_nothing` |
 //! | 18 | `sasl2::nothing_outlives_the_password`, `sm_resume::ended` |
 //! | 25, 26 | [`forgeries`], `forged` |
+//! | 27 | `caps::who_is_believed_and_who_is_not`, `caps::nobody_hears_for_others` |
 //! | 28 | `sm_away::many_sessions_leave_one_copy`, `sm_away::a_thousand_messages` |
 //! | 29 | `sm_resume::nobody_elses` |
 //! | 30 | the counters of `router/src/outbox/managed.rs` and their tests: they are below the transports |
+//! | 31 | `strangers`, `subscriptions`, `limits::subscription_requests`, `limits::directed_presence` |
+//! | 32 | `registration::a_swarm_of_bots`, `invitations::guesses_are_slowed_down`; `strangers`, `reports` |
 //! | 38 | `websocket::origins`, `bosh::origins`, `bosh::request_ids`, `bosh::bad_requests`, `bosh::what_is_told_holds` |
 //!
 //! Every key of `[limits]` and where it is reached: `limits.rs`.

@@ -47,7 +47,7 @@ pub(super) fn features(registration: Registration) -> String {
         return out;
     }
     offer(ns::IBR_TOKEN);
-    // COMPAT: Conversations looks for this one, which Prosody offers.
+    // COMPAT: Conversations and the Swift library of Tigase (Siskin) look for this one, of before XEP-0445.
     offer(ns::INVITE);
     offer(ns::REGISTER_FEATURE);
     out
