@@ -23,6 +23,7 @@
 //! | 41 | `sm::the_client_acknowledges`, `sm_resume::too_much_is_acknowledged` |
 //! | 42 | `sm_resume::nobody_elses`, `sm_resume::ended`, `sm_resume::taken_over`, `sm_away::the_time_is_over` |
 //! | 43 | `sm_away::a_thousand_messages`, `slow_reader`; over BOSH `limits::outbox_of_a_session`, `bosh::much_at_once` |
+//! | 48 | `pep::what_is_refused`, `pubsub_service::what_is_refused` (what is decided is no part of a transport: two of them) |
 //!
 //! | attacks | where |
 //! | --- | --- |
@@ -44,7 +45,7 @@
 //! | 28 | `sm_away::many_sessions_leave_one_copy`, `sm_away::a_thousand_messages` |
 //! | 29 | `sm_resume::nobody_elses` |
 //! | 30 | the counters of `router/src/outbox/managed.rs` and their tests: they are below the transports |
-//! | 31 | `strangers`, `subscriptions`, `limits::subscription_requests`, `limits::directed_presence` |
+//! | 31 | `strangers`, `subscriptions`, `limits::subscription_requests`, `limits::directed_presence`, `pubsub_service::a_crowd_of_subscriptions_ends_at_a_limit` |
 //! | 32 | `registration::a_swarm_of_bots`, `invitations::guesses_are_slowed_down`; `strangers`, `reports` |
 //! | 38 | `websocket::origins`, `bosh::origins`, `bosh::request_ids`, `bosh::bad_requests`, `bosh::what_is_told_holds` |
 //!

@@ -314,3 +314,38 @@ async fn nodes_outlive_a_crash_and_not_their_owner() {
     assert!(!answer.raw().contains("owner"), "{}", answer.raw());
     heir.close().await;
 }
+
+#[tokio::test]
+async fn who_makes_nodes_is_the_operators_to_say() {
+    for create in ["admins", "nobody"] {
+        let server = Server::builder()
+            .users(2)
+            .domain_toml(&format!("\n[pubsub]\ncreate = \"{create}\"\n"))
+            .start();
+        let (user, admin) = (server.user(), server.user());
+        let made = server.jackdaw(&["account", "admin", &admin, "yes"], "");
+        assert!(made.status.success(), "{made:?}");
+        let mut user = Client::online(&server, Transport::Direct, &user).await;
+        let mut admin = Client::online(&server, Transport::Direct, &admin).await;
+        let at = service(&user);
+        let refused = user.iq("set", &at, &create_one("n")).await;
+        let made = admin.iq("set", &at, &create_one("n")).await;
+        if create == "nobody" {
+            // There is no such address.
+            for answer in [refused, made] {
+                assert_eq!(error_of(&answer), "cancel/remote-server-not-found");
+            }
+        } else {
+            assert_eq!(error_of(&refused), "auth/forbidden");
+            is_result(&made, "");
+            is_result(&user.iq("get", &at, &items("n")).await, &pubsub("<items node='n'/>"));
+        }
+        for client in [user, admin] {
+            client.close().await;
+        }
+    }
+}
+
+fn create_one(node: &str) -> String {
+    pubsub(&format!("<create node='{node}'/>"))
+}

@@ -25,7 +25,7 @@ use crate::admin;
 use crate::certificate::{self, Certificate};
 use crate::config;
 use crate::config::{
-    Bearer, Config, Domain, External, KeptBy, Kind, Listen, Loaded, Login, PushDetail, ScramHash, Tls, Tokens,
+    Bearer, Config, Creators, Domain, External, KeptBy, Kind, Listen, Loaded, Login, PushDetail, ScramHash, Tls, Tokens,
 };
 use crate::failure::{Failure, Why};
 use crate::service_manager::{self, Sockets};
@@ -771,6 +771,11 @@ fn offer(config: &Config) -> xeps::Offer {
     xeps::Offer {
         external_services: !config.external.is_empty(),
         files: config.takes_files(),
+        nodes: match config.pubsub.create {
+            Creators::Accounts => xeps::Creators::Accounts,
+            Creators::Admins => xeps::Creators::Admins,
+            Creators::Nobody => xeps::Creators::Nobody,
+        },
     }
 }
 

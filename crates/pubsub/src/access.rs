@@ -66,6 +66,8 @@ pub struct Asker {
     pub groups: Vec<Box<str>>,
     /// He shows his presence to the account, so he knows that there is one.
     pub knows_account: bool,
+    /// He may make nodes at a service. An account makes its own, and nobody else does.
+    pub creates: bool,
 }
 
 /// One request: when, to whom, from whom.
@@ -98,14 +100,11 @@ impl Context {
         }
     }
 
-    /// Whether he may make nodes: an account its own, and at a service every account of its domain.
+    /// Whether he may make nodes.
     pub(crate) fn may_create(&self) -> bool {
         match self.home() {
             Home::Account => self.asker.relation == Relation::Owner,
-            Home::Service => {
-                let domain = self.owner().split_once('.').map(|(_, domain)| domain);
-                self.asker.jid.local().is_some() && domain == Some(self.asker.jid.domain())
-            }
+            Home::Service => self.asker.creates,
         }
     }
 

@@ -76,6 +76,7 @@ impl Context {
                 jid: occasion.by.clone(),
                 relation: Relation::Owner,
                 groups: Vec::new(),
+                creates: false,
                 knows_account: true,
             },
         }

@@ -1,4 +1,4 @@
-//! The configuration of a node (XEP-0060 section 16.4.4): typed, as a data form both ways, and as text for the store.
+//! The configuration of a node (XEP-0060 section 17.4.4): typed, as a data form both ways, and as text for the store.
 //!
 //! One list of fields serves all three, so what a client was given and submits again is what was there before.
 
@@ -53,7 +53,7 @@ choice! {
     NotificationType { Normal = "normal", Headline = "headline", }
 }
 choice! {
-    /// Whom an item names as its sender (section 12.16).
+    /// Whom an item names as its sender (section 13.17).
     Reply { Owner = "owner", Publisher = "publisher", None = "none", }
 }
 choice! {

@@ -1,4 +1,4 @@
-//! Errors with the conditions of `http://jabber.org/protocol/pubsub#errors` (XEP-0060 section 16.4.3).
+//! Errors with the conditions of `http://jabber.org/protocol/pubsub#errors` (XEP-0060 section 12).
 
 use stanza::{ErrorType, StanzaError, ns};
 use store::StoreError;

@@ -152,7 +152,7 @@ pub(crate) fn last_for(node: &Node, id: &str, item: &Item, from: &str, subscribe
     to_one(node, last(node, id, item, from, false), subscriber)
 }
 
-/// Sections 8.8.4 and 12.14: a subscription is not what it was. To the subscriber, or to an owner (`pubsub#notify_sub`).
+/// Sections 8.8.4 and 13.14: a subscription is not what it was. To the subscriber, or to an owner (`pubsub#notify_sub`).
 pub(crate) fn subscription_changed(node: &Node, number: i64, jid: &str, state: &str, to: &str) -> Notice {
     let mut out = format!(
         "<message type='headline' id='pep-{number:x}'><event xmlns='{}'><subscription",

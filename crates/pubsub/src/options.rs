@@ -1,7 +1,7 @@
 //! What a subscriber wants of his subscription (XEP-0060 sections 6.3 and 6.4).
 //!
 //! Offered is what this server can keep: whether he is told at all, and in which states of presence. There are no
-//! digests, which would be a second queue; no body, as no payload has a text by itself (section 12.7 wants it not
+//! digests, which would be a second queue; no body, as no payload has a text by itself (section 13.8 wants it not
 //! offered then); no leases: what ends by itself would be written when nobody asks.
 
 use module::Shows;

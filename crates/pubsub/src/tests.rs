@@ -232,6 +232,8 @@ fn asker(jid: &str) -> Asker {
         relation: Relation::Stranger,
         groups: Vec::new(),
         knows_account: false,
+        // Accounts of its domain.
+        creates: jid.contains("@capulet.lit"),
     }
 }
 

@@ -59,6 +59,18 @@ pub struct Offer {
     pub external_services: bool,
     /// Files can be uploaded.
     pub files: bool,
+    /// Who makes nodes at the service for them.
+    pub nodes: Creators,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Creators {
+    /// Every account of its domain.
+    #[default]
+    Accounts,
+    Admins,
+    /// There is no such service.
+    Nobody,
 }
 
 impl Offer {
@@ -66,6 +78,7 @@ impl Offer {
         Offer {
             external_services: true,
             files: true,
+            nodes: Creators::Accounts,
         }
     }
 }
@@ -102,7 +115,7 @@ pub fn all(offer: &Offer) -> Vec<Module> {
         pipelining::module(),
         private_xml::module(),
         push::module(),
-        pubsub_service::module(),
+        pubsub_service::module(offer),
         registration::module(),
         retraction::module(),
         rsm::module(),

@@ -5,7 +5,7 @@ use module::{Access, Answer, Ask, Contact, Coverage, Method, Module, Nodes, Rela
 use pubsub::{Asker, Context, Wanted};
 use stanza::{Jid, ns};
 
-/// XEP-0060 section 10: each is this behind `http://jabber.org/protocol/pubsub#`.
+/// XEP-0060 section 11: each is this behind `http://jabber.org/protocol/pubsub#`.
 macro_rules! features {
     ($($name:literal,)+) => {
         &[$(concat!("http://jabber.org/protocol/pubsub#", $name),)+]
@@ -136,13 +136,14 @@ fn asker(jid: &Jid, relation: Relation, contact: Contact) -> Asker {
         relation,
         groups: contact.groups,
         knows_account: contact.is_seen,
+        creates: false,
     }
 }
 
-pub(crate) fn get(ask: &mut Ask<'_>) -> Answer {
+fn get(ask: &mut Ask<'_>) -> Answer {
     pubsub::answer(&context(ask), Method::Get, &ask.payload)
 }
 
-pub(crate) fn set(ask: &mut Ask<'_>) -> Answer {
+fn set(ask: &mut Ask<'_>) -> Answer {
     pubsub::answer(&context(ask), Method::Set, &ask.payload)
 }

@@ -4,7 +4,7 @@
 use super::section::{Section, write_docs, write_keys};
 use super::{
     Archive, Bearer, Command, Component, Config, Contacts, Domain, External, Files, Http, HttpAccounts, Ldap, Limits,
-    Listen, Log, Login, Metrics, Push,
+    Listen, Log, Login, Metrics, Pubsub, Push,
 };
 
 /// The text of the example.
@@ -33,6 +33,7 @@ pub fn example() -> String {
     section(&mut out, "[login]", Login::ABOUT, &config.login);
     section(&mut out, "[metrics]", Metrics::ABOUT, &config.metrics);
     section(&mut out, "[push]", Push::ABOUT, &config.push);
+    section(&mut out, "[pubsub]", Pubsub::ABOUT, &config.pubsub);
     section(&mut out, "[command]", Command::ABOUT, &config.command);
     section(&mut out, "[ldap]", Ldap::ABOUT, &config.ldap);
     section(&mut out, "[http_accounts]", HttpAccounts::ABOUT, &config.http_accounts);
@@ -140,6 +141,7 @@ mod tests {
         check("files", config.files.keys());
         check("archive", config.archive.keys());
         check("push", config.push.keys());
+        check("pubsub", config.pubsub.keys());
         check("external", External::default().keys());
         check("component", Component::default().keys());
         check("limits", config.limits.keys());

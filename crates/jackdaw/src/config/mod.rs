@@ -39,7 +39,7 @@ pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
 use section::section;
 pub use types::{
-    BareJid, DomainName, Invitations, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, PushDetail, Registration,
+    BareJid, Creators, DomainName, Invitations, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, PushDetail, Registration,
     ScramHash, ServiceUrl, Strangers, Tls, Tokens,
 };
 
@@ -73,6 +73,7 @@ section! {
         pub login: Login = Login::default(),
         pub metrics: Metrics = Metrics::default(),
         pub push: Push = Push::default(),
+        pub pubsub: Pubsub = Pubsub::default(),
         pub command: Command = Command::default(),
         pub ldap: Ldap = Ldap::default(),
         pub http_accounts: HttpAccounts = HttpAccounts::default(),
@@ -103,6 +104,16 @@ section! {
     @default pub struct Push {
         /// Of the last message: "sender", "body". What is encrypted end to end has no body that could be told.
         pub include: Vec<PushDetail> = Vec::new(),
+    }
+}
+
+section! {
+    /// Nodes that belong to nobody's account, at the address pubsub.DOMAIN (XEP-0060): feeds, announcements. What accounts
+    /// publish at their own address does not need it.
+    @default pub struct Pubsub {
+        /// Who may make such nodes: "accounts" of the domain, "admins" of the server alone, or "nobody": then there is no
+        /// such address.
+        pub create: Creators = Creators::Accounts,
     }
 }
 

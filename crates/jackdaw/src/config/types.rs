@@ -265,6 +265,16 @@ pub enum Strangers {
     Refuse,
 }
 
+/// Who makes nodes at the service for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Creators {
+    #[default]
+    Accounts,
+    Admins,
+    Nobody,
+}
+
 /// Which tokens are given out (XEP-0484).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
