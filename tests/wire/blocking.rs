@@ -1,8 +1,8 @@
 //! Whom an account blocks (XEP-0191): on the wire of both sides.
 
-use testkit::{Client, Server, Transport};
+use testkit::{ArchiveQuery, Client, Server, Transport};
 
-use crate::support::{chat, error_of, friends, is_result};
+use crate::support::{chat, error_of, friends, is_result, settle_durably};
 
 const LIST: &str = "<blocklist xmlns='urn:xmpp:blocking'/>";
 const PING: &str = "<ping xmlns='urn:xmpp:ping'/>";
@@ -173,4 +173,104 @@ async fn a_list_outlives_the_server() {
         &change("blocklist", &[&other, "spam.example"]),
     );
     a.nothing_more().await;
+}
+
+/// Section 5: of a contact one resource alone is blocked, by its address or at its domain. The others see what they saw.
+#[tokio::test]
+async fn one_resource_of_a_contact() {
+    let server = Server::with_users(2 * Transport::EVERY.len());
+    for transport in Transport::EVERY {
+        let (mut a, mut b) = friends(&server, transport).await;
+        let domain = b.bare().split_once('@').expect("an account").1.to_owned();
+        let mut other = Client::online(&server, transport, &format!("{}/other", b.bare())).await;
+        for client in [&mut a, &mut b, &mut other] {
+            client.forget().await;
+        }
+        let from_a = format!("from='{}'", a.jid);
+        for blocked in [other.jid.clone(), format!("{domain}/other")] {
+            is_result(&a.iq("set", "", &change("block", &[&blocked])).await, "");
+            other.expect(&format!("<presence type='unavailable' {from_a}/>")).await;
+            b.nothing_more().await;
+            // Broadcasts of every kind.
+            a.presence("<presence><show>dnd</show></presence>").await;
+            b.expect(&format!("<presence {from_a}><show>dnd</show></presence>"))
+                .await;
+            let mut second = Client::online(&server, transport, &format!("{}/second", a.bare())).await;
+            b.expect(&format!("<presence from='{}'/>", second.jid)).await;
+            second.forget().await;
+            second.close().await;
+            b.expect("<presence type='unavailable'/>").await;
+            // What is sent when somebody asks, or when the subscription changes.
+            b.send(format!("<presence type='probe' to='{}'/>", a.bare())).await;
+            b.expect(&format!("<presence {from_a}><show>dnd</show></presence>"))
+                .await;
+            a.send(format!("<presence type='unsubscribed' to='{}'/>", b.bare()))
+                .await;
+            b.wait(&format!("<presence type='unavailable' {from_a}/>")).await;
+            a.ping().await;
+            b.send(format!("<presence type='subscribe' to='{}'/>", a.bare())).await;
+            a.wait("<presence type='subscribe'/>").await;
+            a.send(format!("<presence type='subscribed' to='{}'/>", b.bare())).await;
+            b.wait(&format!("<presence {from_a}><show>dnd</show></presence>")).await;
+            b.forget().await;
+            let seen = other.drain().await;
+            let shown = seen.iter().filter(|stanza| stanza.get("from").starts_with(a.bare()));
+            let shown: Vec<_> = shown.filter(|stanza| !stanza.get("type").contains("subscri")).collect();
+            assert!(shown.is_empty(), "{shown:?}");
+            // Nothing gets through from there, and nothing goes there.
+            other.send(chat(&a.jid, "hi")).await;
+            assert_eq!(error_of(&other.stanza().await), "cancel/service-unavailable");
+            a.forget().await;
+            is_result(&a.iq("set", "", &change("unblock", &[&blocked])).await, "");
+            other
+                .wait(&format!("<presence {from_a}><show>dnd</show></presence>"))
+                .await;
+            a.presence("<presence/>").await;
+            for client in [&mut a, &mut b, &mut other] {
+                client.forget().await;
+            }
+        }
+        for client in [a, b, other] {
+            client.close().await;
+        }
+    }
+}
+
+/// What waits for somebody who blocks its sender before he reads it is not delivered. It stays in his archive; what
+/// stands in none goes back.
+#[tokio::test]
+async fn what_waits_of_somebody_blocked() {
+    let server = Server::with_users(3 * Transport::EVERY.len());
+    for transport in Transport::EVERY {
+        let user = server.user();
+        // Without presence it is given nothing that waits.
+        let mut a = Client::login(&server, transport, &format!("{user}/a")).await;
+        let mut b = Client::online(&server, transport, &server.user()).await;
+        let mut c = Client::online(&server, transport, &server.user()).await;
+        let brief = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
+        b.send(chat(&user, "kept")).await;
+        b.send(chat(&user, "brief").replace("</message>", &format!("{brief}</message>")))
+            .await;
+        c.send(chat(&user, "of another")).await;
+        settle_durably(&mut b, &user).await;
+        settle_durably(&mut c, &user).await;
+        let (jb, jc) = (b.bare().to_owned(), c.bare().to_owned());
+        is_result(&a.iq("set", "", &change("block", &[&jb])).await, "");
+        a.send("<presence/>").await;
+        let came = a.wait("<message type='chat'/>").await;
+        assert_eq!(
+            (came.body(), came.get("from").starts_with(&jc)),
+            ("of another".to_owned(), true)
+        );
+        let returned = b.wait("<message type='error' id='brief'/>").await;
+        assert_eq!(error_of(&returned), "cancel/service-unavailable");
+        a.forget().await;
+        b.nothing_more().await;
+        let archived = a.whole_archive(&ArchiveQuery::new()).await;
+        let bodies: Vec<String> = archived.iter().map(|message| message.body()).collect();
+        assert_eq!(bodies, ["kept", "of another"]);
+        for client in [a, b, c] {
+            client.close().await;
+        }
+    }
 }

@@ -91,3 +91,84 @@ async fn who_is_believed_and_who_is_not() {
         a.close().await;
     }
 }
+
+/// Row 27 of the attacks: the hash of somebody else's client, with an answer that is not its. What that client wants to
+/// hear of it hears, and nobody hears what he has not asked for.
+#[tokio::test]
+async fn nobody_hears_for_others() {
+    use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+    const NODE: &str = "urn:x:news";
+    let notify = format!("<feature var='{NODE}+notify'/>");
+    let publish = format!(
+        "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{NODE}'><item id='1'><x xmlns='urn:x'/></item></publish></pubsub>"
+    );
+    let server = Server::with_users(4 * Transport::EVERY.len());
+    for (number, transport) in Transport::EVERY.into_iter().enumerate() {
+        // XEP-0115 section 5.1, of a client that wants to hear and of one that does not; others than the last transport's.
+        let info_of = |wants: bool| {
+            let (name, feature) = (format!("Client {number}"), if wants { &*notify } else { "" });
+            let features = if wants {
+                format!("{NODE}+notify<")
+            } else {
+                String::new()
+            };
+            let hashed = digest(
+                &SHA1_FOR_LEGACY_USE_ONLY,
+                format!("client/pc//{name}<{features}").as_bytes(),
+            );
+            let info = format!("<identity category='client' type='pc' name='{name}'/>{feature}");
+            (
+                base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hashed),
+                info,
+            )
+        };
+        let (hearing, hearing_info) = info_of(true);
+        let (deaf, deaf_info) = info_of(false);
+        // Who lies comes first: takes away what one wants, and makes the other hear what he does not want.
+        for (ver, lie) in [(&hearing, &deaf_info), (&deaf, &hearing_info)] {
+            let mut liar = Client::online(&server, transport, &server.user()).await;
+            is_asked(&mut liar, &caps(ver), &format!("urn:x:client#{ver}"), &info(lie)).await;
+            liar.close().await;
+        }
+        let mut own = Client::online(&server, transport, &server.user()).await;
+        let mut second = Client::online(&server, transport, &format!("{}/second", own.bare())).await;
+        own.forget().await;
+        is_asked(
+            &mut own,
+            &caps(&hearing),
+            &format!("urn:x:client#{hearing}"),
+            &info(&hearing_info),
+        )
+        .await;
+        second.forget().await;
+        is_asked(
+            &mut second,
+            &caps(&deaf),
+            &format!("urn:x:client#{deaf}"),
+            &info(&deaf_info),
+        )
+        .await;
+        own.forget().await;
+        second.iq("set", "", &publish).await;
+        own.expect("<message type='headline'/>").await;
+        second.nothing_more().await;
+        // Known now: an answer that nobody asks for any more changes nothing.
+        let mut late = Client::online(&server, transport, &format!("{}/late", own.bare())).await;
+        late.presence(&format!("<presence>{}</presence>", caps(&deaf))).await;
+        late.send(
+            info(&hearing_info)
+                .replace("ID", "caps-1")
+                .replace("DOMAIN", "example.org"),
+        )
+        .await;
+        late.forget().await;
+        own.forget().await;
+        second.forget().await;
+        second.iq("set", "", &publish.replace("id='1'", "id='2'")).await;
+        own.expect("<message type='headline'/>").await;
+        late.nothing_more().await;
+        for client in [own, second, late] {
+            client.close().await;
+        }
+    }
+}

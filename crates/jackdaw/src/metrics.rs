@@ -174,6 +174,18 @@ fn text(sources: &Sources) -> String {
         "Stanzas that clients have sent.",
         router.count_stanzas(),
     );
+    text.one(
+        "jackdaw_reports_total",
+        "counter",
+        "Reports of accounts that were kept (XEP-0377).",
+        router.count_reports(),
+    );
+    text.one(
+        "jackdaw_strangers_turned_away_total",
+        "counter",
+        "Messages and subscription requests of strangers that no account took.",
+        router.count_turned_away(),
+    );
     for (name, kind, help, value) in [
         (
             "commits_total",

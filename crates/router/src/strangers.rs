@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use foldhash::quality::RandomState;
@@ -40,6 +41,7 @@ const HOUR: i64 = 3_600;
 pub(crate) struct Counts {
     hasher: RandomState,
     hour: Mutex<Hour>,
+    turned_away: AtomicU64,
 }
 
 #[derive(Default)]
@@ -77,6 +79,12 @@ impl Counts {
     }
 }
 
+impl Counts {
+    fn note(&self, is_turned_away: bool) {
+        self.turned_away.fetch_add(is_turned_away.into(), Ordering::Relaxed);
+    }
+}
+
 impl Router {
     /// The policy for strangers of this account, if they are not simply let in.
     fn spares(&self, domain: &str) -> Option<&Host> {
@@ -109,7 +117,7 @@ impl Router {
             return false;
         }
         let is_refused = host.privacy.strangers == Strangers::Refuse;
-        match stanza.kind() {
+        let is_turned_away = match stanza.kind() {
             // It answers something; and a request is looked at where it is known what it shows for itself.
             Kind::Message(MessageType::Error) | Kind::Presence(PresenceType::Error | PresenceType::Subscribe) => false,
             Kind::Message(_) | Kind::Presence(_) if is_refused => {
@@ -122,7 +130,10 @@ impl Router {
                     now,
                     &[
                         (("message", &both), host.privacy.stranger_messages),
-                        (("messages", account.jid.as_str()), host.privacy.stranger_messages_in_all),
+                        (
+                            ("messages", account.jid.as_str()),
+                            host.privacy.stranger_messages_in_all,
+                        ),
                     ],
                 );
                 if !is_within {
@@ -131,7 +142,14 @@ impl Router {
                 !is_within
             }
             Kind::Presence(_) | Kind::Iq(_) => false,
-        }
+        };
+        self.strangers.note(is_turned_away);
+        is_turned_away
+    }
+
+    /// Messages and requests of strangers that no account took in the life of this process.
+    pub fn count_turned_away(&self) -> u64 {
+        self.strangers.turned_away.load(Ordering::Relaxed)
     }
 
     /// A request to subscribe, which shows no invitation that holds. Or its sender is to be told this; in vain, if that
@@ -148,14 +166,14 @@ impl Router {
         if !self.is_stranger(account, from) {
             return Ok(());
         }
-        if host.privacy.strangers == Strangers::Refuse {
-            return Err(None);
-        }
         let what = [(("requests", account.jid.as_str()), host.privacy.stranger_requests)];
-        match self.strangers.take(now, &what) {
-            true => Ok(()),
-            false => Err(Some(too_many("requests"))),
-        }
+        let answer = match host.privacy.strangers {
+            Strangers::Refuse => Err(None),
+            _ if self.strangers.take(now, &what) => Ok(()),
+            _ => Err(Some(too_many("requests"))),
+        };
+        self.strangers.note(answer.is_err());
+        answer
     }
 
     /// The account writes to somebody, who is no stranger from now on.
@@ -197,7 +215,11 @@ impl Account {
         if contact.is_some_and(|item| item.visible() || item.state.approved) {
             return true;
         }
-        if self.rare.as_ref().is_some_and(|rare| rare.acquainted.contains_key(bare)) {
+        if self
+            .rare
+            .as_ref()
+            .is_some_and(|rare| rare.acquainted.contains_key(bare))
+        {
             return true;
         }
         let directed = self.sessions.iter().filter_map(|session| session.directed()).flatten();

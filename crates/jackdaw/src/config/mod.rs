@@ -31,7 +31,7 @@ pub use bearer::Bearer;
 pub use component::{Component, secrets as component_secrets, shown as components_shown};
 pub use example::example;
 pub use external::External;
-pub use files::Files;
+pub use files::{Files, S3};
 pub use http_accounts::HttpAccounts;
 pub use ldap::Ldap;
 pub use limits::Limits;
@@ -39,8 +39,8 @@ pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
 use section::section;
 pub use types::{
-    BareJid, Creators, DomainName, Invitations, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, PushDetail, Registration,
-    ScramHash, ServiceUrl, Strangers, Tls, Tokens,
+    BareJid, Creators, DomainName, Invitations, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, PushDetail,
+    Registration, ScramHash, ServiceUrl, Strangers, Tls, Tokens,
 };
 
 /// The port of client connections with STARTTLS (RFC 6120 section 14.7).
@@ -203,7 +203,7 @@ section! {
         /// Other domains of this server: whose accounts the guests may write to, and be written to by.
         @default pub guests_reach: Vec<DomainName> = Vec::new(),
         /// What becomes of messages and subscription requests of strangers: of who has an account at another domain,
-        /// is no contact, and was never written to. "limit": an account takes some in an hour, see [limits], and who
+        /// is no contact, and was never written to. "limit": an account takes some in an hour, see the limits below, and who
         /// sends more is told so. "refuse": none, as if there were no such account; so its people are found by nobody
         /// whom they have not added or written to first. "allow": all.
         @default pub strangers: Strangers = Strangers::Limit,
