@@ -1,4 +1,4 @@
-"""Messages that only their readers can read (OMEMO): slixmpp, Profanity, Gajim and Dino, each with slixmpp's device.
+"""Messages that only their readers can read (OMEMO): slixmpp, Profanity, Gajim and Dino, each with each.
 
 The server holds the keys of all devices and the messages of who is away. It has one of its own here, as it is killed in
 the middle: what it took before must be readable behind it, and who comes back finds keys and messages where they were.
@@ -62,8 +62,14 @@ async def run(server: Server, checks: Checks, folder: Path) -> None:
             place = folder / name
             place.mkdir(mode=0o711)
             friends.append(kind(own, checks.group(f"omemo, {name}"), place))
+        await checks.group("omemo").step("the others know each other", acquainted(own, friends))
         everybody = [pair, *friends]
         await asyncio.gather(*(story(one.before) for one in everybody))
+        for number, one in enumerate(friends):
+            for other in friends[number + 1 :]:
+                if one.is_ready and other.is_ready:
+                    await story(lambda one=one, other=other: crossing(checks, one, other))
+        await asyncio.gather(*(story(one.leaves) for one in friends))
         checks.group("omemo").expect("no archive and no node has a word of it in the clear", not leaks(own), "it has")
         await asyncio.to_thread(kill_and_start, own)
         await asyncio.gather(*(story(one.behind) for one in everybody))
@@ -71,6 +77,31 @@ async def run(server: Server, checks: Checks, folder: Path) -> None:
     finally:
         await asyncio.gather(*(one.end() for one in (pair, *friends)))
         await asyncio.to_thread(own.stop)
+
+
+async def acquainted(server: Server, friends: list["Friend"]) -> None:
+    """Before they come for the first time: so nobody has to click."""
+    for friend in friends:
+        friend.account = await server.add_account(friend.name)
+    peers = [Peer(server, friend.account) for friend in friends]
+    await asyncio.gather(*(peer.login() for peer in peers))
+    for number, peer in enumerate(peers):
+        for other in peers[number + 1 :]:
+            await befriended(peer, other)
+    await asyncio.gather(*(peer.logout() for peer in peers))
+
+
+async def crossing(checks: Checks, one: "Friend", other: "Friend") -> None:
+    """Two of them, without slixmpp."""
+    step = checks.group(f"omemo, {one.name} and {other.name}").step
+
+    async def said(sender: Friend, receiver: Friend) -> None:
+        text = f"from {sender.name} to {receiver.name}"
+        await sender.say(text, receiver.account[0])
+        await receiver.shows(text, sender.account[0])
+
+    await step("what one encrypts the other reads", said(one, other), START_SECONDS)
+    await step("and back", said(other, one), START_SECONDS)
 
 
 async def story(part) -> None:
@@ -315,6 +346,7 @@ class Friend:
         self.other = ("", "")
         self.keys = Keys()
         self.people: list[Device] = []
+        self.is_ready = False
 
     def device(self) -> Device:
         self.people.append(Device(self.server, self.other, self.keys, "friend"))
@@ -322,30 +354,33 @@ class Friend:
 
     async def before(self) -> None:
         step = self.check.step
-        self.account = await self.server.add_account(self.name)
         self.other = await self.server.add_account(f"friend-{self.name}")
         friend = self.device()
-        await step("a device of slixmpp, a contact of it", self.acquainted(friend))
+        await step("a device of slixmpp, a contact of it", self.knows(friend))
         await step("starts, logs in, publishes its keys", self.comes(friend), START_SECONDS)
 
         async def first() -> None:
             await friend.whisper(self.account[0], "first")
-            await self.shows("first")
+            await self.shows("first", friend.bare)
 
         await step("reads what was encrypted for it", first())
 
         async def answers() -> None:
-            await self.say("an answer")
+            await self.say("an answer", friend.bare)
             await friend.hears(self.account[0], "an answer")
 
         await step("what it encrypts is read", answers(), START_SECONDS)
+        self.is_ready = True
+
+    async def leaves(self) -> None:
+        friend = self.people[-1]
 
         async def away() -> None:
             await self.leave()
             await friend.whisper(self.account[0], "while away")
             friend.close()
 
-        await step("is away, and something waits for it", away())
+        await self.check.step("is away, and something waits for it", away())
 
     async def behind(self) -> None:
         step = self.check.step
@@ -354,14 +389,14 @@ class Friend:
 
         async def back() -> None:
             await self.come_back()
-            await self.shows("while away")
+            await self.shows("while away", friend.bare)
 
         await step("after a crash of the server it reads what waited", back(), START_SECONDS)
 
         async def go_on() -> None:
             await friend.whisper(self.account[0], "last")
-            await self.shows("last")
-            await self.say("the end")
+            await self.shows("last", friend.bare)
+            await self.say("the end", friend.bare)
             await friend.hears(self.account[0], "the end", START_SECONDS)
 
         await step("and both go on", go_on(), START_SECONDS)
@@ -371,8 +406,7 @@ class Friend:
         for device in self.people:
             device.close()
 
-    async def acquainted(self, friend: Device) -> None:
-        """Before it comes for the first time: so nobody has to click."""
+    async def knows(self, friend: Device) -> None:
         await friend.come()
         other = Peer(self.server, self.account)
         await other.login()
@@ -400,10 +434,10 @@ class Friend:
     async def start(self) -> None:
         raise NotImplementedError
 
-    async def shows(self, text: str) -> None:
+    async def shows(self, text: str, sender: str) -> None:
         raise NotImplementedError
 
-    async def say(self, text: str) -> None:
+    async def say(self, text: str, to: str) -> None:
         raise NotImplementedError
 
     async def leave(self) -> None:
@@ -434,7 +468,6 @@ class Profanity(Friend):
             await self.terminal.type(f"/{setting}")
         await self.come_back()
         await self.terminal.type("/omemo gen")
-        await self.terminal.type(f"/msg {self.other[0]}")
 
     async def come_back(self) -> None:
         server, terminal = self.server, self.terminal
@@ -444,12 +477,18 @@ class Profanity(Friend):
         await terminal.type(self.account[1])
         await terminal.shows("logged in successfully")
 
-    async def shows(self, text: str) -> None:
-        await self.terminal.type(f"/msg {self.other[0]}")
+    async def shows(self, text: str, sender: str) -> None:
+        await self.terminal.type(f"/msg {sender}")
         await self.terminal.shows(f"{SECRET} {text}")
 
-    async def say(self, text: str) -> None:
-        await self.terminal.type(f"/msg {self.other[0]} {SECRET} {text}")
+    async def say(self, text: str, to: str) -> None:
+        """It drops what it cannot encrypt yet, so its user looks first whether it has a key."""
+        await self.terminal.type(f"/msg {to}")
+        while f"{to}'s OMEMO fingerprint" not in self.terminal.text():
+            await self.terminal.type(f"/omemo fingerprint {to}")
+            await asyncio.sleep(0.2)  # what it does not show it does not tell
+        await self.terminal.type("/clear")
+        await self.terminal.type(f"/msg {to} {SECRET} {text}")
 
     async def leave(self) -> None:
         await self.terminal.type("/win 1")
@@ -474,18 +513,18 @@ class Gajim(Friend):
         await self.gajim.launch()
         await self.gajim.trust()
         await self.come_back()
-        await self.gajim.do("open", account=gajim.ACCOUNT, jid=self.other[0])
-        await self.gajim.do("encrypt", account=gajim.ACCOUNT, jid=self.other[0], how="OMEMO")
 
     async def come_back(self) -> None:
         await self.gajim.login()
 
-    async def shows(self, text: str) -> None:
-        await self.gajim.event("message-received", fjid=self.other[0], msgtxt=f"{SECRET} {text}")
+    async def shows(self, text: str, sender: str) -> None:
+        await self.gajim.event("message-received", fjid=sender, msgtxt=f"{SECRET} {text}")
 
-    async def say(self, text: str) -> None:
-        await self.gajim.answers("keys", bool, f"keys of {self.other[0]}", jid=self.other[0])
-        await self.gajim.do("say", account=gajim.ACCOUNT, jid=self.other[0], text=f"{SECRET} {text}")
+    async def say(self, text: str, to: str) -> None:
+        await self.gajim.do("open", account=gajim.ACCOUNT, jid=to)
+        await self.gajim.do("encrypt", account=gajim.ACCOUNT, jid=to, how="OMEMO")
+        await self.gajim.answers("keys", bool, f"keys of {to}", jid=to)
+        await self.gajim.do("say", account=gajim.ACCOUNT, jid=to, text=f"{SECRET} {text}")
 
     async def leave(self) -> None:
         await self.gajim.status("offline")
@@ -507,16 +546,16 @@ class Dino(Friend):
     async def come_back(self) -> None:
         await self.dino.launch()
 
-    async def shows(self, text: str) -> None:
+    async def shows(self, text: str, sender: str) -> None:
         def shown() -> bool:
             self.dino.desktop.check_running()
             return ("received", f"{SECRET} {text}") in [line[:2] for line in self.dino.shown()]
 
         await until(shown, f"{text} at Dino")
 
-    async def say(self, text: str) -> None:
+    async def say(self, text: str, to: str) -> None:
         await self.dino.stop()
-        self.dino.write(self.other[0], f"{SECRET} {text}", DINO_OMEMO)
+        self.dino.write(to, f"{SECRET} {text}", DINO_OMEMO)
         await self.dino.launch()
 
     async def leave(self) -> None:
@@ -527,8 +566,9 @@ class Dino(Friend):
             await self.dino.stop()
 
 
+# Of two the first writes first: Dino needs a chat to write into.
 CLIENTS = {
-    "profanity": (Profanity, {"profanity": "profanity"}),
     "gajim": (Gajim, gajim.NEEDED),
+    "profanity": (Profanity, {"profanity": "profanity"}),
     "dino": (Dino, dino.NEEDED),
 }
