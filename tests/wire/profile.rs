@@ -607,3 +607,88 @@ async fn the_picture_outlives_the_server() {
         .await;
     has_no_photo(&mut friend, &user).await;
 }
+
+/// XEP-0292 section 9: what both formats know is the same in both.
+#[tokio::test]
+async fn one_vcard_in_two_formats() {
+    const NODE: &str = "urn:xmpp:vcard4";
+    let server = Server::with_users(12);
+    for transport in Transport::EVERY {
+        let (mut a, mut friend) = account_and_contact(&server, transport).await;
+        let mut stranger = Client::online(&server, transport, &server.user()).await;
+        let user = a.bare().to_owned();
+        wants(&mut friend, &[NODE]).await;
+        let new = |inner: &str| format!("<vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'>{inner}</vcard>");
+        let at_node = |inner: &str| format!("<items node='{NODE}'><item>{}</item></items>", new(inner));
+        let (geo, lang) = (
+            "<GEO><LAT>39.59</LAT></GEO>",
+            "<lang><language-tag>en</language-tag></lang>",
+        );
+        // As it was set, also what the new one does not know.
+        let card = vcard(&format!(
+            "<FN>A</FN><TEL><WORK/><MSG/><NUMBER>+1-303</NUMBER></TEL>{geo}"
+        ));
+        is_result(&a.iq("set", "", &card).await, "");
+        let tel = "<tel><parameters><type><text>work</text></type></parameters><uri>tel:+1-303</uri></tel>";
+        let told = at_node(&format!("<fn><text>A</text></fn>{tel}"));
+        hears(&mut friend, &user, &told).await;
+        is_result(&stranger.iq("get", &user, &items(NODE)).await, &pubsub(&told));
+        is_result(&stranger.iq("get", &user, NONE).await, &card);
+        // The same again is nothing new.
+        is_result(&a.iq("set", "", &card).await, "");
+        friend.nothing_more().await;
+
+        // A client of the new one.
+        let email = "<email><text>b@example.org</text></email>";
+        let publication = publish(NODE, "b", &new(&format!("<fn><text>B</text></fn>{email}{lang}")), &[]);
+        is_result(&a.iq("set", "", &publication).await, "");
+        let shown = stranger.iq("get", &user, NONE).await;
+        is_result(
+            &shown,
+            &vcard(&format!("<FN>B</FN><EMAIL><USERID>b@example.org</USERID></EMAIL>{geo}")),
+        );
+        assert!(!shown.raw().contains("TEL"), "{}", shown.raw());
+        assert_eq!(shown.raw().matches("<FN>").count(), 1, "{}", shown.raw());
+        friend.forget().await;
+        // And one of the old one again: what only the new one knows stays there.
+        is_result(&a.iq("set", "", &vcard("<FN>C</FN>")).await, "");
+        hears(&mut friend, &user, &at_node(&format!("<fn><text>C</text></fn>{lang}"))).await;
+        let shown = stranger.iq("get", &user, &items(NODE)).await;
+        assert!(!shown.raw().contains("email"), "{}", shown.raw());
+        assert_eq!(shown.raw().matches("<item ").count(), 1, "{}", shown.raw());
+        is_result(&stranger.iq("get", &user, NONE).await, &vcard("<FN>C</FN>"));
+
+        // The new one is for contacts from here on, and what was there before is nobody's any more.
+        is_result(
+            &a.iq("set", "", &configure(NODE, &[("access_model", "presence")])).await,
+            "",
+        );
+        is_result(
+            &a.iq("set", "", &publish(NODE, "d", &new("<fn><text>D</text></fn>"), &[]))
+                .await,
+            "",
+        );
+        is_result(&friend.iq("get", &user, NONE).await, &vcard("<FN>D</FN>"));
+        assert_eq!(
+            error_of(&stranger.iq("get", &user, NONE).await),
+            "cancel/service-unavailable"
+        );
+        is_result(
+            &a.iq(
+                "set",
+                "",
+                &format!("<pubsub xmlns='{OWNER}'><delete node='{NODE}'/></pubsub>"),
+            )
+            .await,
+            "",
+        );
+        assert_eq!(
+            error_of(&friend.iq("get", &user, NONE).await),
+            "cancel/service-unavailable"
+        );
+        is_result(&a.iq("get", "", NONE).await, NONE);
+        for client in [a, friend, stranger] {
+            client.close().await;
+        }
+    }
+}

@@ -181,7 +181,7 @@ fn follow(occasion: &Occasion, deeds: &[Deed], change: Change) -> Result<Step, S
 }
 
 /// Asks the store, and answers as it will behind the change.
-fn ask(
+pub(crate) fn ask(
     queries: Vec<Query>,
     change: Change,
     go_on: impl FnOnce(std::vec::IntoIter<Found>, Change) -> Result<Step, StanzaError> + Send + 'static,

@@ -45,6 +45,7 @@ mod stream_limits;
 mod time;
 mod upload;
 mod vcard;
+mod vcard4;
 mod version;
 
 #[cfg(test)]
@@ -127,6 +128,7 @@ pub fn all(offer: &Offer) -> Vec<Module> {
         time::module(),
         upload::module(offer),
         vcard::module(),
+        vcard4::module(),
         version::module(),
     ]
 }

@@ -3,7 +3,7 @@
 //! The photo and the nickname stand at nodes of the account, and not here: they are what its contacts hear of by XEP-0084
 //! and XEP-0172. Who sets them in the vCard publishes them there, and who asks for the vCard is given them from there if
 //! he may read the nodes. So there is one of each, and whoever was to see it at the node sees it here. A node that comes
-//! into being with the vCard is for everybody, as the vCard is.
+//! into being with the vCard is for everybody, as the vCard is. `vcard4.rs` has what the newer vCard has to do with it.
 
 use module::{Access, Answer, Ask, Change, Coverage, Method, Module, Occasion, Relation, Step};
 use presence::photo::{PHOTO, Picture, hex};
@@ -13,6 +13,7 @@ use store::{Batch, Column, Found, Query, Row, Shape, StoreError, Table, row};
 use xmlstream::{Child, escape_text};
 
 use crate::avatar::{self, DATA, METADATA, PUBLIC, told};
+use crate::vcard4;
 
 const NS: &str = ns::VCARD;
 
@@ -26,7 +27,7 @@ const NICK_ITEM: &str = "current";
 const VCARD_BYTES: usize = 256 * 1024;
 
 /// As XML on its own, without what stands at nodes.
-static VCARDS: Table = Table {
+pub(crate) static VCARDS: Table = Table {
     name: "vcard",
     shape: Shape::KeyVal,
     columns: &[Column::text("vcard")],
@@ -125,7 +126,7 @@ fn write_nick(nick: &str) -> String {
 /// The questions about what makes up a vCard.
 fn questions(owner: &str) -> Query {
     let mut queries = vec![Query::get(&VCARDS, owner, None), Query::get(&PHOTO, owner, None)];
-    for node in [METADATA, DATA, NICK] {
+    for node in [METADATA, DATA, NICK, vcard4::NODE] {
         queries.extend(look(owner, node));
     }
     Query::Many(queries)
@@ -138,6 +139,7 @@ struct Known {
     metadata: Option<Looked>,
     data: Option<Looked>,
     nick: Option<Looked>,
+    card: Option<Looked>,
 }
 
 impl Known {
@@ -154,15 +156,54 @@ impl Known {
             metadata: Looked::read(context, METADATA, &mut found)?,
             data: Looked::read(context, DATA, &mut found)?,
             nick: Looked::read(context, NICK, &mut found)?,
+            card: Looked::read(context, vcard4::NODE, &mut found)?,
         })
     }
+}
 
-    /// The question about the nickname, and who reads its answer.
-    fn asks_nick(&mut self, owner: &str) -> Option<(Query, Looked)> {
-        let nick = self.nick.take()?;
-        let query = look_for(owner, NICK, nick.last.as_deref()?);
-        Some((query, nick))
+/// An item that is wanted.
+struct Wanted {
+    query: Query,
+    node: Looked,
+    id: Box<str>,
+}
+
+impl Wanted {
+    /// The last one at a node.
+    fn last(owner: &str, node: &str, looked: Option<Looked>) -> Option<Wanted> {
+        let looked = looked?;
+        let id = looked.last.clone()?;
+        Some(Wanted {
+            query: look_for(owner, node, &id),
+            node: looked,
+            id,
+        })
     }
+}
+
+/// Ids and payloads of these items, where they are there.
+type Items<const N: usize> = [Option<(Box<str>, Box<str>)>; N];
+
+fn fetch<const N: usize>(
+    wanted: [Option<Wanted>; N],
+    go_on: impl FnOnce(Items<N>) -> Result<Step, StanzaError> + Send + 'static,
+) -> Result<Step, StanzaError> {
+    let queries: Vec<Query> = wanted.iter().flatten().map(|wanted| wanted.query.clone()).collect();
+    let make = move |found: Result<Found, StoreError>| {
+        let mut found = found.and_then(Found::many).map_err(|error| told(&error))?.into_iter();
+        let mut items = [const { None }; N];
+        for (item, wanted) in items.iter_mut().zip(wanted) {
+            let Some((wanted, found)) = wanted.and_then(|wanted| Some((wanted, found.next()?))) else {
+                continue;
+            };
+            *item = wanted.node.item(found)?.map(|payload| (wanted.id, payload));
+        }
+        go_on(items)
+    };
+    if queries.is_empty() {
+        return make(Ok(Found::Many(Vec::new())));
+    }
+    Ok(Step::Ask(Query::Many(queries), Box::new(make)))
 }
 
 /// Sections 3.1 and 3.3: one's own is empty where there is none; of others it is as if there were no account.
@@ -172,47 +213,41 @@ fn get(ask: &mut Ask<'_>) -> Answer {
     let query = questions(context.owner.as_str());
     // A change that changes nothing: so it is answered behind the changes that came before it.
     let make = move |found| {
-        let mut known = Known::read(&context, found)?;
+        let known = Known::read(&context, found)?;
         let owner = context.owner.as_str();
         let hash = known.picture.as_ref().and_then(|picture| picture.hash);
-        let photo = hash.filter(|_| known.metadata.is_some()).zip(known.data.take());
-        let (mut queries, mut nick) = (Vec::new(), None);
-        if let Some((hash, _)) = &photo {
-            queries.push(look_for(owner, DATA, &hex(hash)));
-        }
-        if let Some((query, looked)) = known.asks_nick(owner) {
-            queries.push(query);
-            nick = Some(looked);
-        }
-        let make = move |found: Result<Found, StoreError>| {
-            let mut found = found.and_then(Found::many).map_err(|error| told(&error))?.into_iter();
-            let mut item = |looked: Option<&Looked>| match looked.zip(looked.and_then(|_| found.next())) {
-                Some((looked, found)) => looked.item(found),
-                None => Ok(None),
-            };
-            let photo = item(photo.as_ref().map(|(_, data)| data))?;
-            let nick = item(nick.as_ref())?;
-            let photo = photo.and_then(|payload| avatar::decode(&avatar::data_of(&payload)?));
+        let data = known.data.filter(|_| known.metadata.is_some());
+        let photo = hash.zip(data).map(|(hash, node)| Wanted {
+            query: look_for(owner, DATA, &hex(&hash)),
+            node,
+            id: hex(&hash).into(),
+        });
+        let nick = Wanted::last(owner, NICK, known.nick);
+        // One that was made of what stands here says nothing new.
+        let own = known.vcard.as_deref().map(vcard4::id_of);
+        let card = Wanted::last(owner, vcard4::NODE, known.card).filter(|card| own.as_deref() != Some(&*card.id));
+        fetch([photo, nick, card], move |[photo, nick, card]| {
+            let photo = photo.and_then(|(_, payload)| avatar::decode(&avatar::data_of(&payload)?));
+            let nick = nick.and_then(|(_, payload)| nick_of(&payload));
             let kind = known.picture.map(|picture| picture.kind).unwrap_or_default();
             show(
                 known.vcard,
                 is_own,
+                card.map(|(_, payload)| vcard4::to_old(&payload)),
                 &kind,
                 photo.map(|(_, base64)| base64),
-                nick.and_then(|nick| nick_of(&nick)),
+                nick,
             )
-        };
-        if queries.is_empty() {
-            return make(Ok(Found::Many(Vec::new())));
-        }
-        Ok(Step::Ask(Query::Many(queries), Box::new(make)))
+        })
     };
     Answer::Changed(query, Box::new(make))
 }
 
+/// `card`: properties that stand at the node for it, and not here.
 fn show(
     vcard: Option<String>,
     is_own: bool,
+    card: Option<String>,
     kind: &str,
     photo: Option<String>,
     nick: Option<String>,
@@ -231,7 +266,11 @@ fn show(
         }
         vcard => (vcard, kind.to_owned(), photo, nick),
     };
-    let mut added = Vec::new();
+    let vcard = match &card {
+        Some(_) => vcard.map(|vcard| vcard4::old_alone(&vcard)),
+        None => vcard,
+    };
+    let mut added = card.unwrap_or_default().into_bytes();
     if let Some(nick) = nick.filter(|nick| !nick.is_empty()) {
         element("NICKNAME", &nick, &mut added);
     }
@@ -291,29 +330,28 @@ fn set(ask: &mut Ask<'_>) -> Answer {
     let query = questions(occasion.owner.as_str());
     let make = move |found| {
         let context = Context::of(&occasion);
-        let mut known = Known::read(&context, found)?;
-        let mut acts = acts_for_photo(photo, &known);
-        let Parts { rest, nick, .. } = parts;
-        let make = move |item: Option<Box<str>>, last: Option<Box<str>>| {
-            acts.extend(act_for_nick(nick.unwrap_or_default(), item, last));
+        let known = Known::read(&context, found)?;
+        let mut acts = acts_for_photo(photo, known.picture.as_ref());
+        let owner = context.owner.as_str();
+        let nick = Wanted::last(owner, NICK, known.nick);
+        let card = Wanted::last(owner, vcard4::NODE, known.card);
+        fetch([nick, card], move |[nick, card]| {
+            acts.extend(act_for_nick(parts.nick.unwrap_or_default(), nick));
+            let card = card.as_ref().map(|(id, payload)| (&**id, &**payload));
+            acts.extend(vcard4::acts(&parts.rest, card));
             let owner = occasion.owner.as_str();
             let change = Change {
                 // Refused when the account is gone, so that nothing is left for who gets the name next.
-                batch: Batch::new()
-                    .require(&accounts::ACCOUNTS, owner, None)
-                    .put(&VCARDS, owner, None, row![rest]),
+                batch: Batch::new().require(&accounts::ACCOUNTS, owner, None).put(
+                    &VCARDS,
+                    owner,
+                    None,
+                    row![parts.rest],
+                ),
                 ..Change::default()
             };
             pubsub::also(&occasion, acts, change)
-        };
-        let Some((query, looked)) = known.asks_nick(context.owner.as_str()) else {
-            return make(None, None);
-        };
-        let make = move |found: Result<Found, StoreError>| {
-            let item = looked.item(found.map_err(|error| told(&error))?)?;
-            make(item, looked.last)
-        };
-        Ok(Step::Ask(query, Box::new(make)))
+        })
     };
     Answer::Changed(query, Box::new(make))
 }
@@ -342,8 +380,8 @@ fn kind_of(said: &str, bytes: &[u8]) -> String {
 }
 
 /// XEP-0398 section 3.2. What is there already is not published again, so nobody fetches it anew.
-fn acts_for_photo(photo: Option<Photo>, known: &Known) -> Vec<Act> {
-    let before = known.picture.as_ref().and_then(|picture| picture.hash);
+fn acts_for_photo(photo: Option<Photo>, before: Option<&Picture>) -> Vec<Act> {
+    let before = before.and_then(|picture| picture.hash);
     let publish = |node: &str, hash: &[u8; 20], payload: String| Act::Publish {
         node: node.into(),
         id: hex(hash).into(),
@@ -369,13 +407,15 @@ fn acts_for_photo(photo: Option<Photo>, known: &Known) -> Vec<Act> {
     }
 }
 
-/// `item`: what the node says, under the id `last`.
-fn act_for_nick(nick: String, item: Option<Box<str>>, last: Option<Box<str>>) -> Option<Act> {
-    let before = item.and_then(|item| nick_of(&item)).unwrap_or_default();
+/// `item`: what the node says.
+fn act_for_nick(nick: String, item: Option<(Box<str>, Box<str>)>) -> Option<Act> {
+    let (id, before) = match item {
+        Some((id, payload)) => (id, nick_of(&payload).unwrap_or_default()),
+        None => (NICK_ITEM.into(), String::new()),
+    };
     if nick == before {
         return None;
     }
-    let id = last.unwrap_or_else(|| NICK_ITEM.into());
     Some(if nick.is_empty() {
         Act::Retract { node: NICK.into(), id }
     } else {
@@ -455,6 +495,7 @@ mod tests {
             let step = show(
                 Some(vcard),
                 false,
+                None,
                 "image/gif",
                 photo.map(Into::into),
                 nick.map(Into::into),
