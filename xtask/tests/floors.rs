@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
         "jackdaw-offline",
         "jackdaw-files",
         "jackdaw-pubsub",
+        "jackdaw-muc",
         "jackdaw-router",
         "jackdaw-session",
     ],

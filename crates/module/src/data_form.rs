@@ -17,6 +17,7 @@ pub enum FieldType {
     JidSingle,
     JidMulti,
     ListSingle,
+    ListMulti,
     Fixed,
 }
 
@@ -30,6 +31,7 @@ impl FieldType {
             FieldType::JidSingle => "jid-single",
             FieldType::JidMulti => "jid-multi",
             FieldType::ListSingle => "list-single",
+            FieldType::ListMulti => "list-multi",
             FieldType::Fixed => "fixed",
         }
     }
@@ -192,6 +194,11 @@ impl Submitted {
             Some((field.attr("var")?.into_owned(), values.collect()))
         });
         Submitted(fields.collect())
+    }
+
+    /// Whether there is such a field, with values or without.
+    pub fn has(&self, var: &str) -> bool {
+        self.0.iter().any(|(name, _)| name == var)
     }
 
     /// All values of a field.

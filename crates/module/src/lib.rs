@@ -14,6 +14,7 @@ mod archive;
 mod ask;
 mod assist;
 mod blocking;
+mod bytestreams;
 mod change;
 pub mod command;
 mod data_form;
@@ -38,6 +39,7 @@ pub use ask::{
 };
 pub use assist::{Assist, Assisted};
 pub use blocking::{Blocking, Report};
+pub use bytestreams::{Bytestreams, Relay, Unmet};
 pub use change::{Audience, Change, MakeChange, Notice, Step};
 pub use command::{COMMANDS, Command};
 pub use data_form::{DataField, DataForm, FieldType, Submitted};

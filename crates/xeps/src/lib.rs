@@ -10,6 +10,7 @@ mod avatar;
 mod blocking;
 mod bookmarks;
 mod bosh;
+mod bytestreams;
 mod caps;
 mod carbons;
 mod client_access;
@@ -60,6 +61,8 @@ pub struct Offer {
     pub external_services: bool,
     /// Files can be uploaded.
     pub files: bool,
+    /// Clients can meet at a proxy.
+    pub bytestreams: bool,
     /// Who makes nodes at the service for them.
     pub nodes: Creators,
 }
@@ -79,6 +82,7 @@ impl Offer {
         Offer {
             external_services: true,
             files: true,
+            bytestreams: true,
             nodes: Creators::Accounts,
         }
     }
@@ -93,6 +97,7 @@ pub fn all(offer: &Offer) -> Vec<Module> {
         blocking::module(),
         bookmarks::module(),
         bosh::module(),
+        bytestreams::module(offer),
         caps::module(),
         carbons::module(),
         client_access::module(),

@@ -1,13 +1,13 @@
 //! What a query asks for (section 4), as a question to the store.
 
-use module::{ArchiveIds, Ask, Said, Texts};
+use module::{ArchiveIds, Ask, Now, Said, Texts};
 use stanza::{Jid, StanzaError, ns};
 use store::{Found, Query, Range, StoreError, View};
 use xmlstream::Child;
 
 use super::results::Results;
 use super::{IDS_MOST, PAGE, PAGE_BYTES, PAGE_MOST, pages, unreadable};
-use crate::{datetime, rsm};
+use crate::rsm;
 
 /// A query that makes sense.
 pub(super) struct Search {
@@ -172,7 +172,7 @@ fn with(jid: &str) -> Result<Box<str>, StanzaError> {
 }
 
 fn millis(moment: &str) -> Result<i64, StanzaError> {
-    let now = datetime::parse(moment).ok_or_else(|| StanzaError::bad_request().text("not a moment of XEP-0082"))?;
+    let now = Now::read(moment).ok_or_else(|| StanzaError::bad_request().text("not a moment of XEP-0082"))?;
     Ok(now.0)
 }
 

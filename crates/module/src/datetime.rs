@@ -1,6 +1,6 @@
-//! Reading a moment (XEP-0082 section 3.2). `module::Now::stamp` is its reverse.
+//! Reading a moment (XEP-0082 section 3.2).
 
-use module::Now;
+use crate::Now;
 
 /// None: it is not of the DateTime profile. What is finer than a millisecond is left out.
 pub(crate) fn parse(text: &str) -> Option<Now> {

@@ -1,0 +1,446 @@
+//! Presence to a room: coming in, another name, another state, going (XEP-0045 sections 7.2, 7.6, 7.7 and 7.14).
+
+use std::sync::Arc;
+
+use stanza::{Edits, ErrorType, Jid, JidRef, Kind, PresenceType, Rendered, Stanza, StanzaError, ns};
+use xmlstream::Child;
+
+use crate::history::{Wanted, delay};
+use crate::occupants::Session;
+use crate::rank::{Affiliation, Role};
+use crate::room::{Context, Decided, Room, Shown, gone};
+use crate::rows;
+use crate::say::{Item, Say, text_element, x};
+
+/// `<occupant-id/>` and `<hats/>`: nobody says of himself what the room says (XEP-0421 section 4, XEP-0317 section 3).
+const ROOMS_OWN: &[(&str, &str)] = &[("occupant-id", "urn:xmpp:occupant-id:0"), ("hats", "urn:xmpp:hats:0")];
+
+/// Errors in answer to what the room has sent that say that nobody is there (section 14.1).
+const GHOST: &[&str] = &[
+    "gone",
+    "item-not-found",
+    "recipient-unavailable",
+    "redirect",
+    "remote-server-not-found",
+    "remote-server-timeout",
+];
+
+impl Room {
+    /// A presence stanza to the room or an occupant's address of it. `from`: a full JID.
+    pub fn presence(
+        &mut self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+    ) -> Decided {
+        let Kind::Presence(kind) = stanza.kind() else {
+            return Decided::nothing();
+        };
+        match kind {
+            PresenceType::Available => self.available(context, stanza, from, to),
+            // Section 17: whoever is not there is told nothing.
+            PresenceType::Unavailable => self.left(context, from, &said(stanza), &[], &[]),
+            PresenceType::Error if is_ghost(stanza) => self.left(
+                context,
+                from,
+                &Rendered::from_text("<presence type='unavailable'/>"),
+                &[333],
+                &[],
+            ),
+            // Nobody subscribes to a room, and a probe is answered by the presence that was sent before.
+            _ => Decided::nothing(),
+        }
+    }
+
+    fn available(
+        &mut self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+    ) -> Decided {
+        let join = stanza.children().find(|child| child.is("x", ns::MUC));
+        let Some(nick) = to.resource() else {
+            return self.refuse(
+                stanza,
+                from,
+                to,
+                &StanzaError::jid_malformed().text("a nickname is missing"),
+            );
+        };
+        let here = self.occupants.nick_of(from.as_ref().as_ref()).map(str::to_owned);
+        match (here, join) {
+            (Some(now), join) if now == nick => self.update(context, stanza, from, nick, join.as_ref()),
+            (Some(now), _) => self.rename(context, stanza, from, to, &now, nick),
+            (None, Some(join)) => self.join(context, stanza, from, to, nick, &join),
+            (None, None) => self.not_in_the_room(from, to),
+        }
+    }
+
+    /// Section 7.2.17: a client that believes to be in the room is told that it is not.
+    fn not_in_the_room(&self, from: &Arc<Jid>, to: JidRef<'_>) -> Decided {
+        let item = Item {
+            reason: Some("You are not in the room."),
+            ..Item::new(Affiliation::None, Role::None)
+        };
+        Decided::Say(vec![Say {
+            from: to.as_str().into(),
+            stanza: Rendered::from_text("<presence type='unavailable'/>").with(&x(&item, &[110, 307, 333], "")),
+            to: vec![Arc::clone(from)],
+        }])
+    }
+
+    fn join(
+        &mut self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+        nick: &str,
+        join: &Child<'_>,
+    ) -> Decided {
+        if let Err(error) = self.may_enter(context, from, nick, join) {
+            return self.refuse(stanza, from, to, &error);
+        }
+        let is_new = self.is_locked && self.occupants.is_empty();
+        let affiliation = self.right_of(context, from.as_ref().as_ref());
+        let role = match self.occupants.get(nick) {
+            Some(occupant) => occupant.role,
+            None => affiliation.role(self.config.moderated),
+        };
+        let mut say = self.others(context, nick, from);
+        self.occupants.enter(
+            nick,
+            role,
+            Session {
+                jid: Arc::clone(from),
+                presence: said(stanza),
+            },
+        );
+        say.extend(self.entered(context, nick, is_new));
+        say.extend(self.past(context, from, Some(join)));
+        Decided::Say(say)
+    }
+
+    /// Whether somebody may come in under this name; section 7.2.16 has the errors.
+    fn may_enter(&self, context: &Context<'_>, from: &Jid, nick: &str, join: &Child<'_>) -> Result<(), StanzaError> {
+        let who = from.as_ref();
+        let affiliation = self.right_of(context, who);
+        // Section 7.2.10: the room is not there yet.
+        if self.is_locked && affiliation != Affiliation::Owner {
+            return Err(StanzaError::item_not_found().text("the room is not configured yet"));
+        }
+        if affiliation == Affiliation::Outcast {
+            return Err(StanzaError::forbidden());
+        }
+        if self.config.members_only && affiliation < Affiliation::Member {
+            return Err(StanzaError::registration_required());
+        }
+        self.may_be_called(context, nick, from)?;
+        let password = join
+            .child("password", ns::MUC)
+            .map(|password| password.text().into_owned());
+        // An owner knows it, and can change it.
+        let knows = affiliation == Affiliation::Owner || password.as_deref() == Some(&*self.config.password);
+        if !self.config.password.is_empty() && !knows {
+            return Err(StanzaError::not_authorized());
+        }
+        let most = self
+            .config
+            .max_users
+            .map_or(context.limits.occupants, |most| most as usize);
+        let most = most.min(context.limits.occupants);
+        let beyond = if affiliation.administers() {
+            context.limits.occupants_beyond
+        } else {
+            0
+        };
+        if self.occupants.sessions() >= most + beyond {
+            return Err(StanzaError::service_unavailable()
+                .kind(ErrorType::Wait)
+                .text("the room is full"));
+        }
+        Ok(())
+    }
+
+    /// Whether somebody may have this nickname (sections 7.2.8 and 17.1).
+    fn may_be_called(&self, context: &Context<'_>, nick: &str, from: &Jid) -> Result<(), StanzaError> {
+        if nick.chars().all(char::is_whitespace) || nick.len() > context.limits.nick_bytes {
+            return Err(StanzaError::not_acceptable().text("that is no nickname for this room"));
+        }
+        let is_taken = self
+            .occupants
+            .get(nick)
+            .is_some_and(|other| *other.bare != *from.bare_str());
+        let is_kept = self.keeper_of(nick).is_some_and(|keeper| keeper != from.bare_str());
+        match is_taken || is_kept {
+            true => Err(StanzaError::conflict()),
+            false => Ok(()),
+        }
+    }
+
+    /// Everybody who is in the room already, for one client (section 7.2.2).
+    fn others(&self, context: &Context<'_>, nick: &str, for_whom: &Arc<Jid>) -> Vec<Say> {
+        let right = self.right_of(context, for_whom.as_ref().as_ref());
+        let sees = match self.occupants.get(nick) {
+            Some(occupant) => self.sees_jids(occupant),
+            None => self.config.non_anonymous || right.role(self.config.moderated) == Role::Moderator,
+        };
+        let mut say = Vec::with_capacity(self.occupants.len());
+        for (other, occupant) in self.occupants.iter() {
+            if other == nick || !self.config.broadcast.has(occupant.role) {
+                continue;
+            }
+            let item = Item {
+                jid: Some(occupant.seen().jid.as_str()).filter(|_| sees),
+                ..Item::new(self.affiliation_of(occupant), occupant.role)
+            };
+            let more = self.occupant_id(context, &occupant.bare) + &x(&item, &[], "");
+            say.push(Say {
+                from: self.address(other).into(),
+                stanza: occupant.presence().with(&more),
+                to: vec![Arc::clone(for_whom)],
+            });
+        }
+        say
+    }
+
+    /// Somebody has come in: everybody is told, himself last.
+    fn entered(&self, context: &Context<'_>, nick: &str, is_new: bool) -> Vec<Say> {
+        let Some(occupant) = self.occupants.get(nick) else {
+            return Vec::new();
+        };
+        let mut own = Vec::new();
+        if self.config.non_anonymous {
+            own.push(100);
+        }
+        if is_new {
+            own.push(201);
+        }
+        self.show(
+            context,
+            nick,
+            occupant,
+            &Shown {
+                own: &own,
+                ..Shown::default()
+            },
+        )
+    }
+
+    /// What was said before, and what the room is about (sections 7.2.13 and 7.2.15).
+    fn past(&self, context: &Context<'_>, for_whom: &Arc<Jid>, join: Option<&Child<'_>>) -> Vec<Say> {
+        let history = join.and_then(|join| join.child("history", ns::MUC));
+        let wanted = Wanted::read(history.as_ref(), context.now);
+        let room = self.jid.bare_str();
+        let mut say = self.history.of(room, wanted, self.config.max_history as usize);
+        say.push(self.subject_for_one());
+        for said in &mut say {
+            said.to.push(Arc::clone(for_whom));
+        }
+        say
+    }
+
+    fn subject_for_one(&self) -> Say {
+        let subject = &self.subject;
+        let message = |inner: &str| Rendered::from_text(&format!("<message type='groupchat'>{inner}</message>"));
+        if subject.elements.is_empty() {
+            return Say {
+                from: self.jid.bare_str().into(),
+                stanza: message("<subject/>"),
+                to: Vec::new(),
+            };
+        }
+        let delay = delay(self.jid.bare_str(), rows::moment(subject.at));
+        Say {
+            from: subject.from.clone(),
+            stanza: message(&format!("{}{delay}", subject.elements)),
+            to: Vec::new(),
+        }
+    }
+
+    /// Who is in the room has said something new of himself, or has lost what he knew of the room (sections 7.2.1, 7.7).
+    fn update(
+        &mut self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        nick: &str,
+        join: Option<&Child<'_>>,
+    ) -> Decided {
+        let presence = said(stanza);
+        let mut say = match join {
+            Some(_) => self.others(context, nick, from),
+            None => Vec::new(),
+        };
+        let before = self.occupants.get(nick).map(|occupant| occupant.presence().clone());
+        self.occupants.speak(from.as_ref().as_ref(), presence.clone());
+        match join {
+            Some(_) => {
+                // The others hear of it only if there is something new in it; who asked hears all.
+                let shown = self.entered(context, nick, false);
+                let own = shown.len().saturating_sub(1);
+                let is_new = before.as_ref() != Some(&presence);
+                say.extend(
+                    shown
+                        .into_iter()
+                        .enumerate()
+                        .filter(|(at, _)| is_new || *at == own)
+                        .map(|(_, say)| say),
+                );
+                say.extend(self.past(context, from, join));
+            }
+            None => say.extend(match self.occupants.get(nick) {
+                Some(occupant) => self.show(context, nick, occupant, &Shown::default()),
+                None => Vec::new(),
+            }),
+        }
+        Decided::Say(say)
+    }
+
+    /// Section 7.6.
+    fn rename(
+        &mut self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+        nick: &str,
+        new: &str,
+    ) -> Decided {
+        let is_visitor = self
+            .occupants
+            .get(nick)
+            .is_some_and(|occupant| occupant.role < Role::Participant);
+        let may = match is_visitor && self.config.moderated {
+            // Who has no voice does not speak by his name either.
+            true => Err(StanzaError::not_acceptable().text("who has no voice keeps the name")),
+            false => self.may_be_called(context, new, from),
+        };
+        // Another name of the same person is another occupant, and cannot be taken over.
+        let may = may.and_then(|()| match self.occupants.get(new) {
+            Some(_) => Err(StanzaError::conflict()),
+            None => Ok(()),
+        });
+        if let Err(error) = may {
+            return self.refuse(stanza, from, to, &error);
+        }
+        let mut say = Vec::new();
+        if let Some(occupant) = self.occupants.get(nick) {
+            let change = Shown {
+                role: None,
+                new_nick: Some(new),
+                statuses: &[303],
+                ..gone()
+            };
+            say.extend(self.show(context, nick, occupant, &change));
+        }
+        self.occupants.rename(nick, new);
+        self.occupants.speak(from.as_ref().as_ref(), said(stanza));
+        if let Some(occupant) = self.occupants.get(new) {
+            say.extend(self.show(context, new, occupant, &Shown::default()));
+        }
+        Decided::Say(say)
+    }
+
+    /// A client goes, or has gone. `presence`: what is shown of it then. Whoever has another client here under the same
+    /// name stays.
+    pub(crate) fn left(
+        &mut self,
+        context: &mut Context<'_>,
+        from: &Arc<Jid>,
+        presence: &Rendered,
+        statuses: &[u16],
+        own: &[u16],
+    ) -> Decided {
+        let Some((nick, session, last)) = self.occupants.leave(from.as_ref().as_ref()) else {
+            return Decided::nothing();
+        };
+        let change = Shown {
+            unavailable: Some(presence.clone()),
+            statuses,
+            own,
+            ..gone()
+        };
+        let mut say = match last {
+            Some(mut occupant) => {
+                occupant.sessions.push(session);
+                self.show(context, &nick, &occupant, &change)
+            }
+            None => {
+                let Some(occupant) = self.occupants.get(&nick) else {
+                    return Decided::nothing();
+                };
+                // Only the client itself goes; the others see the client that is still here.
+                let mut alone = occupant.clone();
+                alone.sessions = vec![session];
+                let mut say = self.show(context, &nick, &alone, &change);
+                say.drain(..say.len() - 1);
+                say.extend(self.show(context, &nick, occupant, &Shown::default()));
+                say
+            }
+        };
+        say.retain(|say| !say.to.is_empty());
+        self.emptied(say)
+    }
+
+    /// A temporary room ends with its last occupant, and one that was never configured with its creator.
+    pub(crate) fn emptied(&mut self, say: Vec<Say>) -> Decided {
+        if !self.occupants.is_empty() || (self.config.persistent && !self.is_locked) {
+            return Decided::Say(say);
+        }
+        self.is_destroyed = true;
+        self.decided(rows::forget(self), say)
+    }
+
+    /// Everybody goes, since the service does (section 14.2).
+    pub fn shut_down(&mut self) -> Vec<Say> {
+        let mut say = Vec::new();
+        for (nick, occupant) in self.occupants.iter() {
+            let item = Item::new(self.affiliation_of(occupant), Role::None);
+            let presence = Rendered::from_text("<presence type='unavailable'/>");
+            say.push(Say {
+                from: self.address(nick).into(),
+                stanza: presence.with(&x(&item, &[110, 332], "")),
+                to: occupant.jids().cloned().collect(),
+            });
+        }
+        self.occupants = Default::default();
+        say
+    }
+}
+
+/// What a client says of itself, without what only the room may say (section 17.3).
+fn said(stanza: &Stanza<'_>) -> Rendered {
+    let mut edits = Edits::default();
+    for child in stanza.children() {
+        let of_room = ROOMS_OWN.iter().any(|(name, namespace)| child.is(name, namespace));
+        if of_room || (child.name() == "x" && matches!(child.ns(), ns::MUC | ns::MUC_USER)) {
+            edits.remove(&child);
+        }
+    }
+    Rendered::of(stanza, &edits)
+}
+
+pub(crate) fn is_ghost(stanza: &Stanza<'_>) -> bool {
+    let error = stanza.children().find(|child| child.name() == "error");
+    error.is_some_and(|error| {
+        let mut conditions = error.children().filter(|child| child.ns() == ns::STANZAS);
+        conditions.any(|condition| GHOST.contains(&condition.name()))
+    })
+}
+
+/// `<destroy/>` of a room that is no more (section 10.9).
+pub(crate) fn destroyed(venue: Option<&str>, password: Option<&str>, reason: Option<&str>) -> String {
+    let mut out = String::from("<destroy");
+    crate::say::attribute(&mut out, "jid", venue);
+    out.push('>');
+    for (name, text) in [("password", password), ("reason", reason)] {
+        if let Some(text) = text {
+            text_element(&mut out, name, text);
+        }
+    }
+    out.push_str("</destroy>");
+    out
+}

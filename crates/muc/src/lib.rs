@@ -1,0 +1,36 @@
+//! Rooms (XEP-0045): who is in them, who may do what there, and what everybody is told.
+//!
+//! A [`Room`] is plain data of one owner. It is given one stanza at a time, and answers with what is to be written and
+//! what is said ([`Decided`]); it does neither itself, knows no clock, and makes up nothing: time and fresh texts come
+//! with the [`Context`].
+//!
+//! What the caller has to hold to: between a [`Decided::Write`] and its commit the room is given nothing. Between a
+//! [`Decided::Reflect`] and its commit it is given other messages for everybody at most, so that all of them go out to
+//! who was there when they were decided, in that order.
+//!
+//! - `room.rs`: the room, and how an occupant is shown to others.
+//! - `occupants.rs`, `rank.rs`, `config.rs`, `history.rs`: what it consists of.
+//! - `enter.rs`, `message.rs`, `iq.rs`: presence, messages and requests; `admin.rs` and `owner.rs` are requests too.
+//! - `rows.rs`: the tables. `say.rs`: what goes out.
+
+mod admin;
+mod config;
+mod enter;
+mod history;
+mod iq;
+mod message;
+mod occupants;
+mod owner;
+mod rank;
+mod room;
+mod rows;
+mod say;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, Roles};
+pub use rank::{Affiliation, Role};
+pub use room::{Context, Decided, Limits, Reflect, Room};
+pub use rows::{AFFILIATIONS, ROOMS, get, read};
+pub use say::Say;

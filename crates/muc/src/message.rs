@@ -1,0 +1,454 @@
+//! Messages to a room and to its occupants: for everybody, in private, the subject, invitations, and who asks for voice
+//! (XEP-0045 sections 7.4, 7.5, 7.8, 7.13, 8.1 and 8.6).
+
+use std::sync::Arc;
+
+use module::{DataField, DataForm, FieldType, Submitted};
+use stanza::{Edits, Jid, JidRef, Kind, MessageType, Rendered, Stanza, StanzaError, ns};
+use xmlstream::Child;
+
+use crate::enter::is_ghost;
+use crate::history::Kept;
+use crate::rank::{Affiliation, Role};
+use crate::room::{Context, Decided, Reflect, Room, Standing};
+use crate::rows;
+use crate::say::{Say, attribute, text_element};
+
+const REQUEST: &str = "http://jabber.org/protocol/muc#request";
+const HINTS: &str = "urn:xmpp:hints";
+/// Invitations whose answers the room passes on. Older ones are forgotten: who declines them is told nothing.
+const INVITATIONS: usize = 256;
+
+/// Who was invited by whom, so that nobody is bothered through a room by others.
+#[derive(Debug, Default)]
+pub(crate) struct Invitations(std::collections::VecDeque<(Box<str>, Box<str>)>);
+
+impl Invitations {
+    fn add(&mut self, inviter: &str, invitee: &str) {
+        self.0.push_back((inviter.into(), invitee.into()));
+        if self.0.len() > INVITATIONS {
+            self.0.pop_front();
+        }
+    }
+
+    fn take(&mut self, inviter: &str, invitee: &str) -> bool {
+        let at = self
+            .0
+            .iter()
+            .position(|(one, other)| **one == *inviter && **other == *invitee);
+        at.map(|at| self.0.remove(at)).is_some()
+    }
+}
+
+impl Room {
+    /// A message to the room or an occupant's address of it. `from`: a full JID.
+    pub fn message(
+        &mut self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+    ) -> Decided {
+        let Kind::Message(kind) = stanza.kind() else {
+            return Decided::nothing();
+        };
+        if kind == MessageType::Error && is_ghost(stanza) {
+            let presence = Rendered::from_text("<presence type='unavailable'/>");
+            return self.left(context, from, &presence, &[333], &[]);
+        }
+        // Section 17.2.
+        if self.is_locked && self.occupants.nick_of(from.as_ref().as_ref()).is_none() {
+            return self.refuse(stanza, from, to, &StanzaError::item_not_found());
+        }
+        match (to.resource(), kind) {
+            (Some(nick), _) => self.private(context, stanza, from, to, nick, kind),
+            (None, MessageType::Groupchat) => self.for_everybody(context, stanza, from, to),
+            (None, MessageType::Normal) => self.for_the_room(context, stanza, from, to),
+            (None, MessageType::Chat) => {
+                let error = StanzaError::bad_request().text("what is for everybody is of type groupchat");
+                self.refuse(stanza, from, to, &error)
+            }
+            (None, MessageType::Error | MessageType::Headline) => Decided::nothing(),
+        }
+    }
+
+    fn for_everybody(
+        &mut self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+    ) -> Decided {
+        let Some((nick, occupant)) = self.occupants.of(from.as_ref().as_ref()) else {
+            return self.refuse(
+                stanza,
+                from,
+                to,
+                &StanzaError::not_acceptable().text("you are not in the room"),
+            );
+        };
+        let has = |name: &str| stanza.children().any(|child| child.is(name, ns::CLIENT));
+        // Section 8.1: with a body or a thread it is none.
+        if has("subject") && !has("body") && !has("thread") {
+            return self.change_subject(context, stanza, from, to);
+        }
+        if occupant.role < Role::Participant {
+            return self.refuse(
+                stanza,
+                from,
+                to,
+                &StanzaError::forbidden().text("you have no voice here"),
+            );
+        }
+        let (nick, bare) = (nick.to_owned(), occupant.bare.clone());
+        Decided::Reflect(Reflect {
+            from: self.address(&nick).into(),
+            sender: Arc::clone(from),
+            message: self.cleaned(context, stanza, &bare),
+            is_kept: is_kept(stanza),
+        })
+    }
+
+    /// A message as everybody gets it: nobody says in the room's place who he is, or which id it has.
+    fn cleaned(&self, context: &Context<'_>, stanza: &Stanza<'_>, bare: &str) -> Rendered {
+        let mut edits = Edits::default();
+        let room = self.jid.bare_str();
+        for child in stanza.children() {
+            let is_forged = match (child.name(), child.ns()) {
+                ("occupant-id", "urn:xmpp:occupant-id:0") | ("x", ns::MUC_USER) => true,
+                // XEP-0359 section 3: an id in the name of the room.
+                ("stanza-id", "urn:xmpp:sid:0") => child.attr("by").is_none_or(|by| is_of(&by, room)),
+                // XEP-0203 section 3: the same of a delay.
+                ("delay", ns::DELAY) => child.attr("from").is_some_and(|by| is_of(&by, room)),
+                _ => false,
+            };
+            if is_forged {
+                edits.remove(&child);
+            }
+        }
+        edits.append(&self.occupant_id(context, bare));
+        Rendered::of(stanza, &edits)
+    }
+
+    /// The message is archived, or is not to be: now everybody gets it. `message`: what it became on the way, with the id
+    /// that it has in the archive.
+    pub fn reflected(&mut self, context: &Context<'_>, reflect: Reflect, message: Rendered) -> Say {
+        if reflect.is_kept {
+            self.history.add(
+                Kept {
+                    from: reflect.from.clone(),
+                    message: message.clone(),
+                    at: context.now,
+                },
+                context.limits.history,
+            );
+        }
+        Say {
+            from: reflect.from,
+            stanza: message,
+            to: self.occupants.everyone(),
+        }
+    }
+
+    fn change_subject(
+        &mut self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+    ) -> Decided {
+        let Some((nick, occupant)) = self.occupants.of(from.as_ref().as_ref()) else {
+            return Decided::nothing();
+        };
+        let lowest = if self.config.change_subject {
+            Role::Participant
+        } else {
+            Role::Moderator
+        };
+        if occupant.role < lowest {
+            return self.refuse(stanza, from, to, &StanzaError::forbidden());
+        }
+        let (from_nick, bare) = (self.address(nick), occupant.bare.clone());
+        let subjects = stanza.children().filter(|child| child.is("subject", ns::CLIENT));
+        let mut elements = String::new();
+        for subject in subjects {
+            subject.write_canonical(ns::CLIENT, &mut elements);
+        }
+        self.subject.elements = elements;
+        self.subject.from = from_nick.as_str().into();
+        self.subject.at = context.now.0;
+        let say = Say {
+            from: from_nick.into(),
+            stanza: self.cleaned(context, stanza, &bare),
+            to: self.occupants.everyone(),
+        };
+        self.decided(rows::save_room(self), vec![say])
+    }
+
+    fn private(
+        &mut self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+        nick: &str,
+        kind: MessageType,
+    ) -> Decided {
+        // Section 7.5 has these in its order.
+        if kind == MessageType::Groupchat {
+            let error = StanzaError::bad_request().text("a message of type groupchat is for the room");
+            return self.refuse(stanza, from, to, &error);
+        }
+        let Some((sender, occupant)) = self.occupants.of(from.as_ref().as_ref()) else {
+            return self.refuse(
+                stanza,
+                from,
+                to,
+                &StanzaError::not_acceptable().text("you are not in the room"),
+            );
+        };
+        let Some(recipient) = self.occupants.get(nick) else {
+            return self.refuse(stanza, from, to, &StanzaError::item_not_found());
+        };
+        // An error answers what was allowed to be sent.
+        if kind != MessageType::Error && !self.config.private_messages.has(occupant.role) {
+            let error = StanzaError::forbidden().text("private messages are not allowed here");
+            return self.refuse(stanza, from, to, &error);
+        }
+        let x = format!("<x xmlns='{}'/>", ns::MUC_USER);
+        Decided::Say(vec![Say {
+            from: self.address(sender).into(),
+            stanza: self.cleaned(context, stanza, &occupant.bare).with(&x),
+            to: recipient.jids().cloned().collect(),
+        }])
+    }
+
+    /// What is for the room itself.
+    fn for_the_room(
+        &mut self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+    ) -> Decided {
+        let user = stanza.children().find(|child| child.is("x", ns::MUC_USER));
+        if let Some(user) = &user {
+            if user.children().any(|child| child.is("invite", ns::MUC_USER)) {
+                return self.invite(context, stanza, from, to, user);
+            }
+            if let Some(decline) = user.child("decline", ns::MUC_USER) {
+                return self.decline(stanza, from, &decline);
+            }
+        }
+        let form = stanza.children().find(|child| child.is("x", ns::DATA_FORMS));
+        if let Some(form) = form.filter(|form| form.attr("type").as_deref() == Some("submit")) {
+            let submitted = Submitted::read(&form);
+            if submitted.one("FORM_TYPE") == Some(REQUEST) {
+                return self.voice(context, stanza, from, to, &submitted);
+            }
+        }
+        let error = StanzaError::bad_request().text("what is for everybody is of type groupchat");
+        self.refuse(stanza, from, to, &error)
+    }
+
+    /// Section 7.8.2.
+    fn invite(
+        &mut self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+        user: &Child<'_>,
+    ) -> Decided {
+        // Section 17.2: who is not in the room has no part in it.
+        let Some((_, occupant)) = self.occupants.of(from.as_ref().as_ref()) else {
+            return self.refuse(
+                stanza,
+                from,
+                to,
+                &StanzaError::forbidden().text("you are not in the room"),
+            );
+        };
+        let right = self.right_of(context, from.as_ref().as_ref());
+        let may = right.administers()
+            || self.config.allow_invites
+            || (occupant.role == Role::Moderator && !self.config.members_only);
+        if !may {
+            return self.refuse(stanza, from, to, &StanzaError::forbidden());
+        }
+        let mut wanted = Vec::new();
+        for invite in user.children().filter(|child| child.is("invite", ns::MUC_USER)) {
+            match invite.attr("to").as_deref().map(Jid::parse) {
+                Some(Ok(jid)) if jid.local().is_some() => wanted.push((jid, invite)),
+                _ => return self.refuse(stanza, from, to, &StanzaError::jid_malformed()),
+            }
+        }
+        let new = wanted
+            .iter()
+            .filter(|(jid, _)| self.affiliation(jid.as_ref()) == Affiliation::None);
+        if self.config.members_only && self.standings.len() + new.count() > context.limits.affiliations {
+            return self.refuse(stanza, from, to, &StanzaError::resource_constraint());
+        }
+        let mut batch = store::Batch::new();
+        let mut say = Vec::new();
+        for (jid, invite) in wanted {
+            // Section 9.5: into a room for members an invitation makes a member.
+            if self.config.members_only && self.affiliation(jid.as_ref()) == Affiliation::None {
+                let member = Standing {
+                    affiliation: Affiliation::Member,
+                    nick: None,
+                    reason: None,
+                };
+                self.standings.insert(jid.bare_str().into(), member);
+                batch = rows::save_standing(batch, self, jid.bare_str());
+            }
+            self.invitations.add(from.bare_str(), jid.bare_str());
+            say.push(self.invitation(stanza.id(), from.bare_str(), Arc::new(jid), Some(&invite)));
+        }
+        self.decided(batch, say)
+    }
+
+    /// An invitation as the room sends it on. `inviter`: a bare JID; who is invited should know whom to trust.
+    pub(crate) fn invitation(&self, id: Option<&str>, inviter: &str, to: Arc<Jid>, invite: Option<&Child<'_>>) -> Say {
+        let mut text = String::from("<message");
+        attribute(&mut text, "id", id);
+        text.push_str(&format!("><x xmlns='{}'><invite", ns::MUC_USER));
+        attribute(&mut text, "from", Some(inviter));
+        text.push('>');
+        if let Some(invite) = invite {
+            passed_on(invite, &["reason", "continue"], &mut text);
+        }
+        text.push_str("</invite>");
+        if !self.config.password.is_empty() {
+            text_element(&mut text, "password", &self.config.password);
+        }
+        text.push_str("</x></message>");
+        Say {
+            from: self.jid.bare_str().into(),
+            stanza: Rendered::from_text(&text),
+            to: vec![to],
+        }
+    }
+
+    fn decline(&mut self, stanza: &Stanza<'_>, from: &Arc<Jid>, decline: &Child<'_>) -> Decided {
+        let Some(Ok(inviter)) = decline.attr("to").as_deref().map(Jid::parse) else {
+            return Decided::nothing();
+        };
+        if !self.invitations.take(inviter.bare_str(), from.bare_str()) {
+            return Decided::nothing();
+        }
+        let mut text = String::from("<message");
+        attribute(&mut text, "id", stanza.id());
+        text.push_str(&format!("><x xmlns='{}'><decline", ns::MUC_USER));
+        attribute(&mut text, "from", Some(from.bare_str()));
+        text.push('>');
+        passed_on(decline, &["reason"], &mut text);
+        text.push_str("</decline></x></message>");
+        // To the clients that are here; else to the account.
+        let here = self.occupants.some(|_, occupant| *occupant.bare == *inviter.bare_str());
+        let to = if here.is_empty() {
+            vec![Arc::new(inviter.to_bare())]
+        } else {
+            here
+        };
+        Decided::Say(vec![Say {
+            from: self.jid.bare_str().into(),
+            stanza: Rendered::from_text(&text),
+            to,
+        }])
+    }
+
+    /// Sections 7.13 and 8.6: a visitor asks, a moderator agrees.
+    fn voice(
+        &mut self,
+        context: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+        submitted: &Submitted,
+    ) -> Decided {
+        let Some((nick, occupant)) = self.occupants.of(from.as_ref().as_ref()) else {
+            return self.refuse(
+                stanza,
+                from,
+                to,
+                &StanzaError::forbidden().text("you are not in the room"),
+            );
+        };
+        let Some(role) = submitted.one("muc#role").and_then(Role::read) else {
+            return self.refuse(stanza, from, to, &StanzaError::bad_request().text("which role?"));
+        };
+        match (submitted.boolean("muc#request_allow"), occupant.role) {
+            (None, Role::Visitor) if role == Role::Participant => {
+                let field = |var, kind, label, value: &str| DataField::new(var, kind, label).value(value);
+                let form = DataForm::new("Voice request", "Somebody asks to speak in this room.")
+                    .of_type(REQUEST)
+                    .field(field(
+                        "muc#role",
+                        FieldType::ListSingle,
+                        "Requested role",
+                        "participant",
+                    ))
+                    .field(field("muc#jid", FieldType::JidSingle, "User ID", from.as_str()))
+                    .field(field("muc#roomnick", FieldType::TextSingle, "Room Nickname", nick))
+                    .field(field(
+                        "muc#request_allow",
+                        FieldType::Boolean,
+                        "Grant voice to this person?",
+                        "false",
+                    ));
+                Decided::Say(vec![Say {
+                    from: self.jid.bare_str().into(),
+                    stanza: Rendered::from_text(&format!("<message>{}</message>", form.text())),
+                    to: self.occupants.some(|_, occupant| occupant.role == Role::Moderator),
+                }])
+            }
+            // He has it already.
+            (None, _) => Decided::nothing(),
+            (Some(_), role) if role < Role::Moderator => self.refuse(stanza, from, to, &StanzaError::forbidden()),
+            (Some(false), _) => Decided::nothing(),
+            (Some(true), _) => {
+                let nick = submitted.one("muc#roomnick").unwrap_or_default();
+                let wanted = submitted.one("muc#jid").and_then(|jid| Jid::parse(jid).ok());
+                let is_the_same = |occupant: &crate::occupants::Occupant| {
+                    occupant.role == Role::Visitor
+                        && wanted.as_ref().is_none_or(|jid| *occupant.bare == *jid.bare_str())
+                };
+                // Who has gone, or speaks already, needs none.
+                if !self.occupants.get(nick).is_some_and(is_the_same) {
+                    return Decided::nothing();
+                }
+                Decided::Say(self.set_role(context, nick, Role::Participant, None))
+            }
+        }
+    }
+}
+
+/// Children that go along with an invitation.
+fn passed_on(parent: &Child<'_>, names: &[&str], out: &mut String) {
+    for child in parent.children() {
+        if child.ns() == ns::MUC_USER && names.contains(&child.name()) {
+            child.write_canonical(ns::MUC_USER, out);
+        }
+    }
+}
+
+/// Whether an address is the room's, or one in it.
+fn is_of(address: &str, room: &str) -> bool {
+    Jid::parse(address).map_or(true, |jid| jid.bare_str() == room)
+}
+
+/// What is over in a moment leaves no trace: chat states and their like, and what its sender does not want kept
+/// (XEP-0334). All else is for who was away: reactions, markers, corrections.
+fn is_kept(stanza: &Stanza<'_>) -> bool {
+    let mut is_worth_it = false;
+    for child in stanza.children() {
+        match (child.name(), child.ns()) {
+            ("no-store" | "no-permanent-store", HINTS) => return false,
+            (_, ns::CHAT_STATES | HINTS) => is_worth_it |= child.name() == "store",
+            ("origin-id", "urn:xmpp:sid:0") | ("thread", ns::CLIENT) => {}
+            _ => is_worth_it = true,
+        }
+    }
+    is_worth_it
+}

@@ -1,0 +1,314 @@
+//! A room: what it is like, who belongs to it, who is in it; and how all of that is told and kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac as _};
+use module::Now;
+use sha2::Sha256;
+use stanza::{Jid, JidRef, Rendered, Stanza, StanzaError};
+use store::Batch;
+
+use crate::config::Config;
+use crate::history::History;
+use crate::iq::Requests;
+use crate::message::Invitations;
+use crate::occupants::{Occupant, Occupants};
+use crate::rank::{Affiliation, Role};
+use crate::rows;
+use crate::say::{Item, Say, error, x};
+
+/// XEP-0421.
+const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
+/// Bytes of an occupant id before they are written in Base64.
+const OCCUPANT_ID_BYTES: usize = 18;
+
+/// What the service allows each room. An answer beside each that is reached.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Clients in a room: `service-unavailable`, to be tried again. Owners and admins come in beyond, so that nobody
+    /// stuffs a room (section 7.2.9).
+    pub occupants: usize,
+    /// So many of them.
+    pub occupants_beyond: usize,
+    /// Entries of all lists together: `resource-constraint`.
+    pub affiliations: usize,
+    /// Bytes of a nickname: `not-acceptable`.
+    pub nick_bytes: usize,
+    /// Messages that are kept in memory for who enters.
+    pub history: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            occupants: 10_000,
+            occupants_beyond: 100,
+            affiliations: 20_000,
+            nick_bytes: 256,
+            history: 100,
+        }
+    }
+}
+
+/// What a request comes with.
+pub struct Context<'a> {
+    pub now: Now,
+    pub limits: &'a Limits,
+    /// Of the service, from which occupant ids are made (XEP-0421 section 4).
+    pub secret: &'a [u8],
+    /// Administers the service, and so has the rights of an owner in each of its rooms.
+    pub is_service_admin: bool,
+    /// A text that nobody has seen and nobody can guess.
+    pub fresh: &'a mut dyn FnMut() -> String,
+}
+
+/// What follows from a stanza.
+#[derive(Debug)]
+pub enum Decided {
+    /// Nothing has to be written.
+    Say(Vec<Say>),
+    /// What is said once the batch is on disk; the memory has changed already. If it fails, the caller reads the room
+    /// anew, and tells who asked.
+    Write(Batch, Vec<Say>),
+    /// A message for everybody, that is archived first where it is to be.
+    Reflect(Reflect),
+}
+
+impl Decided {
+    pub(crate) fn nothing() -> Decided {
+        Decided::Say(Vec::new())
+    }
+}
+
+/// A message for everybody. Once it is archived, [`Room::reflected`] says it.
+#[derive(Debug)]
+pub struct Reflect {
+    /// The occupant.
+    pub from: Box<str>,
+    /// His true address.
+    pub sender: Arc<Jid>,
+    pub message: Rendered,
+    /// It goes into the archive and the history.
+    pub is_kept: bool,
+}
+
+/// Who belongs to a room, by bare JID or domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) affiliation: Affiliation,
+    /// The nickname that is kept for him.
+    pub(crate) nick: Option<Box<str>>,
+    pub(crate) reason: Option<Box<str>>,
+}
+
+/// What the room is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Subject {
+    /// `<subject/>` elements, without namespace. Empty: none was ever set.
+    pub(crate) elements: String,
+    /// The address of the occupant that set it.
+    pub(crate) from: Box<str>,
+    pub(crate) at: i64,
+}
+
+/// A room.
+#[derive(Debug)]
+pub struct Room {
+    pub(crate) jid: Jid,
+    pub(crate) config: Config,
+    pub(crate) standings: BTreeMap<Box<str>, Standing>,
+    pub(crate) occupants: Occupants,
+    pub(crate) subject: Subject,
+    pub(crate) history: History,
+    pub(crate) invitations: Invitations,
+    pub(crate) requests: Requests,
+    /// Nobody but its creator may enter before he has said what it is like (section 10.1). Nothing of it is kept then.
+    pub(crate) is_locked: bool,
+    pub(crate) is_destroyed: bool,
+}
+
+impl Room {
+    /// One that nobody has heard of; its creator owns it, and configures it before others come.
+    pub fn create(jid: &Jid, creator: JidRef<'_>) -> Room {
+        let owner = Standing {
+            affiliation: Affiliation::Owner,
+            nick: None,
+            reason: None,
+        };
+        Room {
+            jid: jid.to_bare(),
+            config: Config::default(),
+            standings: BTreeMap::from([(creator.bare_str().into(), owner)]),
+            occupants: Occupants::default(),
+            subject: Subject::default(),
+            history: History::default(),
+            invitations: Invitations::default(),
+            requests: Requests::default(),
+            is_locked: true,
+            is_destroyed: false,
+        }
+    }
+
+    pub fn jid(&self) -> &Jid {
+        &self.jid
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Clients in it.
+    pub fn sessions(&self) -> usize {
+        self.occupants.sessions()
+    }
+
+    /// Nothing is left of it: it was destroyed, or it was temporary and everybody has left. The caller forgets it.
+    pub fn is_gone(&self) -> bool {
+        self.is_destroyed
+    }
+
+    /// The address of an occupant.
+    pub(crate) fn address(&self, nick: &str) -> String {
+        format!("{}/{nick}", self.jid.bare_str())
+    }
+
+    /// Somebody's affiliation: his own, or that of all of his domain (section 9.2).
+    pub(crate) fn affiliation(&self, jid: JidRef<'_>) -> Affiliation {
+        let of = |key: &str| self.standings.get(key).map(|standing| standing.affiliation);
+        of(jid.bare_str())
+            .or_else(|| of(jid.domain()))
+            .unwrap_or(Affiliation::None)
+    }
+
+    /// The same of who asks, who may administer the service.
+    pub(crate) fn right_of(&self, context: &Context<'_>, jid: JidRef<'_>) -> Affiliation {
+        match context.is_service_admin {
+            true => Affiliation::Owner,
+            false => self.affiliation(jid),
+        }
+    }
+
+    pub(crate) fn affiliation_of(&self, occupant: &Occupant) -> Affiliation {
+        self.affiliation(occupant.seen().jid.as_ref().as_ref())
+    }
+
+    /// For whom this nickname is kept.
+    pub(crate) fn keeper_of(&self, nick: &str) -> Option<&str> {
+        let kept = |standing: &Standing| standing.nick.as_deref() == Some(nick);
+        let found = self.standings.iter().find(|(_, standing)| kept(standing));
+        found.map(|(jid, _)| &**jid)
+    }
+
+    /// Who sees the true address of everybody.
+    pub(crate) fn sees_jids(&self, occupant: &Occupant) -> bool {
+        self.config.non_anonymous || occupant.role == Role::Moderator
+    }
+
+    /// What tells an occupant from others although names change (XEP-0421): the same for all clients of a bare JID, and
+    /// different in every room.
+    pub(crate) fn occupant_id(&self, context: &Context<'_>, bare: &str) -> String {
+        // HMAC takes a key of any length.
+        let mut mac = Hmac::<Sha256>::new_from_slice(context.secret).expect("a key");
+        // A JID has no space.
+        mac.update(self.jid.bare_str().as_bytes());
+        mac.update(b" ");
+        mac.update(bare.as_bytes());
+        let id = BASE64_URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..OCCUPANT_ID_BYTES]);
+        format!("<occupant-id xmlns='{OCCUPANT_ID}' id='{id}'/>")
+    }
+
+    /// Tells everybody about an occupant: itself, who sees true addresses, and the others (section 7.2.2).
+    pub(crate) fn show(&self, context: &Context<'_>, nick: &str, occupant: &Occupant, change: &Shown<'_>) -> Vec<Say> {
+        let affiliation = self.affiliation_of(occupant);
+        let seen = &occupant.seen().jid;
+        let mut item = Item {
+            nick: change.new_nick,
+            actor: change.actor,
+            reason: change.reason,
+            ..Item::new(affiliation, change.role.unwrap_or(occupant.role))
+        };
+        let base = match &change.unavailable {
+            Some(presence) => presence,
+            None => occupant.presence(),
+        };
+        let base = base.with(&self.occupant_id(context, &occupant.bare));
+        let from: Box<str> = self.address(nick).into();
+        let say = |item: &Item<'_>, statuses: &[u16], to: Vec<Arc<Jid>>| Say {
+            from: from.clone(),
+            stanza: base.with(&x(item, statuses, change.more)),
+            to,
+        };
+        let mut all = Vec::new();
+        if self.config.broadcast.has(occupant.role) || change.was_seen {
+            let mut others = |sees: bool, item: &Item<'_>| {
+                let is_meant = |other: &str, watcher: &Occupant| other != nick && self.sees_jids(watcher) == sees;
+                let to = self.occupants.some(is_meant);
+                if !to.is_empty() {
+                    all.push(say(item, change.statuses, to));
+                }
+            };
+            others(false, &item);
+            item.jid = Some(seen.as_str());
+            others(true, &item);
+        }
+        item.jid = Some(seen.as_str());
+        // Section 7.2.2: it comes to the occupant itself last.
+        let mut statuses = change.statuses.to_vec();
+        statuses.extend_from_slice(change.own);
+        statuses.push(110);
+        statuses.sort_unstable();
+        all.push(say(&item, &statuses, occupant.jids().cloned().collect()));
+        all
+    }
+
+    /// An error to who has sent a stanza, from the address to which he sent it.
+    pub(crate) fn refuse(&self, stanza: &Stanza<'_>, from: &Arc<Jid>, to: JidRef<'_>, why: &StanzaError) -> Decided {
+        Decided::Say(error(stanza, from, to.as_str(), why).into_iter().collect())
+    }
+
+    /// What stands in the store of all of it.
+    pub(crate) fn saved(&self) -> Batch {
+        rows::save(self)
+    }
+
+    /// With what has changed in the store, if the room stands there.
+    pub(crate) fn decided(&self, batch: Batch, say: Vec<Say>) -> Decided {
+        match self.is_locked || batch.ops.is_empty() {
+            true => Decided::Say(say),
+            false => Decided::Write(batch, say),
+        }
+    }
+}
+
+/// How an occupant is shown to others.
+#[derive(Debug, Default)]
+pub(crate) struct Shown<'a> {
+    /// It is here no more under this name, and this is what it says.
+    pub(crate) unavailable: Option<Rendered>,
+    /// In place of the role that it has.
+    pub(crate) role: Option<Role>,
+    /// Others have seen it, although nobody of its role is seen now.
+    pub(crate) was_seen: bool,
+    pub(crate) new_nick: Option<&'a str>,
+    pub(crate) actor: Option<&'a str>,
+    pub(crate) reason: Option<&'a str>,
+    /// For everybody.
+    pub(crate) statuses: &'a [u16],
+    /// For the occupant itself, beside 110.
+    pub(crate) own: &'a [u16],
+    /// What else is in `<x/>`.
+    pub(crate) more: &'a str,
+}
+
+/// An occupant that is gone, for whatever reason.
+pub(crate) fn gone() -> Shown<'static> {
+    Shown {
+        unavailable: Some(Rendered::from_text("<presence type='unavailable'/>")),
+        role: Some(Role::None),
+        was_seen: false,
+        ..Shown::default()
+    }
+}

@@ -1,0 +1,142 @@
+//! What stands in the store of rooms.
+//!
+//! The owner of a room's row is its service, so that a service can list its rooms by page; the owner of the rows of who
+//! belongs to it is the room.
+
+use std::collections::BTreeMap;
+
+use module::Now;
+use stanza::Jid;
+use store::{Batch, Column, Found, Query, Row, Shape, StoreError, Table, Value, row};
+
+use crate::config::Config;
+use crate::history::History;
+use crate::iq::Requests;
+use crate::message::Invitations;
+use crate::occupants::Occupants;
+use crate::rank::Affiliation;
+use crate::room::{Room, Standing, Subject};
+
+/// Rooms by the local part of their address.
+pub static ROOMS: Table = Table {
+    name: "rooms",
+    shape: Shape::Map,
+    columns: &[
+        Column::text("config"),
+        Column::text("name"),
+        // In the list of rooms.
+        Column::int("public"),
+        Column::text("subject"),
+        Column::text("subject_from"),
+        Column::int("subject_at"),
+    ],
+};
+
+/// Affiliations by bare JID or domain.
+pub static AFFILIATIONS: Table = Table {
+    name: "room_affiliations",
+    shape: Shape::Map,
+    columns: &[
+        Column::text("affiliation"),
+        Column::text("nick"),
+        Column::text("reason"),
+    ],
+};
+
+/// Everything of a room; [`read`] understands the answer.
+pub fn get(jid: &Jid) -> Query {
+    Query::Many(vec![
+        Query::get(&ROOMS, jid.domain(), jid.local().unwrap_or_default()),
+        Query::all(&AFFILIATIONS, jid.bare_str()),
+    ])
+}
+
+/// None: there is no such room.
+pub fn read(jid: &Jid, found: Found) -> Result<Option<Room>, StoreError> {
+    let mut found = found.many()?.into_iter();
+    let (Some(room), Some(standings)) = (found.next(), found.next()) else {
+        return Ok(None);
+    };
+    let Some(room) = room.row()? else { return Ok(None) };
+    let text = |at: usize| room.get(at).and_then(Value::as_text).unwrap_or_default();
+    let subject = Subject {
+        elements: text(3).to_owned(),
+        from: text(4).into(),
+        at: room.get(5).and_then(Value::as_int).unwrap_or_default(),
+    };
+    let mut belong = BTreeMap::new();
+    for (jid, row) in standings.rows()? {
+        if let Some(standing) = standing(&row) {
+            belong.insert(jid, standing);
+        }
+    }
+    Ok(Some(Room {
+        jid: jid.to_bare(),
+        config: Config::of_text(text(0)),
+        standings: belong,
+        occupants: Occupants::default(),
+        subject,
+        history: History::default(),
+        invitations: Invitations::default(),
+        requests: Requests::default(),
+        is_locked: false,
+        is_destroyed: false,
+    }))
+}
+
+fn standing(row: &Row) -> Option<Standing> {
+    let text = |at: usize| row.get(at).and_then(Value::as_text).filter(|text| !text.is_empty());
+    Some(Standing {
+        affiliation: Affiliation::read(text(0)?)?,
+        nick: text(1).map(Into::into),
+        reason: text(2).map(Into::into),
+    })
+}
+
+/// All of a room: when its creator has configured it.
+pub(crate) fn save(room: &Room) -> Batch {
+    room.standings
+        .keys()
+        .fold(save_room(room), |batch, jid| save_standing(batch, room, jid))
+}
+
+/// Without who belongs to it.
+pub(crate) fn save_room(room: &Room) -> Batch {
+    let row = row![
+        room.config.to_text(),
+        room.config.name.as_str(),
+        i64::from(room.config.public),
+        room.subject.elements.as_str(),
+        &*room.subject.from,
+        room.subject.at,
+    ];
+    Batch::new().put(&ROOMS, room.jid.domain(), room.jid.local().unwrap_or_default(), row)
+}
+
+/// One who belongs to it, or does no more.
+pub(crate) fn save_standing(batch: Batch, room: &Room, jid: &str) -> Batch {
+    let owner = room.jid.bare_str();
+    match room.standings.get(jid) {
+        None => batch.delete(&AFFILIATIONS, owner, jid),
+        Some(standing) => {
+            let row = row![
+                standing.affiliation.name(),
+                standing.nick.as_deref().unwrap_or_default(),
+                standing.reason.as_deref().unwrap_or_default(),
+            ];
+            batch.put(&AFFILIATIONS, owner, jid, row)
+        }
+    }
+}
+
+/// Nothing is left of it; also its archive.
+pub(crate) fn forget(room: &Room) -> Batch {
+    Batch::new()
+        .delete(&ROOMS, room.jid.domain(), room.jid.local().unwrap_or_default())
+        .forget(room.jid.bare_str())
+}
+
+/// A moment of the store.
+pub(crate) fn moment(at: i64) -> Now {
+    Now(at)
+}

@@ -1,0 +1,127 @@
+//! What a room says: a stanza from an address of the room, to some clients.
+
+use std::sync::Arc;
+
+use stanza::{Jid, Rendered, Stanza, StanzaError, write_error};
+use xmlstream::escape_attr;
+
+use crate::rank::{Affiliation, Role};
+
+/// One text for all who get it; the addresses go in where it is delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Say {
+    /// The room, or an occupant of it.
+    pub from: Box<str>,
+    pub stanza: Rendered,
+    pub to: Vec<Arc<Jid>>,
+}
+
+/// `<item/>` of muc#user and muc#admin (XEP-0045 sections 17.2 and 17.3).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item<'a> {
+    pub(crate) affiliation: Affiliation,
+    pub(crate) role: Option<Role>,
+    pub(crate) jid: Option<&'a str>,
+    pub(crate) nick: Option<&'a str>,
+    /// Who did it, by nickname.
+    pub(crate) actor: Option<&'a str>,
+    pub(crate) reason: Option<&'a str>,
+}
+
+impl<'a> Item<'a> {
+    pub(crate) fn new(affiliation: Affiliation, role: Role) -> Item<'a> {
+        Item {
+            affiliation,
+            role: Some(role),
+            jid: None,
+            nick: None,
+            actor: None,
+            reason: None,
+        }
+    }
+
+    pub(crate) fn write(&self, out: &mut String) {
+        out.push_str("<item");
+        attribute(out, "affiliation", Some(self.affiliation.name()));
+        attribute(out, "role", self.role.map(Role::name));
+        attribute(out, "jid", self.jid);
+        attribute(out, "nick", self.nick);
+        if self.actor.is_none() && self.reason.is_none() {
+            return out.push_str("/>");
+        }
+        out.push('>');
+        if let Some(actor) = self.actor {
+            out.push_str("<actor");
+            attribute(out, "nick", Some(actor));
+            out.push_str("/>");
+        }
+        if let Some(reason) = self.reason {
+            text_element(out, "reason", reason);
+        }
+        out.push_str("</item>");
+    }
+}
+
+/// `<x/>` of muc#user with an item, status codes, and what else is in it.
+pub(crate) fn x(item: &Item<'_>, statuses: &[u16], more: &str) -> String {
+    let mut out = format!("<x xmlns='{}'>", stanza::ns::MUC_USER);
+    item.write(&mut out);
+    for status in statuses {
+        out.push_str(&format!("<status code='{status}'/>"));
+    }
+    out.push_str(more);
+    out.push_str("</x>");
+    out
+}
+
+/// An attribute, where there is a value.
+pub(crate) fn attribute(out: &mut String, name: &str, value: Option<&str>) {
+    let Some(value) = value else { return };
+    let mut escaped = Vec::with_capacity(value.len());
+    escape_attr(&mut escaped, value);
+    out.push(' ');
+    out.push_str(name);
+    out.push_str("='");
+    // Escaping text yields text.
+    out.push_str(&String::from_utf8(escaped).unwrap_or_default());
+    out.push('\'');
+}
+
+/// An element with a text and nothing else.
+pub(crate) fn text_element(out: &mut String, name: &str, text: &str) {
+    let mut escaped = Vec::with_capacity(text.len());
+    xmlstream::escape_text(&mut escaped, text);
+    out.push('<');
+    out.push_str(name);
+    out.push('>');
+    // Escaping text yields text.
+    out.push_str(&String::from_utf8(escaped).unwrap_or_default());
+    out.push_str("</");
+    out.push_str(name);
+    out.push('>');
+}
+
+/// An error in answer to a stanza, from the address to which it was sent. None: it is one that is never answered.
+pub(crate) fn error(stanza: &Stanza<'_>, from: &Arc<Jid>, to: &str, error: &StanzaError) -> Option<Say> {
+    if !stanza.kind().may_be_answered() {
+        return None;
+    }
+    let mut out = Vec::new();
+    write_error(stanza.kind().element_name(), stanza.id(), None, None, error, &mut out);
+    Some(Say {
+        from: to.into(),
+        stanza: Rendered::from_text(&String::from_utf8(out).unwrap_or_default()),
+        to: vec![Arc::clone(from)],
+    })
+}
+
+/// The result of a request.
+pub(crate) fn result(stanza: &Stanza<'_>, from: &Arc<Jid>, to: &str, payload: &str) -> Say {
+    let mut out = Vec::new();
+    stanza::iq_result(stanza.id().unwrap_or_default(), None, None, payload, &mut out);
+    Say {
+        from: to.into(),
+        stanza: Rendered::from_text(&String::from_utf8(out).unwrap_or_default()),
+        to: vec![Arc::clone(from)],
+    }
+}

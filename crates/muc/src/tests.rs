@@ -1,0 +1,204 @@
+//! Tests after the use cases of XEP-0045, without a store: what is written is looked at, and read again.
+
+mod admin;
+mod enter;
+mod message;
+mod owner;
+
+use std::sync::Arc;
+
+use module::Now;
+use stanza::{Jid, Kind, Stanza};
+use store::{Batch, Memory, Store};
+use xmlstream::{Limits as XmlLimits, Scratch};
+
+use crate::{AFFILIATIONS, Context, Decided, Limits, ROOMS, Room};
+
+const ROOM: &str = "coven@chat.shakespeare.lit";
+/// The owner.
+const ONE: &str = "crone1@shakespeare.lit/desktop";
+const TWO: &str = "wiccarocks@shakespeare.lit/laptop";
+const THREE: &str = "hag66@shakespeare.lit/pda";
+
+/// A room, and a store behind it.
+struct World {
+    room: Room,
+    store: Memory,
+    now: i64,
+    limits: Limits,
+    is_service_admin: bool,
+}
+
+/// What somebody is told: to whom, from whom, and the rest without addresses.
+type Told = (String, String, String);
+
+impl World {
+    /// A room that nobody is in.
+    fn new() -> World {
+        let jid = Jid::parse(ROOM).expect("a JID");
+        let creator = Jid::parse(ONE).expect("a JID");
+        World {
+            room: Room::create(&jid, creator.as_ref()),
+            store: Memory::new(&[&ROOMS, &AFFILIATIONS]),
+            now: 1_000_000,
+            limits: Limits::default(),
+            is_service_admin: false,
+        }
+    }
+
+    /// With `firstwitch`, its owner, in it; others may come.
+    fn open() -> World {
+        let mut world = World::new();
+        world.enter(ONE, "firstwitch");
+        let submit =
+            "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>";
+        assert_eq!(world.iq(ONE, "set", submit), [done(ONE)]);
+        world
+    }
+
+    /// With this configuration.
+    fn configured(fields: &[(&str, &str)]) -> World {
+        let mut world = World::open();
+        let told = world.configure(fields);
+        assert_eq!(told.first(), Some(&done(ONE)));
+        world
+    }
+
+    fn configure(&mut self, fields: &[(&str, &str)]) -> Vec<Told> {
+        let fields: String = fields
+            .iter()
+            .map(|(var, value)| format!("<field var='{var}'><value>{value}</value></field>"))
+            .collect();
+        let form = format!(
+            "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
+             <field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>{fields}</x></query>"
+        );
+        self.iq(ONE, "set", &form)
+    }
+
+    /// Somebody comes in under this name, and is let.
+    fn enter(&mut self, who: &str, nick: &str) -> Vec<Told> {
+        let told = self.join(who, nick, "");
+        assert!(
+            told.iter().all(|(_, _, text)| !text.contains("type='error'")),
+            "{told:?}"
+        );
+        told
+    }
+
+    fn join(&mut self, who: &str, nick: &str, inner: &str) -> Vec<Told> {
+        let x = format!("<x xmlns='http://jabber.org/protocol/muc'>{inner}</x>");
+        self.send(who, &format!("<presence to='{ROOM}/{nick}'>{x}</presence>"))
+    }
+
+    fn iq(&mut self, who: &str, kind: &str, payload: &str) -> Vec<Told> {
+        self.send(who, &format!("<iq type='{kind}' id='q' to='{ROOM}'>{payload}</iq>"))
+    }
+
+    fn admin(&mut self, who: &str, items: &str) -> Vec<Told> {
+        self.iq(
+            who,
+            "set",
+            &format!("<query xmlns='http://jabber.org/protocol/muc#admin'>{items}</query>"),
+        )
+    }
+
+    /// Somebody sends a stanza, and this is said. What is written is committed at once.
+    fn send(&mut self, who: &str, text: &str) -> Vec<Told> {
+        let mut scratch = Scratch::default();
+        let element =
+            xmlstream::parse_element(text, "jabber:client", &mut scratch, &XmlLimits::default()).expect("XML");
+        let stanza = Stanza::read(element).expect("a stanza").expect("a stanza");
+        let from = Arc::new(Jid::parse(who).expect("a JID"));
+        let to = stanza.to().expect("an address").to_owned();
+        let mut count = 0;
+        let mut context = Context {
+            now: Now(self.now),
+            limits: &self.limits,
+            secret: b"secret",
+            is_service_admin: self.is_service_admin,
+            fresh: &mut || {
+                count += 1;
+                format!("fresh{count}")
+            },
+        };
+        let decided = match stanza.kind() {
+            Kind::Presence(_) => self.room.presence(&mut context, &stanza, &from, to.as_ref()),
+            Kind::Message(_) => self.room.message(&mut context, &stanza, &from, to.as_ref()),
+            Kind::Iq(_) => self.room.iq(&mut context, &stanza, &from, to.as_ref()),
+        };
+        let (batch, say) = match decided {
+            Decided::Say(say) => (Batch::new(), say),
+            Decided::Write(batch, say) => (batch, say),
+            Decided::Reflect(reflect) => {
+                let message = reflect.message.clone();
+                (Batch::new(), vec![self.room.reflected(&context, reflect, message)])
+            }
+        };
+        self.store.write_wait(batch).expect("written");
+        let mut told = Vec::new();
+        for say in say {
+            for to in &say.to {
+                let text = without_id(say.stanza.text());
+                told.push((to.as_str().to_owned(), say.from.to_string(), text));
+            }
+        }
+        told
+    }
+
+    /// The room as it is read from the store after a crash; nobody is in it.
+    fn again(&self) -> Option<Room> {
+        let jid = Jid::parse(ROOM).expect("a JID");
+        let found = self.store.read_wait(crate::get(&jid)).expect("read");
+        crate::read(&jid, found).expect("a room or none")
+    }
+}
+
+/// Without the occupant id, which is the same in each stanza of an occupant.
+fn without_id(text: &str) -> String {
+    let Some(at) = text.find("<occupant-id ") else {
+        return text.to_owned();
+    };
+    let end = text[at..].find("/>").expect("its end") + at + 2;
+    [&text[..at], &text[end..]]
+        .concat()
+        .replace("<message></message>", "<message/>")
+}
+
+/// The result of a request with the id `q`.
+fn done(who: &str) -> Told {
+    (who.to_owned(), ROOM.to_owned(), "<iq type='result' id='q'/>".to_owned())
+}
+
+/// The error of a stanza: its condition and type; and nobody is told anything else.
+#[track_caller]
+fn refused(told: &[Told], who: &str, condition: &str, kind: &str) {
+    let [(to, _, text)] = told else {
+        panic!("one error for {who}: {told:?}");
+    };
+    assert_eq!(to, who);
+    let of_type = format!("<error type='{kind}'");
+    let expected = format!("<{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>");
+    assert!(
+        text.contains("type='error'") && text.contains(&of_type) && text.contains(&expected),
+        "{text}"
+    );
+}
+
+/// What one client is told, as addresser and text.
+fn of<'t>(told: &'t [Told], who: &str) -> Vec<(&'t str, &'t str)> {
+    let own = told.iter().filter(|(to, _, _)| to == who);
+    own.map(|(_, from, text)| (from.strip_prefix(ROOM).unwrap_or(from), text.as_str()))
+        .collect()
+}
+
+/// Presence with an item and status codes, and what else is in it.
+fn presence(inner: &str, item: &str, statuses: &[u16]) -> String {
+    let (open, inner) = match inner.strip_prefix("unavailable") {
+        Some(inner) => ("<presence type='unavailable'>", inner),
+        None => ("<presence>", inner),
+    };
+    let statuses: String = statuses.iter().map(|code| format!("<status code='{code}'/>")).collect();
+    format!("{open}{inner}<x xmlns='http://jabber.org/protocol/muc#user'><item {item}</item>{statuses}</x></presence>")
+        .replace("'</item>", "'/>")
+}

@@ -1,0 +1,281 @@
+//! Sections 7.4, 7.5, 7.8, 7.13, 8.1 and 8.6; and history.
+
+use super::*;
+
+fn groupchat(inner: &str) -> String {
+    format!("<message type='groupchat' id='m' to='{ROOM}'>{inner}</message>")
+}
+
+#[test]
+fn everybody_gets_what_somebody_says_and_he_himself_too() {
+    let mut world = World::open();
+    world.enter(THREE, "thirdwitch");
+    let told = world.send(THREE, &groupchat("<body>Harpier cries: &apos;tis time.</body>"));
+    let message = "<message type='groupchat' id='m'><body>Harpier cries: &apos;tis time.</body></message>";
+    assert_eq!(of(&told, ONE), [("/thirdwitch", message)]);
+    assert_eq!(of(&told, THREE), [("/thirdwitch", message)]);
+    refused(
+        &world.send(TWO, &groupchat("<body>x</body>")),
+        TWO,
+        "not-acceptable",
+        "modify",
+    );
+    refused(
+        &world.send(
+            THREE,
+            &format!("<message type='chat' to='{ROOM}'><body>x</body></message>"),
+        ),
+        THREE,
+        "bad-request",
+        "modify",
+    );
+}
+
+#[test]
+fn nobody_says_what_only_the_room_may() {
+    let mut world = World::open();
+    let forged = format!(
+        "<body>x</body><stanza-id xmlns='urn:xmpp:sid:0' id='1' by='{ROOM}'/><stanza-id xmlns='urn:xmpp:sid:0' id='2' \
+         by='{ROOM}/firstwitch'/><stanza-id xmlns='urn:xmpp:sid:0' id='3'/><occupant-id xmlns='urn:xmpp:occupant-id:0' \
+         id='x'/><x xmlns='http://jabber.org/protocol/muc#user'><status code='104'/></x><delay xmlns='urn:xmpp:delay' \
+         from='{ROOM}' stamp='2002-09-10T23:08:25Z'/>"
+    );
+    let told = world.send(ONE, &groupchat(&forged));
+    assert_eq!(
+        of(&told, ONE),
+        [(
+            "/firstwitch",
+            "<message type='groupchat' id='m'><body>x</body></message>"
+        )]
+    );
+    // What others say of themselves stays.
+    let kept = "<body>x</body><stanza-id xmlns='urn:xmpp:sid:0' id='1' by='other@elsewhere.lit'/>";
+    let told = world.send(ONE, &groupchat(kept));
+    assert_eq!(
+        of(&told, ONE)[0].1,
+        format!("<message type='groupchat' id='m'>{kept}</message>")
+    );
+}
+
+#[test]
+fn who_has_no_voice_is_not_heard_and_asks_for_it() {
+    let mut world = World::configured(&[("muc#roomconfig_moderatedroom", "1")]);
+    world.enter(THREE, "thirdwitch");
+    refused(
+        &world.send(THREE, &groupchat("<body>x</body>")),
+        THREE,
+        "forbidden",
+        "auth",
+    );
+    let ask = format!(
+        "<message to='{ROOM}'><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>\
+         http://jabber.org/protocol/muc#request</value></field><field var='muc#role'><value>participant</value></field></x>\
+         </message>"
+    );
+    let told = world.send(THREE, &ask);
+    let [("", form)] = of(&told, ONE)[..] else {
+        panic!("{told:?}")
+    };
+    for part in [
+        "<field var='muc#jid' type='jid-single' label='User ID'><value>hag66@shakespeare.lit/pda</value>",
+        "<value>thirdwitch</value>",
+    ] {
+        assert!(form.contains(part), "{form}");
+    }
+    let answer = |allow: &str| {
+        ask.replace(
+            "</x>",
+            &format!(
+                "<field var='muc#roomnick'><value>thirdwitch</value></field><field var='muc#jid'><value>{THREE}</value>\
+                 </field><field var='muc#request_allow'><value>{allow}</value></field></x>"
+            ),
+        )
+    };
+    refused(&world.send(THREE, &answer("true")), THREE, "forbidden", "auth");
+    assert_eq!(world.send(ONE, &answer("false")), []);
+    let told = world.send(ONE, &answer("true"));
+    let seen = presence("", &format!("affiliation='none' role='participant' jid='{THREE}'"), &[]);
+    assert_eq!(of(&told, ONE), [("/thirdwitch", seen.as_str())]);
+    assert_eq!(of(&world.send(THREE, &groupchat("<body>x</body>")), ONE).len(), 1);
+    // Who has it already bothers nobody.
+    assert_eq!(world.send(THREE, &ask), []);
+}
+
+#[test]
+fn in_private() {
+    let mut world = World::open();
+    world.enter(TWO, "secondwitch");
+    world.enter(THREE, "thirdwitch");
+    let to =
+        |nick: &str, kind: &str| format!("<message type='{kind}' id='p' to='{ROOM}/{nick}'><body>x</body></message>");
+    let told = world.send(TWO, &to("thirdwitch", "chat"));
+    let message =
+        "<message type='chat' id='p'><body>x</body><x xmlns='http://jabber.org/protocol/muc#user'/></message>";
+    assert_eq!(
+        told,
+        [(THREE.to_owned(), format!("{ROOM}/secondwitch"), message.to_owned())]
+    );
+    refused(
+        &world.send(TWO, &to("thirdwitch", "groupchat")),
+        TWO,
+        "bad-request",
+        "modify",
+    );
+    refused(&world.send(TWO, &to("nobody", "chat")), TWO, "item-not-found", "cancel");
+    let other = "other@shakespeare.lit/x";
+    refused(
+        &world.send(other, &to("thirdwitch", "chat")),
+        other,
+        "not-acceptable",
+        "modify",
+    );
+    world.configure(&[("muc#roomconfig_allowpm", "moderators")]);
+    refused(&world.send(TWO, &to("thirdwitch", "chat")), TWO, "forbidden", "auth");
+    assert_eq!(world.send(ONE, &to("thirdwitch", "chat")).len(), 1);
+}
+
+#[test]
+fn the_subject() {
+    let mut world = World::open();
+    world.enter(THREE, "thirdwitch");
+    refused(
+        &world.send(THREE, &groupchat("<subject>Mine</subject>")),
+        THREE,
+        "forbidden",
+        "auth",
+    );
+    let told = world.send(ONE, &groupchat("<subject>Fire Burn!</subject>"));
+    let message = "<message type='groupchat' id='m'><subject>Fire Burn!</subject></message>";
+    assert_eq!(of(&told, THREE), [("/firstwitch", message)]);
+    // Whoever comes later hears who has set it, and when; after a crash as well.
+    let expected = format!(
+        "<message type='groupchat'><subject>Fire Burn!</subject><delay xmlns='urn:xmpp:delay' from='{ROOM}' \
+         stamp='1970-01-01T00:16:40.000Z'/></message>"
+    );
+    let told = world.enter(TWO, "secondwitch");
+    assert_eq!(of(&told, TWO).last(), Some(&("/firstwitch", expected.as_str())));
+    world.room = world.again().expect("it is kept");
+    let told = world.enter(TWO, "secondwitch");
+    assert_eq!(of(&told, TWO).last(), Some(&("/firstwitch", expected.as_str())));
+    // With a body, or a thread, it is a message with a subject.
+    for more in ["<body>x</body>", "<thread>t</thread>"] {
+        world.send(TWO, &groupchat(&format!("<subject>No</subject>{more}")));
+    }
+    assert_eq!(world.room.subject.elements, "<subject>Fire Burn!</subject>");
+    world.configure(&[("muc#roomconfig_changesubject", "1")]);
+}
+
+#[test]
+fn what_was_said_before() {
+    let mut world = World::configured(&[("muc#maxhistoryfetch", "3")]);
+    for number in 1..=5 {
+        world.now += 1_000;
+        world.send(ONE, &groupchat(&format!("<body>n{number}</body>")));
+    }
+    // None of these is for later.
+    for over in [
+        "<composing xmlns='http://jabber.org/protocol/chatstates'/>",
+        "<body>x</body><no-store xmlns='urn:xmpp:hints'/>",
+    ] {
+        world.send(ONE, &groupchat(over));
+    }
+    let bodies = |world: &mut World, history: &str| -> Vec<String> {
+        let told = world.join(THREE, "thirdwitch", history);
+        let told = of(&told, THREE);
+        let own = told.iter().position(|(_, text)| text.contains("110")).expect("oneself");
+        let history = &told[own + 1..told.len() - 1];
+        assert!(told[told.len() - 1].1.contains("<subject"), "{told:?}");
+        let body = |text: &str| {
+            text.split("<body>")
+                .nth(1)
+                .and_then(|rest| rest.split('<').next())
+                .unwrap_or("")
+                .to_owned()
+        };
+        for (from, text) in history {
+            assert_eq!(*from, "/firstwitch");
+            assert!(
+                text.contains(&format!("<delay xmlns='urn:xmpp:delay' from='{ROOM}'")),
+                "{text}"
+            );
+        }
+        history.iter().map(|(_, text)| body(text)).collect()
+    };
+    assert_eq!(bodies(&mut world, ""), ["n3", "n4", "n5"]);
+    let cases: [(&str, &[&str]); 8] = [
+        ("<history maxstanzas='2'/>", &["n4", "n5"]),
+        ("<history maxstanzas='9'/>", &["n3", "n4", "n5"]),
+        ("<history maxstanzas='0'/>", &[]),
+        ("<history maxchars='0'/>", &[]),
+        ("<history seconds='1'/>", &["n4", "n5"]),
+        ("<history since='1970-01-01T00:16:45Z'/>", &["n5"]),
+        ("<history seconds='100' maxstanzas='1'/>", &["n5"]),
+        ("<history maxchars='x' since='yesterday'/>", &["n3", "n4", "n5"]),
+    ];
+    for (history, expected) in cases {
+        assert_eq!(bodies(&mut world, history), expected, "{history}");
+    }
+}
+
+#[test]
+fn invitations_go_through_the_room() {
+    let mut world = World::configured(&[
+        ("muc#roomconfig_passwordprotectedroom", "1"),
+        ("muc#roomconfig_roomsecret", "cauldronburn"),
+    ]);
+    let invite = format!(
+        "<message id='i' to='{ROOM}'><x xmlns='http://jabber.org/protocol/muc#user'><invite to='hecate@shakespeare.lit'>\
+         <reason>Hey Hecate</reason></invite></x></message>"
+    );
+    refused(&world.send(TWO, &invite), TWO, "forbidden", "auth");
+    let told = world.send(ONE, &invite);
+    let expected = "<message id='i'><x xmlns='http://jabber.org/protocol/muc#user'><invite from='crone1@shakespeare.lit'>\
+                    <reason>Hey Hecate</reason></invite><password>cauldronburn</password></x></message>";
+    assert_eq!(
+        told,
+        [(
+            "hecate@shakespeare.lit".to_owned(),
+            ROOM.to_owned(),
+            expected.to_owned()
+        )]
+    );
+    let decline = |to: &str| {
+        format!(
+            "<message id='d' to='{ROOM}'><x xmlns='http://jabber.org/protocol/muc#user'><decline to='{to}'>\
+             <reason>Sorry</reason></decline></x></message>"
+        )
+    };
+    // Nobody else is bothered through the room, and the inviter once.
+    let hecate = "hecate@shakespeare.lit/broom";
+    assert_eq!(world.send(hecate, &decline("wiccarocks@shakespeare.lit")), []);
+    let told = world.send(hecate, &decline("crone1@shakespeare.lit"));
+    let expected = "<message id='d'><x xmlns='http://jabber.org/protocol/muc#user'><decline from='hecate@shakespeare.lit'>\
+                    <reason>Sorry</reason></decline></x></message>";
+    assert_eq!(told, [(ONE.to_owned(), ROOM.to_owned(), expected.to_owned())]);
+    assert_eq!(world.send(hecate, &decline("crone1@shakespeare.lit")), []);
+    let wrong = invite.replace("hecate@shakespeare.lit", "@");
+    refused(&world.send(ONE, &wrong), ONE, "jid-malformed", "modify");
+}
+
+/// Section 9.5.
+#[test]
+fn into_a_room_for_members() {
+    let mut world = World::configured(&[
+        ("muc#roomconfig_membersonly", "1"),
+        ("muc#roomconfig_allowinvites", "0"),
+    ]);
+    world.admin(ONE, "<item affiliation='member' jid='hag66@shakespeare.lit'/>");
+    world.enter(THREE, "thirdwitch");
+    let invite = format!(
+        "<message id='i' to='{ROOM}'><x xmlns='http://jabber.org/protocol/muc#user'><invite to='hecate@shakespeare.lit'/></x>\
+         </message>"
+    );
+    refused(&world.send(THREE, &invite), THREE, "forbidden", "auth");
+    world.configure(&[("muc#roomconfig_allowinvites", "1")]);
+    assert_eq!(world.send(THREE, &invite).len(), 1);
+    // Who was invited is a member, and that lasts.
+    world.enter("hecate@shakespeare.lit/broom", "hecate");
+    let again = world.again().expect("it is kept");
+    let hecate = Jid::parse("hecate@shakespeare.lit").expect("a JID");
+    assert_eq!(again.affiliation(hecate.as_ref()), crate::Affiliation::Member);
+}
