@@ -25,6 +25,7 @@ import gajim
 import gajim_history
 import history
 import omemo_chat
+import pictures
 import profanity
 import proxies
 import slixmpp_chat
@@ -37,6 +38,7 @@ CLIENTS = {
     "slixmpp": slixmpp_chat.run, "history": history.run, "profanity": profanity.run, "gajim": gajim.run,
     "gajim-history": gajim_history.run, "dino": dino.run, "web": web.run, "browser": browser.run, "proxies": proxies.run,
     "omemo": omemo_chat.run, "files": uploads.run, "bookmarks": bookmarks.run,
+    "pictures": pictures.run,
 }  # fmt: skip
 CLIENT_SECONDS = 200.0  # one client, both transports
 ENDING = (signal.SIGINT, signal.SIGTERM)

@@ -236,19 +236,10 @@ mod tests {
     fn pictures_are_read() {
         let decoded = |text| decode(text).map(|(bytes, text)| (String::from_utf8_lossy(&bytes).into_owned(), text));
         let good = Some(("picture".to_owned(), "cGljdHVyZQ==".to_owned()));
-        for text in ["cGljdHVyZQ==", " cGlj\n dHVy\r\n\tZQ== ", "cGljdHVyZQ"] {
+        for text in ["cGljdHVyZQ==", " cGlj\n dHVy\r\n\tZQ== ", "cGljdHVyZQ", "cGljdHVyZQ="] {
             assert_eq!(decoded(text), good, "{text}");
         }
-        for text in [
-            "",
-            " \n",
-            "=",
-            "cGljdHVyZQ=",
-            "cGlj dHVy ZQ== x",
-            "cGljdHVy!",
-            "é",
-            "cGl_",
-        ] {
+        for text in ["", " \n", "=", "cGlj dHVy ZQ== x", "cGljdHVy!", "é", "cGl_"] {
             assert_eq!(decoded(text), None, "{text}");
         }
         assert_eq!(data_of(&write_data("abc")).as_deref(), Some("abc"));
