@@ -78,5 +78,6 @@ mod streams;
 mod subscriptions;
 mod upgrade;
 mod upload;
+mod upload_s3;
 mod vcard;
 mod websocket;

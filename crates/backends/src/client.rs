@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -85,7 +85,7 @@ pub(crate) fn authorization(value: &str) -> Option<HeaderValue> {
 
 pub(crate) struct Client {
     service: Service,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    line: Line,
     permits: Semaphore,
     /// `at_once` at most.
     idle: Mutex<Vec<(Instant, SendRequest<Whole>)>>,
@@ -99,17 +99,10 @@ impl Client {
     /// # Errors
     /// The authorities cannot be read, or there are none.
     pub(crate) fn new(service: Service) -> io::Result<Client> {
-        let tls = match service.url.is_tls {
-            false => None,
-            true => {
-                let connector = crate::tls::connector(service.ca.as_deref(), &service.url, &[b"http/1.1"])?;
-                Some((connector, server_name(&service.url)?))
-            }
-        };
         Ok(Client {
             permits: Semaphore::new(service.at_once),
+            line: Line::new(service.url.clone(), service.ca.as_deref())?,
             service,
-            tls,
             idle: Mutex::default(),
             is_away: AtomicBool::new(false),
         })
@@ -161,7 +154,7 @@ impl Client {
                 Err(Broken::TooLong) => return Err(too_long()),
             }
         }
-        let mut fresh = self.connect().await?;
+        let mut fresh = self.line.connect().await?;
         match exchange(&mut fresh, self.request(&ask)?, most).await {
             Ok(answer) => {
                 self.idle().push((Instant::now(), fresh));
@@ -198,8 +191,28 @@ impl Client {
     fn idle(&self) -> MutexGuard<'_, Vec<(Instant, SendRequest<Whole>)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    async fn connect(&self) -> io::Result<SendRequest<Whole>> {
+/// How somebody is reached.
+pub(crate) struct Line {
+    pub(crate) url: Url,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Line {
+    /// Connects to nobody yet.
+    pub(crate) fn new(url: Url, ca: Option<&Path>) -> io::Result<Line> {
+        let tls = match url.is_tls {
+            false => None,
+            true => {
+                let connector = crate::tls::connector(ca, &url, &[b"http/1.1"])?;
+                Some((connector, server_name(&url)?))
+            }
+        };
+        Ok(Line { url, tls })
+    }
+
+    pub(crate) async fn connect<B: Sent>(&self) -> io::Result<SendRequest<B>> {
         let stream = self.reach().await?;
         stream.set_nodelay(true)?;
         match &self.tls {
@@ -209,7 +222,7 @@ impl Client {
     }
 
     async fn reach(&self) -> io::Result<TcpStream> {
-        let url = &self.service.url;
+        let url = &self.url;
         let addresses = tokio::net::lookup_host((url.host.as_str(), url.port)).await?;
         let mut last = io::Error::other("its name has no address");
         for address in addresses {
@@ -226,6 +239,17 @@ impl Client {
     }
 }
 
+/// A body that can be sent.
+pub trait Sent:
+    Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static
+{
+}
+
+impl<B> Sent for B where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static
+{
+}
+
 fn too_long() -> io::Error {
     io::Error::other("its answer is too long")
 }
@@ -235,7 +259,7 @@ fn server_name(url: &Url) -> io::Result<ServerName<'static>> {
     name.map_err(|_| io::Error::other(format!("{url}: no certificate can be for this host")))
 }
 
-async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<SendRequest<Whole>> {
+async fn speak<B: Sent>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<SendRequest<B>> {
     let (sender, connection) = Builder::new()
         .max_buf_size(HEAD_BYTES)
         .handshake(Io(stream))

@@ -17,7 +17,7 @@ mod proxy;
 mod route;
 mod serve;
 
-pub use crate::files::{Depot, Files};
+pub use crate::files::{Depot, Files, S3Settings};
 pub use host_meta::Site;
 pub use multiplex::Multiplexed;
 pub use serve::{Server, Settings};

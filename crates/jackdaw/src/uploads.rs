@@ -15,7 +15,7 @@ use store::{Found, Query, Store, StoreError, Table};
 use tokio::sync::oneshot;
 
 use crate::config::Config;
-use crate::failure::Failure;
+use crate::failure::{Failure, Why};
 
 /// How often it is looked whether there is something to delete: all slots, and some files.
 const LOOK_EVERY: Duration = Duration::from_secs(4);
@@ -60,14 +60,23 @@ pub async fn open(config: &Config, store: &Arc<dyn Store>) -> Result<Option<Arc<
     let Some(uploads) = uploads(config, "") else {
         return Ok(None);
     };
+    let service = config.files.service();
+    let service = service.map_err(|message| Failure::new(Why::Configuration, message))?;
     let folder = config.files_folder();
+    let place = match &service {
+        Some(_) => "the service of uploaded files".to_owned(),
+        None => format!("the folder of uploaded files, {},", folder.display()),
+    };
     let failed = |error: std::io::Error| {
-        let folder = folder.display();
         Failure::unavailable(format!(
-            "the folder of uploaded files, {folder}, cannot be used: {error}; see [files] in the configuration"
+            "{place} cannot be used: {error}; see [files] in the configuration"
         ))
     };
-    let depot = Depot::in_folder(&folder).map_err(failed)?;
+    let depot = match service {
+        Some((settings, ca)) => Depot::at_s3(settings, ca.as_deref()),
+        None => Depot::in_folder(&folder),
+    };
+    let depot = depot.map_err(failed)?;
     let terms = Limits::from(&uploads).terms;
     let files = Arc::new(Files::new(Arc::clone(store), depot, terms, Service::clock));
     files.recover().await.map_err(failed)?;

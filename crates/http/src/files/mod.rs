@@ -15,6 +15,7 @@ mod get;
 mod headers;
 mod put;
 mod range;
+mod s3;
 
 use std::collections::HashSet;
 use std::io;
@@ -29,6 +30,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub(crate) use body::Reading;
 pub use depot::Depot;
+pub use s3::Settings as S3Settings;
 
 use crate::answer::{self, Answer};
 

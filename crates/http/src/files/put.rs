@@ -127,7 +127,7 @@ impl Files {
     }
 
     async fn receive(self: &Arc<Files>, claim: Claim, slot: Record, kind: Option<Box<str>>, body: Incoming) -> Answer {
-        let arrived = match self.depot.receive(&claim.id).await {
+        let arrived = match self.depot.receive(&claim.id, slot.size).await {
             Ok(arriving) => fill(arriving, body, slot.size).await,
             Err(error) => Err(Failed::Depot(error)),
         };

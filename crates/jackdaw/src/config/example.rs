@@ -4,7 +4,7 @@
 use super::section::{Section, write_docs, write_keys};
 use super::{
     Archive, Bearer, Command, Component, Config, Contacts, Domain, External, Files, Http, HttpAccounts, Ldap, Limits,
-    Listen, Log, Login, Metrics, Pubsub, Push,
+    Listen, Log, Login, Metrics, Pubsub, Push, S3,
 };
 
 /// The text of the example.
@@ -29,6 +29,7 @@ pub fn example() -> String {
     }
     section(&mut out, "[http]", Http::ABOUT, &config.http);
     section(&mut out, "[files]", Files::ABOUT, &config.files);
+    section(&mut out, "[files.s3]", S3::ABOUT, &config.files.s3);
     section(&mut out, "[archive]", Archive::ABOUT, &config.archive);
     section(&mut out, "[login]", Login::ABOUT, &config.login);
     section(&mut out, "[metrics]", Metrics::ABOUT, &config.metrics);
@@ -139,6 +140,7 @@ mod tests {
         check("ldap", config.ldap.keys());
         check("http_accounts", config.http_accounts.keys());
         check("files", config.files.keys());
+        check("files.s3", config.files.s3.keys());
         check("archive", config.archive.keys());
         check("push", config.push.keys());
         check("pubsub", config.pubsub.keys());

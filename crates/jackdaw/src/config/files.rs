@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::check::{Problem, problem};
+use super::external::first_line;
 use super::locate::Step::Key;
 use super::section::section;
-use super::{Config, Kind, PublicUrl};
+use super::{Config, Kind, PublicUrl, ServiceUrl};
 
 section! {
     /// Files that clients upload to send others the link (XEP-0363). Listeners of the kinds "https", "http" and
@@ -33,6 +34,60 @@ section! {
         pub keep_days: u32 = 90,
         /// How long a client may wait between asking for an upload and beginning it, in seconds.
         pub slot_seconds: u64 = 300,
+    }
+    tables {
+        pub s3: S3 = S3::default(),
+    }
+}
+
+section! {
+    /// Uploaded files can be at a service that speaks S3, in one bucket, and not in a folder. Clients do not see it: they
+    /// upload and download here all the same.
+    @default pub struct S3 {
+        /// Its address: https, or http on this machine. Without it files are in the folder.
+        pub endpoint: Option<ServiceUrl> = None => "\"https://s3.example.net\"",
+        /// The bucket. It has to be there, and nobody else may read it.
+        pub bucket: String = "jackdaw".to_owned(),
+        /// Its region, as the service calls it.
+        pub region: String = "us-east-1".to_owned(),
+        /// Whether the name of the bucket stands in the path, or before the name of the host, as Amazon wants it.
+        pub bucket_in_path: bool = true,
+        /// With what name we come.
+        pub access_key: String = String::new(),
+        /// A file whose first line is the secret that belongs to it. Read once, at the start.
+        pub secret_key_file: Option<PathBuf> = None => "\"s3.secret\"",
+        /// What the name of every object begins with.
+        pub prefix: String = String::new(),
+        /// The authorities that its certificate may come from, in PEM. Where it is left out: those of this machine.
+        pub ca: Option<PathBuf> = None => "\"s3-ca.pem\"",
+    }
+}
+
+impl Files {
+    /// What is a path.
+    pub fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        [&mut self.folder, &mut self.s3.secret_key_file, &mut self.s3.ca]
+            .into_iter()
+            .flatten()
+    }
+
+    /// The service, and the file of authorities, where files are at one. Reads the file of the secret; the error says what
+    /// and where.
+    pub fn service(&self) -> Result<Option<(http_listener::S3Settings, Option<PathBuf>)>, String> {
+        let s3 = &self.s3;
+        let (Some(endpoint), Some(file)) = (&s3.endpoint, &s3.secret_key_file) else {
+            return Ok(None);
+        };
+        let settings = http_listener::S3Settings {
+            endpoint: endpoint.text.clone(),
+            bucket: s3.bucket.clone(),
+            region: s3.region.clone(),
+            is_in_path: s3.bucket_in_path,
+            access_key: s3.access_key.clone(),
+            secret_key: first_line(file, "[files.s3]")?,
+            prefix: s3.prefix.clone(),
+        };
+        Ok(Some((settings, s3.ca.clone())))
     }
 }
 
@@ -64,6 +119,11 @@ pub fn problem_of(config: &Config) -> Option<Problem> {
     }
     if files.slot_seconds == 0 || files.slot_seconds > MOST_SLOT_SECONDS {
         return wrong("slot_seconds", "slot_seconds is between 1 and 86_400");
+    }
+    let s3 = &files.s3;
+    if s3.endpoint.is_some() && (s3.access_key.is_empty() || s3.secret_key_file.is_none() || s3.bucket.is_empty()) {
+        let message = "a service of S3 needs a bucket, an access_key and a secret_key_file".to_owned();
+        return Some(problem(&[Key("files"), Key("s3"), Key("endpoint")], message));
     }
     None
 }

@@ -90,8 +90,8 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
     for path in config.ldap.paths().chain(config.http_accounts.paths()).chain(external) {
         *path = folder.join(&path);
     }
-    if let Some(files) = &mut config.files.folder {
-        *files = folder.join(&files);
+    for path in config.files.paths() {
+        *path = folder.join(&path);
     }
     for component in &mut config.component {
         component.secret_file = folder.join(&component.secret_file);

@@ -72,6 +72,7 @@ section! {
         pub archive: Archive = Archive::default(),
         pub login: Login = Login::default(),
         pub metrics: Metrics = Metrics::default(),
+        pub bytestreams: BytestreamProxy = BytestreamProxy::default(),
         pub push: Push = Push::default(),
         pub pubsub: Pubsub = Pubsub::default(),
         pub command: Command = Command::default(),
@@ -122,6 +123,20 @@ section! {
     @default pub struct Metrics {
         /// Address and port. Without it nothing listens.
         pub listen: Option<SocketAddr> = None => "\"127.0.0.1:9522\"",
+    }
+}
+
+section! {
+    /// A proxy for files that go from one client to another (XEP-0065): two that cannot reach each other meet here. It
+    /// connects to nowhere by itself, and only accounts of this server can have it join two. What it relays is not
+    /// encrypted by it. Clients that upload files (see above) have no need of it.
+    @default pub struct BytestreamProxy {
+        /// Address and port. Without it there is none.
+        pub listen: Option<SocketAddr> = None => "\"[::]:7777\"",
+        /// The name or the address of this machine, as clients reach it. Without it the name of their domain.
+        pub host: Option<String> = None => "\"proxy.example.org\"",
+        /// The port, as clients reach it, if that is another.
+        pub port: Option<u16> = None => "7777",
     }
 }
 
