@@ -24,6 +24,7 @@
 //! | 42 | `sm_resume::nobody_elses`, `sm_resume::ended`, `sm_resume::taken_over`, `sm_away::the_time_is_over` |
 //! | 43 | `sm_away::a_thousand_messages`, `slow_reader`; over BOSH `limits::outbox_of_a_session`, `bosh::much_at_once` |
 //! | 48 | `pep::what_is_refused`, `pubsub_service::what_is_refused` (what is decided is no part of a transport: two of them) |
+//! | 49, 50 | `upload`: slots over every transport in `upload::a_file_comes_and_goes`; what is decided is no part of one |
 //!
 //! | attacks | where |
 //! | --- | --- |
@@ -47,6 +48,7 @@
 //! | 30 | the counters of `router/src/outbox/managed.rs` and their tests: they are below the transports |
 //! | 31 | `strangers`, `subscriptions`, `limits::subscription_requests`, `limits::directed_presence`, `pubsub_service::a_crowd_of_subscriptions_ends_at_a_limit` |
 //! | 32 | `registration::a_swarm_of_bots`, `invitations::guesses_are_slowed_down`; `strangers`, `reports` |
+//! | 34 | `upload::what_could_run_is_saved_and_not_shown`, `upload::an_upload_is_what_was_agreed`, `upload::a_file_comes_and_goes`; names: `crates/files` |
 //! | 38 | `websocket::origins`, `bosh::origins`, `bosh::request_ids`, `bosh::bad_requests`, `bosh::what_is_told_holds` |
 //!
 //! Every key of `[limits]` and where it is reached: `limits.rs`.
