@@ -6,10 +6,11 @@
 //! While no text stands, who comes online costs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use accounts::ACCOUNTS;
-use module::{Now, Standing};
+use module::Standing;
 use stanza::Jid;
 use store::{Batch, Column, Found, Query, Shape, StoreError, Table, Value, row};
 
@@ -35,7 +36,7 @@ pub(crate) static GIVEN: Table = Table {
     columns: &[Column::int("since")],
 };
 
-/// Accounts that an announcement reaches before others get their turn.
+/// Accounts that an announcement reaches before the next is waited for: as many messages go through the store at once.
 const AT_ONCE: usize = 128;
 
 const BOTH: [Standing; 2] = [Standing::Motd, Standing::Welcome];
@@ -136,13 +137,18 @@ impl Router {
         };
         self.standings.lock().texts.insert(name, text);
         if standing == Standing::Motd {
-            self.to_everyone_online(domain, |router, account, _| router.give(account, Standing::Motd));
+            let (done, all_done) = channel();
+            self.to_everyone_online(domain, |router, account, _| {
+                router.give(account, Standing::Motd, Some(done.clone()));
+            });
+            drop(done);
+            // Until the last of them has let go of its end.
+            all_done.iter().for_each(drop);
         }
         Ok(())
     }
 
-    /// A message from the domain to every account of it that has a session. Returns how many there are. Not on a worker:
-    /// there may be many.
+    /// A message from the domain to every account of it that has a session. Returns how many there are. Blocking.
     pub fn tell_everyone(&self, domain: &str, text: &str) -> u64 {
         self.to_everyone_online(domain, |_, account, turn| {
             turn.letter(message(domain, account.as_str(), text))
@@ -158,6 +164,8 @@ impl Router {
             }
             self.settle((self.clock)(), &mut turn);
             turn.finish();
+            // No more at once than the store has room for.
+            let _ = self.store.write_wait(Batch::new());
         }
         count
     }
@@ -168,11 +176,12 @@ impl Router {
             return;
         }
         for standing in BOTH {
-            self.give(&account.jid, standing);
+            self.give(&account.jid, standing, None);
         }
     }
 
-    fn give(&self, account: &Jid, standing: Standing) {
+    /// `done` is dropped when it was given, or is not to be.
+    fn give(&self, account: &Jid, standing: Standing, done: Option<Sender<()>>) {
         let Some(text) = self.standings.get(account.domain(), standing) else {
             return;
         };
@@ -199,6 +208,7 @@ impl Router {
                     .put(&GIVEN, owner, key(standing), row![text.since]);
             let me = router.me.clone();
             let written: store::Written = Box::new(move |result| {
+                let _done = done;
                 let Some(router) = me.upgrade() else { return };
                 router.standings.lock().giving.remove(&name);
                 if result.is_ok()
@@ -206,7 +216,7 @@ impl Router {
                 {
                     let mut turn = Turn::default();
                     turn.letter(message(account.domain(), account.as_str(), &text.text));
-                    router.settle(Now((router.clock)().0), &mut turn);
+                    router.settle((router.clock)(), &mut turn);
                     turn.finish();
                 }
             });

@@ -112,28 +112,30 @@ struct Going {
     sessions: Arc<CommandSessions>,
     now: Now,
     command: Command,
-    ticket: Ticket,
+    /// None: it is known.
+    ticket: Option<Ticket>,
+}
+
+/// What was filled in did not do, or nobody took it: the form can be sent again. A command that has just begun is over.
+impl Drop for Going {
+    fn drop(&mut self) {
+        if let Some(mut ticket) = self.ticket.take()
+            && ticket.session.forms.pop().is_some()
+        {
+            // Where there is no room any more it is over as well.
+            let _ = self.sessions.put(self.now, ticket);
+        }
+    }
 }
 
 impl Going {
-    fn told(self, stage: Result<Stage, StanzaError>) -> Result<String, StanzaError> {
-        let Going {
-            sessions,
-            now,
-            command,
-            mut ticket,
-        } = self;
+    fn told(mut self, stage: Result<Stage, StanzaError>) -> Result<String, StanzaError> {
+        let (command, stage) = (self.command, stage?);
+        let mut ticket = self.ticket.take().ok_or_else(StanzaError::internal_server_error)?;
         let (form, is_last) = match stage {
-            Ok(Stage::Done(done)) => return Ok(completed(&command, &ticket.id, &done)),
-            Ok(Stage::Form(form)) => (form, false),
-            Ok(Stage::LastForm(form)) => (form, true),
-            Err(error) => {
-                // What was filled in did not do; the form can be sent again. One that has just begun is over.
-                if ticket.session.forms.pop().is_some() {
-                    sessions.put(now, ticket)?;
-                }
-                return Err(error);
-            }
+            Stage::Done(done) => return Ok(completed(&command, &ticket.id, &done)),
+            Stage::Form(form) => (form, false),
+            Stage::LastForm(form) => (form, true),
         };
         ticket.session.is_last = is_last;
         let next = if is_last { "complete" } else { "next" };
@@ -142,7 +144,7 @@ impl Going {
         out.push_str(&format!("><actions execute='{next}'>{prev}<{next}/></actions>"));
         out.push_str(&form.text());
         out.push_str("</command>");
-        sessions.put(now, ticket)?;
+        self.sessions.put(self.now, ticket)?;
         Ok(out)
     }
 
@@ -157,7 +159,7 @@ fn run(ask: &Ask<'_>, command: &Command, ticket: Ticket) -> Answer {
         sessions: Arc::clone(ask.registry.sessions()),
         now: ask.now,
         command: *command,
-        ticket,
+        ticket: Some(ticket),
     };
     match step {
         Step::Now(stage) => match going.told(stage) {

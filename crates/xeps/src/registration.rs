@@ -117,13 +117,13 @@ mod tests {
             "<registered/><instructions>Here you can change your password.</instructions><username>juliet</username>\
              <password/>",
         );
-        check(module(), Asked::get(&query("")), Ok(&told));
+        check(module(), Asked::server(query("")), Ok(&told));
     }
 
     #[test]
     fn what_is_incomplete_is_refused() {
         let check = |inner: &str, error: StanzaError| {
-            let (answer, _) = ask(module(), Asked::set(&query(inner)));
+            let (answer, _) = ask(module(), Asked::server(query(inner)).set());
             let Answer::Error(told) = answer else { panic!("{inner}") };
             assert_eq!((told.condition, told.kind), (error.condition, error.kind), "{inner}");
         };
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_is_complete_is_done() {
-        let act = |inner: &str| match ask(module(), Asked::set(&query(inner))).0 {
+        let act = |inner: &str| match ask(module(), Asked::server(query(inner)).set()).0 {
             Answer::Act(action, make) => (action, make),
             _ => panic!("{inner}"),
         };

@@ -128,6 +128,7 @@ impl Hands {
     fn work(&self, receiver: &Receiver<Job>, asking: &Asking) {
         for Job { asker, action, then } in receiver {
             // As in the admin socket: a defect in one command must not end all others.
+            let what = changes(&action);
             let done = catch_unwind(AssertUnwindSafe(|| self.act(&asker, action)));
             let (acted, left) = match done {
                 Ok(Ok((outcome, left))) => (Ok(outcome), left),
@@ -139,6 +140,9 @@ impl Hands {
             };
             if let Err(Refused::Store(error)) = &acted {
                 tracing::error!(%asker, %error, "what was asked of the accounts could not be done");
+            }
+            if let (Some(what), Ok(_)) = (what, &acted) {
+                tracing::info!(by = %asker, "{what}");
             }
             asking.leave(&asker);
             then(acted);
@@ -428,6 +432,28 @@ impl Hands {
             contacts,
         })
     }
+}
+
+/// For the log, as whoever runs the server wants to know who did what; None: nothing is changed.
+fn changes(action: &Action) -> Option<String> {
+    let all = |what: &str, accounts: &[Jid]| {
+        let names: Vec<&str> = accounts.iter().map(Jid::as_str).collect();
+        format!("{what} {}", names.join(", "))
+    };
+    Some(match action {
+        Action::Add { account, .. } => format!("added the account {account}"),
+        Action::SetPassword { account, .. } => format!("set the password of {account}"),
+        Action::Disable(accounts) => all("disabled", accounts),
+        Action::Enable(accounts) => all("enabled", accounts),
+        Action::Remove(accounts) => all("removed", accounts),
+        Action::EndSessions(accounts) => all("ended the sessions of", accounts),
+        Action::SetAdmin { account, admin: true } => format!("made {account} an administrator"),
+        Action::SetAdmin { account, admin: false } => format!("made {account} no administrator any more"),
+        Action::SetAdmins { domain, accounts } => all(&format!("set as administrators of {domain}:"), accounts),
+        Action::Announce { domain, .. } => format!("announced something to {domain}"),
+        Action::SetStanding { domain, standing, .. } => format!("changed the text {standing:?} of {domain}"),
+        _ => return None,
+    })
 }
 
 /// The resource of who asks, if that is a session of this account.
