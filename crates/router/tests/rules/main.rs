@@ -15,6 +15,7 @@ mod leaks;
 mod messages;
 mod offline;
 mod order;
+mod photo;
 mod presence;
 mod random;
 mod resumed;

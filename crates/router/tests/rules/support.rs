@@ -20,10 +20,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::Waker;
 
 use jackdaw_router::{
-    BindRequest, Bound, Event, Inline, LAST_ACTIVITY, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn,
+    BindRequest, Bound, Event, Inline, LAST_ACTIVITY, Limits, Outbox, Parts, RosterLimits, Router,
+    TABLES, Turn,
 };
 use minidom::Element;
-use module::{Access, Answer, Ask, Change, Host, Method, Module, Now, Registry, Said, Software, Step, Switches};
+use module::{
+    Access, Answer, Ask, Change, Host, Method, Module, Now, Reach, Registry, Said, Software, Step,
+    Switches,
+};
+use presence::photo::{PHOTO, Picture};
 use stanza::{Jid, Stanza, StanzaError, ns};
 use store::{Archived, Batch, Found, Memory, Query, Range, Store, StoreError, View};
 use xmlstream::Scratch;
@@ -122,7 +127,10 @@ fn carbons_module() -> Module {
 fn archive_module() -> Module {
     fn last(ask: &mut Ask<'_>) -> Answer {
         let range = Range::of(ask.to.bare_str(), View::Archive, 1);
-        let newest = Range { newest: true, ..range };
+        let newest = Range {
+            newest: true,
+            ..range
+        };
         Answer::Asked(
             Query::archive(newest),
             Box::new(|_| Said {
@@ -161,7 +169,34 @@ fn counter_module() -> Module {
     Module::new("counter").account_iq(Method::Set, "add", "urn:test:counter", Access::Owner, add)
 }
 
-fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, archives: bool) -> Arc<Router> {
+/// Shows the picture whose hash has this digit alone; none where there is no digit.
+fn photo_module() -> Module {
+    fn show(ask: &mut Ask<'_>) -> Answer {
+        let owner: Box<str> = ask.to.bare_str().into();
+        let digit = u8::from_str_radix(&ask.payload.text(), 16).ok();
+        let picture = Picture {
+            hash: digit.map(|digit| [digit * 0x11; 20]),
+            kind: Box::default(),
+            reach: Reach::Anyone,
+        };
+        let make = move |_| {
+            Ok(Step::Done(Change {
+                batch: Batch::new().put(&PHOTO, &owner, None, picture.row()),
+                photo: Some(picture.photo()),
+                ..Change::default()
+            }))
+        };
+        Answer::Changed(Query::get(&PHOTO, ask.to.bare_str(), None), Box::new(make))
+    }
+    Module::new("photo").account_iq(Method::Set, "photo", "urn:test:photo", Access::Owner, show)
+}
+
+fn router_over(
+    store: &Arc<Memory>,
+    clock: &Arc<AtomicI64>,
+    limits: Limits,
+    archives: bool,
+) -> Arc<Router> {
     let host = Host {
         domain: DOMAIN.into(),
         admins: Vec::new(),
@@ -181,6 +216,7 @@ fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, arch
             carbons_module(),
             archive_module(),
             counter_module(),
+            photo_module(),
         ])
         .expect("modules"),
         store: Arc::clone(store) as Arc<dyn Store>,
@@ -210,7 +246,9 @@ impl World {
         for name in accounts {
             let jid = Jid::parse(&full(name)).expect("a JID");
             let account = accounts::Account::new(jid, 0, auth::Credentials::default());
-            store.write_wait(accounts::add(&account)).expect("a new account");
+            store
+                .write_wait(accounts::add(&account))
+                .expect("a new account");
         }
         store.hold();
         let clock = Arc::new(AtomicI64::new(START));
@@ -343,7 +381,10 @@ impl World {
 
     /// A client sends a stanza. Nothing is committed.
     pub(crate) fn send(&mut self, name: &str, text: &str) {
-        let client = self.clients.get_mut(name).unwrap_or_else(|| panic!("no client {name}"));
+        let client = self
+            .clients
+            .get_mut(name)
+            .unwrap_or_else(|| panic!("no client {name}"));
         if let Some(stream) = &mut client.stream {
             stream.sent(text);
         }
@@ -359,9 +400,13 @@ impl World {
         let client = self.clients.get_mut(name).expect(name);
         let mut scratch = Scratch::default();
         let limits = xmlstream::Limits::default();
-        let element = xmlstream::parse_element(text, ns::CLIENT, &mut scratch, &limits).expect(text);
+        let element =
+            xmlstream::parse_element(text, ns::CLIENT, &mut scratch, &limits).expect(text);
         let stanza = Stanza::read(element).expect(text).expect(text);
-        if self.router.from_client(now, &client.bound, &stanza, &mut self.turn) {
+        if self
+            .router
+            .from_client(now, &client.bound, &stanza, &mut self.turn)
+        {
             client.carried.get_or_insert_default();
         }
         self.turn.finish();
@@ -402,7 +447,12 @@ impl World {
                         stream.id = stanza.attr("id").map(str::to_owned);
                     }
                     "r" => asked = !stream.is_mute,
-                    "a" => stream.covered(stanza.attr("h").and_then(|h| h.parse().ok()).expect("a number")),
+                    "a" => stream.covered(
+                        stanza
+                            .attr("h")
+                            .and_then(|h| h.parse().ok())
+                            .expect("a number"),
+                    ),
                     _ => {
                         client.stream = None;
                         client.inbox.push(stanza);
@@ -448,7 +498,10 @@ impl World {
             self.acknowledge(name);
         }
         for id in pings {
-            self.send(name, &format!("<iq type='result' id='{id}' to='{DOMAIN}'/>"));
+            self.send(
+                name,
+                &format!("<iq type='result' id='{id}' to='{DOMAIN}'/>"),
+            );
         }
         self.turn.finish();
         moved
@@ -463,7 +516,9 @@ impl World {
 
     pub(crate) fn end(&mut self, client: &Client, clean: bool) -> Vec<String> {
         let now = self.now();
-        let managed = self.router.unbind(now, &client.bound, clean, &mut self.turn);
+        let managed = self
+            .router
+            .unbind(now, &client.bound, clean, &mut self.turn);
         let unsent = client.outbox.shut();
         let unsent = match managed {
             Some(copies) => [jackdaw_router::uncounted(&unsent), &copies].concat(),
@@ -472,7 +527,10 @@ impl World {
         if !unsent.is_empty() {
             let mut rest = &unsent[..];
             loop {
-                match self.router.reclaim(now, &client.bound, rest, &mut self.turn) {
+                match self
+                    .router
+                    .reclaim(now, &client.bound, rest, &mut self.turn)
+                {
                     0 => break,
                     used => rest = &rest[used..],
                 }
@@ -537,9 +595,15 @@ impl World {
     pub(crate) fn befriend(&mut self, a: &str, b: &str) {
         for (one, other) in [(a, b), (b, a)] {
             let (local, contact) = (bare(one), bare(other));
-            self.send(one, &format!("<presence type='subscribe' to='{contact}@{DOMAIN}'/>"));
+            self.send(
+                one,
+                &format!("<presence type='subscribe' to='{contact}@{DOMAIN}'/>"),
+            );
             self.settle();
-            self.send(other, &format!("<presence type='subscribed' to='{local}@{DOMAIN}'/>"));
+            self.send(
+                other,
+                &format!("<presence type='subscribed' to='{local}@{DOMAIN}'/>"),
+            );
             self.settle();
         }
         self.forget();
@@ -548,7 +612,10 @@ impl World {
     /// The roster on disk, as the lines of a roster result.
     pub(crate) fn stored_roster(&self, account: &str) -> Element {
         let owner = full(account);
-        let rows = self.ask(Query::all(&presence::ROSTER, &owner)).rows().expect("rows");
+        let rows = self
+            .ask(Query::all(&presence::ROSTER, &owner))
+            .rows()
+            .expect("rows");
         let version = self.ask(Query::get(&presence::ROSTER_VERSION, &owner, None));
         let version = version.row().expect("a row");
         let roster = presence::Roster::load(rows, version.as_ref()).expect("a roster");
@@ -559,8 +626,13 @@ impl World {
 
     /// Contacts whose requests wait on disk.
     pub(crate) fn stored_requests(&self, account: &str) -> Vec<Box<str>> {
-        let rows = self.ask(Query::all(&presence::ROSTER, &full(account))).rows();
-        rows.expect("rows").into_iter().map(|(contact, _)| contact).collect()
+        let rows = self
+            .ask(Query::all(&presence::ROSTER, &full(account)))
+            .rows();
+        rows.expect("rows")
+            .into_iter()
+            .map(|(contact, _)| contact)
+            .collect()
     }
 
     /// Messages that wait on disk, as it would be after a restart in good order.
@@ -585,7 +657,10 @@ impl World {
     pub(crate) fn kept(&self, account: &str, view: View) -> Vec<Archived> {
         let (mut all, mut range) = (Vec::new(), Range::of(&full(account), view, 1_000));
         loop {
-            let page = self.ask(Query::archive(range.clone())).archive().expect("a page");
+            let page = self
+                .ask(Query::archive(range.clone()))
+                .archive()
+                .expect("a page");
             all.extend(page.messages);
             if page.complete {
                 return all;
@@ -597,7 +672,8 @@ impl World {
     /// Asks the store, which must have nothing else to do.
     pub(crate) fn ask(&self, query: Query) -> Found {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        self.store.read(query, Box::new(move |found| drop(sender.send(found))));
+        self.store
+            .read(query, Box::new(move |found| drop(sender.send(found))));
         self.store.settle();
         receiver.recv().expect("an answer").expect("found")
     }
@@ -607,8 +683,10 @@ impl World {
         let (sender, receiver) = std::sync::mpsc::channel();
         loop {
             let sender = sender.clone();
-            self.store
-                .write(Batch::new(), Box::new(move |result| drop(sender.send(result))));
+            self.store.write(
+                Batch::new(),
+                Box::new(move |result| drop(sender.send(result))),
+            );
             self.store.settle();
             if receiver.recv().expect("an answer").is_ok() {
                 return;
@@ -624,8 +702,10 @@ impl World {
 
     /// As [`World::write`], when its turn comes.
     pub(crate) fn write_behind(&self, batch: Batch) {
-        self.store
-            .write(batch, Box::new(|result| assert!(result.is_ok(), "{result:?}")));
+        self.store.write(
+            batch,
+            Box::new(|result| assert!(result.is_ok(), "{result:?}")),
+        );
     }
 }
 
