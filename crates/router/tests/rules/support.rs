@@ -20,14 +20,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::Waker;
 
 use jackdaw_router::{
-    BindRequest, Bound, Event, Inline, LAST_ACTIVITY, Limits, Outbox, Parts, RosterLimits, Router,
-    TABLES, Turn,
+    BindRequest, Bound, Event, Inline, LAST_ACTIVITY, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn,
 };
 use minidom::Element;
-use module::{
-    Access, Answer, Ask, Change, Host, Method, Module, Now, Reach, Registry, Said, Software, Step,
-    Switches,
-};
+use module::{Access, Answer, Ask, Change, Host, Method, Module, Now, Reach, Registry, Said, Software, Step, Switches};
 use presence::photo::{PHOTO, Picture};
 use stanza::{Jid, Stanza, StanzaError, ns};
 use store::{Archived, Batch, Found, Memory, Query, Range, Store, StoreError, View};
@@ -127,10 +123,7 @@ fn carbons_module() -> Module {
 fn archive_module() -> Module {
     fn last(ask: &mut Ask<'_>) -> Answer {
         let range = Range::of(ask.to.bare_str(), View::Archive, 1);
-        let newest = Range {
-            newest: true,
-            ..range
-        };
+        let newest = Range { newest: true, ..range };
         Answer::Asked(
             Query::archive(newest),
             Box::new(|_| Said {
@@ -191,12 +184,7 @@ fn photo_module() -> Module {
     Module::new("photo").account_iq(Method::Set, "photo", "urn:test:photo", Access::Owner, show)
 }
 
-fn router_over(
-    store: &Arc<Memory>,
-    clock: &Arc<AtomicI64>,
-    limits: Limits,
-    archives: bool,
-) -> Arc<Router> {
+fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, archives: bool) -> Arc<Router> {
     let host = Host {
         domain: DOMAIN.into(),
         admins: Vec::new(),
@@ -246,9 +234,7 @@ impl World {
         for name in accounts {
             let jid = Jid::parse(&full(name)).expect("a JID");
             let account = accounts::Account::new(jid, 0, auth::Credentials::default());
-            store
-                .write_wait(accounts::add(&account))
-                .expect("a new account");
+            store.write_wait(accounts::add(&account)).expect("a new account");
         }
         store.hold();
         let clock = Arc::new(AtomicI64::new(START));
@@ -381,10 +367,7 @@ impl World {
 
     /// A client sends a stanza. Nothing is committed.
     pub(crate) fn send(&mut self, name: &str, text: &str) {
-        let client = self
-            .clients
-            .get_mut(name)
-            .unwrap_or_else(|| panic!("no client {name}"));
+        let client = self.clients.get_mut(name).unwrap_or_else(|| panic!("no client {name}"));
         if let Some(stream) = &mut client.stream {
             stream.sent(text);
         }
@@ -400,13 +383,9 @@ impl World {
         let client = self.clients.get_mut(name).expect(name);
         let mut scratch = Scratch::default();
         let limits = xmlstream::Limits::default();
-        let element =
-            xmlstream::parse_element(text, ns::CLIENT, &mut scratch, &limits).expect(text);
+        let element = xmlstream::parse_element(text, ns::CLIENT, &mut scratch, &limits).expect(text);
         let stanza = Stanza::read(element).expect(text).expect(text);
-        if self
-            .router
-            .from_client(now, &client.bound, &stanza, &mut self.turn)
-        {
+        if self.router.from_client(now, &client.bound, &stanza, &mut self.turn) {
             client.carried.get_or_insert_default();
         }
         self.turn.finish();
@@ -447,12 +426,7 @@ impl World {
                         stream.id = stanza.attr("id").map(str::to_owned);
                     }
                     "r" => asked = !stream.is_mute,
-                    "a" => stream.covered(
-                        stanza
-                            .attr("h")
-                            .and_then(|h| h.parse().ok())
-                            .expect("a number"),
-                    ),
+                    "a" => stream.covered(stanza.attr("h").and_then(|h| h.parse().ok()).expect("a number")),
                     _ => {
                         client.stream = None;
                         client.inbox.push(stanza);
@@ -498,10 +472,7 @@ impl World {
             self.acknowledge(name);
         }
         for id in pings {
-            self.send(
-                name,
-                &format!("<iq type='result' id='{id}' to='{DOMAIN}'/>"),
-            );
+            self.send(name, &format!("<iq type='result' id='{id}' to='{DOMAIN}'/>"));
         }
         self.turn.finish();
         moved
@@ -516,9 +487,7 @@ impl World {
 
     pub(crate) fn end(&mut self, client: &Client, clean: bool) -> Vec<String> {
         let now = self.now();
-        let managed = self
-            .router
-            .unbind(now, &client.bound, clean, &mut self.turn);
+        let managed = self.router.unbind(now, &client.bound, clean, &mut self.turn);
         let unsent = client.outbox.shut();
         let unsent = match managed {
             Some(copies) => [jackdaw_router::uncounted(&unsent), &copies].concat(),
@@ -527,10 +496,7 @@ impl World {
         if !unsent.is_empty() {
             let mut rest = &unsent[..];
             loop {
-                match self
-                    .router
-                    .reclaim(now, &client.bound, rest, &mut self.turn)
-                {
+                match self.router.reclaim(now, &client.bound, rest, &mut self.turn) {
                     0 => break,
                     used => rest = &rest[used..],
                 }
@@ -595,15 +561,9 @@ impl World {
     pub(crate) fn befriend(&mut self, a: &str, b: &str) {
         for (one, other) in [(a, b), (b, a)] {
             let (local, contact) = (bare(one), bare(other));
-            self.send(
-                one,
-                &format!("<presence type='subscribe' to='{contact}@{DOMAIN}'/>"),
-            );
+            self.send(one, &format!("<presence type='subscribe' to='{contact}@{DOMAIN}'/>"));
             self.settle();
-            self.send(
-                other,
-                &format!("<presence type='subscribed' to='{local}@{DOMAIN}'/>"),
-            );
+            self.send(other, &format!("<presence type='subscribed' to='{local}@{DOMAIN}'/>"));
             self.settle();
         }
         self.forget();
@@ -612,10 +572,7 @@ impl World {
     /// The roster on disk, as the lines of a roster result.
     pub(crate) fn stored_roster(&self, account: &str) -> Element {
         let owner = full(account);
-        let rows = self
-            .ask(Query::all(&presence::ROSTER, &owner))
-            .rows()
-            .expect("rows");
+        let rows = self.ask(Query::all(&presence::ROSTER, &owner)).rows().expect("rows");
         let version = self.ask(Query::get(&presence::ROSTER_VERSION, &owner, None));
         let version = version.row().expect("a row");
         let roster = presence::Roster::load(rows, version.as_ref()).expect("a roster");
@@ -626,13 +583,8 @@ impl World {
 
     /// Contacts whose requests wait on disk.
     pub(crate) fn stored_requests(&self, account: &str) -> Vec<Box<str>> {
-        let rows = self
-            .ask(Query::all(&presence::ROSTER, &full(account)))
-            .rows();
-        rows.expect("rows")
-            .into_iter()
-            .map(|(contact, _)| contact)
-            .collect()
+        let rows = self.ask(Query::all(&presence::ROSTER, &full(account))).rows();
+        rows.expect("rows").into_iter().map(|(contact, _)| contact).collect()
     }
 
     /// Messages that wait on disk, as it would be after a restart in good order.
@@ -657,10 +609,7 @@ impl World {
     pub(crate) fn kept(&self, account: &str, view: View) -> Vec<Archived> {
         let (mut all, mut range) = (Vec::new(), Range::of(&full(account), view, 1_000));
         loop {
-            let page = self
-                .ask(Query::archive(range.clone()))
-                .archive()
-                .expect("a page");
+            let page = self.ask(Query::archive(range.clone())).archive().expect("a page");
             all.extend(page.messages);
             if page.complete {
                 return all;
@@ -672,8 +621,7 @@ impl World {
     /// Asks the store, which must have nothing else to do.
     pub(crate) fn ask(&self, query: Query) -> Found {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        self.store
-            .read(query, Box::new(move |found| drop(sender.send(found))));
+        self.store.read(query, Box::new(move |found| drop(sender.send(found))));
         self.store.settle();
         receiver.recv().expect("an answer").expect("found")
     }
@@ -683,10 +631,8 @@ impl World {
         let (sender, receiver) = std::sync::mpsc::channel();
         loop {
             let sender = sender.clone();
-            self.store.write(
-                Batch::new(),
-                Box::new(move |result| drop(sender.send(result))),
-            );
+            self.store
+                .write(Batch::new(), Box::new(move |result| drop(sender.send(result))));
             self.store.settle();
             if receiver.recv().expect("an answer").is_ok() {
                 return;
@@ -702,10 +648,8 @@ impl World {
 
     /// As [`World::write`], when its turn comes.
     pub(crate) fn write_behind(&self, batch: Batch) {
-        self.store.write(
-            batch,
-            Box::new(|result| assert!(result.is_ok(), "{result:?}")),
-        );
+        self.store
+            .write(batch, Box::new(|result| assert!(result.is_ok(), "{result:?}")));
     }
 }
 
