@@ -7,6 +7,7 @@
 //! lets them in, [`listener`] accepts them, and [`proxy`] reads whose they are.
 
 mod admission;
+mod bytestreams;
 mod channel;
 mod connection;
 mod entry;
@@ -25,6 +26,7 @@ mod unsent;
 mod websocket;
 mod worker;
 
+pub use bytestreams::{Activates, BytestreamLimits, Bytestreams};
 pub use channel::Channel;
 pub use connection::Connection;
 pub use entry::{Entry, Port, admit_carried};

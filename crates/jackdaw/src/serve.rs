@@ -11,7 +11,7 @@ use ::accounts::tokens::{DEFAULT_LIFETIMES, Lifetimes};
 use c2s::tls::{Certificates, HostFiles, Kind as TlsKind, Reloaded};
 use c2s::{Admit, Entry, Listener, Port, Proxied, Service};
 use http_listener::Files;
-use module::{Host, Now, Privacy, Registry, Software, Strangers};
+use module::{Bytestreams, Host, Now, Privacy, Registry, Software, Strangers};
 use router::Router;
 use session::{ComponentConfig, StreamConfig, TlsPolicy};
 use stanza::{Jid, StreamError};
@@ -209,6 +209,7 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
             Some(listener.map_err(|error| cannot_listen(address, &error))?)
         }
     };
+    let meetings = listen_for_bytestreams(config, &router).await?;
     restore_sessions(&router).await?;
 
     let accounts = Arc::new(accounts(config, &store, &router, Some(&service), files.as_ref()));
@@ -260,6 +261,7 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
         .iter()
         .chain([&admin, &retention])
         .chain(&figures)
+        .chain(&meetings)
         .chain(&uploads)
     {
         task.abort();
@@ -771,12 +773,49 @@ fn offer(config: &Config) -> xeps::Offer {
     xeps::Offer {
         external_services: !config.external.is_empty(),
         files: config.takes_files(),
+        bytestreams: config.bytestreams.listen.is_some(),
         nodes: match config.pubsub.create {
             Creators::Accounts => xeps::Creators::Accounts,
             Creators::Admins => xeps::Creators::Admins,
             Creators::Nobody => xeps::Creators::Nobody,
         },
     }
+}
+
+/// Where clients of a domain find the proxy.
+fn bytestreams(config: &Config, domain: &Domain) -> Option<Bytestreams> {
+    let address = config.bytestreams.listen?;
+    let host = config.bytestreams.host.clone();
+    Some(Bytestreams {
+        host: host.unwrap_or_else(|| domain.name.as_str().to_owned()),
+        port: config.bytestreams.port.unwrap_or(address.port()),
+        relay: Arc::default(),
+    })
+}
+
+/// The proxy, known to the domains as soon as it listens.
+async fn listen_for_bytestreams(config: &Config, router: &Router) -> Result<Option<JoinHandle<()>>, Failure> {
+    let Some(address) = config.bytestreams.listen else {
+        return Ok(None);
+    };
+    let listener = tokio::net::TcpListener::bind(address).await;
+    let listener = listener.map_err(|error| cannot_listen(address, &error))?;
+    let limits = &config.limits;
+    let relay = c2s::Bytestreams::new(c2s::BytestreamLimits {
+        connections: limits.bytestream_connections,
+        connections_per_address: limits.bytestream_connections_per_address,
+        per_account: limits.bytestreams_per_account,
+        bytes: limits.bytestream_bytes,
+        bytes_per_second: limits.bytestream_bytes_per_second,
+        seconds: limits.bytestream_seconds,
+    });
+    for domain in &config.domain {
+        if let Some(proxy) = router.host(domain.name.as_str()).and_then(|host| host.bytestreams.as_ref()) {
+            // Nobody else sets it.
+            let _ = proxy.relay.set(Arc::new(c2s::Activates(Arc::clone(&relay))));
+        }
+    }
+    Ok(Some(tokio::spawn(relay.serve(listener))))
 }
 
 /// What accounts of a domain are spared.
@@ -832,6 +871,7 @@ fn hosts(config: &Config) -> Result<Vec<Host>, Failure> {
                     config::Invitations::Accounts => module::Inviting::Accounts,
                 },
                 privacy: privacy(config, domain),
+                bytestreams: bytestreams(config, domain),
                 external: external.clone(),
                 uploads: uploads::uploads(config, &http_host(config, domain.name.as_str())),
             }

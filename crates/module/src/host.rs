@@ -1,6 +1,6 @@
 //! What a feature may know of the domain it answers for.
 
-use crate::{Now, Uploads};
+use crate::{Bytestreams, Now, Uploads};
 
 /// One served domain. Immutable; a reload of the configuration swaps it whole.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Host {
     pub external: Vec<ExternalService>,
     /// What its accounts are spared.
     pub privacy: Privacy,
+    /// Where clients meet that cannot reach each other (XEP-0065); None: nowhere.
+    pub bytestreams: Option<Bytestreams>,
     /// None: nobody uploads anything.
     pub uploads: Option<Uploads>,
 }
@@ -44,6 +46,7 @@ impl Host {
             inviting: Inviting::default(),
             external: Vec::new(),
             privacy: Privacy::default(),
+            bytestreams: None,
             uploads: None,
         }
     }

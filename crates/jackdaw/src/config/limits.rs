@@ -108,6 +108,19 @@ section! {
         /// Reports (XEP-0377) of one account that are kept in a day. With more it blocks all the same.
         pub reports_per_day: u32 = 20,
 
+        /// Connections to the proxy of [bytestreams] altogether; a stream has two.
+        pub bytestream_connections: usize = 200,
+        /// Those from one address (IPv6: one /64).
+        pub bytestream_connections_per_address: usize = 20,
+        /// Streams over the proxy that one account has at the same time.
+        pub bytestreams_per_account: usize = 5,
+        /// Bytes of one such stream; then it is cut.
+        pub bytestream_bytes: u64 = 1_073_741_824,
+        /// Bytes a second of one such stream, each way.
+        pub bytestream_bytes_per_second: u64 = 2_097_152,
+        /// How long such a stream may last, in seconds.
+        pub bytestream_seconds: u64 = 3_600,
+
         /// For how long a session whose connection broke waits to be resumed (XEP-0198), in seconds.
         pub resume_seconds: u64 = 600,
         /// For how long a client of BOSH (XEP-0124) may have no request under way, in seconds; then its
