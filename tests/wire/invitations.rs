@@ -468,7 +468,7 @@ async fn by_a_command() {
                 // No more than so many at the same time.
                 assert!(field(&user.iq("set", "example.org", &command(INVITE, "")).await, "uri").is_some());
                 let third = user.iq("set", "example.org", &command(INVITE, "")).await;
-                assert_eq!(third.condition(), Some("resource-constraint"), "{}", third.raw());
+                assert_eq!(error_of(&third), "wait/resource-constraint");
             } else {
                 assert!(!error_of(&answer).is_empty());
             }

@@ -65,6 +65,9 @@ async fn headers_and_features() {
                 "sasl-channel-binding",
                 "authentication",
                 "mechanisms",
+                "register",
+                "register",
+                "register",
                 "limits",
                 "config-version"
             ],
@@ -227,6 +230,9 @@ async fn nothing_in_the_clear_survives_starttls() {
                 "sasl-channel-binding",
                 "authentication",
                 "mechanisms",
+                "register",
+                "register",
+                "register",
                 "limits",
                 "config-version"
             ],
