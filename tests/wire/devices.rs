@@ -22,7 +22,7 @@ fn request_token() -> String {
 }
 
 /// A session that is complete, of the client with this number, and its token. Its stream may be resumed.
-async fn come(server: &Server, transport: Transport, jid: &str, number: u32) -> (Client, Issued) {
+pub(crate) async fn come(server: &Server, transport: Transport, jid: &str, number: u32) -> (Client, Issued) {
     let mut client = Client::opened(server, transport).await;
     let more = agent(number) + &request_token() + &bind(&enable());
     client.manage_inline(None);
@@ -52,7 +52,7 @@ async fn without_resource(server: &Server, transport: Transport, jid: &str, issu
 }
 
 /// The lines of `jackdaw account devices`, in columns.
-fn devices(server: &Server, jid: &str) -> Vec<Vec<String>> {
+pub(crate) fn devices(server: &Server, jid: &str) -> Vec<Vec<String>> {
     let output = server.jackdaw(&["account", "devices", jid], "");
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).expect("text");
@@ -62,13 +62,13 @@ fn devices(server: &Server, jid: &str) -> Vec<Vec<String>> {
 }
 
 /// The one that has a session with this full JID, by Bind 2.
-fn id_of(devices: &[Vec<String>], client: &str) -> String {
+pub(crate) fn id_of(devices: &[Vec<String>], client: &str) -> String {
     let is_it = |device: &&Vec<String>| client.ends_with(&format!("/{}", device[0]));
     let device = devices.iter().find(is_it);
     device.unwrap_or_else(|| panic!("no {client} in {devices:?}"))[0].clone()
 }
 
-fn revoke(server: &Server, jid: &str, id: &str, more: &[&str]) -> Result<(), String> {
+pub(crate) fn revoke(server: &Server, jid: &str, id: &str, more: &[&str]) -> Result<(), String> {
     let output = server.jackdaw(&[&["account", "revoke", jid, id], more].concat(), "");
     match output.status.code() {
         Some(0) => Ok(()),

@@ -4,6 +4,7 @@
 
 use testkit::{Client, Loss, NS_CSI, Server, Stanza, Transport};
 
+use crate::devices::{come, devices, id_of, revoke};
 use crate::support::{chat, error_of, lose, managed, settle};
 
 const SERVICE: &str = "push.example.org";
@@ -523,4 +524,24 @@ async fn read_elsewhere() {
     let mut service = Client::component(&server, SERVICE).await;
     announced(&mut service, "n3", 1).await;
     service.nothing_more().await;
+}
+
+/// Who may not come in any more is told of nothing; others of the account are.
+#[tokio::test]
+async fn a_client_whose_access_is_revoked() {
+    let server = builder(2).start();
+    let mut service = Client::component(&server, SERVICE).await;
+    let user = server.user();
+    let (mut stolen, _) = come(&server, Transport::Direct, &user, 1).await;
+    enable(&mut stolen, "stolen").await;
+    let (mut phone, _) = come(&server, Transport::Direct, &user, 2).await;
+    enable(&mut phone, "phone").await;
+    let id = id_of(&devices(&server, &user), &stolen.jid);
+    stolen.close().await;
+    phone.close().await;
+    assert_eq!(revoke(&server, &user, &id, &["--keep-password"]), Ok(()));
+    let mut sender = online(&server, &format!("{}/here", server.user())).await;
+    sender.send(chat(&user, "secret")).await;
+    announced(&mut service, "phone", 1).await;
+    silent(&mut service, &mut sender, &user).await;
 }

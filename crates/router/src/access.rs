@@ -99,8 +99,9 @@ impl Router {
     }
 
     pub(crate) fn end_whose(&self, now: Now, bare: &str, whose: Whose, turn: &mut Turn) {
-        if matches!(whose, Whose::Client(_)) {
+        if let Whose::Client(client) = &whose {
             self.revocations.fetch_add(1, Ordering::AcqRel);
+            self.forget_push_of(bare, client);
         }
         let hash = self.hash(bare);
         let mut shard = self.lock(hash);

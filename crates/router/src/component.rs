@@ -43,10 +43,12 @@ impl Components {
     }
 
     pub(crate) fn get(&self, domain: &str) -> Option<&Slot> {
-        if self.0.is_empty() {
-            return None;
-        }
         self.0.get(domain)
+    }
+
+    /// Most servers have none, and need not look at addresses for it.
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -125,6 +127,9 @@ impl Router {
     /// Something of the moment for an address of a component, which nobody is told of if it does not get there. False:
     /// the address is none of a component's.
     pub(crate) fn say_to_component(&self, address: &str, turn: &mut Turn, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        if self.components.is_empty() {
+            return false;
+        }
         let domain = address.split_once('@').map_or(address, |(_, domain)| domain);
         let Some(slot) = self.components.get(domain) else {
             return false;

@@ -351,15 +351,34 @@ impl Router {
         }
     }
 
+    /// The access of a client was revoked (XEP-0494): it is told of nothing any more.
+    pub(crate) fn forget_push_of(&self, owner: &str, client: &str) {
+        let client: Box<str> = client.into();
+        self.when_read(owner, Query::all(&PUSH, owner), move |router, owner, found| {
+            let Ok(rows) = found.and_then(store::Found::rows) else {
+                return;
+            };
+            let all = rows.into_iter().filter_map(|(key, row)| Registered::of_row(&key, row));
+            for registered in all.filter(|registered| registered.is_of_client(&client)) {
+                router.end_push(&Device {
+                    owner: owner.into(),
+                    service: registered.service,
+                    node: registered.node,
+                });
+            }
+        });
+    }
+
     /// Nothing is announced there any more.
     fn end_push(&self, device: &Device) {
+        self.pushes.forget(device);
         self.with(&device.owner, |account| {
             if let Some(rare) = &mut account.rare {
                 rare.push.retain(|it| !it.is(&device.service, &device.node));
             }
         });
         let key = services::key(&device.service, &device.node);
-        let batch = Batch::new().delete(&PUSH, &*device.owner, &*key);
+        let batch = Batch::new().delete(&PUSH, &device.owner, &*key);
         // One that stays is ended again by the next notification.
         self.write(&device.owner, batch, Vec::new(), Box::new(|_| Vec::new()), None);
     }

@@ -172,7 +172,8 @@ impl Pushes {
         let due: Vec<Device> = state
             .devices
             .iter()
-            .filter_map(|(device, sending)| due(sending).then(|| device.clone()))
+            .filter(|(_, sending)| due(sending))
+            .map(|(device, _)| device.clone())
             .collect();
         for device in due {
             state.go_on(now, &device, &mut follows);

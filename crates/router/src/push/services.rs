@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use accounts::tokens::is_session_of;
 use module::PushService;
 use store::{Batch, Column, Row, Shape, Table, Value, row};
 
@@ -60,7 +61,7 @@ impl Registered {
             service: service.into(),
             node: node.into(),
             options: (*options).into(),
-            client: Some(client).filter(|client| !client.is_empty()).map(Into::into),
+            client: Some(client).filter(|client| !client.is_empty()),
             resource: (*resource).into(),
             unseen: 0,
             taken: None,
@@ -72,6 +73,11 @@ impl Registered {
         let client = self.client.as_deref().unwrap_or_default();
         let row = row![&*self.options, client, &*self.resource, seconds];
         batch.put(&PUSH, owner, &*key(&self.service, &self.node), row)
+    }
+
+    /// Whether its device is this client.
+    pub(crate) fn is_of_client(&self, client: &str) -> bool {
+        self.client.as_deref() == Some(client) || is_session_of(client, &self.resource)
     }
 
     pub(crate) fn is(&self, service: &str, node: &str) -> bool {
