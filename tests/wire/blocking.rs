@@ -251,8 +251,8 @@ async fn what_waits_of_somebody_blocked() {
         b.send(chat(&user, "kept")).await;
         b.send(chat(&user, "brief").replace("</message>", &format!("{brief}</message>")))
             .await;
-        c.send(chat(&user, "of another")).await;
         settle_durably(&mut b, &user).await;
+        c.send(chat(&user, "of another")).await;
         settle_durably(&mut c, &user).await;
         let (jb, jc) = (b.bare().to_owned(), c.bare().to_owned());
         is_result(&a.iq("set", "", &change("block", &[&jb])).await, "");

@@ -11,7 +11,7 @@ use testkit::{
 use crate::support::{error_of, managed};
 
 /// Where each key is reached over each transport; where not over each, why. A new one is missing here until it has a test.
-const KEYS: [(&str, &str, &str); 44] = [
+const KEYS: [(&str, &str, &str); 50] = [
     ("stanza_bytes", "sizes", ""),
     ("stanza_bytes_before_login", "sizes", ""),
     ("stanza_elements", "sizes", ""),
@@ -86,6 +86,12 @@ const KEYS: [(&str, &str, &str); 44] = [
     ),
     ("stranger_requests_per_hour", "strangers::requests", ""),
     ("reports_per_day", "reports::no_more_than_enough", ""),
+    ("bytestream_connections", "bytestreams::limits", "of the proxy, which is none of them"),
+    ("bytestream_connections_per_address", "bytestreams::limits", "of the proxy, which is none of them"),
+    ("bytestream_bytes", "bytestreams::limits", "of the proxy, which is none of them"),
+    ("bytestream_bytes_per_second", "bytestreams::limits", "of the proxy, which is none of them"),
+    ("bytestream_seconds", "bytestreams::limits", "of the proxy, which is none of them"),
+    ("bytestreams_per_account", "bytestreams::limits", ""),
     ("resume_seconds", "resumption", ""),
     ("bosh_inactivity_seconds", "bosh::inactivity", "BOSH alone has it"),
     ("offline_messages_per_account", "offline::the_quota", ""),

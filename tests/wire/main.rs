@@ -18,6 +18,7 @@ mod binding;
 mod blocking;
 mod bookmarks;
 mod bosh;
+mod bytestreams;
 mod caps;
 mod carbons;
 mod carbons_rules;

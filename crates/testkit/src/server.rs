@@ -46,6 +46,7 @@ pub struct Builder {
     domain_extra: String,
     http: String,
     metrics: Option<u16>,
+    bytestreams: Option<u16>,
     listeners: Vec<(&'static str, u16, String)>,
     components: Vec<String>,
     hands_over: bool,
@@ -73,6 +74,12 @@ impl Builder {
     /// Figures at this port of the server's address.
     pub fn metrics(mut self, port: u16) -> Self {
         self.metrics = Some(port);
+        self
+    }
+
+    /// The proxy of bytestreams at this port of the server's address.
+    pub fn bytestreams(mut self, port: u16) -> Self {
+        self.bytestreams = Some(port);
         self
     }
 
@@ -163,6 +170,9 @@ impl Builder {
         if let Some(port) = self.metrics {
             let _ = writeln!(config, "[metrics]\nlisten = \"{address}:{port}\"");
         }
+        if let Some(port) = self.bytestreams {
+            let _ = writeln!(config, "[bytestreams]\nlisten = \"{address}:{port}\"");
+        }
         for (kind, port, toml) in &self.listeners {
             let _ = writeln!(
                 config,
@@ -247,6 +257,7 @@ impl Server {
             domain_extra: String::new(),
             http: String::new(),
             metrics: None,
+            bytestreams: None,
             listeners: Vec::new(),
             components: Vec::new(),
             hands_over: false,
