@@ -110,10 +110,14 @@ impl Router {
         to: JidRef<'_>,
         turn: &mut Turn,
     ) -> bool {
+        // Nearly all are of the same house.
+        if from.domain() == account.jid.domain() {
+            return false;
+        }
         let Some(host) = self.spares(account.jid.domain()) else {
             return false;
         };
-        if from.domain() == host.domain || !self.is_stranger(account, from) {
+        if !self.is_stranger(account, from) {
             return false;
         }
         let is_refused = host.privacy.strangers == Strangers::Refuse;
