@@ -28,7 +28,10 @@ fn start(builder: Builder) -> Server {
 }
 
 fn meeting(sid: &str, requester: &str, target: &str) -> String {
-    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{sid}{requester}{target}").as_bytes());
+    let hash = digest(
+        &SHA1_FOR_LEGACY_USE_ONLY,
+        format!("{sid}{requester}{target}").as_bytes(),
+    );
     hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -76,9 +79,13 @@ async fn two_meet() {
         let mut requester = Client::online(&server, transport, &server.user()).await;
         let mut target = Client::online(&server, transport, &server.user()).await;
         let disco = "http://jabber.org/protocol/disco";
-        let items = requester.iq("get", "example.org", &format!("<query xmlns='{disco}#items'/>")).await;
+        let items = requester
+            .iq("get", "example.org", &format!("<query xmlns='{disco}#items'/>"))
+            .await;
         assert!(items.raw().contains(PROXY), "{items:?}");
-        let info = requester.iq("get", PROXY, &format!("<query xmlns='{disco}#info'/>")).await;
+        let info = requester
+            .iq("get", PROXY, &format!("<query xmlns='{disco}#info'/>"))
+            .await;
         for part in ["category='proxy'", "type='bytestreams'", NS] {
             assert!(info.raw().contains(part), "{part}: {info:?}");
         }
@@ -104,14 +111,21 @@ async fn two_meet() {
         let error = error_of(&target.iq("set", PROXY, &activation).await);
         assert_eq!(error, "cancel/item-not-found");
         for kind in ["get", "set"] {
-            let payload = if kind == "get" { format!("<query xmlns='{NS}'/>") } else { activation.clone() };
+            let payload = if kind == "get" {
+                format!("<query xmlns='{NS}'/>")
+            } else {
+                activation.clone()
+            };
             assert_eq!(error_of(&stranger.iq(kind, PROXY, &payload).await), "auth/forbidden");
         }
         for wrong in [
             format!("<query xmlns='{NS}' sid='s1'/>"),
             format!("<query xmlns='{NS}'><activate>{to}</activate></query>"),
         ] {
-            assert_eq!(error_of(&requester.iq("set", PROXY, &wrong).await), "modify/bad-request");
+            assert_eq!(
+                error_of(&requester.iq("set", PROXY, &wrong).await),
+                "modify/bad-request"
+            );
         }
         // What comes before is thrown away (section 9.1).
         one.write_all(b"too early").await.expect("written");
@@ -124,7 +138,10 @@ async fn two_meet() {
         };
         let (_, came) = tokio::join!(send, async {
             let mut came = Vec::new();
-            timeout(TIMEOUT, two.read_to_end(&mut came)).await.expect("in time").expect("read");
+            timeout(TIMEOUT, two.read_to_end(&mut came))
+                .await
+                .expect("in time")
+                .expect("read");
             came
         });
         assert!(came == file, "as it was sent: {} bytes", came.len());
@@ -167,11 +184,19 @@ async fn what_is_no_meeting() {
         assert_eq!(read(&mut socket, 2).await, [5, 0]);
         socket.write_all(&request).await.expect("written");
         if let Some(status) = status {
-            assert_eq!(read(&mut socket, 10).await, [5, status, 0, 1, 0, 0, 0, 0, 0, 0], "{request:?}");
+            assert_eq!(
+                read(&mut socket, 10).await,
+                [5, status, 0, 1, 0, 0, 0, 0, 0, 0],
+                "{request:?}"
+            );
         }
         is_closed(&mut socket).await;
     }
-    for (greeting, answer) in [(&[5, 1, 2][..], &[5, 0xff][..]), (&[5, 0], &[5, 0xff]), (b"GET / HTTP/1.1\r\n\r\n", &[])] {
+    for (greeting, answer) in [
+        (&[5, 1, 2][..], &[5, 0xff][..]),
+        (&[5, 0], &[5, 0xff]),
+        (b"GET / HTTP/1.1\r\n\r\n", &[]),
+    ] {
         let mut socket = TcpStream::connect((address, PORT)).await.expect("it listens");
         socket.write_all(greeting).await.expect("written");
         assert_eq!(read(&mut socket, answer.len()).await, answer);

@@ -78,7 +78,12 @@ async fn copies_and_results() {
         // The sender's own devices get none for what was refused as a forgery; the copies of what went to nobody are
         // as those of any other message.
         let copied = witness.drain().await;
-        assert!(copied.iter().all(|copy| !copy.raw().contains("<sent ") || copy.raw().contains(&nobody)), "{copied:?}");
+        assert!(
+            copied
+                .iter()
+                .all(|copy| !copy.raw().contains("<sent ") || copy.raw().contains(&nobody)),
+            "{copied:?}"
+        );
         settle_durably(&mut attacker, &bare).await;
         for client in [&mut victim, &mut attacker] {
             let archived = client.whole_archive(&ArchiveQuery::new()).await;
@@ -91,7 +96,9 @@ async fn copies_and_results() {
                 inner(&bare)
             ))
             .await;
-        victim.expect("<message type='chat'><body>forward</body></message>").await;
+        victim
+            .expect("<message type='chat'><body>forward</body></message>")
+            .await;
         attacker.send(chat(&full, "last")).await;
         assert_eq!(bodies(&[victim.stanza().await]), ["last"]);
         for client in [victim, second, attacker, witness] {
@@ -141,7 +148,9 @@ async fn pushes_and_answers() {
             ))
             .await;
         attacker.send(chat(&full, "behind")).await;
-        victim.expect("<message type='chat'><body>behind</body></message>").await;
+        victim
+            .expect("<message type='chat'><body>behind</body></message>")
+            .await;
         victim.nothing_more().await;
         for client in [victim, second, attacker] {
             client.close().await;

@@ -74,7 +74,8 @@ async fn as_many_as_there_is_room_for() {
         }
         // An answer is none of a stranger.
         account.send(chat(&names[0], "who are you?")).await;
-        one.expect("<message type='chat'><body>who are you?</body></message>").await;
+        one.expect("<message type='chat'><body>who are you?</body></message>")
+            .await;
         for text in ["1", "2", "3", "4"] {
             assert_eq!(arrives(&mut one, &mut account, &bare, text).await, Ok(()));
         }
@@ -213,7 +214,9 @@ async fn a_closed_house() {
         // The house is open to itself, and to whom its people go to.
         assert_eq!(arrives(&mut neighbour, &mut account, &bare, "hi").await, Ok(()));
         account.send(chat(&name, "come in")).await;
-        client.expect("<message type='chat'><body>come in</body></message>").await;
+        client
+            .expect("<message type='chat'><body>come in</body></message>")
+            .await;
         for text in ["1", "2", "3", "4", "5", "6"] {
             assert_eq!(arrives(&mut client, &mut account, &bare, text).await, Ok(()));
         }

@@ -251,7 +251,11 @@ impl Bytestreams {
         };
         let ended = timeout(Duration::from_secs(self.limits.seconds), both).await;
         let bytes = moved.load(Ordering::Relaxed);
-        tracing::debug!(bytes, in_order = matches!(ended, Ok(Ok(_))), "bytestreams: a stream has ended");
+        tracing::debug!(
+            bytes,
+            in_order = matches!(ended, Ok(Ok(_))),
+            "bytestreams: a stream has ended"
+        );
     }
 
     async fn pump(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, moved: &AtomicU64) -> io::Result<()> {

@@ -25,7 +25,9 @@ pub fn run(command: ReportsCommand, loaded: &Loaded) -> Result<(), Failure> {
         }
         ReportsCommand::Close { id } => {
             let id = checked(id)?;
-            with(config, |backend| backend.handle(Command::Reports(Asked::Close(id.clone()))))?;
+            with(config, |backend| {
+                backend.handle(Command::Reports(Asked::Close(id.clone())))
+            })?;
             say(&format!("{id} is closed"))
         }
         ReportsCommand::Clear => {

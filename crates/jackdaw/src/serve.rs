@@ -810,7 +810,10 @@ async fn listen_for_bytestreams(config: &Config, router: &Router) -> Result<Opti
         seconds: limits.bytestream_seconds,
     });
     for domain in &config.domain {
-        if let Some(proxy) = router.host(domain.name.as_str()).and_then(|host| host.bytestreams.as_ref()) {
+        if let Some(proxy) = router
+            .host(domain.name.as_str())
+            .and_then(|host| host.bytestreams.as_ref())
+        {
             // Nobody else sets it.
             let _ = proxy.relay.set(Arc::new(c2s::Activates(Arc::clone(&relay))));
         }

@@ -117,7 +117,10 @@ mod tests {
     #[test]
     fn single_resources() {
         assert_eq!(list(&["a@b", "b"]).of_resources(), None);
-        assert_eq!(list(&["a@b", "a@b/c", "b/c"]).of_resources(), Some(list(&["a@b/c", "b/c"])));
+        assert_eq!(
+            list(&["a@b", "a@b/c", "b/c"]).of_resources(),
+            Some(list(&["a@b/c", "b/c"]))
+        );
     }
 
     #[test]

@@ -78,8 +78,7 @@ impl Router {
                         if account.stale.is_some() {
                             return Some(store_failed());
                         }
-                        let Err((returned, error)) =
-                            router.block(now, account, &change, batch, back.take()?, receipt)
+                        let Err((returned, error)) = router.block(now, account, &change, batch, back.take()?, receipt)
                         else {
                             return None;
                         };

@@ -276,10 +276,9 @@ fn declarations() {
     check("<m><a xmlns='u'>t</a></m>", &[("u", "a", true)]);
     check("<m><a\txmlns='u&#58;v' >t</a ></m>", &[("u:v", "a", true)]);
     check("<m><p:a xmlns:p='u'><b/></p:a></m>", &[("u", "a", false)]);
-    check("<m><a xmlns='u'><b xmlns:q='v' xmlns='w'/></a></m>", &[
-        ("u", "a", false),
-        ("v", "b", true),
-        ("w", "b", true),
-    ]);
+    check(
+        "<m><a xmlns='u'><b xmlns:q='v' xmlns='w'/></a></m>",
+        &[("u", "a", false), ("v", "b", true), ("w", "b", true)],
+    );
     check("<m xmlns='u'/>", &[("u", "m", true)]);
 }

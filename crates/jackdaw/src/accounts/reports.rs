@@ -54,11 +54,18 @@ impl Accounts {
     fn report(&self, id: &str) -> Result<Report, Failure> {
         let found = self.store.read_wait(reports::get(id)).and_then(Found::row);
         let row = found.map_err(|error: StoreError| unavailable(&error))?;
-        let missing = || Failure::failed(format!("there is no report {id}; `jackdaw reports list` prints those that exist"));
+        let missing = || {
+            Failure::failed(format!(
+                "there is no report {id}; `jackdaw reports list` prints those that exist"
+            ))
+        };
         row.map(|row| Report::from_row(id, &row)).ok_or_else(missing)
     }
 
     fn write_reports(&self, batch: Batch) -> Result<(), Failure> {
-        self.store.write_wait(batch).map(drop).map_err(|error| unavailable(&error))
+        self.store
+            .write_wait(batch)
+            .map(drop)
+            .map_err(|error| unavailable(&error))
     }
 }

@@ -123,7 +123,13 @@ mod tests {
         assert_eq!(read_reply(&["message\t1".to_owned()]), None);
         let id = || "r1".to_owned();
         let list = |after| Asked::List { after };
-        for asked in [list(None), list(Some(id())), Asked::Show(id()), Asked::Close(id()), Asked::Clear] {
+        for asked in [
+            list(None),
+            list(Some(id())),
+            Asked::Show(id()),
+            Asked::Close(id()),
+            Asked::Clear,
+        ] {
             assert_eq!(read_command(&write_command(&asked)[1..]), Some(asked));
         }
         assert_eq!(read_command(&["explode", ""]), None);
