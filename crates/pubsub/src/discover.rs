@@ -11,7 +11,7 @@ use crate::access::{Context, Home, admits, gate, may_publish};
 use crate::form::{self, Kind, Writer};
 use crate::items::Items;
 use crate::listing::Listing;
-use crate::node::{Affiliation, Node};
+use crate::node::{Affiliation, Node, State};
 use crate::rows::{self, Answers, NODES};
 use crate::{PAGE_BYTES, error, event};
 
@@ -118,7 +118,10 @@ pub fn node_info(context: &Context, node: &str) -> Answer {
         let facts = [
             ("pubsub#creation_date", module::Now(node.created).stamp()),
             ("pubsub#num_items", node.items.to_string()),
-            ("pubsub#num_subscribers", node.subscriptions.len().to_string()),
+            (
+                "pubsub#num_subscribers",
+                node.in_state(State::Subscribed).count().to_string(),
+            ),
         ];
         for (var, value) in facts {
             form.field(var, Kind::Text, "", &[value]);

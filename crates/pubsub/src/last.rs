@@ -5,9 +5,9 @@ use store::{Found, Query, StoreError};
 
 use crate::access::{Context, admits};
 use crate::config::SendLast;
-use crate::event;
 use crate::node::Node;
-use crate::rows::{self, Answers, Item};
+use crate::rows::{self, Answers, Item, Place};
+use crate::{error, event};
 
 /// Nodes that are looked at for one entity. A client names those that it wants; more than these it does not get.
 pub const LAST_ITEMS: usize = 64;
@@ -63,4 +63,31 @@ pub fn last_items<'n>(context: &Context, nodes: impl Iterator<Item = &'n str>) -
         Ok(Step::Ask(query, Box::new(make)))
     };
     (query, Box::new(make))
+}
+
+/// Those who have just become subscribers are told the last item behind the change (sections 6.1.7 and 13.10).
+pub(crate) fn after(context: &Context, node: Node, jids: Vec<Box<str>>, mut change: Change) -> Step {
+    if jids.is_empty() || node.config.send_last == SendLast::Never || !node.config.persist {
+        return Step::Done(change);
+    }
+    let owner: Box<str> = context.owner().into();
+    let expired = node.expired_before(context.now.0);
+    let query = Query::Many(vec![rows::newest(&owner, &node.name, 1)]);
+    let make = move |found: Result<Found, StoreError>| {
+        let last = Answers::of(found)?.places()?.pop();
+        let Some(Place { id, .. }) = last.filter(|place| place.at >= expired) else {
+            return Ok(Step::Done(change));
+        };
+        let query = rows::get_item(&owner, &node.name, &id);
+        let make = move |found: Result<Found, StoreError>| {
+            let row = found.and_then(Found::row).map_err(|error| error::store(&error))?;
+            if let Some(item) = Item::read(row) {
+                let tell = |jid: &Box<str>| event::last_for(&node, &id, &item, &owner, jid);
+                change.notices.extend(jids.iter().map(tell));
+            }
+            Ok(Step::Done(change))
+        };
+        Ok(Step::Ask(query, Box::new(make)))
+    };
+    Step::Ask(query, Box::new(make))
 }

@@ -5,7 +5,7 @@ use stanza::{StanzaError, ns};
 use store::{Found, Query, StoreError};
 
 use crate::access::{Context, Home};
-use crate::node::{Affiliation, Node};
+use crate::node::{Affiliation, Node, State};
 use crate::rows::{self, NODES};
 use crate::subscribe::write_subscription;
 use crate::{PAGE_BYTES, error, event};
@@ -93,7 +93,8 @@ impl Mine {
 
     fn write(&self, context: &Context, node: &Node, out: &mut Vec<u8>) {
         if !self.affiliations {
-            for (jid, subscription) in node.subscriptions_of(context.bare()) {
+            let his = node.subscriptions_of(context.bare());
+            for (jid, subscription) in his.filter(|(_, subscription)| subscription.state != State::Withdrawn) {
                 write_subscription(&node.name, jid, subscription.state.name(), out);
             }
             return;

@@ -47,6 +47,8 @@ pub(crate) enum State {
     Subscribed,
     /// An owner has to approve.
     Pending,
+    /// He has left before that. The question is still open, so coming back asks no second one: nobody floods an owner.
+    Withdrawn,
 }
 
 impl State {
@@ -54,6 +56,7 @@ impl State {
         match self {
             State::Subscribed => "subscribed",
             State::Pending => "pending",
+            State::Withdrawn => "none",
         }
     }
 }
@@ -291,6 +294,7 @@ fn read_subscriptions(row: &Row) -> BTreeMap<Box<str>, Subscription> {
         let jid = parts.next().unwrap_or_default().into();
         let state = match parts.next() {
             Some(name) if name == State::Pending.name() => State::Pending,
+            Some(name) if name == State::Withdrawn.name() => State::Withdrawn,
             _ => State::Subscribed,
         };
         let options = Options::of_text(parts.next().unwrap_or_default());

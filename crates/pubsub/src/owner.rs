@@ -127,7 +127,7 @@ impl Manage {
                 };
                 event::element("subscriptions", &node.name, write, out);
             }),
-            Act::Subscriptions(wanted) => people::subscriptions(context, node, totals, wanted)?,
+            Act::Subscriptions(wanted) => return people::subscriptions(context, node, totals, wanted),
             Act::ShowAffiliations => shown(|out| {
                 let write = |out: &mut Vec<u8>| {
                     if context.home() == Home::Account {
@@ -140,7 +140,7 @@ impl Manage {
                 event::element("affiliations", &node.name, write, out);
             }),
             Act::Affiliations(wanted) => people::affiliations(context, node, totals, wanted)?,
-            Act::Approve(jid, allow) => people::approve(context, node, totals, jid.as_str(), allow)?,
+            Act::Approve(jid, allow) => return people::approve(context, node, totals, jid.as_str(), allow),
         };
         Ok(Step::Done(change))
     }

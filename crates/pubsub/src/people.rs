@@ -4,15 +4,15 @@
 
 use std::collections::BTreeSet;
 
-use module::Change;
+use module::{Change, Step};
 use stanza::{Jid, StanzaError, ns};
 
 use crate::access::Context;
 use crate::error::{too_much, with};
-use crate::event;
 use crate::node::{Affiliation, Node, State, Subscription};
 use crate::owner::write_pair;
 use crate::rows::{self, Totals};
+use crate::{event, last};
 
 /// Those that could not be changed, as they are (sections 8.8.2.4 and 8.9.2.4).
 fn not_changed(list: &str, name: &str, node: &str, wrong: &[(String, &'static str)]) -> Option<StanzaError> {
@@ -36,8 +36,8 @@ pub(crate) fn subscriptions(
     mut node: Node,
     mut totals: Totals,
     wanted: Vec<(String, Option<String>)>,
-) -> Result<Change, StanzaError> {
-    let (mut wrong, mut notices) = (Vec::new(), Vec::new());
+) -> Result<Step, StanzaError> {
+    let (mut wrong, mut notices, mut added) = (Vec::new(), Vec::new(), Vec::new());
     for (jid, state) in wanted {
         let parsed = Jid::parse(&jid).ok();
         let now = parsed.as_ref().and_then(|jid| node.subscriptions.get(jid.as_str()));
@@ -52,6 +52,7 @@ pub(crate) fn subscriptions(
             }
         };
         if wants != now {
+            added.extend(wants.map(|_| jid.as_str().into()));
             notices.extend(set_state(&mut node, &mut totals, jid.as_str(), wants));
         }
     }
@@ -59,12 +60,13 @@ pub(crate) fn subscriptions(
         return Err(too_much("the node has too many subscriptions"));
     }
     let owner = context.owner();
-    Ok(Change {
+    let change = Change {
         batch: totals.put(node.put(rows::batch(owner), owner), owner),
         notices,
         refused: not_changed("subscriptions", "subscription", &node.name, &wrong),
         ..Change::default()
-    })
+    };
+    Ok(last::after(context, node, added, change))
 }
 
 /// None: he is not subscribed any more. Whom it concerns is told.
@@ -161,7 +163,10 @@ fn follow(node: &mut Node, totals: &mut Totals, jid: &str, affiliation: Affiliat
     };
     let his: Vec<Box<str>> = node
         .subscriptions_of(jid)
-        .filter(|(_, subscription)| Some(subscription.state) != state)
+        .filter(|(_, subscription)| match state {
+            Some(_) => subscription.state == State::Pending,
+            None => true,
+        })
         .map(|(jid, _)| jid.into())
         .collect();
     let notices = his.iter().flat_map(|jid| set_state(node, totals, jid, state));
@@ -175,17 +180,28 @@ pub(crate) fn approve(
     mut totals: Totals,
     jid: &str,
     allow: bool,
-) -> Result<Change, StanzaError> {
-    let subscription = node.subscriptions.get(jid);
-    if subscription.is_none_or(|subscription| subscription.state != State::Pending) {
-        // He has left, or another owner was first.
-        return Err(with(StanzaError::unexpected_request(), "not-subscribed"));
-    }
-    let notices = set_state(&mut node, &mut totals, jid, allow.then_some(State::Subscribed));
+) -> Result<Step, StanzaError> {
+    let state = node.subscriptions.get(jid).map(|subscription| subscription.state);
+    // He has left, or another owner was first.
+    let gone = || with(StanzaError::unexpected_request(), "not-subscribed");
+    let (notices, refused) = match state {
+        Some(State::Pending) => {
+            let notices = set_state(&mut node, &mut totals, jid, allow.then_some(State::Subscribed));
+            (notices.into(), None)
+        }
+        Some(State::Withdrawn) => {
+            node.subscriptions.remove(jid);
+            (Vec::new(), Some(gone()))
+        }
+        Some(State::Subscribed) | None => return Err(gone()),
+    };
     let owner = context.owner();
-    Ok(Change {
+    let change = Change {
         batch: totals.put(node.put(rows::batch(owner), owner), owner),
-        notices: notices.into(),
+        notices,
+        refused,
         ..Change::default()
-    })
+    };
+    let told = (allow && state == Some(State::Pending)).then(|| jid.into());
+    Ok(last::after(context, node, told.into_iter().collect(), change))
 }

@@ -9,13 +9,12 @@ use stanza::{ErrorType, Jid, StanzaError, ns};
 use store::{Found, Query, Row, StoreError};
 
 use crate::access::{Context, Home, admits, gate};
-use crate::config::SendLast;
 use crate::error::{unsupported, with};
 use crate::form::Fields;
 use crate::node::{Node, State, Subscription};
 use crate::options::Options;
-use crate::rows::{self, Answers, Item, Place, Totals};
-use crate::{MAX_OF_ONE, approval, error, event, moved};
+use crate::rows::{self, Answers, Totals};
+use crate::{MAX_OF_ONE, approval, event, last, moved};
 
 pub(crate) struct Subscribe {
     pub(crate) node: String,
@@ -27,11 +26,7 @@ pub(crate) struct Subscribe {
 impl Subscribe {
     pub(crate) fn query(&self, context: &Context) -> Query {
         let owner = context.owner();
-        let mut queries = vec![
-            rows::get_totals(owner),
-            rows::get_node(owner, &self.node),
-            rows::newest(owner, &self.node, 1),
-        ];
+        let mut queries = vec![rows::get_totals(owner), rows::get_node(owner, &self.node)];
         if context.home() == Home::Service {
             queries.push(rows::people_of(context));
         }
@@ -52,7 +47,6 @@ impl Subscribe {
             return Err(unsupported("subscribe"));
         }
         let state = state(context, &node)?;
-        let last = found.places()?.pop();
         let jid = self.jid.as_str();
         let before = node.subscriptions.get(jid).copied();
         if before.is_none() && context.home() == Home::Service {
@@ -70,37 +64,25 @@ impl Subscribe {
             let error = StanzaError::policy_violation().kind(ErrorType::Wait);
             return Err(with(error, "too-many-subscriptions"));
         }
-        let owner: Box<str> = context.owner().into();
+        let owner = context.owner();
         let options = self.options.is_some().then_some(subscription.options);
         let mut change = Change {
             answer: answer(&node.name, jid, state.name(), options),
             ..Change::default()
         };
-        if is_new && state == State::Pending {
-            change.notices.push(approval::form(&node, &owner, totals.next(), jid));
-        } else if is_new {
-            change
-                .notices
-                .extend(tell_owners(&node, &owner, &mut totals, jid, state.name()));
+        match state {
+            // Who has come back was asked for already.
+            State::Pending if is_new => change.notices.push(approval::form(&node, owner, totals.next(), jid)),
+            State::Subscribed if is_new => {
+                change.notices = tell_owners(&node, owner, &mut totals, jid, state.name());
+            }
+            _ => {}
         }
         if is_changed {
-            change.batch = totals.put(node.put(rows::batch(&owner), &owner), &owner);
+            change.batch = totals.put(node.put(rows::batch(owner), owner), owner);
         }
-        let expired = node.expired_before(context.now.0);
-        let is_sent = state == State::Subscribed && node.config.send_last != SendLast::Never;
-        let last = last.filter(|place| place.at >= expired && is_sent);
-        let Some(Place { id, .. }) = last else {
-            return Ok(Step::Done(change));
-        };
-        // Section 6.1.7.
-        let query = rows::get_item(&owner, &node.name, &id);
-        let make = move |found: Result<Found, StoreError>| {
-            let row = found.and_then(Found::row).map_err(|error| error::store(&error))?;
-            let notice = |item| event::last_for(&node, &id, &item, &owner, self.jid.as_str());
-            change.notices.extend(Item::read(row).map(notice));
-            Ok(Step::Done(change))
-        };
-        Ok(Step::Ask(query, Box::new(make)))
+        let told = (state == State::Subscribed).then(|| jid.into());
+        Ok(last::after(context, node, told.into_iter().collect(), change))
     }
 }
 
@@ -156,8 +138,14 @@ impl Unsubscribe {
         let mut totals = Totals::read(found.row()?);
         let (owner, jid) = (context.owner(), self.jid.as_str());
         let mut node = his_node(context, Node::read(&self.node, found.row()?), &self.jid)?;
-        if node.subscriptions.remove(jid).is_none() {
-            return Err(not_subscribed(ErrorType::Cancel));
+        let state = node.subscriptions.remove(jid).map(|subscription| subscription.state);
+        match state {
+            None | Some(State::Withdrawn) => return Err(not_subscribed(ErrorType::Cancel)),
+            Some(State::Pending) => {
+                let withdrawn = Subscription::new(State::Withdrawn);
+                node.subscriptions.insert(jid.into(), withdrawn);
+            }
+            Some(State::Subscribed) => {}
         }
         let notices = tell_owners(&node, owner, &mut totals, jid, "none");
         Ok(Step::Done(Change {
@@ -204,7 +192,8 @@ impl Configure {
         let mut found = Answers::of(found)?;
         let (owner, jid) = (context.owner(), self.jid.as_str());
         let mut node = his_node(context, Node::read(&self.node, found.row()?), &self.jid)?;
-        let Some(subscription) = node.subscriptions.get_mut(jid) else {
+        let subscription = node.subscriptions.get_mut(jid);
+        let Some(subscription) = subscription.filter(|subscription| subscription.state != State::Withdrawn) else {
             return Err(not_subscribed(ErrorType::Modify));
         };
         let Some(fields) = self.fields else {

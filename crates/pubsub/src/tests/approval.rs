@@ -1,5 +1,7 @@
 //! The access model `authorize` (XEP-0060 sections 6.1.4, 8.6 and 8.7.5).
 
+use stanza::ErrorType;
+
 use super::*;
 
 const SUBSCRIBE: &str = "<subscribe node='n' jid='tybalt@capulet.lit'/>";
@@ -57,6 +59,22 @@ fn the_owner_is_asked() {
     // He may go.
     let leave = "<unsubscribe node='n' jid='tybalt@capulet.lit'/>";
     assert_eq!(world.set(TYBALT, leave).expect("gone").0, answer("none"));
+    let gone = error(
+        StanzaError::unexpected_request().kind(ErrorType::Cancel),
+        "not-subscribed",
+    );
+    refused(world.set(TYBALT, leave), gone);
+    // Coming back asks no second time, and does not help.
+    let (told, notices) = world.set(TYBALT, SUBSCRIBE).expect("he may ask");
+    assert_eq!((told, notices), (answer("pending"), Vec::new()));
+    world.set(TYBALT, leave).expect("gone");
+    // The owner decides of somebody who has left: nothing comes of it, and then he may ask again.
+    let decision = [("node", "n"), ("subscriber_jid", "tybalt@capulet.lit"), ("allow", "1")];
+    refused(
+        world.decide(JULIET, "submit", &decision),
+        error(StanzaError::unexpected_request(), "not-subscribed"),
+    );
+    assert_eq!(world.set(TYBALT, SUBSCRIBE).expect("he may ask").1.len(), 1);
 }
 
 #[test]
@@ -80,8 +98,13 @@ fn approved_denied_or_neither() {
             StanzaError::bad_request(),
         );
         let (_, notices) = world.decide(JULIET, "submit", &fields(allow)).expect("decided");
-        let [notice] = &notices[..] else { panic!("{notices:?}") };
+        let notice = &notices[0];
         assert_eq!(notice.subscribers, ["tybalt@capulet.lit".into()]);
+        // Behind it the last item (section 13.10).
+        let items = notices[1..]
+            .iter()
+            .map(|notice| notice.message.text().contains("<item id='1'>"));
+        assert_eq!(items.collect::<Vec<_>>(), vec![true; usize::from(allow == "true")]);
         let event = format!("<subscription node='n' jid='tybalt@capulet.lit' subscription='{state}'/>");
         assert!(notice.message.text().contains(&event), "{notice:?}");
         // Once.
