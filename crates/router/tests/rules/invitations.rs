@@ -106,7 +106,10 @@ fn of_two_with_one_token_one_has_to_wait() {
     world.settle();
     let lines = world.lines("juliet/balcony");
     assert!(lines.contains(&"push romeo from +ask".to_owned()), "{lines:?}");
-    assert!(lines.iter().any(|line| line.starts_with("subscribe tybalt>juliet")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("subscribe tybalt>juliet")),
+        "{lines:?}"
+    );
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert_eq!(world.lines("tybalt/street"), ["push juliet none +ask"]);
 
@@ -213,5 +216,9 @@ fn the_terms_of_an_account() {
     assert_eq!(agree("tybalt", Some("none")).err(), Some(Condition::ItemNotFound));
     let agreed = agree("romeo", Some(key)).expect("what it is for");
     write(&world, agreed.batch);
-    assert_eq!(agree("romeo", Some(key)).err(), Some(Condition::ItemNotFound), "used up");
+    assert_eq!(
+        agree("romeo", Some(key)).err(),
+        Some(Condition::ItemNotFound),
+        "used up"
+    );
 }
