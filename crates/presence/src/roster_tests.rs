@@ -488,7 +488,11 @@ fn who_comes_with_an_invitation_is_welcome() {
     };
     use Change::{Subscribe, Subscribed};
     check(State::NONE, State::FROM_PENDING_OUT, &[Subscribed, Subscribe]);
-    check(State::NONE_PENDING_IN, State::FROM_PENDING_OUT, &[Subscribed, Subscribe]);
+    check(
+        State::NONE_PENDING_IN,
+        State::FROM_PENDING_OUT,
+        &[Subscribed, Subscribe],
+    );
     check(State::NONE_PENDING_OUT, State::FROM_PENDING_OUT, &[Subscribed]);
     check(State::TO, State::BOTH, &[Subscribed]);
     check(State::TO_PENDING_IN, State::BOTH, &[Subscribed]);

@@ -112,7 +112,10 @@ impl Negotiation {
         let waits = [Phase::Tls, Phase::Upgrading, Phase::Recording, Phase::Binding];
         waits.contains(&self.phase)
             || self.login.is_waiting()
-            || self.registering.as_ref().is_some_and(|registering| registering.is_waiting())
+            || self
+                .registering
+                .as_ref()
+                .is_some_and(|registering| registering.is_waiting())
     }
 
     /// The router was asked for a resource and has not answered.

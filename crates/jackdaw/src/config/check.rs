@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::locate::Step::{self, Index, Key};
-use super::{Bearer, Config, KeptBy, Kind, Tls, Tokens, bearer, component, external, files, http_accounts, ldap};
+use super::{
+    Bearer, Config, KeptBy, Kind, Registration, Tls, Tokens, bearer, component, external, files, http_accounts, ldap,
+};
 
 /// A contradiction, and the way to the value that makes it.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,12 +68,19 @@ fn guests(config: &Config) -> Option<Problem> {
                 let message = format!("`{name}` takes no guests; add guests = true or leave guests_reach out");
                 return Some(problem(&at("guests_reach"), message));
             }
+            // Who may log in there is somebody else's to say.
+            if domain.registration == Registration::Open && domain.accounts != KeptBy::Own {
+                let message =
+                    format!("the accounts of `{name}` are kept elsewhere: leave registration out, or accounts");
+                return Some(problem(&at("registration"), message));
+            }
             continue;
         }
         let other_ways = [
             ("accounts", domain.accounts != KeptBy::Own),
             ("client_certificates", domain.client_certificates.is_some()),
             ("bearer", domain.bearer != Bearer::default()),
+            ("registration", domain.registration == Registration::Open),
         ];
         if let Some((key, _)) = other_ways.iter().find(|(_, is_set)| *is_set) {
             let message = format!("`{name}` is for guests, who have no accounts: leave {key} out, or guests");

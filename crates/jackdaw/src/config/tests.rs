@@ -123,6 +123,14 @@ fn contradictions_are_found_where_they_are() {
         &format!("{guests}accounts = 'command'\n[command]\nprogram = 'x'\n"),
         "jackdaw.toml:6:12: `a` is for guests",
     );
+    refused(
+        &format!("{guests}registration = 'open'\n"),
+        "jackdaw.toml:6:16: `a` is for guests",
+    );
+    refused(
+        "[[domain]]\nname = 'a'\naccounts = 'command'\nregistration = 'open'\n",
+        "jackdaw.toml:4:16: the accounts of `a` are kept elsewhere",
+    );
     load_text(&reach("'b'"), Overrides::default()).expect("valid");
     refused("[command]\nat_once = 0\n", "jackdaw.toml:2:11: at_once = 0");
     let listen = "[[listen]]\nkind = 'c2s'\naddress = '[::]:1'\n";

@@ -172,7 +172,10 @@ impl Negotiation {
         let unusable = |_| StanzaError::not_acceptable().text("this user name cannot be used");
         let local = stanza::prepare_local(&username).map_err(unusable)?;
         let account = Jid::new(Some(&local), domain, None).map_err(unusable)?;
-        let invited = self.registering.as_ref().and_then(|registering| registering.invited.as_ref());
+        let invited = self
+            .registering
+            .as_ref()
+            .and_then(|registering| registering.invited.as_ref());
         let wanted = invited.and_then(|invited| invited.username.as_deref());
         if wanted.is_some_and(|wanted| account.local() != Some(wanted)) {
             return Err(StanzaError::not_acceptable().text("this invitation is for another name"));
@@ -186,7 +189,11 @@ impl Negotiation {
         // Who has an invitation has asked somebody already.
         if key.is_none() && !cx.shell.may_register() {
             let error = StanzaError::resource_constraint().kind(ErrorType::Wait);
-            return self.answer(&id, Err(error.text("too many accounts were asked for; try again later")), cx);
+            return self.answer(
+                &id,
+                Err(error.text("too many accounts were asked for; try again later")),
+                cx,
+            );
         }
         let outbox = Arc::clone(cx.outbox);
         let then = Box::new(move |made| {
