@@ -1,5 +1,5 @@
 //! The picture of an account: XEP-0084 User Avatar 1.1.4 at two nodes, and XEP-0398 User Avatar to vCard-Based Avatars
-//! Conversion 1.0.1, by which it is the photo of the vCard (`vcard.rs`) and stands in presence (XEP-0153 1.1.1, which
+//! Conversion 1.0.0, by which it is the photo of the vCard (`vcard.rs`) and stands in presence (XEP-0153 1.1.1, which
 //! `router/src/photo.rs` adds).
 //!
 //! The picture stands once: at the node for the data. Who asks for the vCard is given it from there, if he may read both
@@ -54,7 +54,7 @@ pub(crate) fn module() -> Module {
         .xep(
             398,
             "User Avatar to vCard-Based Avatars Conversion",
-            "1.0.1",
+            "1.0.0",
             Coverage::Complete,
         )
         .kept_accounts_only()
