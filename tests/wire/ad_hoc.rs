@@ -17,8 +17,11 @@ pub(crate) fn command(node: &str, attributes: &str, inner: &str) -> String {
     format!("<command xmlns='{COMMANDS}' node='{node}' {attributes}>{inner}</command>")
 }
 
+/// Names of fields, with their values.
+pub(crate) type Fields<'a> = &'a [(&'a str, &'a [&'a str])];
+
 /// A form that is filled in.
-pub(crate) fn filled(fields: &[(&str, &[&str])]) -> String {
+pub(crate) fn filled(fields: Fields<'_>) -> String {
     let field = |(var, values): &(&str, &[&str])| {
         let values = values.iter().map(|value| format!("<value>{value}</value>"));
         format!("<field var='{var}'>{}</field>", values.collect::<String>())
@@ -42,13 +45,13 @@ pub(crate) async fn begin(client: &mut Client, node: &str) -> (String, Stanza) {
 }
 
 /// Goes on with it.
-pub(crate) async fn submit(client: &mut Client, node: &str, id: &str, fields: &[(&str, &[&str])]) -> Stanza {
+pub(crate) async fn submit(client: &mut Client, node: &str, id: &str, fields: Fields<'_>) -> Stanza {
     let command = command(node, &format!("sessionid='{id}'"), &filled(fields));
     client.iq("set", DOMAIN, &command).await
 }
 
 /// Both.
-pub(crate) async fn run(client: &mut Client, node: &str, fields: &[(&str, &[&str])]) -> Stanza {
+pub(crate) async fn run(client: &mut Client, node: &str, fields: Fields<'_>) -> Stanza {
     let (id, _) = begin(client, node).await;
     submit(client, node, &id, fields).await
 }
@@ -125,7 +128,7 @@ async fn commands_are_found_and_carried_out() {
             ),
         );
         let account = format!("new-{transport:?}@{DOMAIN}");
-        let fields: &[(&str, &[&str])] = &[
+        let fields: Fields<'_> = &[
             ("accountjid", &[&account]),
             ("password", &["secret"]),
             ("password-verify", &["secret"]),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use testkit::{Client, Server, Stanza, Transport, password_of};
 
-use crate::ad_hoc::{COMMANDS, command, run, says, with_admin};
+use crate::ad_hoc::{COMMANDS, Fields, command, run, says, with_admin};
 use crate::support::{NS_ROSTER, befriend, error_of, friends};
 
 const DOMAIN: &str = "example.org";
@@ -13,7 +13,7 @@ fn node(name: &str) -> String {
     format!("http://jabber.org/protocol/admin#{name}")
 }
 
-async fn admin(client: &mut Client, name: &str, fields: &[(&str, &[&str])]) -> Stanza {
+async fn admin(client: &mut Client, name: &str, fields: Fields<'_>) -> Stanza {
     run(client, &node(name), fields).await
 }
 
@@ -60,7 +60,7 @@ async fn accounts_come_and_go() {
         let new = format!("new-{transport:?}@{DOMAIN}").to_lowercase();
         let of_new: &[&str] = &[&new];
         // Section 4.1.
-        let fields: &[(&str, &[&str])] = &[
+        let fields: Fields<'_> = &[
             ("accountjid", of_new),
             ("password", &["R0m30"]),
             ("password-verify", &["R0m30"]),
@@ -69,7 +69,7 @@ async fn accounts_come_and_go() {
         assert!(can_log_in(&server, transport, &new, "R0m30").await);
         assert_eq!(error_of(&admin(&mut boss, "add-user", fields).await), "cancel/conflict");
         // Section 4.7.
-        let fields: &[(&str, &[&str])] = &[("accountjid", of_new), ("password", &[&password_of(&new)])];
+        let fields: Fields<'_> = &[("accountjid", of_new), ("password", &[&password_of(&new)])];
         is_done(&admin(&mut boss, "change-user-password", fields).await);
         assert!(!can_log_in(&server, transport, &new, "R0m30").await);
 
@@ -124,7 +124,7 @@ async fn all_or_none() {
     client.ping().await;
     // Wrong words in the form, and what no form may have.
     let long = vec!["x@example.org"; 101];
-    let cases: [(&str, &[(&str, &[&str])]); 8] = [
+    let cases: [(&str, Fields<'_>); 8] = [
         ("delete-user", &[("accountjids", &[])]),
         ("delete-user", &[("accountjids", &["@"])]),
         ("delete-user", &[("accountjids", &["x@example.net"])]),
@@ -265,7 +265,7 @@ async fn on_oneself() {
         assert!(added.status.success(), "{added:?}");
         let mut one = Client::online(&server, transport, &format!("{me}/one")).await;
         let mut two = Client::online(&server, transport, &format!("{me}/two")).await;
-        let fields: &[(&str, &[&str])] = &[("accountjid", &[&me]), ("password", &["another"])];
+        let fields: Fields<'_> = &[("accountjid", &[&me]), ("password", &["another"])];
         is_done(&admin(&mut one, "change-user-password", fields).await);
         two.wait_for_end("not-authorized").await;
         one.ping().await;
@@ -447,7 +447,7 @@ async fn a_welcome() {
     let mut client = Client::online(&server, transport, &before).await;
     is_given_nothing(&mut client).await;
     let new = "new@example.org";
-    let fields: &[(&str, &[&str])] = &[
+    let fields: Fields<'_> = &[
         ("accountjid", &[new]),
         ("password", &[&password_of(new)]),
         ("password-verify", &[&password_of(new)]),

@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn who_shows_a_component() {
-        let domain = |name| DomainName::parse(name).expect("a domain");
+        let domain = |name: &str| DomainName::parse(name).expect("a domain");
         let served = ["example.org", "chat.example.org", "example.net"].map(|name| Domain {
             name: domain(name),
             ..Domain::default()
