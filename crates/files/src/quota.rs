@@ -2,7 +2,7 @@
 
 use accounts::ACCOUNTS;
 use module::{Now, Uploads};
-use store::{Batch, Found, Query, StoreError, Value, row};
+use store::{Batch, Found, Keys, Query, StoreError, Value, row};
 
 use crate::{FILES_OF, Purpose, Record, SLOTS, Terms, USAGE, of_row};
 
@@ -17,6 +17,9 @@ const PROFILE_FILE_BYTES: u64 = 2_000_000;
 const PROFILE_BYTES: u64 = 20_000_000;
 /// Slots and files of one account: rows and names on a disk cost as well, if files are small.
 const FILES_PER_ACCOUNT: u64 = 20_000;
+
+/// Of an account's files, so many whose ids begin with the same digit are looked at.
+const SAMPLE: usize = 16;
 
 const DAY_MILLISECONDS: i64 = 24 * 3_600_000;
 
@@ -157,21 +160,29 @@ pub fn grant(
     Ok(batch)
 }
 
-/// What has to be known for [`retry_of`].
+/// What has to be known for [`retry_of`]: files by chance, as who has thousands and asks in vain must not make everybody
+/// else wait until all were read. Of somebody who has not so many these are all.
 pub fn expiring(user: &str) -> Query {
-    Query::all(&FILES_OF, user)
+    let beginning = |digit: char| {
+        let mut bytes = [0; 4];
+        Query::keys(Keys::of(&FILES_OF, user, digit.encode_utf8(&mut bytes), SAMPLE))
+    };
+    Query::Many("0123456789abcdef".chars().map(beginning).collect())
 }
 
-/// When the first of the account's files goes, or its first slot ends. Nothing may ever go: then it is a day from now, as
-/// somebody may change something until then.
+/// When the first of these files goes. Nothing may ever go: then it is a day from now, as somebody may change something
+/// until then.
 pub fn retry_of(limits: &Limits, now: Now, found: Result<Found, StoreError>) -> Result<Now, StoreError> {
     let ends = |row: &store::Row| {
         let number = |at: usize| row.get(at).and_then(Value::as_int);
         let purpose = Purpose::of_number(number(1)?)?;
         limits.terms.ends(Now(number(0)?), purpose, number(2).map(Now))
     };
-    let rows = found?.rows()?;
-    let first = rows.iter().filter_map(|(_, row)| ends(row)).min();
+    let mut first = None;
+    for rows in found?.many()? {
+        let rows = rows.rows()?;
+        first = rows.iter().filter_map(|(_, row)| ends(row)).chain(first).min();
+    }
     // What is over already is about to be deleted.
     let soon = Now(now.0 + 60_000);
     Ok(first.map_or(Now(now.0 + DAY_MILLISECONDS), |first| first.max(soon)))

@@ -75,7 +75,9 @@ impl World {
             purpose,
             gone_by: None,
         };
-        let id = format!("id{}", self.given.replace(self.given.get() + 1));
+        let number = self.given.replace(self.given.get() + 1);
+        // Each begins with another digit.
+        let id = id_of(u128::from(number) << 124);
         let found = self.read(question(user, DOMAIN));
         let batch = grant(&limits(), &wanted, DOMAIN, &id, now, found)?;
         self.store.write_wait(batch)?;
