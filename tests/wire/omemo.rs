@@ -10,6 +10,9 @@ const NS: &str = "urn:xmpp:omemo:2";
 const NEW_DEVICES: &str = "urn:xmpp:omemo:2:devices";
 const BUNDLES: &str = "urn:xmpp:omemo:2:bundles";
 
+/// Of a publication, each without `pubsub#`.
+type Options<'a> = &'a [(&'a str, &'a str)];
+
 /// Of one device, in either namespace.
 fn bundle(ns: &str, key: &str) -> String {
     let keys: String = (1..=100).map(|id| format!("<pk id='{id}'>{key}{id}</pk>")).collect();
@@ -167,7 +170,7 @@ async fn a_precondition_that_is_not_met_is_repaired() {
         let closed = [("access_model", "presence")];
         let closed_small = [("access_model", "whitelist"), ("max_items", "2")];
         let [old, new] = [bundle(LEGACY, "k"), bundle(NS, "k")];
-        let nodes: [(&str, &str, &str, &[(&str, &str)]); 4] = [
+        let nodes: [(&str, &str, &str, Options<'_>); 4] = [
             (DEVICES, "current", &devices(LEGACY, &[7]), &open),
             (NEW_DEVICES, "current", &devices(NS, &[7]), &[("access_model", "open")]),
             (&old_bundles(7), "current", &old, &open),
