@@ -82,8 +82,8 @@ pub(crate) fn after(context: &Context, node: Node, jids: Vec<Box<str>>, mut chan
         let make = move |found: Result<Found, StoreError>| {
             let row = found.and_then(Found::row).map_err(|error| error::store(&error))?;
             if let Some(item) = Item::read(row) {
-                let tell = |jid: &Box<str>| event::last_for(&node, &id, &item, &owner, jid);
-                change.notices.extend(jids.iter().map(tell));
+                let told = jids.iter().map(|jid| event::last_for(&node, &id, &item, &owner, jid));
+                change.notices.extend(told);
             }
             Ok(Step::Done(change))
         };
