@@ -199,30 +199,39 @@ async fn accounts_are_told_where_calls_are_relayed() {
         let cases = [
             (
                 "<service host='turn.example.org' type='turn' port='1'/>",
-                "item-not-found",
+                "cancel/item-not-found",
             ),
-            ("<service host='stun.example.org' type='stun'/>", "item-not-found"),
-            ("<service host='elsewhere.example' type='turn'/>", "item-not-found"),
-            ("<service host='turn.example.org' type='turn' port='x'/>", "bad-request"),
-            ("<service host='turn.example.org'/>", "bad-request"),
-            ("<service type='turn'/>", "bad-request"),
-            ("", "bad-request"),
+            (
+                "<service host='stun.example.org' type='stun'/>",
+                "cancel/item-not-found",
+            ),
+            (
+                "<service host='elsewhere.example' type='turn'/>",
+                "cancel/item-not-found",
+            ),
+            (
+                "<service host='turn.example.org' type='turn' port='x'/>",
+                "modify/bad-request",
+            ),
+            ("<service host='turn.example.org'/>", "modify/bad-request"),
+            ("<service type='turn'/>", "modify/bad-request"),
+            ("", "modify/bad-request"),
         ];
         for (service, condition) in cases {
             let answer = client.iq("get", "example.org", &ask(service)).await;
-            assert_eq!(answer.condition(), Some(condition), "{service}: {answer:?}");
+            assert_eq!(error_of(&answer), condition, "{service}: {answer:?}");
             assert!(!answer.raw().contains("password"), "{answer:?}");
         }
         // It is asked, not told.
         let set = client
             .iq("set", "example.org", &format!("<services xmlns='{NS}'/>"))
             .await;
-        error_of(&set);
+        assert_eq!(error_of(&set), "cancel/feature-not-implemented");
         // Another domain of the server is a stranger here.
         let other = client
             .iq("get", "second.example", &format!("<services xmlns='{NS}'/>"))
             .await;
-        assert_eq!(other.condition(), Some("forbidden"), "{other:?}");
+        assert_eq!(error_of(&other), "auth/forbidden", "{other:?}");
         assert!(!other.raw().contains("password"), "{other:?}");
         client.close().await;
     }
@@ -239,7 +248,7 @@ async fn without_any_there_is_no_feature() {
     let asked = client
         .iq("get", "example.org", &format!("<services xmlns='{NS}'/>"))
         .await;
-    assert_eq!(asked.condition(), Some("service-unavailable"), "{asked:?}");
+    assert_eq!(error_of(&asked), "cancel/service-unavailable", "{asked:?}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use testkit::{ArchiveQuery, Archived, Client, Server, Transport};
 
-use crate::support::{bodies, send_all, settle, settle_durably, waiting};
+use crate::support::{bodies, error_of, send_all, settle, settle_durably, waiting};
 
 /// The server looks every four seconds, and writes every five how far messages are delivered.
 const LONG: Duration = Duration::from_secs(40);
@@ -31,7 +31,7 @@ async fn archive_becomes(client: &mut Client, expected: &[&str]) {
             }
             // Between two pages the last message of the first was deleted.
             Err(error) => {
-                assert!(error.condition() == Some("item-not-found"), "{error:?}");
+                assert!(error_of(&error) == "cancel/item-not-found", "{error:?}");
                 assert!(began.elapsed() < LONG, "{error:?}");
             }
         }

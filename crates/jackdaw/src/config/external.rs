@@ -28,8 +28,8 @@ section! {
         /// A file whose first line is the secret that it shares with this server: coturn's static-auth-secret, with
         /// use-auth-secret. From it each client gets a password of its own. Read once, at the start.
         pub secret_file: Option<PathBuf> = None => "\"turn.secret\"",
-        /// How many hours such a password is good for. A call that lasts longer goes on.
-        @default pub hours: u32 = HOURS,
+        /// How many hours such a password is good for: 24, where it is left out. A call that lasts longer goes on.
+        pub hours: Option<u32> = None => "24",
         /// A user name that all share, in place of a secret.
         pub username: Option<String> = None => "\"guest\"",
         /// A file whose first line is the password for it.
@@ -61,7 +61,7 @@ impl External {
         let credentials = match (&self.secret_file, &self.username, &self.password_file) {
             (Some(file), ..) => Credentials::Shared {
                 secret: first_line(file, SECTION)?.into_bytes(),
-                seconds: self.hours * 3600,
+                seconds: self.hours.unwrap_or(HOURS) * 3600,
             },
             (None, Some(username), Some(file)) => Credentials::Fixed {
                 username: username.clone(),
@@ -140,9 +140,6 @@ fn contradiction(external: &External) -> Option<(&'static str, String)> {
         }
         _ => {}
     }
-    if !(1..=MOST_HOURS).contains(&external.hours) {
-        let hours = external.hours;
-        return Some(("hours", format!("{hours} hours: give 1 to {MOST_HOURS}")));
-    }
-    None
+    let hours = external.hours.filter(|hours| !(1..=MOST_HOURS).contains(hours))?;
+    Some(("hours", format!("{hours} hours: give 1 to {MOST_HOURS}")))
 }
