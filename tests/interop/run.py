@@ -24,6 +24,7 @@ import dino
 import gajim
 import gajim_history
 import history
+import invitations
 import omemo_chat
 import pictures
 import profanity
@@ -38,7 +39,7 @@ CLIENTS = {
     "slixmpp": slixmpp_chat.run, "history": history.run, "profanity": profanity.run, "gajim": gajim.run,
     "gajim-history": gajim_history.run, "dino": dino.run, "web": web.run, "browser": browser.run, "proxies": proxies.run,
     "omemo": omemo_chat.run, "files": uploads.run, "bookmarks": bookmarks.run,
-    "pictures": pictures.run,
+    "pictures": pictures.run, "invitations": invitations.run,
 }  # fmt: skip
 CLIENT_SECONDS = 200.0  # one client, both transports
 ENDING = (signal.SIGINT, signal.SIGTERM)
