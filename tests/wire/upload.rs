@@ -75,6 +75,10 @@ async fn upload(server: &Server, client: &mut Client, name: &str, kind: &str, bo
 
 /// Everything in the folder of files.
 fn stored(server: &Server) -> Vec<String> {
+    stored_in(&server.folder().join("data/files"))
+}
+
+fn stored_in(folder: &Path) -> Vec<String> {
     fn walk(folder: &Path, found: &mut Vec<String>) {
         for entry in std::fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
@@ -85,7 +89,7 @@ fn stored(server: &Server) -> Vec<String> {
         }
     }
     let mut found = Vec::new();
-    walk(&server.folder().join("data/files"), &mut found);
+    walk(folder, &mut found);
     found
 }
 
@@ -653,4 +657,53 @@ async fn an_account_takes_its_files_with_it() {
     assert_eq!(usage(&server, "gone@example.org"), 0);
     assert_eq!(get(&server, &path).await.status(), "404");
     assert_eq!(get(&server, &stays).await.status(), "200");
+}
+
+/// A small disk. None: only root may have one.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn of(size: &str) -> Option<Disk> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);
+        let status = mount.arg(folder.path()).stderr(std::process::Stdio::null()).status();
+        status.is_ok_and(|status| status.success()).then(|| Disk(folder))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Also while the server still has files there.
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.0.path())
+            .status();
+    }
+}
+
+/// Nothing half is left, the log says why, and it goes on when there is room.
+#[tokio::test]
+async fn a_full_disk() {
+    let Some(disk) = Disk::of("1m") else {
+        println!("skipped: no disk can be mounted here");
+        return;
+    };
+    let folder = disk.0.path().to_owned();
+    let server = server(1, &format!("slot_seconds = 2\nfolder = \"{}\"", folder.display())).start();
+    let bare = server.user();
+    let mut client = Client::login(&server, Transport::Direct, &bare).await;
+    let kept = upload(&server, &mut client, "a", "", &vec![b'x'; 500_000]).await;
+    let body = vec![b'x'; 900_000];
+    let path = slot(&mut client, "b", body.len(), "").await;
+    assert_eq!(
+        put(&mut Line::open(&server).await, &path, "", &body).await.status(),
+        "507"
+    );
+    assert_eq!(server.logged("no room left for files"), 1);
+    assert_eq!(stored_in(&folder).len(), 1);
+    assert_eq!(get(&server, &kept).await.body.len(), 500_000);
+    let small = upload(&server, &mut client, "c", "", &vec![b'x'; 200_000]).await;
+    assert_eq!(get(&server, &small).await.status(), "200");
+    until("the room of what failed is free", || usage(&server, &bare) == 700_000).await;
 }

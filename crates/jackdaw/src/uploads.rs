@@ -13,6 +13,7 @@ use http_listener::{Depot, Files};
 use module::Uploads;
 use store::{Found, Query, Store, StoreError, Table};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::failure::{Failure, Why};
@@ -25,6 +26,9 @@ const STEP_ROWS: usize = 256;
 const BETWEEN_STEPS: Duration = Duration::from_millis(20);
 /// How often the log tells how much was deleted, while there is something.
 const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// Files that cannot be deleted in one look: then the rest is left for the next one, as each may take its time to fail.
+const FAILURES: usize = 3;
 
 const MEGABYTE: u64 = 1_000_000;
 const MILLISECONDS_PER_DAY: i64 = 24 * 3_600_000;
@@ -92,7 +96,9 @@ pub async fn keep(files: Arc<Files>, store: Arc<dyn Store>) {
         part: Some(0),
         deleted: 0,
         bytes: 0,
-        told: tokio::time::Instant::now(),
+        told: Instant::now(),
+        failed: 0,
+        warned: None,
     };
     loop {
         let is_hurried = tokio::select! {
@@ -118,12 +124,16 @@ struct Keeper {
     part: Option<u8>,
     deleted: usize,
     bytes: u64,
-    told: tokio::time::Instant,
+    told: Instant,
+    /// Files that could not be deleted in this look.
+    failed: usize,
+    warned: Option<Instant>,
 }
 
 impl Keeper {
     /// `all`: of the files as well.
     async fn look(&mut self, all: bool) -> Result<(), StoreError> {
+        self.failed = 0;
         let mut after = None;
         loop {
             after = self.step(&SLOTS, after).await?;
@@ -203,8 +213,15 @@ impl Keeper {
         if self.files.is_under_way(id) {
             return Ok(());
         }
+        if self.failed >= FAILURES {
+            return Ok(());
+        }
         if let Err(error) = self.files.remove(id).await {
-            tracing::warn!(id, %error, "a file could not be deleted; it will be tried again");
+            self.failed += 1;
+            if self.warned.is_none_or(|warned| warned.elapsed() >= TELL_EVERY) {
+                tracing::warn!(id, %error, "a file could not be deleted; it will be tried again");
+                self.warned = Some(Instant::now());
+            }
             return Ok(());
         }
         let (sender, receiver) = oneshot::channel();
@@ -235,7 +252,7 @@ impl Keeper {
                 megabytes,
                 "uploaded files were deleted, as they were too old or nobody's any more"
             );
-            self.told = tokio::time::Instant::now();
+            self.told = Instant::now();
         }
     }
 
