@@ -177,18 +177,35 @@ fn an_invitation_from_its_link_to_its_end() {
     };
     let (link, said) = invite(&[]);
     let token = link.strip_prefix("xmpp:example.org?register;preauth=").expect("a link");
-    assert!(said.starts_with("for an account at example.org, once, until 2") && !said.contains(token), "{said}");
-    world.check(&["account", "add", "romeo@example.org", "--password-stdin"], "secret\n", 0, "romeo@example.org added\n");
+    assert!(
+        said.starts_with("for an account at example.org, once, until 2") && !said.contains(token),
+        "{said}"
+    );
+    world.check(
+        &["account", "add", "romeo@example.org", "--password-stdin"],
+        "secret\n",
+        0,
+        "romeo@example.org added\n",
+    );
     let (link, said) = invite(&["--contact", "romeo@example.org", "--uses", "3", "--expires", "2h"]);
-    assert!(link.starts_with("xmpp:romeo@example.org?roster;preauth=") && link.ends_with(";ibr=y"), "{link}");
+    assert!(
+        link.starts_with("xmpp:romeo@example.org?roster;preauth=") && link.ends_with(";ibr=y"),
+        "{link}"
+    );
     assert!(said.contains("with romeo@example.org as a contact, 3 times"), "{said}");
     let (link, said) = invite(&["--admin", "--user", "Juliet"]);
     assert!(link.starts_with("xmpp:juliet@example.org?register;preauth="), "{link}");
-    assert!(said.starts_with("for an account at juliet@example.org that administers the server, once"), "{said}");
+    assert!(
+        said.starts_with("for an account at juliet@example.org that administers the server, once"),
+        "{said}"
+    );
 
     let listed = world.run(&["invite", "list"], "").out;
     let mut lines: Vec<Vec<&str>> = listed.lines().map(|line| line.split('\t').collect()).collect();
-    assert!(lines.iter().all(|line| line.len() == 5 && line[2] == "operator"), "{listed}");
+    assert!(
+        lines.iter().all(|line| line.len() == 5 && line[2] == "operator"),
+        "{listed}"
+    );
     lines.sort_by_key(|line| line[1].to_owned());
     let what: Vec<_> = lines.iter().map(|line| (line[1], line[4])).collect();
     let expected = [
@@ -199,15 +216,28 @@ fn an_invitation_from_its_link_to_its_end() {
     assert_eq!(what, expected);
     let id = lines[2][0];
     world.check(&["invite", "revoke", id], "", 0, &format!("{id} revoked\n"));
-    assert!(world.check(&["invite", "revoke", id], "", 1, "").contains("jackdaw invite list"));
+    assert!(
+        world
+            .check(&["invite", "revoke", id], "", 1, "")
+            .contains("jackdaw invite list")
+    );
     // Those of an account go with it.
-    world.check(&["account", "remove", "romeo@example.org"], "", 0, "romeo@example.org removed\n");
+    world.check(
+        &["account", "remove", "romeo@example.org"],
+        "",
+        0,
+        "romeo@example.org removed\n",
+    );
     assert_eq!(world.run(&["invite", "list"], "").out.lines().count(), 1);
     // The token is nowhere.
     for entry in std::fs::read_dir(world.path("data")).expect("a folder") {
         let path = entry.expect("an entry").path();
         let bytes = std::fs::read(&path).unwrap_or_default();
-        assert!(!bytes.windows(token.len()).any(|at| at == token.as_bytes()), "{}", path.display());
+        assert!(
+            !bytes.windows(token.len()).any(|at| at == token.as_bytes()),
+            "{}",
+            path.display()
+        );
     }
 }
 
@@ -229,7 +259,11 @@ fn what_cannot_be_invited_to_is_refused() {
         let said = world.check(&[&["invite"], arguments].concat(), "", code, "");
         assert!(said.contains(why), "{arguments:?}: {said}");
     }
-    std::fs::write(world.path("jackdaw.toml"), CONFIG.replace("[limits]", "registration = 'closed'\n[limits]")).expect("written");
+    std::fs::write(
+        world.path("jackdaw.toml"),
+        CONFIG.replace("[limits]", "registration = 'closed'\n[limits]"),
+    )
+    .expect("written");
     assert!(world.check(&["invite"], "", 1, "").contains("see `registration`"));
 }
 

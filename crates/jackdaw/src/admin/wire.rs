@@ -338,7 +338,19 @@ fn write_invitation(invitation: &Invitation) -> String {
 
 fn read_invitation(line: &str) -> Option<Invitation> {
     let words: Vec<&str> = line.split('\t').collect();
-    let [key, domain, inviter, contact, username, role, created, expires, uses, used] = *words.as_slice() else {
+    let [
+        key,
+        domain,
+        inviter,
+        contact,
+        username,
+        role,
+        created,
+        expires,
+        uses,
+        used,
+    ] = *words.as_slice()
+    else {
         return None;
     };
     Some(Invitation {
