@@ -56,7 +56,7 @@ pub const MAX_NODES: u64 = 1_000;
 /// Nodes of a service, of all owners. One more is answered in the same way.
 pub const MAX_SERVICE_NODES: u64 = 10_000;
 
-/// Nodes of a service that one entity owns. One more is answered in the same way.
+/// Nodes of a service that one entity has made and owns. One more is answered in the same way.
 pub const MAX_OWNED: usize = 100;
 
 /// Nodes of a service at which one entity may be subscribed or have an affiliation. One more: `policy-violation` with

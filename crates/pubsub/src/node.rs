@@ -189,19 +189,22 @@ impl Node {
         }
         let before = stored.map(|stored| Node::read(&self.name, Some(stored.clone())));
         let before = before.flatten();
-        let people = self.people();
+        let owned = |jid: &str| {
+            let before = before.as_ref();
+            before.is_some_and(|before| before.affiliation(jid) == Affiliation::Owner)
+        };
+        let (people, known) = (self.people(), before.as_ref().map(Node::people).unwrap_or_default());
         for jid in &people {
             let owns = self.affiliation(jid) == Affiliation::Owner;
-            let is_known = before.as_ref().is_some_and(|before| {
-                before.people().contains(jid) && (before.affiliation(jid) == Affiliation::Owner) == owns
-            });
-            if !is_known {
-                let row = store::row![i64::from(owns), "", "", ""];
+            // Who was made an owner by another is not counted for it: one could fill another's room so.
+            let has_made = owns && stored.is_none();
+            if !known.contains(jid) || (owned(jid) && !owns) {
+                let row = store::row![i64::from(has_made), "", "", ""];
                 batch = batch.put(&rows::PEOPLE, owner, &*rows::person_key(jid, &self.name), row);
             }
         }
-        for jid in before.iter().flat_map(Node::people).filter(|jid| !people.contains(jid)) {
-            batch = batch.delete(&rows::PEOPLE, owner, &*rows::person_key(&jid, &self.name));
+        for jid in known.difference(&people) {
+            batch = batch.delete(&rows::PEOPLE, owner, &*rows::person_key(jid, &self.name));
         }
         batch
     }

@@ -43,7 +43,7 @@ pub static ORDER: Table = Table {
     columns: &[Column::text("item"), Column::int("bytes"), Column::int("at")],
 };
 
-/// What a service has of somebody: by bare JID and node, whether he owns it. The same without a JID are its nodes, with
+/// What a service has of somebody: by bare JID and node, whether he has made it and owns it. The same without a JID are its nodes, with
 /// what of them is needed to list them.
 pub static PEOPLE: Table = Table {
     name: "pubsub_people",

@@ -296,7 +296,12 @@ fn what_is_too_many() {
         world.set(JULIET, &publishing("x", "1", "<a xmlns='urn:a'/>", &[])),
         too_many,
     );
-    // Who owns none may make them, and who has deleted one.
+    // Who has made none may make them, whatever others make him an owner of; and who has deleted one.
+    for number in 0..MAX_OWNED {
+        let owner = "<affiliation jid='paris@capulet.lit' affiliation='owner'/>";
+        let set = format!("<affiliations node='n{number}'>{owner}</affiliations>");
+        world.owner_set(JULIET, &set).expect("set");
+    }
     world.set(PARIS, "<create node='his'/>").expect("created");
     world.owner_set(JULIET, "<delete node='n0'/>").expect("deleted");
     world.create("n0", &[]);
