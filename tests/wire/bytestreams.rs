@@ -164,7 +164,7 @@ async fn what_is_no_meeting() {
     let address: Ipv4Addr = server.address();
     let hash = meeting("s", "a", "b");
     let connect = |name: &str, port: [u8; 2]| {
-        let head = vec![5, 1, 0, 3, name.len() as u8];
+        let head = [5, 1, 0, 3, name.len() as u8];
         [&head[..], name.as_bytes(), &port].concat()
     };
     let to_udp = [&[5, 3, 0, 3, 40], hash.as_bytes(), &[0, 0]].concat();

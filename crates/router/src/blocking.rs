@@ -59,8 +59,8 @@ impl Router {
         }
         let back = Return::of(stanza, from.to_owned(), to.to_owned());
         let receipt = turn.receipt();
-        if let Err((_, error)) = self.block(now, account, &change, Batch::new(), back, receipt) {
-            self.bounce(stanza, from, to, &error, turn);
+        if let Err(refused) = self.block(now, account, &change, Batch::new(), back, receipt) {
+            self.bounce(stanza, from, to, &refused.1, turn);
         }
     }
 
@@ -73,7 +73,7 @@ impl Router {
         mut along: Batch,
         back: Return,
         receipt: Option<Receipt>,
-    ) -> Result<(), (Return, StanzaError)> {
+    ) -> Result<(), Box<(Return, StanzaError)>> {
         let before = account
             .rare
             .as_ref()
@@ -82,7 +82,7 @@ impl Router {
         let mut after = before.clone();
         let Ok(mut batch) = after.apply(account.jid.as_str(), change, now.seconds()) else {
             let error = StanzaError::resource_constraint().kind(ErrorType::Cancel);
-            return Err((back, error.text("too many addresses are blocked")));
+            return Err(Box::new((back, error.text("too many addresses are blocked"))));
         };
         batch.ops.append(&mut along.ops);
         let client = back.from.as_ref().resource().and_then(|own| account.resource(own));

@@ -78,10 +78,8 @@ impl Router {
                         if account.stale.is_some() {
                             return Some(store_failed());
                         }
-                        let Err((returned, error)) = router.block(now, account, &change, batch, back.take()?, receipt)
-                        else {
-                            return None;
-                        };
+                        let done = router.block(now, account, &change, batch, back.take()?, receipt);
+                        let (returned, error) = *done.err()?;
                         back = Some(returned);
                         Some(error)
                     });
@@ -171,7 +169,7 @@ fn read(found: Result<Found, StoreError>, now: Now) -> Result<Known, StoreError>
 }
 
 fn kept(now: Now, owner: &str, report: &Report, text: impl Fn(&str) -> Option<Box<str>>) -> reports::Report {
-    let message = |id: &Box<str>| Message {
+    let message = |id: &str| Message {
         id: reports::line(id, ID_BYTES),
         text: text(id),
     };
@@ -182,7 +180,7 @@ fn kept(now: Now, owner: &str, report: &Report, text: impl Fn(&str) -> Option<Bo
         of: report.of.clone(),
         reason: reports::line(&report.reason, reports::REASON_BYTES),
         text: reports::line(&report.text, reports::TEXT_BYTES),
-        messages: report.messages.iter().map(message).collect(),
+        messages: report.messages.iter().map(|id| message(id)).collect(),
         for_origin: report.for_origin,
         for_others: report.for_others,
         closed: None,

@@ -334,9 +334,8 @@ impl Router {
         // No more than the client has room for: a page of large messages must not end its stream.
         let (mut sent, mut read, mut last) = (Vec::new(), Vec::new(), None);
         for message in messages {
-            if message.archived && account.backlog.was_told(id, message.id) {
-                read.push(message.id);
-            } else if account.backlog.wants(message.id) && self.withhold(account, message, turn) {
+            let was_told = message.archived && account.backlog.was_told(id, message.id);
+            if was_told || account.backlog.wants(message.id) && self.withhold(account, message, turn) {
                 read.push(message.id);
             } else if account.backlog.wants(message.id) {
                 if !session.outbox.has_room(message.stanza.len()) {
