@@ -75,6 +75,10 @@ pub enum Event {
     Recorded(Result<Option<Issued>, auth::Failure>),
     /// The password that SASL asked to have checked.
     Checked(bool),
+    /// The invitation of the token that was shown (XEP-0445).
+    Invited(Option<Box<accounts::invitations::Invitation>>),
+    /// An account was made, or was not (XEP-0077).
+    Registered(Result<(), StanzaError>),
     /// The verifiers that a login brought are written, or cannot be (XEP-0480).
     Upgraded,
     /// What somebody else says to the password.
