@@ -8,7 +8,6 @@
 mod address;
 pub mod backend;
 pub mod invitations;
-pub mod registration;
 pub mod tokens;
 
 use std::sync::LazyLock;
