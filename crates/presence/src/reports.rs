@@ -154,7 +154,7 @@ pub fn remove(batch: Batch, id: &str) -> Batch {
 pub fn line(text: &str, bytes: usize) -> Box<str> {
     let end = text.floor_char_boundary(bytes.min(text.len()));
     let is_end = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    text[..end].trim().replace(is_end, " ").into()
+    text[..end].replace(is_end, " ").trim().into()
 }
 
 #[cfg(test)]
