@@ -381,7 +381,7 @@ mod tests {
                 .expect("no test panics in here")
                 .push((jid.to_string(), format!("{change:?}")))
         });
-        let store = Arc::new(Memory::new(&[&::accounts::ACCOUNTS, &::accounts::tokens::TOKENS]));
+        let store = Arc::new(Memory::new(&router::TABLES));
         World {
             accounts: Accounts::new(store, vec!["example.org".into(), "example.net".into()], on_changed),
             changes,
