@@ -480,8 +480,8 @@ fn a_directory_has_to_be_one_that_can_be_asked() {
 #[test]
 fn servers_that_clients_are_told_of() {
     for (keys, expected) in [
-        ("kind = 'turn'\n", "1:1: missing field `host`"),
-        ("host = 'a'\n", "1:1: missing field `kind`"),
+        ("kind = 'turn'\n", "1:1: missing key `host`"),
+        ("host = 'a'\n", "1:1: missing key `kind`"),
         ("kind = ''\nhost = 'a'\n", "2:8: `` is no kind of service"),
         (
             "kind = 'turn'\nhost = 'a b'\n",
