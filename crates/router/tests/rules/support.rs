@@ -185,17 +185,14 @@ fn photo_module() -> Module {
 }
 
 fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, archives: bool) -> Arc<Router> {
-    let host = Host {
-        domain: DOMAIN.into(),
-        admins: Vec::new(),
-        contacts: Vec::new(),
-        software: Software {
+    let host = Host::new(
+        DOMAIN,
+        Software {
             name: "Jackdaw",
             version: "0",
         },
-        started: Now(START),
-        guests: None,
-    };
+        Now(START),
+    );
     let clock = Arc::clone(clock);
     Router::new(Parts {
         hosts: vec![host],
