@@ -201,21 +201,33 @@ impl Router {
         turn: &mut Turn,
     ) -> bool {
         let refused = self.with(bound.jid.bare_str(), |account| {
-            if !account.blocks(to.as_str()) {
-                return false;
-            }
-            // Into the outbox: on the way that answers take it would come from the blocked one.
-            if let Some(session) = account.session(bound.id).filter(|_| stanza.kind().may_be_answered()) {
-                let blocked = format!("<blocked xmlns='{}'/>", ns::BLOCKING_ERRORS);
-                let error = StanzaError::not_acceptable().kind(ErrorType::Cancel).app(blocked);
-                self.push(account, session, Item::Other, turn, |out| {
-                    error_reply(stanza, to.as_str(), bound.jid.as_str(), &error, out);
-                });
-            }
-            true
+            refuses_to_blocked(self, account, bound, stanza, to, turn)
         });
         refused == Some(true)
     }
+}
+
+/// The same where the account is at hand.
+pub(crate) fn refuses_to_blocked(
+    router: &Router,
+    account: &Account,
+    bound: &Bound,
+    stanza: &Stanza<'_>,
+    to: JidRef<'_>,
+    turn: &mut Turn,
+) -> bool {
+    if !account.blocks(to.as_str()) {
+        return false;
+    }
+    // Into the outbox: on the way that answers take it would come from the blocked one.
+    if let Some(session) = account.session(bound.id).filter(|_| stanza.kind().may_be_answered()) {
+        let blocked = format!("<blocked xmlns='{}'/>", ns::BLOCKING_ERRORS);
+        let error = StanzaError::not_acceptable().kind(ErrorType::Cancel).app(blocked);
+        router.push(account, session, Item::Other, turn, |out| {
+            error_reply(stanza, to.as_str(), bound.jid.as_str(), &error, out);
+        });
+    }
+    true
 }
 
 /// Section 3.3: what the account's clients are told of a change.

@@ -7,6 +7,7 @@ use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza
 
 use crate::access::Whose;
 use crate::account::Account;
+use crate::blocking::refuses_to_blocked;
 use crate::deposit::Origin;
 use crate::load::Held;
 use crate::turn::Work;
@@ -39,28 +40,43 @@ impl Router {
 
     fn sent_by_client(&self, now: Now, bound: &Bound, is_managed: bool, stanza: &Stanza<'_>, turn: &mut Turn) {
         let from = bound.jid.as_ref();
-        let abroad = stanza.to().filter(|to| self.is_apart(from.domain(), to.domain()));
         // One refusal is enough.
-        let to = stanza.to().filter(|_| abroad.is_none());
-        let is_refused = to.is_some_and(|to| self.refuse_to_blocked(bound, stanza, to, turn));
+        if let Some(to) = stanza.to().filter(|to| self.is_apart(from.domain(), to.domain())) {
+            return self.refuse_at_border(stanza, from, to, turn);
+        }
+        let is_message = matches!(stanza.kind(), Kind::Message(_));
+        let to = stanza.to().filter(|_| !is_message);
+        if to.is_some_and(|to| self.refuse_to_blocked(bound, stanza, to, turn)) {
+            return;
+        }
         match stanza.kind() {
-            _ if let Some(to) = abroad => self.refuse_at_border(stanza, from, to, turn),
-            _ if is_refused => {}
             Kind::Presence(kind) => self.presence_from_client(now, bound, kind, stanza, turn),
             Kind::Message(kind) => {
                 // RFC 6120 section 10.3.1: without an address it is for the sender's own account.
                 let to = stanza.to().unwrap_or(from.bare());
                 let is_behind = bound.outbox.is_behind();
                 let mut is_kept = false;
-                if let Some(origin) = turn.origin.as_mut() {
-                    self.with(from.bare_str(), |account| {
-                        if kind != MessageType::Error {
-                            self.meets(now, account, to);
-                        }
+                let mut origin = turn.origin.take();
+                // All that the sender's owner has to say, as its lock is not free.
+                let is_refused = self.with(from.bare_str(), |account| {
+                    if refuses_to_blocked(self, account, bound, stanza, to, turn) {
+                        return true;
+                    }
+                    if kind != MessageType::Error {
+                        self.meets(now, account, to);
+                    }
+                    if let Some(origin) = origin.as_mut() {
                         origin.archives = !self.archives || account.archives(to);
                         origin.copies = account.copies_what_is_sent_by(from.resource());
-                        self.reads_by_sending(account, kind, stanza, to);
-                    });
+                    }
+                    self.reads_by_sending(account, kind, stanza, to);
+                    false
+                });
+                turn.origin = origin;
+                if is_refused == Some(true) {
+                    return;
+                }
+                if let Some(origin) = turn.origin.as_mut() {
                     if is_behind {
                         let keeping = archive::keeping(kind, stanza);
                         is_kept = keeping.archive || keeping.wait;
