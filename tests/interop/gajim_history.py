@@ -144,7 +144,9 @@ class Story:
         theirs = await self.check.step("the contact's archive is read", self.peer.archive())
         bodies = [body for _, body in self.said]
         for whose, found in (("the account", archive), ("the contact", theirs)):
-            same(f"the archive of {whose} has what was said, in order", [body for _, _, body in found], bodies)
+            # With its plugin for OMEMO the two Gajims exchange keys, in messages without a body.
+            texts = [body for _, _, body in found if body]
+            same(f"the archive of {whose} has what was said, in order", texts, bodies)
         ids = {body: identity for identity, _, body in archive}
         for gajim in self.gajims:
             rows = read(gajim.home / "share" / "gajim" / "logs.db", self.peer.bare)

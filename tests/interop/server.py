@@ -23,6 +23,7 @@ STARTTLS_PORT = 5222
 DIRECT_TLS_PORT = 5223
 HTTPS_PORT = 5443
 HTTP_PORT = 5280  # of proxies that end TLS
+PROXY_ADDRESS = "127.9.9.9"  # from which they connect: clients come from 127.0.0.1
 PROXIED_STARTTLS_PORT = 15222  # as in examples/behind-a-proxy.toml
 PROXIED_DIRECT_TLS_PORT = 15223
 
@@ -165,7 +166,7 @@ class Jackdaw(Server):
             f'proxy_protocol = ["127.0.0.0/8"]\n\n'
             f'[[listen]]\nkind = "c2s-direct"\naddress = "{self.address}:{PROXIED_DIRECT_TLS_PORT}"\n'
             f'proxy_protocol = ["127.0.0.0/8"]\n\n'
-            f'[http]\ntrusted_proxies = ["127.0.0.1"]\n'
+            f'[http]\ntrusted_proxies = ["{PROXY_ADDRESS}"]\n'
         )
         # Made now, so that the folder of the account commands' socket exists whether or not the server runs.
         (self.folder / "data").mkdir(exist_ok=True)

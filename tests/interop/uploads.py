@@ -14,7 +14,7 @@ from slixmpp.plugins.xep_0363 import http_upload
 
 from checks import Checks, Failed, Group
 from peer import Peer
-from server import HTTP_PORT, ROOT, Server, die_with_parent
+from server import HTTP_PORT, PROXY_ADDRESS, ROOT, Server, die_with_parent
 
 NAME = "très cool, 100%.jpg"
 BYTES = bytes(range(256)) * 7000  # 1.8 MB: more than nginx takes if nobody tells it to
@@ -114,7 +114,7 @@ async def through_nginx(check: Group, server: Server, peer: Peer, session, folde
         f"pid {folder}/nginx-files.pid;\ndaemon off;\nmaster_process off;\nevents {{}}\nhttp {{\naccess_log off;\n"
         f"client_body_temp_path {folder}/nginx-body;\nproxy_temp_path {folder}/nginx-proxy;\n"
         f"server {{\nlisten {server.address}:{NGINX_PORT} ssl;\nssl_certificate {crt};\nssl_certificate_key {key};\n"
-        f"{locations}\n}}\n}}\n"
+        f"proxy_bind {PROXY_ADDRESS};\n{locations}\n}}\n}}\n"
     )
     log = folder / "nginx-files.log"
     process = subprocess.Popen(
