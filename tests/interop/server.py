@@ -28,17 +28,23 @@ PROXIED_STARTTLS_PORT = 15222  # as in examples/behind-a-proxy.toml
 PROXIED_DIRECT_TLS_PORT = 15223
 
 
+GIVEN: set[str] = set()  # addresses that somebody here has, although he may not listen yet
+
+
 def free_loopback() -> str:
-    """A 127.0.20.x on which both ports are free, so that parallel runs don't meet."""
+    """A 127.0.20.x on which the ports are free, so that parallel runs don't meet; each is given out once."""
     hosts = list(range(2, 250))
     start = os.getpid() % len(hosts)
     for last in hosts[start:] + hosts[:start]:
         address = f"127.0.20.{last}"
+        if address in GIVEN:
+            continue
         try:
             for port in (STARTTLS_PORT, DIRECT_TLS_PORT, HTTPS_PORT):
                 with socket.socket() as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind((address, port))
+            GIVEN.add(address)
             return address
         except OSError:
             continue
