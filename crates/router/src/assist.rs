@@ -15,7 +15,12 @@ impl Router {
         let Kind::Message(_) = stanza.kind() else { return None };
         let assists = self.registry().assists();
         let find = |child: &xmlstream::Child<'_>| assists.iter().find(|assist| child.is(assist.name, assist.namespace));
-        if assists.is_empty() || !stanza.element().children().any(|child| find(&child).is_some()) {
+        // Nearly no message has anything of the kind, and its declarations say so.
+        let is_assists = |ns: &str| assists.iter().any(|assist| assist.namespace == ns);
+        if !stanza.element().declarations().any(|declared| is_assists(declared.ns)) {
+            return None;
+        }
+        if !stanza.element().children().any(|child| find(&child).is_some()) {
             return None;
         }
         let from = bound.jid.as_ref();

@@ -76,12 +76,10 @@ impl Router {
                 if is_refused == Some(true) {
                     return;
                 }
-                if let Some(origin) = turn.origin.as_mut() {
-                    if is_behind {
-                        let keeping = archive::keeping(kind, stanza);
-                        is_kept = keeping.archive || keeping.wait;
-                        origin.keeping = Some(keeping);
-                    }
+                if let Some(origin) = turn.origin.as_mut().filter(|_| is_behind) {
+                    let keeping = archive::keeping(kind, stanza);
+                    is_kept = keeping.archive || keeping.wait;
+                    origin.keeping = Some(keeping);
                 }
                 // What is kept goes through the store, behind the messages before it.
                 if !is_behind || (is_kept && !bound.outbox.is_behind_decisions()) {

@@ -151,6 +151,7 @@ impl<'a> Element<'a> {
     pub fn ns(&self) -> &'a str {
         self.index.ns_str(self.head().ns, self.source)
     }
+    #[inline]
     pub fn is(&self, name: &str, ns: &str) -> bool {
         self.head().name.is(name, self.source)
             && self.index.ns_bytes(self.head().ns, self.source.as_bytes()) == ns.as_bytes()
@@ -269,6 +270,7 @@ impl<'a> Child<'a> {
     pub fn ns(&self) -> &'a str {
         self.index.ns_str(self.node.ns, self.source)
     }
+    #[inline]
     pub fn is(&self, name: &str, ns: &str) -> bool {
         self.node.name.is(name, self.source)
             && self.index.ns_bytes(self.node.ns, self.source.as_bytes()) == ns.as_bytes()

@@ -164,6 +164,7 @@ impl Index {
         NsRef::Owned(from, self.strings.len() as u32)
     }
 
+    #[inline]
     pub(crate) fn ns_bytes<'x>(&'x self, ns: NsRef, source: &'x [u8]) -> &'x [u8] {
         match ns {
             NsRef::Known(k) => KNOWN[k as usize].as_bytes(),
