@@ -10,7 +10,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::{CALM_LIMIT, Result, calibrated, micros_each};
 use crate::Outcome;
-use crate::client::{Access, Client, close_all, jid, joined, login_all};
+use crate::client::{Access, Client, DOMAIN, close_all, jid, joined, login_all};
 use crate::measure::{Spent, Window, calm};
 
 pub(super) const SUBSCRIBERS: usize = 1_000;
@@ -79,7 +79,7 @@ async fn gathered(access: &Arc<Access>, pid: u32) -> Outcome<Crowd> {
     // Writing into a String cannot fail.
     let _ = write!(
         answer,
-        "<iq type='result' id='{id}' to='example.org'><query xmlns='http://jabber.org/protocol/disco#info' \
+        "<iq type='result' id='{id}' to='{DOMAIN}'><query xmlns='http://jabber.org/protocol/disco#info' \
          node='{node}'>{INFO}</query></iq>"
     );
     first.send(answer.as_bytes()).await?;
