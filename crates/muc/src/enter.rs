@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use module::Now;
 use stanza::{Edits, ErrorType, Jid, JidRef, Kind, PresenceType, Rendered, Stanza, StanzaError, ns};
 use xmlstream::Child;
 
@@ -252,7 +253,7 @@ impl Room {
                 to: Vec::new(),
             };
         }
-        let delay = delay(self.jid.bare_str(), rows::moment(subject.at));
+        let delay = delay(self.jid.bare_str(), Now(subject.at));
         Say {
             from: subject.from.clone(),
             stanza: message(&format!("{}{delay}", subject.elements)),

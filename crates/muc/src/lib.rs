@@ -1,8 +1,8 @@
 //! Rooms (XEP-0045): who is in them, who may do what there, and what everybody is told.
 //!
 //! A [`Room`] is plain data of one owner. It is given one stanza at a time, and answers with what is to be written and
-//! what is said ([`Decided`]); it does neither itself, knows no clock, and makes up nothing: time and fresh texts come
-//! with the [`Context`].
+//! what is said ([`Decided`]); it does neither itself, knows no clock and makes up nothing: the time comes with the
+//! [`Context`].
 //!
 //! What the caller has to hold to: between a [`Decided::Write`] and its commit the room is given nothing. Between a
 //! [`Decided::Reflect`] and its commit it is given other messages for everybody at most, so that all of them go out to

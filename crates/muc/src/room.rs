@@ -61,8 +61,6 @@ pub struct Context<'a> {
     pub secret: &'a [u8],
     /// Administers the service, and so has the rights of an owner in each of its rooms.
     pub is_service_admin: bool,
-    /// A text that nobody has seen and nobody can guess.
-    pub fresh: &'a mut dyn FnMut() -> String,
 }
 
 /// What follows from a stanza.

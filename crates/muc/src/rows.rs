@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use module::Now;
 use stanza::Jid;
 use store::{Batch, Column, Found, Query, Row, Shape, StoreError, Table, Value, row};
 
@@ -134,9 +133,4 @@ pub(crate) fn forget(room: &Room) -> Batch {
     Batch::new()
         .delete(&ROOMS, room.jid.domain(), room.jid.local().unwrap_or_default())
         .forget(room.jid.bare_str())
-}
-
-/// A moment of the store.
-pub(crate) fn moment(at: i64) -> Now {
-    Now(at)
 }

@@ -111,16 +111,11 @@ impl World {
         let stanza = Stanza::read(element).expect("a stanza").expect("a stanza");
         let from = Arc::new(Jid::parse(who).expect("a JID"));
         let to = stanza.to().expect("an address").to_owned();
-        let mut count = 0;
         let mut context = Context {
             now: Now(self.now),
             limits: &self.limits,
             secret: b"secret",
             is_service_admin: self.is_service_admin,
-            fresh: &mut || {
-                count += 1;
-                format!("fresh{count}")
-            },
         };
         let decided = match stanza.kind() {
             Kind::Presence(_) => self.room.presence(&mut context, &stanza, &from, to.as_ref()),
