@@ -6,12 +6,21 @@ use stanza::{Jid, JidRef, Stanza, StanzaError};
 use store::Batch;
 use xmlstream::Child;
 
+use crate::extension::{Extension, Request};
 use crate::rank::{Affiliation, Role};
 use crate::room::{Context, Decided, Room, Shown, Standing, gone};
 use crate::rows;
 use crate::say::{Item, Say, result};
 
-pub(crate) const ADMIN: &str = "http://jabber.org/protocol/muc#admin";
+pub(crate) const EXTENSION: Extension = Extension {
+    requests: &[
+        Request::get("query", ADMIN, Room::list),
+        Request::set("query", ADMIN, Room::change),
+    ],
+    ..Extension::NONE
+};
+
+const ADMIN: &str = "http://jabber.org/protocol/muc#admin";
 
 /// Items of one request; more is `policy-violation`.
 const ITEMS: usize = 256;
@@ -36,9 +45,9 @@ enum Wish {
 
 impl Room {
     /// A list is asked for.
-    pub(crate) fn list(
-        &self,
-        context: &Context<'_>,
+    fn list(
+        &mut self,
+        context: &mut Context<'_>,
         stanza: &Stanza<'_>,
         from: &Arc<Jid>,
         to: JidRef<'_>,
@@ -131,7 +140,7 @@ impl Room {
     }
 
     /// Roles or affiliations are changed: all that was asked for, or nothing (section 9.2).
-    pub(crate) fn change(
+    fn change(
         &mut self,
         context: &mut Context<'_>,
         stanza: &Stanza<'_>,

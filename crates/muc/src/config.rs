@@ -5,6 +5,7 @@
 
 use module::{DataField, DataForm, FieldType, Submitted};
 
+use crate::extension::EXTENSIONS;
 use crate::rank::Role;
 
 pub(crate) const FORM_TYPE: &str = "http://jabber.org/protocol/muc#roomconfig";
@@ -119,14 +120,14 @@ impl Default for Config {
 }
 
 /// A field: how it is shown, read and written.
-struct Field {
-    var: &'static str,
-    kind: FieldType,
-    label: &'static str,
-    options: &'static [(&'static str, &'static str)],
-    get: fn(&Config) -> Vec<String>,
+pub(crate) struct Field {
+    pub(crate) var: &'static str,
+    pub(crate) kind: FieldType,
+    pub(crate) label: &'static str,
+    pub(crate) options: &'static [(&'static str, &'static str)],
+    pub(crate) get: fn(&Config) -> Vec<String>,
     /// None: it cannot be so.
-    set: fn(&mut Config, &[String]) -> Option<()>,
+    pub(crate) set: fn(&mut Config, &[String]) -> Option<()>,
 }
 
 const ROLES: &[(&str, &str)] = &[
@@ -339,7 +340,14 @@ const FIELDS: &[Field] = &[
     ),
 ];
 
-fn single(values: &[String]) -> Option<&str> {
+/// With those of extensions.
+fn fields() -> impl Iterator<Item = &'static Field> {
+    FIELDS
+        .iter()
+        .chain(EXTENSIONS.iter().flat_map(|extension| extension.fields))
+}
+
+pub(crate) fn single(values: &[String]) -> Option<&str> {
     match values {
         [] => Some(""),
         [value] => Some(value),
@@ -347,7 +355,7 @@ fn single(values: &[String]) -> Option<&str> {
     }
 }
 
-fn boolean(values: &[String]) -> Option<bool> {
+pub(crate) fn boolean(values: &[String]) -> Option<bool> {
     match single(values)? {
         "1" | "true" => Some(true),
         "0" | "false" => Some(false),
@@ -362,7 +370,7 @@ pub(crate) struct Unacceptable(pub(crate) &'static str);
 impl Config {
     /// The form for an owner, filled in with what holds. `more`: the lists of people.
     pub(crate) fn form(&self, more: Vec<DataField>) -> DataForm {
-        let fields = FIELDS.iter().map(|field| {
+        let fields = fields().map(|field| {
             DataField::new(field.var, field.kind, field.label)
                 .options(field.options)
                 .values((field.get)(self))
@@ -375,7 +383,7 @@ impl Config {
     /// What an owner has submitted. Fields that are not there stay as they are.
     pub(crate) fn submit(&mut self, submitted: &Submitted) -> Result<(), Unacceptable> {
         let wants_password = submitted.boolean("muc#roomconfig_passwordprotectedroom");
-        for field in FIELDS {
+        for field in fields() {
             // A list of which nothing was chosen may come without a value, as a field that is there.
             if submitted.has(field.var) {
                 (field.set)(self, submitted.all(field.var)).ok_or(Unacceptable(field.var))?;
@@ -395,7 +403,7 @@ impl Config {
     /// For the store.
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::new();
-        for field in FIELDS {
+        for field in fields() {
             text.push_str(field.var);
             for value in (field.get)(self) {
                 text.push(UNIT);
@@ -413,7 +421,7 @@ impl Config {
             let mut parts = record.split(UNIT);
             let var = parts.next().unwrap_or_default();
             let values: Vec<String> = parts.map(str::to_owned).collect();
-            if let Some(field) = FIELDS.iter().find(|field| field.var == var) {
+            if let Some(field) = fields().find(|field| field.var == var) {
                 let _ = (field.set)(&mut config, &values);
             }
         }

@@ -7,8 +7,7 @@ use module::{DataField, DataForm, FieldType};
 use stanza::{Edits, ErrorType, IqType, Jid, JidRef, Kind, Rendered, Stanza, StanzaError, ns};
 use xmlstream::Child;
 
-use crate::admin::ADMIN;
-use crate::owner::OWNER;
+use crate::extension::{EXTENSIONS, Extension, Request};
 use crate::rank::Affiliation;
 use crate::room::{Context, Decided, Room};
 use crate::say::{Say, attribute, result};
@@ -17,6 +16,27 @@ const ROOM_INFO: &str = "http://jabber.org/protocol/muc#roominfo";
 const TRAFFIC: &str = "http://jabber.org/protocol/muc#traffic";
 /// Section 7.12.
 const RESERVED_NICK: &str = "x-roomuser-item";
+
+/// What every room answers, and what it says of itself.
+pub(crate) const EXTENSION: Extension = Extension {
+    features: |_| {
+        &[
+            ns::DISCO_INFO,
+            ns::DISCO_ITEMS,
+            ns::MUC,
+            "http://jabber.org/protocol/muc#stable_id",
+            "http://jabber.org/protocol/muc#self-ping-optimization",
+            "urn:xmpp:occupant-id:0",
+            ns::PING,
+        ]
+    },
+    requests: &[
+        Request::get("query", ns::DISCO_INFO, Room::info),
+        Request::get("query", ns::DISCO_ITEMS, Room::items),
+        Request::get("ping", ns::PING, Room::ping),
+    ],
+    ..Extension::NONE
+};
 
 /// Requests among occupants of which no answer has come. One more takes the place of the oldest, whose answer nobody
 /// gets then.
@@ -82,29 +102,45 @@ impl Room {
         let Some(payload) = stanza.payload() else {
             return Decided::nothing();
         };
-        match (kind, payload.name(), payload.ns()) {
-            (IqType::Get, "query", ns::DISCO_INFO) => self.info(context, stanza, from, to, &payload),
-            // Section 6.5: who is in a room is nobody else's affair.
-            (IqType::Get, "query", ns::DISCO_ITEMS) => {
-                let payload = format!("<query xmlns='{}'/>", ns::DISCO_ITEMS);
-                Decided::Say(vec![result(stanza, from, to.as_str(), &payload)])
-            }
-            (IqType::Get, "ping", ns::PING) => Decided::Say(vec![result(stanza, from, to.as_str(), "")]),
-            (IqType::Get, "query", ADMIN) => self.list(context, stanza, from, to, &payload),
-            (IqType::Set, "query", ADMIN) => self.change(context, stanza, from, to, &payload),
-            (IqType::Get, "query", OWNER) => self.configuration(context, stanza, from, to),
-            (IqType::Set, "query", OWNER) => self.own(context, stanza, from, to, &payload),
-            (_, _, ADMIN | OWNER | ns::DISCO_INFO | ns::DISCO_ITEMS) => {
-                self.refuse(stanza, from, to, &StanzaError::feature_not_implemented())
-            }
-            _ => self.refuse(stanza, from, to, &StanzaError::service_unavailable()),
+        // A room that is not configured is not there for others (section 7.2.10).
+        if self.is_locked && self.right_of(context, from.as_ref().as_ref()) < Affiliation::Owner {
+            return self.refuse(stanza, from, to, &StanzaError::item_not_found());
         }
+        match Request::find(kind, &payload) {
+            Ok(answer) => answer(self, context, stanza, from, to, &payload),
+            Err(true) => self.refuse(stanza, from, to, &StanzaError::feature_not_implemented()),
+            Err(false) => self.refuse(stanza, from, to, &StanzaError::service_unavailable()),
+        }
+    }
+
+    /// Section 6.5: who is in a room is nobody else's affair.
+    fn items(
+        &mut self,
+        _: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+        _: &Child<'_>,
+    ) -> Decided {
+        let payload = format!("<query xmlns='{}'/>", ns::DISCO_ITEMS);
+        Decided::Say(vec![result(stanza, from, to.as_str(), &payload)])
+    }
+
+    fn ping(
+        &mut self,
+        _: &mut Context<'_>,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+        _: &Child<'_>,
+    ) -> Decided {
+        Decided::Say(vec![result(stanza, from, to.as_str(), "")])
     }
 
     /// Sections 6.4, 7.12 and 18.1.1.
     fn info(
-        &self,
-        context: &Context<'_>,
+        &mut self,
+        _: &mut Context<'_>,
         stanza: &Stanza<'_>,
         from: &Arc<Jid>,
         to: JidRef<'_>,
@@ -128,10 +164,6 @@ impl Room {
             Some(TRAFFIC) => return self.refuse(stanza, from, to, &StanzaError::service_unavailable()),
             Some(_) => return self.refuse(stanza, from, to, &StanzaError::item_not_found()),
         }
-        // A room that is not configured is not there for others (section 7.2.10).
-        if self.is_locked && self.right_of(context, from.as_ref().as_ref()) < Affiliation::Owner {
-            return self.refuse(stanza, from, to, &StanzaError::item_not_found());
-        }
         out.push_str("</query>");
         Decided::Say(vec![result(stanza, from, to.as_str(), &out)])
     }
@@ -148,13 +180,6 @@ impl Room {
         out.push_str("/>");
         let either = |is: bool, yes: &'static str, no: &'static str| if is { yes } else { no };
         let features = [
-            ns::DISCO_INFO,
-            ns::DISCO_ITEMS,
-            ns::MUC,
-            "http://jabber.org/protocol/muc#stable_id",
-            "http://jabber.org/protocol/muc#self-ping-optimization",
-            "urn:xmpp:occupant-id:0",
-            ns::PING,
             either(config.members_only, "muc_membersonly", "muc_open"),
             either(config.moderated, "muc_moderated", "muc_unmoderated"),
             either(config.non_anonymous, "muc_nonanonymous", "muc_semianonymous"),
@@ -162,7 +187,8 @@ impl Room {
             either(config.persistent, "muc_persistent", "muc_temporary"),
             either(config.public, "muc_public", "muc_hidden"),
         ];
-        for feature in features {
+        let more = EXTENSIONS.iter().flat_map(|extension| (extension.features)(self));
+        for feature in more.chain(&features) {
             out.push_str(&format!("<feature var='{feature}'/>"));
         }
         let text = |var, label, value: &str| DataField::new(var, FieldType::TextSingle, label).value(value);
@@ -193,6 +219,8 @@ impl Room {
                 "Messages that who enters is given at most",
                 &config.max_history.to_string(),
             ));
+        form.fields
+            .extend(EXTENSIONS.iter().flat_map(|extension| (extension.info)(self)));
         out.push_str(&form.text());
     }
 

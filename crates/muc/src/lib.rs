@@ -11,11 +11,13 @@
 //! - `room.rs`: the room, and how an occupant is shown to others.
 //! - `occupants.rs`, `rank.rs`, `config.rs`, `history.rs`: what it consists of.
 //! - `enter.rs`, `message.rs`, `iq.rs`: presence, messages and requests; `admin.rs` and `owner.rs` are requests too.
+//! - `extension.rs`: what else a file of this crate adds to every room, by one line there.
 //! - `rows.rs`: the tables. `say.rs`: what goes out.
 
 mod admin;
 mod config;
 mod enter;
+mod extension;
 mod history;
 mod iq;
 mod message;

@@ -9,13 +9,22 @@ use xmlstream::Child;
 
 use crate::config::{Config, FORM_TYPE, Unacceptable};
 use crate::enter::destroyed;
+use crate::extension::{Extension, Request};
 use crate::rank::{Affiliation, Role};
 use crate::room::{Context, Decided, Room, Shown, gone};
 use crate::rows;
 use crate::say::{Say, result};
 use stanza::Rendered;
 
-pub(crate) const OWNER: &str = "http://jabber.org/protocol/muc#owner";
+pub(crate) const EXTENSION: Extension = Extension {
+    requests: &[
+        Request::get("query", OWNER, Room::configuration),
+        Request::set("query", OWNER, Room::own),
+    ],
+    ..Extension::NONE
+};
+
+const OWNER: &str = "http://jabber.org/protocol/muc#owner";
 
 /// The lists in the form; whole ones, unlike those of muc#admin (section 10.5).
 const LISTS: [(&str, Affiliation, &str); 2] = [
@@ -25,12 +34,13 @@ const LISTS: [(&str, Affiliation, &str); 2] = [
 
 impl Room {
     /// Section 10.2: the form, with what holds.
-    pub(crate) fn configuration(
-        &self,
-        context: &Context<'_>,
+    fn configuration(
+        &mut self,
+        context: &mut Context<'_>,
         stanza: &Stanza<'_>,
         from: &Arc<Jid>,
         to: JidRef<'_>,
+        _: &Child<'_>,
     ) -> Decided {
         if self.right_of(context, from.as_ref().as_ref()) < Affiliation::Owner {
             return self.refuse(stanza, from, to, &StanzaError::forbidden());
@@ -48,7 +58,7 @@ impl Room {
         Decided::Say(vec![result(stanza, from, to.as_str(), &payload)])
     }
 
-    pub(crate) fn own(
+    fn own(
         &mut self,
         context: &mut Context<'_>,
         stanza: &Stanza<'_>,
