@@ -11,7 +11,7 @@ use testkit::{
 use crate::support::{error_of, managed};
 
 /// Where each key is reached over each transport; where not over each, why. A new one is missing here until it has a test.
-const KEYS: [(&str, &str, &str); 50] = [
+const KEYS: [(&str, &str, &str); 54] = [
     ("stanza_bytes", "sizes", ""),
     ("stanza_bytes_before_login", "sizes", ""),
     ("stanza_elements", "sizes", ""),
@@ -120,6 +120,10 @@ const KEYS: [(&str, &str, &str); 50] = [
         "push::enabling_and_disabling",
         "an answer to a request, whatever carries it",
     ),
+    ("room_occupants", "rooms::service::limits", ""),
+    ("room_affiliations", "rooms::service::limits", ""),
+    ("room_history_messages", "rooms::service::limits", ""),
+    ("rooms_per_account", "rooms::service::limits", ""),
     ("guests", "guests::as_many_as_there_is_room_for", ""),
     ("guests_per_address", "guests::as_many_as_there_is_room_for", ""),
 ];

@@ -1,6 +1,6 @@
 //! What a feature may know of the domain it answers for.
 
-use crate::{Bytestreams, Now, Uploads};
+use crate::{Bytestreams, Now, Rooms, Uploads};
 
 /// One served domain. Immutable; a reload of the configuration swaps it whole.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Host {
     pub bytestreams: Option<Bytestreams>,
     /// None: nobody uploads anything.
     pub uploads: Option<Uploads>,
+    /// Whether there are any is said by the modules.
+    pub rooms: Rooms,
 }
 
 impl Host {
@@ -48,6 +50,7 @@ impl Host {
             privacy: Privacy::default(),
             bytestreams: None,
             uploads: None,
+            rooms: Rooms::default(),
         }
     }
 }

@@ -26,6 +26,7 @@ mod host;
 mod photo;
 mod push;
 mod registry;
+mod rooms;
 mod shows;
 mod upgrade;
 mod uploads;
@@ -50,6 +51,7 @@ pub use host::{Contacts, Credentials, ExternalService, Host, Inviting, Privacy, 
 pub use photo::{Photo, Reach};
 pub use push::{Push, PushService};
 pub use registry::{Component, Registry, RegistryError, Target};
+pub use rooms::{RoomCreators, Rooms};
 pub use shows::Shows;
 pub use upgrade::Upgrade;
 pub use uploads::Uploads;

@@ -65,6 +65,8 @@ pub struct Offer {
     pub bytestreams: bool,
     /// Who makes nodes at the service for them.
     pub nodes: Creators,
+    /// There are rooms.
+    pub rooms: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +86,7 @@ impl Offer {
             files: true,
             bytestreams: true,
             nodes: Creators::Accounts,
+            rooms: true,
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::section::{Section, write_docs, write_keys};
 use super::{
     Archive, Bearer, Command, Component, Config, Contacts, Domain, External, Files, Http, HttpAccounts, Ldap, Limits,
-    Listen, Log, Login, Metrics, Pubsub, Push, S3,
+    Listen, Log, Login, Metrics, Pubsub, Push, Rooms, S3,
 };
 
 /// The text of the example.
@@ -35,6 +35,7 @@ pub fn example() -> String {
     section(&mut out, "[metrics]", Metrics::ABOUT, &config.metrics);
     section(&mut out, "[push]", Push::ABOUT, &config.push);
     section(&mut out, "[pubsub]", Pubsub::ABOUT, &config.pubsub);
+    section(&mut out, "[rooms]", Rooms::ABOUT, &config.rooms);
     section(&mut out, "[command]", Command::ABOUT, &config.command);
     section(&mut out, "[ldap]", Ldap::ABOUT, &config.ldap);
     section(&mut out, "[http_accounts]", HttpAccounts::ABOUT, &config.http_accounts);
@@ -144,6 +145,7 @@ mod tests {
         check("archive", config.archive.keys());
         check("push", config.push.keys());
         check("pubsub", config.pubsub.keys());
+        check("rooms", config.rooms.keys());
         check("external", External::default().keys());
         check("component", Component::default().keys());
         check("limits", config.limits.keys());

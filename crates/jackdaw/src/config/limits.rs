@@ -131,6 +131,15 @@ section! {
         pub offline_messages_per_account: usize = 10_000,
         /// Push services that one account may have enabled (XEP-0357), each node of one by itself.
         pub push_services_per_account: usize = 20,
+
+        /// Clients in one room at the same time; owners and admins come in beyond.
+        pub room_occupants: usize = 10_000,
+        /// Entries in the lists of one room: its owners, admins, members and those who are banned.
+        pub room_affiliations: usize = 20_000,
+        /// The last messages of a room that who enters it can be shown at once. All are in its archive.
+        pub room_history_messages: usize = 100,
+        /// Rooms that one account has made and that stay.
+        pub rooms_per_account: usize = 100,
     }
 }
 

@@ -3,7 +3,7 @@
 //! - `section.rs` declares a section once: struct, defaults, manual.
 //! - `limits.rs`, `types.rs`: the limits, and values with a form of their own.
 //! - `load.rs` reads the file and lays environment and flags over it.
-//! - `bearer.rs`, `component.rs`, `external.rs`, `ldap.rs`, `http_accounts.rs`: sections with their checks.
+//! - `bearer.rs`, `component.rs`, `external.rs`, `ldap.rs`, `http_accounts.rs`, `files.rs`, `rooms.rs`: sections with their checks.
 //! - `check.rs` refuses contradictions; `locate.rs` says where in the file they are.
 //! - `example.rs` prints the manual.
 //!
@@ -21,6 +21,7 @@ mod ldap;
 mod limits;
 mod load;
 mod locate;
+mod rooms;
 mod section;
 mod types;
 
@@ -37,6 +38,7 @@ pub use ldap::Ldap;
 pub use limits::Limits;
 pub use load::{Loaded, Overrides, load};
 pub use locate::ConfigError;
+pub use rooms::{RoomCreators, Rooms};
 use section::section;
 pub use types::{
     BareJid, Creators, DomainName, Invitations, KeptBy, Kind, LogFormat, LogLevel, Proxies, PublicUrl, PushDetail,
@@ -75,6 +77,7 @@ section! {
         pub bytestreams: BytestreamProxy = BytestreamProxy::default(),
         pub push: Push = Push::default(),
         pub pubsub: Pubsub = Pubsub::default(),
+        pub rooms: Rooms = Rooms::default(),
         pub command: Command = Command::default(),
         pub ldap: Ldap = Ldap::default(),
         pub http_accounts: HttpAccounts = HttpAccounts::default(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ::accounts::tokens::{DEFAULT_LIFETIMES, Lifetimes};
 use c2s::Service;
 use http_listener::Files;
-use module::{Bytestreams, Host, Privacy, Software, Strangers};
+use module::{Bytestreams, Host, Privacy, RoomCreators, Rooms, Software, Strangers};
 use session::{StreamConfig, TlsPolicy};
 
 use crate::accounts::Passwords;
@@ -257,6 +257,7 @@ pub(super) fn offer(config: &Config) -> xeps::Offer {
             Creators::Admins => xeps::Creators::Admins,
             Creators::Nobody => xeps::Creators::Nobody,
         },
+        rooms: config.rooms.enabled,
     }
 }
 
@@ -269,6 +270,21 @@ fn bytestreams(config: &Config, domain: &Domain) -> Option<Bytestreams> {
         port: config.bytestreams.port.unwrap_or(address.port()),
         relay: Arc::default(),
     })
+}
+
+/// What is said about the rooms of every domain.
+fn rooms(config: &Config) -> Rooms {
+    let rooms = &config.rooms;
+    Rooms {
+        creators: match rooms.create {
+            config::RoomCreators::Anyone => RoomCreators::Anyone,
+            config::RoomCreators::Accounts => RoomCreators::Accounts,
+            config::RoomCreators::Admins => RoomCreators::Admins,
+        },
+        public: rooms.public,
+        persistent: rooms.persistent,
+        per_account: config.limits.rooms_per_account as u64,
+    }
 }
 
 /// What accounts of a domain are spared.
@@ -327,6 +343,7 @@ pub(super) fn hosts(config: &Config) -> Result<Vec<Host>, Failure> {
                 bytestreams: bytestreams(config, domain),
                 external: external.clone(),
                 uploads: uploads::uploads(config, &http_host(config, domain.name.as_str())),
+                rooms: rooms(config),
             }
         })
         .collect();
