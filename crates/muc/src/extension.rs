@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use module::DataField;
 use stanza::{IqType, Jid, JidRef, Stanza};
+use store::{Found, Query, Shape, StoreError, Table};
 use xmlstream::Child;
 
 use crate::config::Field;
 use crate::room::{Context, Decided, Room};
-use crate::{admin, iq, owner};
+use crate::{admin, avatar, iq, owner};
 
 /// All of them. Their order is that of features and fields.
-pub(crate) static EXTENSIONS: &[Extension] = &[iq::EXTENSION, admin::EXTENSION, owner::EXTENSION];
+pub(crate) static EXTENSIONS: &[Extension] = &[iq::EXTENSION, admin::EXTENSION, owner::EXTENSION, avatar::EXTENSION];
 
 #[derive(Clone, Copy)]
 pub(crate) struct Extension {
@@ -26,6 +27,31 @@ pub(crate) struct Extension {
     pub(crate) requests: &'static [Request],
     /// Of the configuration, behind those of XEP-0045.
     pub(crate) fields: &'static [Field],
+    /// What it keeps. The owner of each row is the room, so it goes with the room.
+    pub(crate) tables: &'static [Kept],
+}
+
+/// A table, and what is asked of it when the room is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept {
+    pub(crate) table: &'static Table,
+    /// What the room has in memory of it.
+    pub(crate) read: fn(&mut Room, Found) -> Result<(), StoreError>,
+}
+
+impl Kept {
+    /// All rows of the room.
+    pub(crate) fn query(&self, room: &str) -> Query {
+        match self.table.shape {
+            Shape::Map => Query::all(self.table, room),
+            _ => Query::get(self.table, room, None),
+        }
+    }
+}
+
+/// Tables of all extensions.
+pub(crate) fn tables() -> impl Iterator<Item = &'static Kept> {
+    EXTENSIONS.iter().flat_map(|extension| extension.tables)
 }
 
 impl Extension {
@@ -34,6 +60,7 @@ impl Extension {
         info: |_| Vec::new(),
         requests: &[],
         fields: &[],
+        tables: &[],
     };
 }
 

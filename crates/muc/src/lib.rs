@@ -15,6 +15,7 @@
 //! - `rows.rs`: the tables. `say.rs`: what goes out.
 
 mod admin;
+mod avatar;
 mod config;
 mod enter;
 mod extension;
@@ -33,6 +34,6 @@ mod tests;
 
 pub use config::{Config, Roles};
 pub use rank::{Affiliation, Role};
-pub use room::{Context, Decided, Limits, Reflect, Room};
-pub use rows::{AFFILIATIONS, ROOMS, get, read};
+pub use room::{Answer, Context, Decided, Limits, Reflect, Room};
+pub use rows::{AFFILIATIONS, ROOMS, get, read, tables};
 pub use say::Say;

@@ -212,16 +212,21 @@ impl Room {
         if rest != self.config {
             codes.insert(0, 104);
         }
+        Some(self.has_changed(&codes))
+    }
+
+    /// Everybody is told what of the room is another (section 10.2.1).
+    pub(crate) fn has_changed(&self, codes: &[u16]) -> Say {
         let codes: String = codes.iter().map(|code| format!("<status code='{code}'/>")).collect();
         let text = format!(
             "<message type='groupchat'><x xmlns='{}'>{codes}</x></message>",
             ns::MUC_USER
         );
-        Some(Say {
+        Say {
             from: self.jid.bare_str().into(),
             stanza: Rendered::from_text(&text),
             to: self.occupants.everyone(),
-        })
+        }
     }
 
     /// What a new configuration does to who is in the room.

@@ -1,6 +1,7 @@
 //! A room: what it is like, who belongs to it, who is in it; and how all of that is told and kept.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -9,8 +10,9 @@ use hmac::{Hmac, Mac as _};
 use module::Now;
 use sha2::Sha256;
 use stanza::{Jid, JidRef, Rendered, Stanza, StanzaError};
-use store::Batch;
+use store::{Batch, Found, Query, StoreError};
 
+use crate::avatar::Avatar;
 use crate::config::Config;
 use crate::history::History;
 use crate::iq::Requests;
@@ -73,6 +75,29 @@ pub enum Decided {
     Write(Batch, Vec<Say>),
     /// A message for everybody, that is archived first where it is to be.
     Reflect(Reflect),
+    /// What is said depends on the store. The room does not wait for it.
+    Ask(Query, Answer),
+}
+
+type Said = dyn FnOnce(Result<Found, StoreError>) -> Vec<Say> + Send;
+
+/// What is said once the store has answered.
+pub struct Answer(Box<Said>);
+
+impl Answer {
+    pub(crate) fn new(say: impl FnOnce(Result<Found, StoreError>) -> Vec<Say> + Send + 'static) -> Answer {
+        Answer(Box::new(say))
+    }
+
+    pub fn say(self, found: Result<Found, StoreError>) -> Vec<Say> {
+        (self.0)(found)
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Answer")
+    }
 }
 
 impl Decided {
@@ -123,6 +148,7 @@ pub struct Room {
     pub(crate) history: History,
     pub(crate) invitations: Invitations,
     pub(crate) requests: Requests,
+    pub(crate) avatar: Avatar,
     /// Nobody but its creator may enter before he has said what it is like (section 10.1). Nothing of it is kept then.
     pub(crate) is_locked: bool,
     pub(crate) is_destroyed: bool,
@@ -145,9 +171,18 @@ impl Room {
             history: History::default(),
             invitations: Invitations::default(),
             requests: Requests::default(),
+            avatar: Avatar::default(),
             is_locked: true,
             is_destroyed: false,
         }
+    }
+
+    /// As rooms of its service are until somebody says what they are like.
+    #[must_use]
+    pub fn like(mut self, rooms: &module::Rooms) -> Room {
+        self.config.public = rooms.public;
+        self.config.persistent = rooms.persistent;
+        self
     }
 
     pub fn jid(&self) -> &Jid {

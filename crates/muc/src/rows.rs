@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use stanza::Jid;
 use store::{Batch, Column, Found, Query, Row, Shape, StoreError, Table, Value, row};
 
+use crate::avatar::Avatar;
 use crate::config::Config;
+use crate::extension;
 use crate::history::History;
 use crate::iq::Requests;
 use crate::message::Invitations;
@@ -42,12 +44,20 @@ pub static AFFILIATIONS: Table = Table {
     ],
 };
 
+/// All tables of rooms.
+pub fn tables() -> Vec<&'static Table> {
+    let more = extension::tables().map(|kept| kept.table);
+    [&ROOMS, &AFFILIATIONS].into_iter().chain(more).collect()
+}
+
 /// Everything of a room; [`read`] understands the answer.
 pub fn get(jid: &Jid) -> Query {
-    Query::Many(vec![
+    let mut queries = vec![
         Query::get(&ROOMS, jid.domain(), jid.local().unwrap_or_default()),
         Query::all(&AFFILIATIONS, jid.bare_str()),
-    ])
+    ];
+    queries.extend(extension::tables().map(|kept| kept.query(jid.bare_str())));
+    Query::Many(queries)
 }
 
 /// None: there is no such room.
@@ -69,7 +79,7 @@ pub fn read(jid: &Jid, found: Found) -> Result<Option<Room>, StoreError> {
             belong.insert(jid, standing);
         }
     }
-    Ok(Some(Room {
+    let mut room = Room {
         jid: jid.to_bare(),
         config: Config::of_text(text(0)),
         standings: belong,
@@ -78,9 +88,14 @@ pub fn read(jid: &Jid, found: Found) -> Result<Option<Room>, StoreError> {
         history: History::default(),
         invitations: Invitations::default(),
         requests: Requests::default(),
+        avatar: Avatar::default(),
         is_locked: false,
         is_destroyed: false,
-    }))
+    };
+    for (kept, found) in extension::tables().zip(found) {
+        (kept.read)(&mut room, found)?;
+    }
+    Ok(Some(room))
 }
 
 fn standing(row: &Row) -> Option<Standing> {

@@ -1,6 +1,7 @@
 //! Tests after the use cases of XEP-0045, without a store: what is written is looked at, and read again.
 
 mod admin;
+mod avatar;
 mod enter;
 mod message;
 mod owner;
@@ -12,7 +13,7 @@ use stanza::{Jid, Kind, Stanza};
 use store::{Batch, Memory, Store};
 use xmlstream::{Limits as XmlLimits, Scratch};
 
-use crate::{AFFILIATIONS, Context, Decided, Limits, ROOMS, Room};
+use crate::{Context, Decided, Limits, Room};
 
 const ROOM: &str = "coven@chat.shakespeare.lit";
 /// The owner.
@@ -39,7 +40,7 @@ impl World {
         let creator = Jid::parse(ONE).expect("a JID");
         World {
             room: Room::create(&jid, creator.as_ref()),
-            store: Memory::new(&[&ROOMS, &AFFILIATIONS]),
+            store: Memory::new(&crate::tables()),
             now: 1_000_000,
             limits: Limits::default(),
             is_service_admin: false,
@@ -125,6 +126,7 @@ impl World {
         let (batch, say) = match decided {
             Decided::Say(say) => (Batch::new(), say),
             Decided::Write(batch, say) => (batch, say),
+            Decided::Ask(query, answer) => (Batch::new(), answer.say(self.store.read_wait(query))),
             Decided::Reflect(reflect) => {
                 let message = reflect.message.clone();
                 (Batch::new(), vec![self.room.reflected(&context, reflect, message)])
