@@ -25,7 +25,7 @@ from server import Server
 NEEDED = {"dino-im": "dino-im", "unshare": "util-linux", **desktop.NEEDED}
 START_SECONDS = 45.0
 MANY = 60  # several of the pages of 20 messages that Dino asks for
-CHAT, UNSENT = 1, 4  # Message.Type and Message.Marked of Dino 0.4
+CHAT, GROUPCHAT, UNSENT = 1, 2, 4  # Message.Type and Message.Marked of Dino 0.4
 
 # What stands in the namespace in place of the system's: name resolution without a DNS server, and the test's CA.
 OVERLAY = {
@@ -81,7 +81,7 @@ class Dino:
     def trust(self, authority: Path) -> None:
         shutil.copy(authority, self.home / "etc" / "ca.crt")
 
-    def write(self, contact: str, body: str, encryption: int = 0) -> None:
+    def write(self, contact: str, body: str, encryption: int = 0, kind: int = CHAT) -> None:
         """Puts a message into its chat with the contact, as Dino keeps one that was written offline. It must not be running.
 
         It has another, hidden: events of its own account (XEP-0163) come from its own address.
@@ -96,7 +96,7 @@ class Dino:
             message = store.execute(
                 "INSERT INTO message (stanza_id, account_id, counterpart_id, our_resource, direction, type, time,"
                 " local_time, body, encryption, marked) VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)",
-                [str(uuid.uuid4()), account, counterpart, f"dino-{self.place}", CHAT, now, now, body, encryption, UNSENT],
+                [str(uuid.uuid4()), account, counterpart, f"dino-{self.place}", kind, now, now, body, encryption, UNSENT],
             ).lastrowid
             store.execute(
                 "INSERT INTO content_item (conversation_id, time, local_time, content_type, foreign_id)"
@@ -136,6 +136,19 @@ class Dino:
             " WHERE content_item.hide = 0 ORDER BY content_item.time, content_item.id"
         )
         return [("sent" if direction else "received", body, identity) for direction, body, identity in rows]
+
+
+    def room(self, room: str) -> list[tuple[str, str]]:
+        """The lines of a room as the window shows them: who, what."""
+        return self.ask(
+            "SELECT CASE message.direction WHEN 1 THEN message.our_resource ELSE message.counterpart_resource END,"
+            " message.body FROM content_item JOIN message"
+            " ON content_item.content_type = 1 AND content_item.foreign_id = message.id"
+            " JOIN conversation ON conversation.id = content_item.conversation_id"
+            " JOIN jid ON jid.id = conversation.jid_id"
+            " WHERE content_item.hide = 0 AND jid.bare_jid = ? ORDER BY content_item.time, content_item.id",
+            room,
+        )
 
 
 class Story:

@@ -68,7 +68,8 @@ class Server:
         self.address = free_loopback()
         self.port = STARTTLS_PORT
         self.direct_port = DIRECT_TLS_PORT
-        self.https_port: int | None = None  # WebSocket, where there is such
+        self.https_port: int | None = None  # the web's part of it, where there is such
+        self.websocket_port: int | None = None
         self.certificates = folder / "certs"
         self.ca_file = self.certificates / "ca.crt"
         self.log = folder / f"{self.name}.log"
@@ -155,7 +156,7 @@ class Jackdaw(Server):
     def __init__(self, folder: Path, binary: Path, domain: str = "interop.test"):
         super().__init__(folder, domain)
         self.binary = binary
-        self.https_port = HTTPS_PORT
+        self.https_port = self.websocket_port = HTTPS_PORT
         self.config = folder / "jackdaw.toml"
 
     def prepare(self) -> None:
@@ -192,6 +193,10 @@ class Prosody(Server):
 
     name = "prosody"
 
+    def __init__(self, folder: Path, domain: str = "interop.test"):
+        super().__init__(folder, domain)
+        self.websocket_port = HTTPS_PORT
+
     def prepare(self) -> None:
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
@@ -200,17 +205,21 @@ class Prosody(Server):
 run_as_root = true; daemonize = false; pidfile = "{self.folder}/prosody.pid"; data_path = "{data}"
 log = {{ info = "*console" }}
 modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "ping"; "version"; "time"; "lastactivity"; "uptime"; "offline"; "posix";
-  "smacks"; "carbons"; "mam" }}
-modules_disabled = {{ "s2s"; "http"; "register" }}
-s2s_ports = {{}}; s2s_direct_tls_ports = {{}}; http_ports = {{}}; https_ports = {{}}; component_ports = {{}}
+  "smacks"; "carbons"; "mam"; "pep"; "private"; "blocklist"; "bookmarks"; "websocket" }}
+modules_disabled = {{ "s2s"; "register" }}
+s2s_ports = {{}}; s2s_direct_tls_ports = {{}}; http_ports = {{}}; component_ports = {{}}
+https_ports = {{ {HTTPS_PORT} }}; http_external_url = "https://{self.domain}:{HTTPS_PORT}/"; cross_domain_websocket = true
 c2s_ports = {{ {self.port} }}; c2s_direct_tls_ports = {{ {self.direct_port} }}
 interfaces = {{ "{self.address}" }}
+https_certificate = "{crt}"; https_key = "{key}"; https_ssl = {{ certificate = "{crt}"; key = "{key}" }}
 c2s_require_encryption = true
+c2s_direct_tls_ssl = {{ certificate = "{crt}"; key = "{key}" }}
 authentication = "internal_plain"
 storage = "internal"
 VirtualHost "{self.domain}"
   ssl = {{ certificate = "{crt}"; key = "{key}" }}
-c2s_direct_tls_ssl = {{ certificate = "{crt}"; key = "{key}" }}
+Component "conference.{self.domain}" "muc"
+  modules_enabled = {{ "muc_mam" }}; ssl = {{ certificate = "{crt}"; key = "{key}" }}
 """)
 
     def command(self) -> list[str]:

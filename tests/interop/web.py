@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from server import ROOT, Server, die_with_parent
 
 PACKAGES = ROOT / ".cache" / "interop-node"  # made by `cargo xtask test`
 SCRIPTS = ROOT / "tests" / "interop" / "web"
+LINE_BYTES = 1 << 20  # the most that a line from a script has
 END_SECONDS = 5.0  # in which a script that is asked to ends what it has started
 
 
 class Script:
-    """A script of Node.js that prints a line of JSON for each step it has done."""
+    """A script of Node.js that prints a line of JSON for each step it has done, or for each that it was told to do."""
 
     def __init__(self, name: str, folder: Path, environment: dict[str, str] | None = None):
         self.source = SCRIPTS / name
@@ -24,13 +26,15 @@ class Script:
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self, *words: str) -> None:
-        # Modules are looked for beside the script.
-        script = PACKAGES / self.source.name
-        shutil.copyfile(self.source, script)
+        # Modules are looked for beside the script. Another may just be reading them, so each is there whole.
+        for source in SCRIPTS.glob("*.mjs"):
+            new = PACKAGES / f"{source.name}.{secrets.token_hex(4)}"
+            shutil.copyfile(source, new)
+            new.replace(PACKAGES / source.name)
         with self.log.open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
-                "node", str(script), *words, env=self.environment, preexec_fn=die_with_parent,
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
+                "node", str(PACKAGES / self.source.name), *words, env=self.environment, preexec_fn=die_with_parent,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, limit=LINE_BYTES,
             )  # fmt: skip
 
     async def step(self, name: str) -> dict:
@@ -39,6 +43,15 @@ class Script:
         if told["step"] != name:
             raise RuntimeError(f"{told['step']} instead")
         return told
+
+    async def do(self, what: str, **values):
+        """For a script that is told what to do: tells it, and gives back its reply."""
+        self.process.stdin.write((json.dumps({"do": what, **values}) + "\n").encode())
+        line = await self.process.stdout.readline()
+        told = json.loads(line) if line else {"error": "it has ended"}
+        if "error" in told:
+            raise RuntimeError(f"{what}: {told['error']}")
+        return told["reply"]
 
     async def stop(self) -> None:
         if self.process is None:

@@ -16,7 +16,11 @@ from gajim.plugins import GajimPlugin
 from nbxmpp.protocol import JID
 
 MOST = 10_000
-EVENTS = ("message-received", "presence-received", "our-show", "subscribed-presence-received", "signed-in")
+EVENTS = (
+    "message-received", "gc-message-received", "presence-received", "our-show", "subscribed-presence-received",
+    "signed-in", "muc-invitation",
+)  # fmt: skip
+ROOM_SIGNALS = ("room-joined", "room-join-failed", "room-kicked", "room-left")
 
 
 class Interop(GajimPlugin):
@@ -29,7 +33,9 @@ class Interop(GajimPlugin):
             "trust": self._trust, "status": self._status, "subscribe": self._subscribe, "say": self._say,
             "roster": self._roster, "state": self._state, "distrusts": self._distrusts, "open": self._open,
             "history": self._history, "encrypt": self._encrypt, "keys": self._keys, "bookmark": self._bookmark,
-            "bookmarks": self._bookmarks, "quit": self._quit,
+            "bookmarks": self._bookmarks, "join": self._join, "room": self._room, "nick": self._nick,
+            "room_history": self._room_history,
+            "invite": self._invite, "kick": self._kick, "subject": self._subject, "quit": self._quit,
         }  # fmt: skip
 
     def activate(self):
@@ -59,7 +65,7 @@ class Interop(GajimPlugin):
 
     def _event(self, event):
         values = {"event": event.name}
-        for name in ("msgtxt", "show", "status", "fjid", "jid", "delayed"):
+        for name in ("msgtxt", "show", "status", "fjid", "jid", "delayed", "muc", "from_"):
             if (value := getattr(event, name, None)) is not None:
                 values[name] = value if isinstance(value, (int, float)) else str(value)
         self._tell(values)
@@ -101,7 +107,50 @@ class Interop(GajimPlugin):
     def _say(account, jid, text):
         client = app.get_client(account)
         contact = client.get_module("Contacts").get_contact(jid)
-        client.send_message(OutgoingMessage(account=account, contact=contact, message=text, type_="chat"))
+        kind = "groupchat" if contact.is_groupchat else "chat"
+        client.send_message(OutgoingMessage(account=account, contact=contact, message=text, type_=kind))
+        return True
+
+    def _join(self, account, jid, nick):
+        """As its dialog does, and as a click on an invitation does."""
+        client = app.get_client(account)
+        room = client.get_module("Contacts").add_contact(JID.from_string(jid), groupchat=True)
+        for signal in ROOM_SIGNALS:
+            room.connect(signal, self._room_signal)
+        client.get_module("MUC").join(room.jid, nick)
+        return True
+
+    def _room_signal(self, room, signal, *_):
+        self._tell({"event": signal, "jid": str(room.jid)})
+
+    @staticmethod
+    def _room(account, jid):
+        """What its window shows of a room."""
+        room = app.get_client(account).get_module("Contacts").get_contact(JID.from_string(jid), groupchat=True)
+        subject = room.subject
+        return {
+            "joined": room.is_joined, "nick": room.nickname, "subject": None if subject is None else subject.text,
+            "occupants": sorted(contact.name for contact in room.get_participants()),
+        }  # fmt: skip
+
+    @staticmethod
+    def _nick(account, jid, nick):
+        app.get_client(account).get_module("MUC").change_nick(JID.from_string(jid), nick)
+        return True
+
+    @staticmethod
+    def _invite(account, jid, whom):
+        app.get_client(account).get_module("MUC").invite(JID.from_string(jid), JID.from_string(whom))
+        return True
+
+    @staticmethod
+    def _kick(account, jid, nick):
+        app.get_client(account).get_module("MUC").set_role(JID.from_string(jid), nick, "none", "out")
+        return True
+
+    @staticmethod
+    def _subject(account, jid, text):
+        app.get_client(account).get_module("MUC").set_subject(JID.from_string(jid), text)
         return True
 
     @staticmethod
@@ -137,6 +186,12 @@ class Interop(GajimPlugin):
             return None
         rows = app.storage.archive.get_conversation_before_after(account, jid, False, 0, MOST)
         return [row.message for row in rows]
+
+    @staticmethod
+    def _room_history(account, jid):
+        """The lines of a room as its window would show them: who, what."""
+        rows = app.storage.archive.get_conversation_before_after(account, JID.from_string(jid), False, 0, MOST)
+        return [(row.contact_name, row.message) for row in rows if row.message]
 
     @staticmethod
     def _quit():

@@ -2,16 +2,8 @@
 // Arguments: BOSH's address, WebSocket's, the domain, the server's IP address, and for each of two persons name and
 // password. Prints a line of JSON for each step. Files of the clients come from a web server of this script.
 
-import { createReadStream } from "node:fs";
-import { createServer } from "node:http";
-import { extname, join, normalize } from "node:path";
-import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { CONVERSE, converse, launch } from "./chromium.mjs";
 
-const STEP_MILLISECONDS = 25_000;
-const MODULES = fileURLToPath(new URL("node_modules", import.meta.url));
-const PROGRAM = "/usr/bin/chromium";
-const TYPES = { ".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".wasm": "application/wasm" };
 const [bosh, websocket, domain, address, ...names] = process.argv.slice(2);
 const [juliet, romeo] = [0, 2].map((at) => ({ jid: `${names[at]}@${domain}`, password: names[at + 1] }));
 
@@ -19,48 +11,7 @@ function tell(step, what = {}) {
   console.log(JSON.stringify({ step, ...what }));
 }
 
-const files = createServer((request, response) => {
-  const path = normalize(new URL(request.url, "http://localhost").pathname);
-  if (path === "/") {
-    response.setHeader("content-type", "text/html; charset=utf-8");
-    return response.end("<!doctype html><html><head></head><body></body></html>");
-  }
-  response.setHeader("content-type", TYPES[extname(path)] ?? "application/octet-stream");
-  createReadStream(join(MODULES, path))
-    .on("error", () => response.writeHead(404).end())
-    .pipe(response);
-});
-await new Promise((listening) => files.listen(0, "127.0.0.1", listening));
-const site = `http://127.0.0.1:${files.address().port}`;
-
-const browser = await chromium.launch({
-  executablePath: PROGRAM,
-  headless: true,
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    // The certificate is of a test CA; that clients check it is shown by others.
-    "--ignore-certificate-errors",
-    // No other host is asked for anything.
-    `--host-resolver-rules=MAP ${domain} ${address}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE ${address}`,
-  ],
-});
-
-async function open() {
-  // A context of its own: no storage of another run.
-  const context = await browser.newContext({ ignoreHTTPSErrors: true });
-  const page = await context.newPage();
-  page.setDefaultTimeout(STEP_MILLISECONDS);
-  page.on("console", (message) => message.type() === "error" && console.error(message.text()));
-  page.on("pageerror", (error) => console.error(error.stack));
-  await page.goto(`${site}/`);
-  return page;
-}
+const { open, close } = await launch(domain, address);
 
 // What runs in a page: a person with Strophe.js.
 async function strophe() {
@@ -177,23 +128,6 @@ await does("guest", "says", guests[1], "from a guest");
 await has("other", "bodies", "from a guest");
 tell("guests", { jids: guests });
 
-// What runs in a page: Converse.js, whose events are noted.
-async function converse(options) {
-  const sheet = document.createElement("link");
-  Object.assign(sheet, { rel: "stylesheet", href: "/converse.js/dist/converse.min.css" });
-  document.head.append(sheet);
-  document.body.append(document.createElement("converse-root"));
-  const { default: converse } = await import("/converse.js/dist/converse.min.js");
-  converse.plugins.add("interop-test", {
-    initialize() {
-      this._converse.api.listen.on("connected", () => {
-        window.service = this._converse.api.connection.get().service;
-      });
-    },
-  });
-  converse.initialize({ ...options, whitelisted_plugins: ["interop-test"] });
-}
-
 // Juliet has Converse.js; romeo is still there with Strophe.js.
 for (const [transport, option] of [
   ["WebSocket", { websocket_url: websocket }],
@@ -201,15 +135,9 @@ for (const [transport, option] of [
 ]) {
   const page = await open();
   await page.evaluate(converse, {
+    ...CONVERSE,
     ...option,
     ...juliet,
-    authentication: "login",
-    auto_login: true,
-    discover_connection_methods: false,
-    assets_path: "/converse.js/dist/",
-    view_mode: "fullscreen",
-    i18n: "en",
-    theme: "default",
   });
   await page.waitForFunction(() => window.service);
   tell(`${transport} login`, { service: await page.evaluate(() => window.service), wanted: Object.values(option)[0] });
@@ -233,7 +161,6 @@ for (const [transport, option] of [
 }
 
 const bodies = await page.evaluate(() => window.people.romeo.bodies);
-await browser.close();
-files.close();
+await close();
 tell("end", { bodies, wanted: ["from juliet", "answer by WebSocket", "answer by BOSH"] });
 process.exit(0);
