@@ -12,7 +12,10 @@ mod announce;
 mod forgery;
 mod keeping;
 mod prefs;
+mod results;
 mod retraction;
+mod room;
+mod search;
 mod write;
 
 pub use announce::announces;
@@ -20,6 +23,8 @@ pub use forgery::{fingerprint, forged};
 pub use keeping::{Keeping, keeping};
 pub use prefs::{PREFS, prefs_of, prefs_row, wants};
 pub use retraction::{is_retracted, retraction, tombstone};
+pub use room::{Sees, is_room_tombstone, is_sent_by, retracted, room_tombstone, shown, stored, tells_sender};
+pub use search::{Archive, IDS_MOST, PAGE, PAGE_BYTES, PAGE_MOST, Search, form, metadata, metadata_question};
 pub use write::{Direction, carbon, forwarded, waiting, with_stanza_id};
 
 #[cfg(test)]

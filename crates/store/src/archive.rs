@@ -136,6 +136,9 @@ pub struct Range {
     /// The other party: a bare JID stands for all its resources, a full JID only for itself (which is looked up in the
     /// start tag of the stanza). The owner's own bare JID: what he sent to himself.
     pub with: Option<Box<str>>,
+    /// An attribute of the start tag, `from` or `to`, and what it is: in the archive of a room messages have the address of
+    /// an occupant, which is not that of their sender. There is no index for it.
+    pub addressed: Option<(&'static str, Box<str>)>,
     /// Ids, exclusive.
     pub after: Option<i64>,
     pub before: Option<i64>,
@@ -161,6 +164,7 @@ impl Range {
             owner: owner.into(),
             view,
             with: None,
+            addressed: None,
             after: None,
             before: None,
             start: None,

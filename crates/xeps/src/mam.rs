@@ -1,34 +1,19 @@
 //! XEP-0313 Message Archive Management 1.1.3, with the preferences of XEP-0441 0.2.0: an account reads its history.
 //!
 //! What is archived is decided by `archive::keeping` and `archive::wants` where a message passes; here it is only read,
-//! by the account itself and nobody else.
+//! by the account itself and nobody else. `archive::Search` makes the question and the answer. Rooms answer for themselves
+//! (`archive.rs` of `muc`).
 
 mod prefs;
-mod results;
-mod search;
 
 #[cfg(test)]
 mod store_tests;
 #[cfg(test)]
 mod tests;
 
+use archive::{Archive, Search};
 use module::{Access, Answer, Ask, Coverage, Method, Module, Said, Texts};
-use stanza::{ErrorType, StanzaError, ns};
-use store::{Found, Page, Query, Range, StoreError, View};
-
-use search::Search;
-
-/// Messages of a page where the client does not say how many.
-const PAGE: usize = 50;
-
-/// The most messages of a page (section 4.3.1): what is made at once and waits in the outbox of the session.
-const PAGE_MOST: usize = 100;
-
-/// The most bytes of messages of a page, so that long ones do not fill that outbox; one message goes in any case.
-const PAGE_BYTES: usize = 256 * 1024;
-
-/// The most ids in one query: as many as fit a page.
-const IDS_MOST: usize = PAGE_MOST;
+use stanza::ns;
 
 pub(crate) fn module() -> Module {
     Module::new("mam")
@@ -62,7 +47,7 @@ pub(crate) fn module() -> Module {
 
 /// Section 4.
 fn query(ask: &mut Ask<'_>) -> Answer {
-    let search = match Search::read(ask) {
+    let search = match Search::read(&ask.payload, ask.ids, Archive::Account(ask.to.bare_str())) {
         Ok(search) => search,
         Err(error) => return Answer::Error(error),
     };
@@ -71,53 +56,20 @@ fn query(ask: &mut Ask<'_>) -> Answer {
     Answer::Asked(question, Box::new(move |found| search.said(&ids, found)))
 }
 
-/// Section 4.1.5. The list of ids is open, or it would be the whole archive.
+/// Section 4.1.5.
 fn form(_: &mut Ask<'_>) -> Answer {
-    Answer::Result(format!(
-        "<query xmlns='{mam}'><x xmlns='{forms}' type='form'>\
-         <field type='hidden' var='FORM_TYPE'><value>{mam}</value></field>\
-         <field type='jid-single' var='with'/>\
-         <field type='text-single' var='start'/>\
-         <field type='text-single' var='end'/>\
-         <field type='text-single' var='before-id'/>\
-         <field type='text-single' var='after-id'/>\
-         <field type='list-multi' var='ids'>\
-         <validate xmlns='{validation}' datatype='xs:string'><open/></validate></field>\
-         <field type='boolean' var='include-groupchat'/>\
-         </x></query>",
-        mam = ns::MAM,
-        forms = ns::DATA_FORMS,
-        validation = ns::FORM_VALIDATION,
-    ))
+    Answer::Result(archive::form(true))
 }
 
 /// Section 5.
 fn metadata(ask: &mut Ask<'_>) -> Answer {
-    let one = |newest| {
-        let range = Range::of(ask.to.bare_str(), View::Archive, 1);
-        Query::archive(Range { newest, ..range })
-    };
     let ids = *ask.ids;
     Answer::Asked(
-        Query::Many(vec![one(false), one(true)]),
+        archive::metadata_question(ask.to.bare_str()),
         Box::new(move |found| Said {
             messages: Texts::default(),
             arrived: Vec::new(),
-            answer: pages(found).map(|pages| results::metadata(&ids, &pages)),
+            answer: archive::metadata(&ids, found),
         }),
     )
-}
-
-/// The parts of an answer to several questions.
-fn pages(found: Result<Found, StoreError>) -> Result<Vec<Page>, StanzaError> {
-    let pages = |found: Found| found.many()?.into_iter().map(Found::archive).collect();
-    found.and_then(pages).map_err(|error: StoreError| unreadable(&error))
-}
-
-/// Says nothing of why: that is for the log of the store.
-fn unreadable(error: &StoreError) -> StanzaError {
-    match error {
-        StoreError::Overloaded => StanzaError::resource_constraint().kind(ErrorType::Wait),
-        _ => StanzaError::internal_server_error().kind(ErrorType::Wait),
-    }
 }

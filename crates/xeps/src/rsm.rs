@@ -2,7 +2,6 @@
 
 use module::{Coverage, Module};
 use stanza::ns;
-pub(crate) use stanza::rsm::{Request, Set};
 
 pub(crate) fn module() -> Module {
     Module::new("rsm")

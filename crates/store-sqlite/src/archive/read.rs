@@ -199,8 +199,8 @@ fn take(tail: &Tail, wanted: &Wanted<'_>) -> Prepared {
             counted: Vec::new(),
         },
         Wanted::Page(filter, range) => {
-            // Of those with a full JID, not each is on the page.
-            let most = if full(range).is_some() {
+            // Of those whose text decides, not each is on the page.
+            let most = if is_by_text(range) {
                 usize::MAX
             } else {
                 range.limit.min(PAGE_LIMIT) + 1
@@ -230,6 +230,11 @@ fn take(tail: &Tail, wanted: &Wanted<'_>) -> Prepared {
 /// The JID, if it has a resource.
 fn full(range: &Range) -> Option<&str> {
     range.with.as_deref().filter(|with| with.contains('/'))
+}
+
+/// Whether a message is on the page is only known when it is read.
+fn is_by_text(range: &Range) -> bool {
+    full(range).is_some() || range.addressed.is_some()
 }
 
 /// Answers one query that concerns the archive; to be called for each of them in the order of [`prepare`].
@@ -299,7 +304,7 @@ fn page(
             tail.reverse();
         }
     }
-    let has_full = full(range).is_some();
+    let by_text = is_by_text(range);
     let room = range.limit.min(PAGE_LIMIT);
     let mut builder = PageBuilder::new(range);
     let mut push = |entry: &Entry, stanza: &str| {
@@ -314,7 +319,7 @@ fn page(
     let mut waiting = Vec::new();
     let mut add = |entry: &Entry| -> Result<bool, Error> {
         waiting.push(*entry);
-        if !has_full {
+        if !by_text {
             // One more than fits tells that the page is not the last.
             return Ok(waiting.len() <= room);
         }
@@ -326,7 +331,7 @@ fn page(
         goes_on
     };
     moment.each(connection, &on_page, range.newest, has_sealed, &tail, &mut add)?;
-    let is_cut = !has_full && waiting.len() > room;
+    let is_cut = !by_text && waiting.len() > room;
     if is_cut {
         waiting.truncate(room);
     }
@@ -344,7 +349,7 @@ fn page(
         };
         waiting.clear();
         let mut count = |entry: &Entry| -> Result<bool, Error> {
-            if !has_full {
+            if !by_text {
                 add(entry);
                 return Ok(true);
             }
@@ -401,11 +406,12 @@ fn by_ids(connection: &Connection, filter: &Filter, expired: &Expired, ids: &[i6
     Ok(entries)
 }
 
-/// Reads rows of the archive, those that are with the full JID if one is asked for.
+/// Reads rows of the archive, of those that are asked for by their text only these.
 struct Rows<'a> {
     statement: CachedStatement<'a>,
     owner: u32,
     full: Option<&'a str>,
+    addressed: Option<(&'static str, &'a str)>,
 }
 
 /// The rows in the order of the ids: the array is outside. One statement for all of them, since the way into a statement
@@ -423,6 +429,7 @@ impl<'a> Rows<'a> {
             statement: connection.prepare_cached(sql)?,
             owner,
             full,
+            addressed: range.addressed.as_ref().map(|(name, jid)| (*name, &**jid)),
         })
     }
 
@@ -451,6 +458,11 @@ impl<'a> Rows<'a> {
                 if !fits {
                     continue;
                 }
+            }
+            if let Some((name, jid)) = self.addressed
+                && !is_addressed(stanza, name, jid)
+            {
+                continue;
             }
             if !call(entry, stanza) {
                 return Ok(false);

@@ -284,6 +284,10 @@ impl Archive {
                 .with
                 .as_ref()
                 .is_none_or(|with| is_with(message, &range.owner, with))
+            && range
+                .addressed
+                .as_ref()
+                .is_none_or(|(name, jid)| is_addressed(&message.stanza, name, jid))
     }
 }
 

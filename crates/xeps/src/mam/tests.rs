@@ -1,8 +1,8 @@
+use archive::{IDS_MOST, PAGE, PAGE_BYTES};
 use module::{Answer, ArchivePrefs, ArchiveRule, MakeSaid, Said};
 use stanza::StanzaError;
 use store::{Archived, Found, Page, Query, Range, StoreError, View};
 
-use super::*;
 use crate::testing::{Asked, ask, check, ids};
 
 pub(super) const OWNER: &str = "juliet@example.org";

@@ -114,6 +114,23 @@ pub(in crate::suite) fn with(store: &dyn Store) {
     assert_eq!(with(JULIET, "juliet@example.org/s4"), [4]);
     assert_eq!(with(JULIET, "juliet@example.org/r4"), [4]);
     assert_eq!(with(JULIET, "juliet@example.org/s1"), []);
+    // Whoever the other party is.
+    let addressed = |name: &'static str, jid: &str, with: Option<&str>| {
+        let range = Range {
+            addressed: Some((name, jid.into())),
+            with: with.map(Into::into),
+            count: true,
+            ..all_of(JULIET, View::Archive)
+        };
+        let page = archive(store, range);
+        assert_eq!(page.total, Some(page.messages.len() as u64));
+        page.messages.iter().map(|message| message.at).collect::<Vec<_>>()
+    };
+    assert_eq!(addressed("from", "romeo@example.net/s2", None), [2, 2]);
+    assert_eq!(addressed("to", "juliet@example.org/r2", None), [2, 2]);
+    assert_eq!(addressed("to", "juliet@example.org", None), [6]);
+    assert_eq!(addressed("to", "juliet@example.org/r2", Some(NURSE)), []);
+    assert_eq!(addressed("to", "juliet@example.org/r2", Some(ROMEO)), [2, 2]);
     let page = archive(
         store,
         Range {

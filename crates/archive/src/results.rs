@@ -1,24 +1,27 @@
-//! What a query finds (sections 4.2 and 4.3), and what there is to find (section 5).
+//! What a query finds (XEP-0313 sections 4.2 and 4.3), and what there is to find (section 5).
 
 use module::{ArchiveIds, Now, Said, Texts};
-use stanza::ns;
+use stanza::{ns, rsm};
 use store::{Archived, Page};
 
-use crate::rsm;
+use crate::room::{self, Sees};
+use crate::write::forwarded;
 
 /// How the results of one query are shown.
-pub(super) struct Results<'a> {
-    pub(super) ids: &'a ArchiveIds,
-    pub(super) query_id: Option<&'a str>,
+pub(crate) struct Results<'a> {
+    pub(crate) ids: &'a ArchiveIds,
+    pub(crate) query_id: Option<&'a str>,
     /// The messages of the page come newest first (section 4.3.4).
-    pub(super) flip: bool,
+    pub(crate) flip: bool,
+    /// It is the archive of a room.
+    pub(crate) room: Option<Sees>,
 }
 
 /// Room for what is written around a message: a guess, like that for `queryid`.
 const AROUND: usize = 384;
 
 impl Results<'_> {
-    pub(super) fn said(&self, page: &Page) -> Said {
+    pub(crate) fn said(&self, page: &Page) -> Said {
         let around = AROUND + self.query_id.map_or(0, str::len);
         let bytes = page.messages.iter().map(|message| message.stanza.len() + around);
         let mut messages = Texts::with_capacity(page.messages.len(), bytes.sum());
@@ -46,7 +49,11 @@ impl Results<'_> {
             xmlstream::escape_attr(out, id);
         }
         out.extend_from_slice(b"'>");
-        archive::forwarded(&message.stanza, Some(&Now(message.at).stamp()), out);
+        let stamp = Now(message.at).stamp();
+        match self.room {
+            Some(sees) => forwarded(&room::shown(&message.stanza, sees), Some(&stamp), out),
+            None => forwarded(&message.stanza, Some(&stamp), out),
+        }
         out.extend_from_slice(b"</result>");
     }
 
@@ -66,7 +73,7 @@ impl Results<'_> {
 }
 
 /// `pages`: one with the first message of the archive, and one with the last.
-pub(super) fn metadata(ids: &ArchiveIds, pages: &[Page]) -> String {
+pub(crate) fn metadata(ids: &ArchiveIds, pages: &[Page]) -> String {
     let mut out = format!("<metadata xmlns='{}'>", ns::MAM);
     for (name, page) in ["start", "end"].into_iter().zip(pages) {
         for message in &page.messages {
