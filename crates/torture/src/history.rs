@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::rooms::{RoomId, Rooms};
+
 /// Since the run began.
 pub(crate) type Time = Duration;
 
@@ -111,10 +113,13 @@ pub(crate) struct Message {
     pub(crate) seen: Vec<Sighting>,
 }
 
-/// A piece of state that only one client changes: a contact of the roster, or the archive preferences.
+/// A piece of state that only one client changes: a contact of the roster, the archive preferences, or something of a
+/// room.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Target {
     pub(crate) account: Account,
+    /// If it is of a room, which the account owns.
+    pub(crate) room: Option<RoomId>,
     pub(crate) key: String,
 }
 
@@ -149,7 +154,7 @@ pub(crate) struct Facts {
 /// What was found to be wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
-    /// The invariant (I1 to I9) or the guarantee (G1 to G7).
+    /// The invariant (I1 to I9, of rooms R1 to R6) or the guarantee (G1 to G7).
     pub(crate) rule: &'static str,
     pub(crate) what: String,
     /// Who saw what when.
@@ -161,6 +166,7 @@ pub(crate) struct History {
     pub(crate) clients: Vec<Facts>,
     pub(crate) messages: HashMap<OpId, Message>,
     pub(crate) changes: HashMap<Target, Vec<Change>>,
+    pub(crate) rooms: Rooms,
     /// By client: its account's whole archive as it read it at the end.
     pub(crate) archives: Vec<Option<Vec<Entry>>>,
     /// By client: the state that it read at the end.
@@ -216,9 +222,13 @@ impl History {
 
     /// True if it was news.
     pub(crate) fn acked(&mut self, at: Time, op: OpId, by: &str) -> bool {
-        match self.messages.get_mut(&op) {
-            Some(message) if message.acked.is_none() => {
-                message.acked = Some((at, by.to_owned()));
+        let acked = match self.messages.get_mut(&op) {
+            Some(message) => Some(&mut message.acked),
+            None => self.rooms.sayings.get_mut(&op).map(|saying| &mut saying.acked),
+        };
+        match acked {
+            Some(acked) if acked.is_none() => {
+                *acked = Some((at, by.to_owned()));
                 true
             }
             _ => false,
@@ -226,15 +236,35 @@ impl History {
     }
 
     pub(crate) fn failed(&mut self, at: Time, op: OpId, condition: &str) {
-        if let Some(message) = self.messages.get_mut(&op) {
-            message.error.get_or_insert_with(|| (at, condition.to_owned()));
+        let error = match self.messages.get_mut(&op) {
+            Some(message) => Some(&mut message.error),
+            None => self.rooms.sayings.get_mut(&op).map(|saying| &mut saying.error),
+        };
+        if let Some(error) = error {
+            error.get_or_insert_with(|| (at, condition.to_owned()));
         }
+    }
+
+    /// Once more.
+    pub(crate) fn resent(&mut self, at: Time, op: OpId, manner: &'static str) {
+        let sent = match self.messages.get_mut(&op) {
+            Some(message) => Some(&mut message.sent),
+            None => self.rooms.sayings.get_mut(&op).map(|saying| &mut saying.sent),
+        };
+        if let Some(sent) = sent {
+            sent.push((at, manner));
+        }
+    }
+
+    /// The number of what is seen now: later ones are higher.
+    pub(crate) fn next_order(&mut self) -> u64 {
+        self.orders += 1;
+        self.orders
     }
 
     /// False: nobody sent such a message.
     pub(crate) fn saw(&mut self, at: Time, op: OpId, by: ClientId, how: How, sid: Option<Sid>, stream: u32) -> bool {
-        self.orders += 1;
-        let order = self.orders;
+        let order = self.next_order();
         let Some(message) = self.messages.get_mut(&op) else {
             return false;
         };

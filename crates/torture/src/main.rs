@@ -7,7 +7,7 @@
 //! times and the same decisions of every client; what the scheduler makes of it differs from run to run, so a seed that
 //! found something is a good place to look and no proof.
 //!
-//! One-to-one messages only, so far; rooms come when there are rooms.
+//! Messages go from one to another and to everybody in a room ([`rooms`]).
 
 mod archived;
 mod client;
@@ -19,6 +19,7 @@ mod line;
 mod oracle;
 mod report;
 mod rng;
+mod rooms;
 mod run;
 mod seeds;
 mod server;
@@ -70,6 +71,9 @@ struct Arguments {
     /// Accounts, with two clients each.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(2..=10_000))]
     accounts: u16,
+    /// Rooms, of which a client with stream management enters two.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1_000))]
+    rooms: u16,
     /// Milliseconds between two things that a client does, on average.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(4..))]
     pace: u64,
@@ -97,10 +101,12 @@ impl Arguments {
             clock_jumps,
             archived,
             accounts,
+            rooms,
             pace,
             ..
         } = self;
-        let mut words = format!("--kills {kills} --power-cuts {power_cuts} --accounts {accounts} --pace {pace}");
+        let mut words =
+            format!("--kills {kills} --power-cuts {power_cuts} --accounts {accounts} --rooms {rooms} --pace {pace}");
         for (name, value) in [
             ("full-disks", full_disks),
             ("clock-jumps", clock_jumps),
@@ -126,6 +132,7 @@ impl Arguments {
             seed,
             binary: self.binary()?,
             accounts: self.accounts,
+            rooms: self.rooms,
             archived: self.archived,
             kinds: match self.only.as_slice() {
                 [] => Kind::ALL.to_vec(),

@@ -49,12 +49,22 @@ pub(crate) fn notes(world: &World, recoveries: &[Duration]) {
         get(&counts.resent),
         world.history().repeated,
     );
+    let history = world.history();
+    println!(
+        "rooms: {} messages, which came to somebody {} times; entered {} times",
+        history.rooms.sayings.len(),
+        history.rooms.heard_in_all(),
+        get(&counts.entered),
+    );
     // By condition: how many, the first and the last.
     let mut errors: BTreeMap<String, (u64, Time, Time)> = BTreeMap::new();
-    for message in world.history().messages.values() {
-        let Some((at, condition)) = &message.error else {
-            continue;
-        };
+    let between = history.messages.values().filter_map(|message| message.error.as_ref());
+    let in_rooms = history
+        .rooms
+        .sayings
+        .values()
+        .filter_map(|saying| saying.error.as_ref());
+    for (at, condition) in between.chain(in_rooms) {
         let (count, first, last) = errors.entry(condition.clone()).or_insert((0, *at, *at));
         *count += 1;
         *first = (*first).min(*at);

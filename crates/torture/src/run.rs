@@ -60,6 +60,7 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) binary: PathBuf,
     pub(crate) accounts: u16,
+    pub(crate) rooms: u16,
     /// Messages that are in the archive before the run.
     pub(crate) archived: u64,
     /// The faults that may strike, if they are possible here.
@@ -99,6 +100,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<usize, String> {
         plan.seed,
         Access::new(server.socket(), DOMAIN),
         plan.accounts,
+        plan.rooms,
         plan.pace,
         History::new(facts(plan.accounts)),
     ));
@@ -188,7 +190,8 @@ impl<'a> Run<'a> {
             let (sender, commands) = mpsc::channel(COMMANDS);
             // There are no more clients than a u16 counts.
             let id = ClientId(number as u16);
-            let client = Client::new(id, facts, Arc::clone(&self.world), commands, self.phase.subscribe());
+            let mut client = Client::new(id, facts, Arc::clone(&self.world), commands, self.phase.subscribe());
+            client.create_rooms().await?;
             tokio::spawn(client.run());
             self.clients.push(sender);
         }

@@ -41,6 +41,8 @@ pub(crate) struct Counts {
     /// Sent once more.
     pub(crate) resent: AtomicU64,
     pub(crate) logins: AtomicU64,
+    /// Into rooms.
+    pub(crate) entered: AtomicU64,
 }
 
 impl Counts {
@@ -53,6 +55,7 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) access: Access,
     pub(crate) accounts: u16,
+    pub(crate) rooms: u16,
     /// Between two things that a client does, on average, in milliseconds.
     pub(crate) pace: u64,
     pub(crate) counts: Counts,
@@ -66,12 +69,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, access: Access, accounts: u16, pace: u64, history: History) -> World {
+    pub(crate) fn new(seed: u64, access: Access, accounts: u16, rooms: u16, pace: u64, history: History) -> World {
         let clients = history.clients.len();
         World {
             seed,
             access,
             accounts,
+            rooms,
             pace,
             counts: Counts::default(),
             crashes: AtomicU64::new(0),

@@ -9,6 +9,7 @@ use super::{Asked, Client, NS_SM, jid_of};
 use crate::history::{Account, OpId, PREFERENCES, RESOURCES, Target};
 use crate::line::Sent;
 use crate::rng::Rng;
+use crate::rooms::RoomId;
 use crate::server::DOMAIN;
 use crate::wire::Wire;
 use crate::world::Counts;
@@ -22,6 +23,10 @@ const BURST: (u64, u64) = (1, 4);
 const CHANGE_EVERY: u64 = 20;
 /// Every so manieth message goes to a client, not to an account.
 const FULL_JID_EVERY: u64 = 3;
+/// Every so manieth message goes to a room, where it costs as much as there are occupants.
+const ROOM_EVERY: u64 = 8;
+/// Every so manieth time a room is left instead, to be entered again at once.
+const LEAVE_ROOM_EVERY: u64 = 40;
 /// Every so manieth message is long.
 const LONG_EVERY: u64 = 200;
 /// What bodies are filled with, in bytes.
@@ -62,6 +67,8 @@ impl Client {
         } else {
             self.appear(wire);
         }
+        // Before what is to be said there once more.
+        self.enter_rooms(wire);
         for sent in std::mem::take(&mut self.again) {
             if let Some(op) = sent.op {
                 self.note_resent(op, "once more, on another stream");
@@ -105,10 +112,7 @@ impl Client {
     fn note_resent(&self, op: OpId, manner: &'static str) {
         Counts::add(&self.world.counts.resent);
         let now = self.world.now();
-        let mut history = self.world.history();
-        if let Some(message) = history.messages.get_mut(&op) {
-            message.sent.push((now, manner));
-        }
+        self.world.history().resent(now, op, manner);
     }
 
     /// Something random.
@@ -119,9 +123,14 @@ impl Client {
         }
         if self.rng.one_in(CHANGE_EVERY) {
             self.change(wire);
+        } else if self.rng.one_in(LEAVE_ROOM_EVERY) {
+            self.leave_a_room(wire);
         } else {
             for _ in 0..self.rng.between(BURST.0, BURST.1) {
-                self.message(wire);
+                match self.rng.one_in(ROOM_EVERY) {
+                    true => self.say_in_a_room(wire),
+                    false => self.message(wire),
+                }
             }
         }
         if self.rng.one_in(2) {
@@ -129,12 +138,17 @@ impl Client {
         }
     }
 
-    fn message(&mut self, wire: &mut Wire) {
+    pub(super) fn next_op(&mut self) -> OpId {
+        Counts::add(&self.world.counts.operations);
         self.messages += 1;
-        let op = OpId {
+        OpId {
             client: self.id,
             number: self.messages,
-        };
+        }
+    }
+
+    fn message(&mut self, wire: &mut Wire) {
+        let op = self.next_op();
         // Also to oneself, now and then. The remainder is below a u16.
         let to = Account(self.rng.below(self.world.accounts.into()) as u16);
         let to_client = match self.rng.one_in(FULL_JID_EVERY) {
@@ -147,7 +161,6 @@ impl Client {
             "<message id='{op}' to='{address}' type='chat'><body>{body}</body>\
              <origin-id xmlns='urn:xmpp:sid:0' id='{op}'/></message>"
         );
-        Counts::add(&self.world.counts.operations);
         let now = self.world.now();
         self.world.history().sent(now, op, to, to_client, "for the first time");
         let sent = Sent {
@@ -159,12 +172,15 @@ impl Client {
     }
 
     /// A change that is answered: of a contact that only this client touches, or, by the first client of an account, of
-    /// its archive preferences.
+    /// its archive preferences or a room of its own.
     fn change(&mut self, wire: &mut Wire) {
         self.values += 1;
         let value = format!("v{}-{}", self.id.0, self.values);
         let account = self.id.account();
         let is_first = account.clients().next() == Some(self.id);
+        if is_first && !self.owned.is_empty() && self.rng.one_in(2) {
+            return self.change_a_room(wire, value);
+        }
         if is_first && self.rng.one_in(3) {
             // Everything is archived all the same; the contact only tells which setting it is.
             let payload = format!(
@@ -172,7 +188,12 @@ impl Client {
                  <never/></prefs>"
             );
             let key = PREFERENCES.to_owned();
-            return self.set(wire, Target { account, key }, Some(value), &payload);
+            let target = Target {
+                account,
+                room: None,
+                key,
+            };
+            return self.set(wire, target, Some(value), &payload);
         }
         let key = format!("c{}-{}@example.net", self.id.0, self.rng.below(CONTACTS));
         let (value, attributes) = match self.rng.one_in(4) {
@@ -183,21 +204,33 @@ impl Client {
             }
         };
         let payload = format!("<query xmlns='jabber:iq:roster'><item jid='{key}' {attributes}/></query>");
-        self.set(wire, Target { account, key }, value, &payload);
+        let target = Target {
+            account,
+            room: None,
+            key,
+        };
+        self.set(wire, target, value, &payload);
     }
 
-    fn set(&mut self, wire: &mut Wire, target: Target, value: Option<String>, payload: &str) {
+    pub(super) fn set(&mut self, wire: &mut Wire, target: Target, value: Option<String>, payload: &str) {
         Counts::add(&self.world.counts.operations);
         let now = self.world.now();
         let change = self.world.history().changed(now, &target, self.id, value);
-        self.ask(wire, "set", payload, Asked::Change(target, change));
+        let to = target.room.map(RoomId::jid);
+        self.ask_of(wire, to.as_deref(), "set", payload, Asked::Change(target, change));
     }
 
     /// A request to the own account.
     pub(super) fn ask(&mut self, wire: &mut Wire, kind: &str, payload: &str, asked: Asked) {
+        self.ask_of(wire, None, kind, payload, asked);
+    }
+
+    /// A request to a room, or to the own account.
+    pub(super) fn ask_of(&mut self, wire: &mut Wire, to: Option<&str>, kind: &str, payload: &str, asked: Asked) {
         self.requests += 1;
         let id = format!("q{}", self.requests);
-        let xml = format!("<iq type='{kind}' id='{id}'>{payload}</iq>");
+        let to = to.map(|to| format!(" to='{to}'")).unwrap_or_default();
+        let xml = format!("<iq type='{kind}' id='{id}'{to}>{payload}</iq>");
         let sent = Sent {
             xml,
             op: None,

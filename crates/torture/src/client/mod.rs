@@ -3,6 +3,7 @@
 
 mod act;
 mod login;
+mod rooms;
 mod sync;
 mod take;
 
@@ -18,9 +19,11 @@ use crate::history::{ClientId, Facts, OpId, Target};
 use crate::line::{Line, Sent};
 use crate::oracle;
 use crate::rng::Rng;
+use crate::rooms::{RoomId, rooms_of};
 use crate::server::DOMAIN;
 use crate::wire::{Lost, Wire};
 use crate::world::{Counts, Phase, World};
+use rooms::Visit;
 use sync::Sync;
 
 const NS_CLIENT: &str = "jabber:client";
@@ -47,8 +50,23 @@ enum Asked {
     Page,
     Roster,
     Preferences,
+    /// What a room is called, and whom it has banned.
+    RoomName(RoomId),
+    RoomBans(RoomId),
+    /// Whether the client is still in a room (XEP-0410): in this stay.
+    SelfPing(RoomId, u32),
     /// Nobody waits for it.
     Nothing,
+}
+
+impl Asked {
+    /// It is part of reading everything.
+    fn is_for_sync(&self) -> bool {
+        match self {
+            Asked::Page | Asked::Roster | Asked::Preferences | Asked::RoomName(_) | Asked::RoomBans(_) => true,
+            Asked::Change(..) | Asked::Ping(_) | Asked::SelfPing(..) | Asked::Nothing => false,
+        }
+    }
 }
 
 pub(crate) struct Client {
@@ -69,6 +87,11 @@ pub(crate) struct Client {
     messages: u32,
     requests: u32,
     values: u32,
+    /// The rooms that it is in, or is to be.
+    visits: Vec<Visit>,
+    stays: u32,
+    /// The rooms of its account.
+    owned: Vec<RoomId>,
     sync: Option<Sync>,
     /// The id up to which the archive was read at logins.
     read_up_to: Option<String>,
@@ -95,9 +118,19 @@ impl Client {
     ) -> Client {
         // Stream 0 is the schedule's.
         let rng = Rng::new(world.seed, u64::from(id.0) + 1);
+        // To be in a room one has to know when the stream is over, and what became of what was said.
+        let visited = match facts.is_managed {
+            true => rooms_of(id, world.rooms),
+            false => Vec::new(),
+        };
+        let owned = (0..world.rooms).map(RoomId);
+        let owned = owned.filter(|room| room.owner(world.accounts) == id.account());
         Client {
             id,
             facts,
+            visits: visited.into_iter().map(Visit::new).collect(),
+            stays: 0,
+            owned: owned.collect(),
             world,
             rng,
             commands,
@@ -238,6 +271,9 @@ impl Client {
             Phase::Sync => self.read_all(wire),
             _ => {}
         }
+        if phase <= Phase::Settle {
+            self.look_into_rooms(wire);
+        }
         None
     }
 
@@ -251,6 +287,9 @@ impl Client {
         }
         if !line.is_present {
             return Some("reads its archive".to_owned());
+        }
+        if let Some(visit) = self.visits.iter().find(|visit| !visit.is_in()) {
+            return Some(format!("enters {}", visit.room));
         }
         let changes = self.asked.values().filter(|asked| matches!(asked, Asked::Change(..)));
         match changes.count() {

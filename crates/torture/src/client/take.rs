@@ -3,8 +3,9 @@
 use super::act::body_of;
 use super::login::error_of;
 use super::{Asked, Client, NS_CLIENT, NS_SM, jid_of};
-use crate::history::{How, OpId};
+use crate::history::{ClientId, How, OpId};
 use crate::line::Sent;
+use crate::rooms::RoomId;
 use crate::server::DOMAIN;
 use crate::wire::{Lost, Wire};
 use crate::world::Counts;
@@ -30,6 +31,7 @@ impl Client {
         }
         match node.name.as_str() {
             "message" => self.take_message(node),
+            "presence" => self.take_presence(node),
             "iq" => self.take_iq(wire, node),
             _ => {}
         }
@@ -83,6 +85,9 @@ impl Client {
                 return;
             }
         }
+        if let Some((room, _)) = node.attr("from").and_then(RoomId::parse) {
+            return self.take_said(node, room);
+        }
         let has_waited = node
             .child("delay", NS_DELAY)
             .is_some_and(|delay| delay.attr("from") == Some(DOMAIN));
@@ -108,13 +113,7 @@ impl Client {
         let own = self.account_jid();
         let now = self.world.now();
         let stream = self.line.as_ref().map_or(0, |line| line.number);
-        let mut ids = message
-            .children
-            .iter()
-            .filter(|child| child.is("stanza-id", NS_SID) && child.attr("by") == Some(&own))
-            .filter_map(|child| child.attr("id"));
-        let id = ids.next();
-        let has_more = ids.next().is_some();
+        let (id, has_more) = stanza_id(message, &own);
         let mut history = self.world.history();
         let sid = id.map(|id| history.sid(id));
         let is_known = history.saw(now, op, self.id, how, sid, stream);
@@ -129,9 +128,14 @@ impl Client {
 
     /// Which of our messages it is, if it is whole and from who sent it.
     pub(super) fn op_of(&self, message: &Node) -> Option<OpId> {
+        self.op_from(message, jid_of)
+    }
+
+    /// The same, from the address that its sender has by this function.
+    pub(super) fn op_from(&self, message: &Node, address: impl Fn(ClientId) -> String) -> Option<OpId> {
         let body = &message.child("body", NS_CLIENT)?.text;
         let op = OpId::parse(body.split(' ').next()?)?;
-        let is_whole = *body == body_of(self.world.seed, op) && message.attr("from") == Some(&jid_of(op.client));
+        let is_whole = *body == body_of(self.world.seed, op) && message.attr("from") == Some(&address(op.client));
         is_whole.then_some(op)
     }
 
@@ -184,9 +188,21 @@ impl Client {
                 self.world.history().settled(now, &target, change, outcome);
             }
             Some(Asked::Page) => self.take_page(wire, answer),
-            Some(asked @ (Asked::Roster | Asked::Preferences)) => self.take_state(&asked, answer),
+            Some(Asked::SelfPing(room, stay)) => self.take_self_ping(room, stay, answer),
+            Some(asked @ (Asked::Roster | Asked::Preferences | Asked::RoomName(_) | Asked::RoomBans(_))) => {
+                self.take_state(&asked, answer);
+            }
         }
     }
+}
+
+/// The id that a message has by somebody (XEP-0359), and whether it has more than one.
+pub(super) fn stanza_id<'a>(message: &'a Node, by: &str) -> (Option<&'a str>, bool) {
+    let children = message.children.iter();
+    let mut ids = children
+        .filter(|child| child.is("stanza-id", NS_SID) && child.attr("by") == Some(by))
+        .filter_map(|child| child.attr("id"));
+    (ids.next(), ids.next().is_some())
 }
 
 /// The message in a `<forwarded/>` (XEP-0297).

@@ -10,8 +10,15 @@
 //! | I5 | a change that had a result holds, one that had an error does not |
 //! | I6 | what had neither ack nor error is there once or not at all, for both parties alike |
 //! | I7 | what had an error was not delivered and is in no archive |
+//! | R1 | every message to a room that was acked, and had no error, is in its archive exactly once; any other at most once |
+//! | R2 | a room has one order and one id for a message: in its archive, for all readers, as each said, and as each heard |
+//! | R3 | who is in a room without interruption misses nothing, and is not out of it without being told |
+//! | R4 | I5, of what owners change: affiliations and configuration |
+//! | R5 | what had an error was not told to anybody and is not archived; what was told to anybody is |
+//! | R6 | everybody who is in a room knows who else is |
 
 mod order;
+mod rooms;
 mod story;
 #[cfg(test)]
 mod tests;
@@ -55,6 +62,7 @@ pub(crate) fn check(history: &History) -> Vec<Violation> {
         }
     }
     order::check(history, &archives, &mut found);
+    rooms::check(history, &mut found);
     let mut targets: Vec<(&Target, &Vec<Change>)> = history.changes.iter().collect();
     targets.sort_unstable_by_key(|(target, _)| *target);
     for (target, changes) in targets {
@@ -222,7 +230,7 @@ fn ids_of(archives: &Archives, op: OpId, message: &Message, party: Account) -> B
     ids
 }
 
-/// I5: what was last said to hold, or something later that was not answered.
+/// I5, and R4 of a room: what was last said to hold, or something later that was not answered.
 fn check_target(history: &History, target: &Target, changes: &[Change], found: &mut Vec<Violation>) {
     let confirmed = changes
         .iter()
@@ -246,7 +254,7 @@ fn check_target(history: &History, target: &Target, changes: &[Change], found: &
             .any(|change| change.value.as_deref() == value && matches!(change.outcome, Some((_, Err(_)))));
         let why = if failed { ", which had an error" } else { "" };
         found.push(Violation {
-            rule: "I5",
+            rule: if target.room.is_some() { "R4" } else { "I5" },
             what: format!(
                 "{} of {}: {client} reads {value:?}{why}; it can be one of {allowed:?}",
                 target.key, target.account

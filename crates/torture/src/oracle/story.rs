@@ -11,6 +11,8 @@ const AROUND: Duration = Duration::from_secs(1);
 const BEFORE: Duration = Duration::from_secs(15);
 /// The most lines of one story; a message that waits for long sees many faults.
 const LINES: usize = 60;
+/// Of those who heard what was said in a room so many are told.
+const HEARD: usize = 3;
 /// Entries of an archive that are shown to each side of a place.
 const BESIDE: usize = 2;
 
@@ -67,6 +69,62 @@ pub(super) fn message_story(history: &History, archives: &Archives, op: OpId) ->
         lines.push(format!("at the end    {client} read of {op} in its archive: {places}"));
     }
     lines
+}
+
+/// All that is known of one message in a room; of those who heard it one, or the first.
+pub(super) fn saying_story(history: &History, op: OpId, listener: Option<ClientId>) -> Vec<String> {
+    let Some(saying) = history.rooms.sayings.get(&op) else {
+        return Vec::new();
+    };
+    let room = saying.room;
+    let mut lines: Vec<(Time, String)> = Vec::new();
+    for (at, manner) in &saying.sent {
+        lines.push((*at, format!("{} said {op} in {room} ({manner})", op.client)));
+    }
+    if let Some((at, by)) = &saying.acked {
+        lines.push((*at, format!("{op} was acked by {by}")));
+    }
+    if let Some((at, condition)) = &saying.error {
+        lines.push((*at, format!("{op} was answered with the error {condition}")));
+    }
+    let mut of_listener = saying
+        .heard
+        .iter()
+        .filter(|heard| listener.is_none_or(|client| client == heard.by))
+        .peekable();
+    if let (Some(client), None) = (listener, of_listener.peek()) {
+        lines.push((saying.sent[0].0, format!("{op} never came to {client}")));
+    }
+    for heard in of_listener.take(HEARD) {
+        let id = heard.sid.map_or("no id", |sid| history.name(sid));
+        lines.push((
+            heard.at,
+            format!("{op} came to {}, id {id}, in its stay {}", heard.by, heard.stay),
+        ));
+    }
+    let mut accounts = vec![op.client.account()];
+    accounts.extend(listener.map(ClientId::account));
+    let mut told = with_faults(history, lines, &accounts);
+    let places: Vec<String> = history
+        .rooms
+        .archives
+        .iter()
+        .filter(|((_, other), _)| *other == room)
+        .take(1)
+        .flat_map(|(_, entries)| entries.iter().enumerate())
+        .filter(|(_, entry)| entry.op == Some(op))
+        .map(|(at, entry)| format!("entry {at}, id {}", history.name(entry.sid)))
+        .collect();
+    told.push(format!(
+        "at the end    the archive of {room} has it at: {}",
+        places.join("; ")
+    ));
+    told.push(format!(
+        "              {} came to somebody {} times",
+        op,
+        saying.heard.len()
+    ));
+    told
 }
 
 pub(super) fn change_story(history: &History, changes: &[Change]) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! Histories made by hand: a good one passes, and each invariant that is broken once is found.
 
+mod rooms;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -289,6 +291,7 @@ fn i4_is_for_each_stream() {
 fn i5_results_and_errors() {
     let target = Target {
         account: Account(0),
+        room: None,
         key: PREFERENCES.to_owned(),
     };
     /// None: no answer.
