@@ -1,0 +1,106 @@
+//! Which rooms of a service everybody may find (XEP-0045 section 6.3), and how many are there because of whom.
+//!
+//! Both follow from the row of a room and are written with it. They are tables of their own so that a list is read by
+//! page, and a number counted, without a look at all other rooms.
+
+use store::{Batch, Column, Keys, Query, Row, Shape, Table, Value, row};
+
+use crate::room::Room;
+
+/// Rooms that are in the list, by service. Its keys have a prefix, as a page of a whole map cannot be asked for.
+pub static LISTED: Table = Table {
+    name: "rooms_listed",
+    shape: Shape::Map,
+    columns: &[
+        Column::text("name"),
+        Column::text("description"),
+        Column::text("language"),
+        // Everybody comes in, without a password.
+        Column::int("open"),
+        Column::int("non_anonymous"),
+    ],
+};
+
+/// By who has made them: their addresses.
+pub static CREATORS: Table = Table {
+    name: "room_creators",
+    shape: Shape::Map,
+    columns: &[],
+};
+
+const PREFIX: &str = "=";
+
+/// A room in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The local part of its address.
+    pub local: Box<str>,
+    pub name: String,
+    pub description: String,
+    pub language: String,
+    pub is_open: bool,
+    pub non_anonymous: bool,
+}
+
+impl Listed {
+    pub fn read(key: &str, row: &Row) -> Option<Listed> {
+        let text = |at: usize| row.get(at).and_then(Value::as_text).unwrap_or_default().to_owned();
+        let is = |at: usize| row.get(at).and_then(Value::as_int) == Some(1);
+        Some(Listed {
+            local: key.strip_prefix(PREFIX)?.into(),
+            name: text(0),
+            description: text(1),
+            language: text(2),
+            is_open: is(3),
+            non_anonymous: is(4),
+        })
+    }
+}
+
+/// A part of the list of a service, in the order of the local parts: behind one and before another, none of which need be
+/// there.
+pub fn listed(service: &str, after: Option<&str>, before: Option<&str>, limit: usize) -> Keys {
+    let key = |local: &str| key(local).into();
+    Keys {
+        after: after.map(key),
+        before: before.map(key),
+        ..Keys::of(&LISTED, service, PREFIX, limit)
+    }
+}
+
+/// How many rooms are there because of this bare JID.
+pub fn count_made(creator: &str) -> Query {
+    Query::count(&CREATORS, creator)
+}
+
+fn key(local: &str) -> String {
+    format!("{PREFIX}{local}")
+}
+
+/// With each change of its row.
+pub(crate) fn save(batch: Batch, room: &Room) -> Batch {
+    let (service, config) = (room.jid.domain(), &room.config);
+    let key = key(room.jid.local().unwrap_or_default());
+    if !config.public {
+        return batch.delete(&LISTED, service, &*key);
+    }
+    let row = row![
+        config.name.as_str(),
+        config.description.as_str(),
+        config.language.as_str(),
+        i64::from(!config.members_only && config.password.is_empty()),
+        i64::from(config.non_anonymous),
+    ];
+    batch.put(&LISTED, service, &*key, row)
+}
+
+/// When its row is written for the first time.
+pub(crate) fn begin(batch: Batch, room: &Room) -> Batch {
+    batch.put(&CREATORS, &room.creator, room.jid.bare_str(), row![])
+}
+
+pub(crate) fn forget(batch: Batch, room: &Room) -> Batch {
+    batch
+        .delete(&LISTED, room.jid.domain(), &*key(room.jid.local().unwrap_or_default()))
+        .delete(&CREATORS, &room.creator, room.jid.bare_str())
+}
