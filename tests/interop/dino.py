@@ -81,7 +81,7 @@ class Dino:
     def trust(self, authority: Path) -> None:
         shutil.copy(authority, self.home / "etc" / "ca.crt")
 
-    def write(self, contact: str, body: str, encryption: int = 0, kind: int = CHAT) -> None:
+    def write(self, contact: str, body: str, encryption: int = 0, kind: int = CHAT, nick: str | None = None) -> None:
         """Puts a message into its chat with the contact, as Dino keeps one that was written offline. It must not be running.
 
         It has another, hidden: events of its own account (XEP-0163) come from its own address.
@@ -96,7 +96,7 @@ class Dino:
             message = store.execute(
                 "INSERT INTO message (stanza_id, account_id, counterpart_id, our_resource, direction, type, time,"
                 " local_time, body, encryption, marked) VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?)",
-                [str(uuid.uuid4()), account, counterpart, f"dino-{self.place}", kind, now, now, body, encryption, UNSENT],
+                [str(uuid.uuid4()), account, counterpart, nick or f"dino-{self.place}", kind, now, now, body, encryption, UNSENT],
             ).lastrowid
             store.execute(
                 "INSERT INTO content_item (conversation_id, time, local_time, content_type, foreign_id)"

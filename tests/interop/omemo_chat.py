@@ -27,6 +27,7 @@ import gajim
 import profanity
 from checks import Checks, Failed, Group, until
 from peer import Peer
+from room_omemo import DINO_OMEMO, SECRET, Hideout
 from server import Jackdaw, Server
 from terminal import Terminal
 
@@ -34,10 +35,8 @@ SID = "{urn:xmpp:sid:0}stanza-id"
 START_SECONDS = 60.0
 ANSWER_SECONDS = 10.0
 PLUGIN = Path("/usr/share/gajim/plugins/omemo")
-DINO_OMEMO = 2  # Encryption of Dino 0.4
 OMEMO = "eu.siacs.conversations.axolotl"  # XEP-0384 0.3, which all of these speak
 DEVICES = f"{OMEMO}.devicelist"
-SECRET = "rosebud"  # so begins all that is said here
 
 
 async def run(server: Server, checks: Checks, folder: Path) -> None:
@@ -69,6 +68,8 @@ async def run(server: Server, checks: Checks, folder: Path) -> None:
             for other in friends[number + 1 :]:
                 if one.is_ready and other.is_ready:
                     await story(lambda one=one, other=other: crossing(checks, one, other))
+        if len(friends) == len(CLIENTS) and all(one.is_ready for one in friends):
+            await story(Hideout(own, checks.group("omemo, a room"), friends).tell)
         await asyncio.gather(*(story(one.leaves) for one in friends))
         checks.group("omemo").expect("no archive and no node has a word of it in the clear", not leaks(own), "it has")
         await asyncio.to_thread(kill_and_start, own)

@@ -1,6 +1,7 @@
 """Clients in a room, each behind one shape: they come, enter, say something, and tell what they show of it."""
 
 import asyncio
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -37,6 +38,7 @@ class Guest:
     name = ""
     needed: dict[str, str] = {}
     at_once = False  # it shows what it says before that comes back to it
+    in_order = True  # within a second
 
     def __init__(self, server: Server | Wire, account: tuple[str, str], folder: Path):
         self.server = server
@@ -58,8 +60,29 @@ class Guest:
         """What it shows of the room, in the order in which it shows it."""
         raise NotImplementedError
 
+    async def rename(self, room: str, nick: str) -> None:
+        raise NotImplementedError
+
+    async def look(self, room: str) -> tuple[str, list[str]]:
+        """What it shows besides: the subject, and who is there."""
+        raise NotImplementedError
+
+    async def refused(self) -> list[str]:
+        """The stanzas of type error that it has got."""
+        raise NotImplementedError
+
     async def stop(self) -> None:
         pass
+
+    async def sees(self, room: str, subject: str, *nicks: str) -> None:
+        """Waits until it shows this subject, and exactly these people."""
+        found = wanted = (subject, sorted(nicks))
+        for _ in range(200):
+            found = await self.look(room)
+            if found == wanted:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{self.name} does not show {wanted}, but {found}")
 
     async def shows(self, room: str, *wanted: Line) -> None:
         """Waits until it has all of these."""
@@ -79,17 +102,28 @@ class Slixmpp(Guest):
         super().__init__(server, account, folder)
         self.peer: Peer
         self.heard: list[tuple[str, str, str]] = []  # the archive's id, who, what: as it came live
-        self.private: list[Line] = []
-        self.presences: list = []
-        self.invitations: list[str] = []
+        self.subject = ""
+        self.errors: list[str] = []
 
     async def come(self) -> None:
         self.peer = Peer(self.server, self.account)
         for plugin in PLUGINS:
             self.peer.register_plugin(plugin)
+        self.peer.add_filter("in", self.note_error)
         self.peer.add_event_handler("groupchat_message", self.note)
-        self.peer.add_event_handler("groupchat_presence", self.presences.append)
+        self.peer.add_event_handler("groupchat_subject", self.note_subject)
         await self.peer.login()
+
+    def note_error(self, stanza):
+        if stanza.xml.get("type") == "error":
+            self.errors.append(str(stanza))
+        return stanza
+
+    async def refused(self) -> list[str]:
+        return self.errors
+
+    def note_subject(self, message) -> None:
+        self.subject = message["subject"]
 
     def note(self, message) -> None:
         ids = [e.get("id") for e in message.xml.findall(SID) if e.get("by") == message["from"].bare]
@@ -106,6 +140,13 @@ class Slixmpp(Guest):
     async def lines(self, room: str) -> list[Line]:
         return [(who, what) for _, who, what in self.heard]
 
+    async def hears(self, sender: str, text: str) -> None:
+        """A private message of an occupant."""
+        await until(
+            lambda: any(m["from"] == sender and m["body"] == text and m["type"] == "chat" for m in self.peer.inbox),
+            f"{text} of {sender}",
+        )
+
     async def archive(self, room: str) -> list[tuple[str, str, str]]:
         """All of the room's archive that has a text, by pages: id, who, what."""
         found: list[tuple[str, str, str]] = []
@@ -121,11 +162,22 @@ class Slixmpp(Guest):
                 return found
             after = answer["mam_fin"]["rsm"]["last"]
 
-    async def sees(self, room: str, *nicks: str) -> None:
-        await until(lambda: set(nicks) <= set(self.roster(room)), f"{', '.join(nicks)} in {room}")
+    async def rename(self, room: str, nick: str) -> None:
+        self.nick = await self.muc.set_self_nick(JID(room), nick, timeout=ANSWER_SECONDS)
 
-    def roster(self, room: str) -> list[str]:
-        return sorted(self.muc.get_roster(JID(room)))
+    async def look(self, room: str) -> tuple[str, list[str]]:
+        return self.subject, sorted(self.muc.get_roster(JID(room)))
+
+    async def meets(self, room: str, nick: str) -> None:
+        await until(lambda: nick in self.muc.get_roster(JID(room)), f"{nick} in {room}")
+
+    async def misses(self, room: str, nick: str) -> None:
+        await until(lambda: nick not in self.muc.get_roster(JID(room)), f"that {nick} has left {room}")
+
+    async def whisper(self, room: str, nick: str, text: str) -> None:
+        message = self.peer.make_message(f"{room}/{nick}", text, mtype="chat")
+        message.enable("muc")  # section 7.5
+        message.send()
 
     @property
     def muc(self):
@@ -153,6 +205,11 @@ class GajimGuest(Guest):
         await self.do("join", jid=room, nick=self.nick)
         await self.is_in(room)
 
+    async def back(self, room: str) -> None:
+        """After its end: it goes by itself where it was."""
+        await self.come()
+        await self.is_in(room)
+
     async def is_in(self, room: str) -> None:
         await self.gajim.answers("room", lambda found: found["joined"], "that it is in the room", jid=room)
 
@@ -161,6 +218,18 @@ class GajimGuest(Guest):
 
     async def lines(self, room: str) -> list[Line]:
         return [(who, what) for who, what in await self.do("room_history", jid=room)]
+
+    async def rename(self, room: str, nick: str) -> None:
+        await self.do("nick", jid=room, nick=nick)
+        await self.gajim.answers("room", lambda found: found["nick"] == nick, f"nickname {nick}", jid=room)
+        self.nick = nick
+
+    async def look(self, room: str) -> tuple[str, list[str]]:
+        found = await self.do("room", jid=room)
+        return found["subject"] or "", found["occupants"]
+
+    async def refused(self) -> list[str]:
+        return [event["stanza"] for event in self.gajim.events if event["event"] == "refused"]
 
     async def do(self, what: str, **values):
         return await self.gajim.do(what, account=ACCOUNT, **values)
@@ -178,6 +247,7 @@ class ProfanityGuest(Guest):
         super().__init__(server, account, folder)
         self.terminal = Terminal(folder / self.name)
         self.terminal.folder.mkdir()
+        self.sent: dict[str, str] = {}  # what it said, under which name
 
     async def come(self) -> None:
         home, terminal, server = self.terminal.folder, self.terminal, self.server
@@ -186,7 +256,7 @@ class ProfanityGuest(Guest):
         authorities.mkdir()
         shutil.copy(server.ca_file, authorities / "ca.pem")
         await asyncio.to_thread(subprocess.run, ["openssl", "rehash", authorities], check=True)
-        await terminal.start(shutil.which("profanity"), env=profanity.environment(home))
+        await terminal.start(shutil.which("profanity"), "-l", "DEBUG", env=profanity.environment(home))
         await terminal.shows("Profanity. Type /help")
         for setting in (f"tls certpath set {authorities}", "reconnect 1"):
             await terminal.type(f"/{setting}")
@@ -197,9 +267,10 @@ class ProfanityGuest(Guest):
 
     async def enter(self, room: str) -> None:
         await self.terminal.type(f"/join {room} nick {self.nick}")
-        await self.terminal.shows(f"You have joined the room as {self.nick}", "-> You have joined")
+        await self.terminal.shows(f"You have joined the room as {self.nick}")
 
     async def say(self, room: str, text: str) -> None:
+        self.sent[text] = self.nick
         await self.terminal.type(text)  # the room's window is open
 
     async def lines(self, room: str) -> list[Line]:
@@ -211,7 +282,16 @@ class ProfanityGuest(Guest):
                 "SELECT from_jid, from_resource, message FROM ChatLogs WHERE type = 'muc' AND ? IN (from_jid, to_jid) ORDER BY id",
                 [room],
             ).fetchall()
-        return [(who if jid == room else self.nick, what) for jid, who, what in rows]
+        return [(who if jid == room else self.sent.get(what, "nobody"), what) for jid, who, what in rows]
+
+    async def rename(self, room: str, nick: str) -> None:
+        await self.terminal.type(f"/nick {nick}")
+        await self.terminal.shows(f" {nick}")  # in the list of who is there
+        self.nick = nick
+
+    async def refused(self) -> list[str]:
+        text = (self.terminal.folder / "share" / "profanity" / "logs" / "profanity.log").read_text(errors="replace")
+        return re.findall(r"RECV: (<\w+(?=[^>]* type=[\"']error[\"']).*)", text)
 
     async def stop(self) -> None:
         self.terminal.dump()
@@ -230,11 +310,11 @@ class ConverseGuest(Guest):
     async def come(self) -> None:
         server = self.server
         url = f"wss://{server.domain}:{server.websocket_port}/xmpp-websocket"
-        await self.script.start(url, server.domain, server.address, *self.account, self.nick)
+        await self.script.start(url, server.domain, server.address, *self.account)
         await self.script.do("login")
 
     async def enter(self, room: str) -> None:
-        await self.script.do("join", room=room)
+        await self.script.do("join", room=room, nick=self.nick)
 
     async def say(self, room: str, text: str) -> None:
         await self.script.do("type", text=text)
@@ -243,6 +323,22 @@ class ConverseGuest(Guest):
         shown = await self.script.do("shown", room=room)
         return [] if shown is None else [(who, what) for who, what in shown["lines"]]
 
+    async def rename(self, room: str, nick: str) -> None:
+        await self.script.do("type", text=f"/nick {nick}")
+        self.nick = nick
+
+    async def back(self, room: str) -> None:
+        """In a browser that knows nothing."""
+        await self.script.do("login")
+        await self.enter(room)
+
+    async def refused(self) -> list[str]:
+        return await self.script.do("refused")
+
+    async def look(self, room: str) -> tuple[str, list[str]]:
+        shown = await self.script.do("shown", room=room)
+        return shown["subject"], shown["occupants"]
+
     async def stop(self) -> None:
         await self.script.stop()
 
@@ -250,6 +346,7 @@ class ConverseGuest(Guest):
 class DinoGuest(Guest):
     name = "dino"
     needed = dino.NEEDED
+    in_order = False
 
     def __init__(self, server: Server | Wire, account: tuple[str, str], folder: Path):
         super().__init__(server, account, folder)
@@ -260,28 +357,37 @@ class DinoGuest(Guest):
 
     async def enter(self, room: str) -> None:
         """By a bookmark, which another device of the account makes."""
-        device = Peer(self.server, self.account, resource="other")
-        for plugin in ("xep_0402", "xep_0223"):
-            device.register_plugin(plugin)
-        await device.login(presence=False)
-        bookmark = native.Conference()
-        bookmark["nick"] = self.nick
-        bookmark["autojoin"] = True
-        options = {"max_items": "max", "send_last_published_item": "never"}
-        device["xep_0223"].node_profiles[BOOKMARKS] = {f"pubsub#{name}": value for name, value in options.items()}
-        await device["xep_0223"].store(bookmark, node=BOOKMARKS, id=room, timeout=ANSWER_SECONDS)
-        await device.logout()
+        await bookmark(self.server, self.account, room, self.nick)
         await self.dino.launch()
 
     async def say(self, room: str, text: str) -> None:
         """As one that was written offline: it starts anew."""
         await self.dino.stop()
-        self.dino.write(room, text, kind=dino.GROUPCHAT)
+        self.dino.write(room, text, kind=dino.GROUPCHAT, nick=self.nick)
         await self.dino.launch()
 
     async def lines(self, room: str) -> list[Line]:
         return self.dino.room(room)
 
+    async def refused(self) -> list[str]:
+        text = (self.dino.home / "dino-im.log").read_text(errors="replace")
+        return [part for part in re.split(r"^XMPP (?=IN|OUT)", text, flags=re.M) if re.match(r"IN[^<]*<[^>]*:type='error'", part)]
+
     async def stop(self) -> None:
         await self.dino.stop()
 
+
+
+async def bookmark(server: Server | Wire, account: tuple[str, str], room: str, nick: str) -> None:
+    """By another device of the account: this one is to be entered."""
+    device = Peer(server, account, resource="other")
+    for plugin in ("xep_0402", "xep_0223"):
+        device.register_plugin(plugin)
+    await device.login(presence=False)
+    item = native.Conference()
+    item["nick"] = nick
+    item["autojoin"] = True
+    options = {"max_items": "max", "send_last_published_item": "never"}
+    device["xep_0223"].node_profiles[BOOKMARKS] = {f"pubsub#{name}": value for name, value in options.items()}
+    await device["xep_0223"].store(item, node=BOOKMARKS, id=room, timeout=ANSWER_SECONDS)
+    await device.logout()

@@ -29,11 +29,12 @@ class Interop(GajimPlugin):
         self.config_dialog = None
         # For registration only; the handlers have to live as long as the plugin.
         self.events_handlers = {name: (ged.POSTGUI, self._event) for name in EVENTS}
+        self.events_handlers["stanza-received"] = (ged.POSTGUI, self._stanza)
         self._commands = {
             "trust": self._trust, "status": self._status, "subscribe": self._subscribe, "say": self._say,
             "roster": self._roster, "state": self._state, "distrusts": self._distrusts, "open": self._open,
             "history": self._history, "encrypt": self._encrypt, "keys": self._keys, "bookmark": self._bookmark,
-            "bookmarks": self._bookmarks, "join": self._join, "room": self._room, "nick": self._nick,
+            "bookmarks": self._bookmarks, "join": self._join, "create": self._create, "room": self._room, "nick": self._nick,
             "room_history": self._room_history,
             "invite": self._invite, "kick": self._kick, "subject": self._subject, "quit": self._quit,
         }  # fmt: skip
@@ -69,6 +70,10 @@ class Interop(GajimPlugin):
             if (value := getattr(event, name, None)) is not None:
                 values[name] = value if isinstance(value, (int, float)) else str(value)
         self._tell(values)
+
+    def _stanza(self, event):
+        if event.stanza.getType() == "error":
+            self._tell({"event": "refused", "stanza": str(event.stanza)})
 
     @staticmethod
     def _trust(ca):
@@ -118,6 +123,11 @@ class Interop(GajimPlugin):
         for signal in ROOM_SIGNALS:
             room.connect(signal, self._room_signal)
         client.get_module("MUC").join(room.jid, nick)
+        return True
+
+    @staticmethod
+    def _create(account, jid, config):
+        app.get_client(account).get_module("MUC").create(jid, config)
         return True
 
     def _room_signal(self, room, signal, *_):

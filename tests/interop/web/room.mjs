@@ -1,12 +1,13 @@
 // Converse.js in rooms, in headless Chromium, as it is told: a line of JSON in for each thing to do, and one out with what
-// came of it. Arguments: WebSocket's address, the domain, the server's IP address, JID and password, its nickname.
+// came of it. Arguments: WebSocket's address, the domain, the server's IP address, JID and password.
 
 import { createInterface } from "node:readline";
 import { CONVERSE, converse, launch } from "./chromium.mjs";
 
-const [websocket_url, domain, address, jid, password, nickname] = process.argv.slice(2);
+const [websocket_url, domain, address, jid, password] = process.argv.slice(2);
 const { open, close } = await launch(domain, address);
 let page;
+const refused = []; // stanzas of type error
 
 const area = () => page.locator("converse-muc-message-form textarea.chat-textarea:visible");
 
@@ -15,11 +16,14 @@ const commands = {
   async login() {
     await page?.context().close();
     page = await open();
-    await page.evaluate(converse, { ...CONVERSE, websocket_url, jid, password, nickname });
+    page.on("websocket", (socket) => {
+      socket.on("framereceived", ({ payload }) => /^<\w+[^>]* type=["']error["']/.test(payload) && refused.push(String(payload)));
+    });
+    await page.evaluate(converse, { ...CONVERSE, websocket_url, jid, password, nickname: "converse" });
     await page.waitForFunction(() => window.service);
   },
-  async join({ room }) {
-    await page.evaluate((room) => window.api.rooms.open(room, {}, true).then(() => null), room);
+  async join({ room, nick }) {
+    await page.evaluate(([room, nick]) => window.api.rooms.open(room, { nick }, true).then(() => null), [room, nick]);
     await area().waitFor();
   },
   // A message, or a command such as /nick.
@@ -53,6 +57,9 @@ const commands = {
     await dialog.locator("button[type=submit]").click();
     await area().waitFor();
     return text;
+  },
+  async refused() {
+    return refused;
   },
   async screen({ path }) {
     await page?.screenshot({ path });
