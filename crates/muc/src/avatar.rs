@@ -49,10 +49,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// What a room knows of its picture: a hash for each format of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Avatar(Vec<Box<str>>);
 
-fn info(room: &Room) -> Vec<DataField> {
+fn info(room: &Room, _: &Context<'_>) -> Vec<DataField> {
     let field = DataField::new("muc#roominfo_avatarhash", FieldType::TextMulti, "Avatar hash");
     let hashes = room.avatar.0.iter().map(|hash| String::from(&**hash));
     match room.avatar.0.is_empty() {

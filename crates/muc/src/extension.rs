@@ -10,21 +10,34 @@ use stanza::{IqType, Jid, JidRef, Stanza};
 use store::{Found, Query, Shape, StoreError, Table};
 use xmlstream::Child;
 
+use crate::command::Command;
 use crate::config::Field;
 use crate::room::{Context, Decided, Room};
-use crate::{admin, avatar, iq, owner};
+use crate::{admin, avatar, command, hats, iq, mam, owner};
 
 /// All of them. Their order is that of features and fields.
-pub(crate) static EXTENSIONS: &[Extension] = &[iq::EXTENSION, admin::EXTENSION, owner::EXTENSION, avatar::EXTENSION];
+pub(crate) static EXTENSIONS: &[Extension] = &[
+    iq::EXTENSION,
+    admin::EXTENSION,
+    owner::EXTENSION,
+    command::EXTENSION,
+    avatar::EXTENSION,
+    hats::EXTENSION,
+    mam::EXTENSION,
+];
 
 #[derive(Clone, Copy)]
 pub(crate) struct Extension {
     /// Of disco#info, by how the room is.
     pub(crate) features: fn(&Room) -> &'static [&'static str],
     /// Fields of the form in disco#info (muc#roominfo).
-    pub(crate) info: fn(&Room) -> Vec<DataField>,
+    pub(crate) info: fn(&Room, &Context<'_>) -> Vec<DataField>,
     /// Requests to the room itself.
     pub(crate) requests: &'static [Request],
+    /// Of XEP-0050.
+    pub(crate) commands: &'static [Command],
+    /// What presence of a person shows who is in the room, by bare JID.
+    pub(crate) presence: fn(&Room, &str, &mut String),
     /// Of the configuration, behind those of XEP-0045.
     pub(crate) fields: &'static [Field],
     /// What it keeps. The owner of each row is the room, so it goes with the room.
@@ -57,8 +70,10 @@ pub(crate) fn tables() -> impl Iterator<Item = &'static Kept> {
 impl Extension {
     pub(crate) const NONE: Extension = Extension {
         features: |_| &[],
-        info: |_| Vec::new(),
+        info: |_, _| Vec::new(),
         requests: &[],
+        commands: &[],
+        presence: |_, _, _| {},
         fields: &[],
         tables: &[],
     };

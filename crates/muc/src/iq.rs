@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use module::{DataField, DataForm, FieldType};
+use module::{COMMANDS, DataField, DataForm, FieldType};
 use stanza::{Edits, ErrorType, IqType, Jid, JidRef, Kind, Rendered, Stanza, StanzaError, ns};
 use xmlstream::Child;
 
@@ -43,7 +43,7 @@ pub(crate) const EXTENSION: Extension = Extension {
 const PENDING: usize = 256;
 
 /// A request that went through the room.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     id: Box<str>,
     /// A client, or an account that answers for its clients.
@@ -51,7 +51,7 @@ struct Pending {
     asker: Arc<Jid>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Requests(VecDeque<Pending>);
 
 impl Requests {
@@ -116,14 +116,25 @@ impl Room {
     /// Section 6.5: who is in a room is nobody else's affair.
     fn items(
         &mut self,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         stanza: &Stanza<'_>,
         from: &Arc<Jid>,
         to: JidRef<'_>,
-        _: &Child<'_>,
+        query: &Child<'_>,
     ) -> Decided {
-        let payload = format!("<query xmlns='{}'/>", ns::DISCO_ITEMS);
-        Decided::Say(vec![result(stanza, from, to.as_str(), &payload)])
+        let mut out = format!("<query xmlns='{}'", ns::DISCO_ITEMS);
+        let node = query.attr("node");
+        attribute(&mut out, "node", node.as_deref());
+        match node.as_deref() {
+            None => out.push_str("/>"),
+            Some(COMMANDS) => {
+                out.push('>');
+                self.command_items(context, from, &mut out);
+                out.push_str("</query>");
+            }
+            Some(_) => return self.refuse(stanza, from, to, &StanzaError::item_not_found()),
+        }
+        Decided::Say(vec![result(stanza, from, to.as_str(), &out)])
     }
 
     fn ping(
@@ -140,7 +151,7 @@ impl Room {
     /// Sections 6.4, 7.12 and 18.1.1.
     fn info(
         &mut self,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         stanza: &Stanza<'_>,
         from: &Arc<Jid>,
         to: JidRef<'_>,
@@ -151,7 +162,7 @@ impl Room {
         attribute(&mut out, "node", node.as_deref());
         out.push('>');
         match node.as_deref() {
-            None => self.write_info(&mut out),
+            None => self.write_info(context, &mut out),
             Some(RESERVED_NICK) => {
                 let standing = self.standings.get(from.bare_str());
                 if let Some(nick) = standing.and_then(|standing| standing.nick.as_deref()) {
@@ -162,13 +173,16 @@ impl Room {
             }
             // Everything may go through the room.
             Some(TRAFFIC) => return self.refuse(stanza, from, to, &StanzaError::service_unavailable()),
-            Some(_) => return self.refuse(stanza, from, to, &StanzaError::item_not_found()),
+            Some(node) => match self.command_info(node) {
+                Some(info) => out.push_str(&info),
+                None => return self.refuse(stanza, from, to, &StanzaError::item_not_found()),
+            },
         }
         out.push_str("</query>");
         Decided::Say(vec![result(stanza, from, to.as_str(), &out)])
     }
 
-    fn write_info(&self, out: &mut String) {
+    fn write_info(&self, context: &Context<'_>, out: &mut String) {
         let config = &self.config;
         out.push_str("<identity category='conference' type='text'");
         let name = if config.name.is_empty() {
@@ -220,7 +234,7 @@ impl Room {
                 &config.max_history.to_string(),
             ));
         form.fields
-            .extend(EXTENSIONS.iter().flat_map(|extension| (extension.info)(self)));
+            .extend(EXTENSIONS.iter().flat_map(|extension| (extension.info)(self, context)));
         out.push_str(&form.text());
     }
 
