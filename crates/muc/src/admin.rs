@@ -1,16 +1,19 @@
 //! Lists and what changes them: muc#admin (XEP-0045 sections 8 and 9).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stanza::{Jid, JidRef, Stanza, StanzaError};
+use stanza::{Jid, JidRef, Rendered, Stanza, StanzaError};
 use store::Batch;
 use xmlstream::Child;
 
 use crate::extension::{Extension, Request};
+use crate::occupants::Occupant;
 use crate::rank::{Affiliation, Role};
-use crate::room::{Context, Decided, Room, Shown, Standing, gone};
+use crate::room::{Context, Decided, Room, Shown, gone};
 use crate::rows;
-use crate::say::{Item, Say, result};
+use crate::say::{Item, Say, error, result, x};
+use crate::standings::Standing;
 
 pub(crate) const EXTENSION: Extension = Extension {
     requests: &[
@@ -26,6 +29,34 @@ const ADMIN: &str = "http://jabber.org/protocol/muc#admin";
 const ITEMS: usize = 256;
 /// Bytes of a reason; what is longer is cut.
 const REASON_BYTES: usize = 1_024;
+
+/// What comes of a change.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub(crate) batch: Batch,
+    /// What is said to who is put out.
+    pub(crate) gone: Vec<Say>,
+    pub(crate) told: Vec<Say>,
+}
+
+impl Outcome {
+    /// First who goes.
+    pub(crate) fn say(self) -> Vec<Say> {
+        self.gone.into_iter().chain(self.told).collect()
+    }
+}
+
+/// What somebody becomes, and what is said of it.
+pub(crate) struct Change<'a> {
+    pub(crate) affiliation: Affiliation,
+    /// None: as it is. Empty: none is kept any more.
+    pub(crate) nick: Option<Box<str>>,
+    pub(crate) reason: Option<&'a str>,
+    /// The nickname of who does it.
+    pub(crate) actor: Option<&'a str>,
+    /// His bare JID: somebody who is let in by it is invited in his name.
+    pub(crate) by: &'a str,
+}
 
 /// What one item of a request changes.
 enum Wish {
@@ -114,29 +145,31 @@ impl Room {
         Ok(out)
     }
 
-    /// Who may see a list: of outcasts and members its admins; of members others too, where they see true addresses
-    /// anyway (section 9.5); of admins and owners the owners (sections 10.5 and 10.8), and the same others.
-    fn may_see(&self, right: Affiliation, from: &Jid, list: Affiliation) -> bool {
-        let sees_anyway = self.config.non_anonymous && right >= Affiliation::Member;
-        let occupant = self.occupants.of(from.as_ref()).map(|(_, occupant)| occupant);
+    /// Who may see a list: of outcasts and members its admins; of admins and owners the owners (sections 10.5 and 10.8).
+    /// Where everybody sees true addresses, members see all but outcasts, and other occupants the members (section 9.5),
+    /// unless the owner keeps that list from their role.
+    pub(crate) fn may_see(&self, right: Affiliation, from: &Jid, list: Affiliation) -> bool {
+        if list == Affiliation::Outcast {
+            return right.administers();
+        }
+        let occupant = self.occupants.of(from.as_ref()).map(|(_, occupant)| occupant.role);
+        let role = occupant.or_else(|| (right >= Affiliation::Member).then(|| right.role(self.config.moderated)));
+        let is_let = self.config.non_anonymous && role.is_some_and(|role| self.config.member_list.has(role));
         match list {
-            Affiliation::Outcast => right.administers(),
-            Affiliation::Member => {
-                let is_let = |role| self.config.member_list.has(role) && self.config.non_anonymous;
-                right.administers() || sees_anyway || occupant.is_some_and(|occupant| is_let(occupant.role))
-            }
-            _ => right == Affiliation::Owner || right.administers() && self.config.non_anonymous || sees_anyway,
+            Affiliation::Member => right.administers() || is_let,
+            _ => right == Affiliation::Owner || (is_let && right >= Affiliation::Member),
         }
     }
 
-    /// The role with which somebody acts: admins need not be in the room.
-    fn role_of(&self, context: &Context<'_>, from: &Jid) -> Role {
-        let right = self.right_of(context, from.as_ref());
-        match self.occupants.of(from.as_ref()) {
-            Some((_, occupant)) if !right.administers() => occupant.role,
-            _ if right.administers() => Role::Moderator,
-            _ => Role::None,
+    /// The role with which somebody acts: admins need not be in the room, and moderators may ask from a client that is
+    /// not (section 8).
+    pub(crate) fn role_of(&self, context: &Context<'_>, from: &Jid) -> Role {
+        if self.right_of(context, from.as_ref()).administers() {
+            return Role::Moderator;
         }
+        let nicks = self.occupants.nicks_of(from.bare_str());
+        let roles = nicks.iter().filter_map(|nick| self.occupants.get(nick));
+        roles.map(|occupant| occupant.role).max().unwrap_or(Role::None)
     }
 
     /// Roles or affiliations are changed: all that was asked for, or nothing (section 9.2).
@@ -150,82 +183,112 @@ impl Room {
     ) -> Decided {
         let wishes = match self.wishes(context, from, query) {
             Ok(wishes) => wishes,
-            Err(error) => return self.refuse(stanza, from, to, &error),
+            Err((error, item)) => return self.refuse_item(stanza, from, to, &error, item.as_ref()),
         };
         let actor = self.occupants.nick_of(from.as_ref().as_ref()).map(str::to_owned);
-        let mut batch = Batch::new();
-        let mut say = Vec::new();
+        let actor = actor.as_deref();
+        // Section 8.2: whoever is kicked goes before who has done it hears of it; of all else he hears first (sections 8.3
+        // and 9.2).
+        let is_kick = |wish: &Wish| matches!(wish, Wish::Role { role: Role::None, .. });
+        let are_kicks = wishes.iter().all(is_kick);
+        let mut outcome = Outcome::default();
         for wish in wishes {
             match wish {
-                Wish::Role { nick, role, reason } => {
-                    let said = match role {
-                        Role::None => self.put_out(context, &nick, &[307], actor.as_deref(), reason.as_deref()),
-                        role => self.set_role(context, &nick, role, reason.as_deref()),
-                    };
-                    say.extend(said);
-                }
+                Wish::Role { nick, role, reason } => match role {
+                    Role::None => self.put_out(context, &[nick], &[307], actor, reason.as_deref(), &mut outcome),
+                    role => self.set_role(context, &nick, role, reason.as_deref(), &mut outcome),
+                },
                 Wish::Affiliation {
                     jid,
                     affiliation,
                     nick,
                     reason,
                 } => {
-                    let inviter = from.bare_str();
-                    say.extend(self.set_affiliation(
-                        context,
-                        &jid,
+                    let change = Change {
                         affiliation,
                         nick,
-                        reason.as_deref(),
-                        actor.as_deref(),
-                        inviter,
-                    ));
-                    batch = rows::save_standing(batch, self, jid.bare_str());
+                        reason: reason.as_deref(),
+                        actor,
+                        by: from.bare_str(),
+                    };
+                    self.set_affiliation(context, &jid, change, &mut outcome);
                 }
             }
         }
-        // Section 8.2: first whoever is put out, then who has done it, then the others.
-        let done = result(stanza, from, to.as_str(), "");
-        let at = say.iter().position(|say| !is_for_who_goes(say)).unwrap_or(say.len());
-        say.insert(at, done);
+        let at = if are_kicks { outcome.gone.len() } else { 0 };
+        let batch = std::mem::take(&mut outcome.batch);
+        let mut say = outcome.say();
+        say.insert(at, result(stanza, from, to.as_str(), ""));
+        self.emptied_or(batch, say)
+    }
+
+    /// What has changed is written, unless nothing is left of the room by it.
+    pub(crate) fn emptied_or(&mut self, batch: Batch, say: Vec<Say>) -> Decided {
         match self.emptied(say) {
             Decided::Say(say) => self.decided(batch, say),
             decided => decided,
         }
     }
 
-    fn wishes(&self, context: &Context<'_>, from: &Jid, query: &Child<'_>) -> Result<Vec<Wish>, StanzaError> {
+    /// Section 8.4: with the item that cannot be.
+    fn refuse_item(
+        &self,
+        stanza: &Stanza<'_>,
+        from: &Arc<Jid>,
+        to: JidRef<'_>,
+        why: &StanzaError,
+        item: Option<&Child<'_>>,
+    ) -> Decided {
+        let mut say = error(stanza, from, to.as_str(), why);
+        if let (Some(say), Some(item)) = (&mut say, item) {
+            let mut query = format!("<query xmlns='{ADMIN}'>");
+            item.write_canonical(ADMIN, &mut query);
+            query.push_str("</query><error");
+            say.stanza = Rendered::from_text(&say.stanza.text().replacen("<error", &query, 1));
+        }
+        Decided::Say(say.into_iter().collect())
+    }
+
+    /// What is asked for; or why not, and which item it is for.
+    fn wishes<'q>(
+        &self,
+        context: &Context<'_>,
+        from: &Jid,
+        query: &Child<'q>,
+    ) -> Result<Vec<Wish>, (StanzaError, Option<Child<'q>>)> {
         let items: Vec<_> = query.children().filter(|child| child.is("item", ADMIN)).collect();
         if items.is_empty() {
-            return Err(StanzaError::bad_request().text("nothing is to be changed"));
+            return Err((StanzaError::bad_request().text("nothing is to be changed"), None));
         }
         if items.len() > ITEMS {
-            return Err(StanzaError::policy_violation().text("too many changes at once"));
+            return Err((StanzaError::policy_violation().text("too many changes at once"), None));
         }
-        let wishes: Result<Vec<Wish>, StanzaError> = items.iter().map(|item| self.wish(context, from, item)).collect();
-        let wishes = wishes?;
-        self.leaves_an_owner(&wishes)?;
-        let new = wishes.iter().filter(|wish| match wish {
-            Wish::Affiliation { jid, affiliation, .. } => {
-                *affiliation != Affiliation::None && !self.standings.contains_key(jid.bare_str())
+        let mut wishes = Vec::with_capacity(items.len());
+        for item in items {
+            match self.wish(context, from, &item) {
+                Ok(wish) => wishes.push(wish),
+                Err(error) => return Err((error, Some(item))),
             }
-            Wish::Role { .. } => false,
-        });
-        match self.standings.len() + new.count() > context.limits.affiliations {
-            true => Err(StanzaError::resource_constraint().text("the lists of this room are full")),
-            false => Ok(wishes),
         }
+        let changes = wishes.iter().filter_map(|wish| match wish {
+            Wish::Affiliation { jid, affiliation, .. } => Some((jid.bare_str(), *affiliation)),
+            Wish::Role { .. } => None,
+        });
+        self.may_become(context, changes).map_err(|error| (error, None))?;
+        Ok(wishes)
     }
 
     fn wish(&self, context: &Context<'_>, from: &Jid, item: &Child<'_>) -> Result<Wish, StanzaError> {
         let reason = item.child("reason", ADMIN).map(|reason| cut(&reason.text()).into());
-        let nick = item.attr("nick");
+        let nick = match item.attr("nick") {
+            Some(nick) if !nick.is_empty() => Some(self.nickname(context, &nick)?),
+            nick => nick.map(Into::into),
+        };
         match (item.attr("affiliation"), item.attr("role")) {
             (None, Some(role)) => {
                 let role = Role::read(&role).ok_or_else(|| StanzaError::bad_request().text("there is no such role"))?;
                 let nick = nick.ok_or_else(|| StanzaError::bad_request().text("whose role?"))?;
                 self.may_set_role(context, from, &nick, role)?;
-                let nick = (&*nick).into();
                 Ok(Wish::Role { nick, role, reason })
             }
             (Some(affiliation), None) => {
@@ -243,28 +306,33 @@ impl Room {
                 };
                 self.may_set_affiliation(context, from, &jid, affiliation)?;
                 // A name can be kept for whoever belongs to the room.
-                let kept = item
-                    .attr("jid")
-                    .and(nick)
-                    .filter(|_| affiliation >= Affiliation::Member);
-                if let Some(nick) = kept.as_deref().filter(|nick| !nick.is_empty()) {
-                    if nick.chars().all(char::is_whitespace) || nick.len() > context.limits.nick_bytes {
-                        return Err(StanzaError::not_acceptable().text("that is no nickname for this room"));
-                    }
-                    if self.keeper_of(nick).is_some_and(|keeper| keeper != jid.bare_str()) {
-                        return Err(StanzaError::conflict().text("the nickname is kept for somebody else"));
-                    }
+                let is_named =
+                    item.attr("jid").is_some() && jid.local().is_some() && affiliation >= Affiliation::Member;
+                let kept = nick.filter(|_| is_named);
+                if let Some(nick) = &kept
+                    && self.keeper_of(nick).is_some_and(|keeper| keeper != jid.bare_str())
+                {
+                    return Err(StanzaError::conflict().text("the nickname is kept for somebody else"));
                 }
                 Ok(Wish::Affiliation {
                     jid,
                     affiliation,
-                    nick: kept.map(|nick| (&*nick).into()),
+                    nick: kept,
                     reason,
                 })
             }
-            // Section 17.4.
+            // Section 15.4.
             _ => Err(StanzaError::bad_request().text("an item has an affiliation or a role")),
         }
+    }
+
+    /// A nickname as it stands in addresses, so that who comes in under it is found.
+    pub(crate) fn nickname(&self, context: &Context<'_>, nick: &str) -> Result<Box<str>, StanzaError> {
+        let address = Jid::parse(&self.address(nick));
+        let nick = address.as_ref().ok().and_then(|address| address.resource());
+        let is_one = |nick: &&str| !nick.chars().all(char::is_whitespace) && nick.len() <= context.limits.nick_bytes;
+        let none = || StanzaError::not_acceptable().text("that is no nickname for this room");
+        nick.filter(is_one).map(Into::into).ok_or_else(none)
     }
 
     fn may_set_role(&self, context: &Context<'_>, from: &Jid, nick: &str, role: Role) -> Result<(), StanzaError> {
@@ -277,14 +345,27 @@ impl Room {
         if role == Role::None && self.occupants.nick_of(from.as_ref()) == Some(nick) {
             return Err(StanzaError::conflict().text("leave, if you want to go"));
         }
-        // Nobody is below what his affiliation makes of him (sections 8.4 and 9.7), nor put out by who is below him
-        // (section 8.2).
-        let loses = role < target.role;
-        let is_above = theirs > mine || (theirs.administers() && role != Role::None);
-        if loses && (is_above || (target.role == Role::Moderator && !mine.administers())) {
-            return Err(StanzaError::not_allowed());
+        if role >= target.role {
+            return Ok(());
         }
-        Ok(())
+        let is_above_me = target.role == Role::Moderator && !mine.administers();
+        let is_refused = match role {
+            // Section 8.2; and a moderator is kicked by an admin (section 5.1.3).
+            Role::None => theirs > mine || is_above_me,
+            // Section 9: whose affair moderators are. But also for them a voice is kept as section 8.4 says.
+            _ if is_above_me && !(role == Role::Visitor && theirs.administers()) => {
+                return Err(StanzaError::forbidden());
+            }
+            // Sections 8.4 and 9.7: nobody takes from admins what their affiliation brings.
+            _ if theirs.administers() => true,
+            // "At or above the moderator's level" (section 8.4). Who has no affiliation is on none.
+            Role::Visitor => theirs > Affiliation::None && theirs >= mine,
+            _ => false,
+        };
+        match is_refused {
+            true => Err(StanzaError::not_allowed()),
+            false => Ok(()),
+        }
     }
 
     fn may_set_affiliation(
@@ -303,8 +384,9 @@ impl Room {
         }
         let old = self.affiliation(jid.as_ref());
         if mine < Affiliation::Owner {
-            // Section 9.1 has the first; the lists of admins and owners are the owners' (sections 10.5 and 10.8).
-            if new == Affiliation::Outcast && old.administers() {
+            // Section 9.1 has the first, of who is above an admin. All else that changes the lists of admins and owners is
+            // the owners' (sections 10.4 to 10.8); also a ban of another admin.
+            if new == Affiliation::Outcast && old == Affiliation::Owner {
                 return Err(StanzaError::not_allowed());
             }
             if new.administers() || old.administers() {
@@ -318,37 +400,45 @@ impl Room {
         Ok(())
     }
 
-    /// Section 10.4: no room is without an owner.
-    fn leaves_an_owner(&self, wishes: &[Wish]) -> Result<(), StanzaError> {
-        let mut owners: std::collections::BTreeSet<&str> = self
-            .standings
+    /// Whether the lists may become so. No room is without an owner (section 10.4).
+    pub(crate) fn may_become<'c>(
+        &self,
+        context: &Context<'_>,
+        changes: impl Iterator<Item = (&'c str, Affiliation)>,
+    ) -> Result<(), StanzaError> {
+        // The last of several is what holds.
+        let changes: BTreeMap<&str, Affiliation> = changes.collect();
+        let new = changes
             .iter()
-            .filter(|(_, standing)| standing.affiliation == Affiliation::Owner)
-            .map(|(jid, _)| &**jid)
-            .collect();
-        for wish in wishes {
-            if let Wish::Affiliation { jid, affiliation, .. } = wish {
-                match affiliation {
-                    Affiliation::Owner => owners.insert(jid.bare_str()),
-                    _ => owners.remove(jid.bare_str()),
-                };
-            }
+            .filter(|(jid, new)| **new != Affiliation::None && !self.standings.contains_key(**jid));
+        if self.standings.len() + new.count() > context.limits.affiliations {
+            return Err(StanzaError::resource_constraint().text("the lists of this room are full"));
         }
-        match owners.is_empty() {
-            true => Err(StanzaError::conflict().text("a room has an owner")),
-            false => Ok(()),
+        let is_owner = |affiliation: Affiliation| affiliation == Affiliation::Owner;
+        let mut others = self.standings.iter().filter(|(jid, _)| !changes.contains_key(&***jid));
+        let has_owner =
+            changes.values().any(|new| is_owner(*new)) || others.any(|(_, standing)| is_owner(standing.affiliation));
+        match has_owner {
+            true => Ok(()),
+            false => Err(StanzaError::conflict().text("a room has an owner")),
         }
     }
 
     /// Gives an occupant another role, and tells everybody.
-    pub(crate) fn set_role(&mut self, context: &Context<'_>, nick: &str, role: Role, reason: Option<&str>) -> Vec<Say> {
+    pub(crate) fn set_role(
+        &mut self,
+        context: &Context<'_>,
+        nick: &str,
+        role: Role,
+        reason: Option<&str>,
+        outcome: &mut Outcome,
+    ) {
         let Some(occupant) = self.occupants.get_mut(nick) else {
-            return Vec::new();
+            return;
         };
         let before = std::mem::replace(&mut occupant.role, role);
-        match before == role {
-            true => Vec::new(),
-            false => self.changed(context, nick, before, reason),
+        if before != role {
+            outcome.told.extend(self.changed(context, nick, before, reason));
         }
     }
 
@@ -380,131 +470,163 @@ impl Room {
         say
     }
 
-    /// Puts an occupant out with all its clients. The first that is said is for them.
+    /// Puts occupants out with all their clients. Those who go hear of themselves alone; those who stay hear of all.
     pub(crate) fn put_out(
         &mut self,
         context: &Context<'_>,
-        nick: &str,
+        nicks: &[Box<str>],
         statuses: &[u16],
         actor: Option<&str>,
         reason: Option<&str>,
-    ) -> Vec<Say> {
-        let Some(occupant) = self.occupants.remove(nick) else {
-            return Vec::new();
-        };
-        let change = Shown {
-            statuses,
-            actor,
-            reason,
-            ..gone()
-        };
-        let mut say = self.show(context, nick, &occupant, &change);
-        say.rotate_right(1);
-        say
+        outcome: &mut Outcome,
+    ) {
+        let removed: Vec<_> = nicks
+            .iter()
+            .filter_map(|nick| Some((nick, self.occupants.remove(nick)?)))
+            .collect();
+        for (nick, occupant) in removed {
+            let change = Shown {
+                statuses,
+                actor,
+                reason,
+                ..gone()
+            };
+            let mut say = self.show(context, nick, &occupant, &change);
+            outcome.gone.extend(say.pop());
+            outcome.told.extend(say);
+        }
     }
 
-    /// Changes an affiliation, and what follows from it for who is in the room. The batch is the caller's.
-    #[allow(clippy::too_many_arguments)] // the parts of one item; a struct would only rename them
+    /// Changes an affiliation, and what follows from it for who is in the room.
     pub(crate) fn set_affiliation(
         &mut self,
         context: &Context<'_>,
         jid: &Jid,
-        new: Affiliation,
-        nick: Option<Box<str>>,
-        reason: Option<&str>,
-        actor: Option<&str>,
-        inviter: &str,
-    ) -> Vec<Say> {
+        change: Change<'_>,
+        outcome: &mut Outcome,
+    ) {
         let bare = jid.bare_str();
+        let new = change.affiliation;
         let old = self.affiliation(jid.as_ref());
         let kept = self.standings.get(bare).and_then(|standing| standing.nick.clone());
-        let nick = match nick {
-            // Section 9.2: no name is kept for an outcast.
+        let nick = match &change.nick {
+            // Section 9.1: no name is kept for an outcast.
             _ if new < Affiliation::Member => None,
-            Some(nick) => Some(nick).filter(|nick| !nick.is_empty()),
+            Some(nick) => Some(nick.clone()).filter(|nick| !nick.is_empty()),
             None => kept,
         };
         match new {
             Affiliation::None => drop(self.standings.remove(bare)),
             affiliation => {
-                let reason = reason.map(Into::into);
-                self.standings.insert(
-                    bare.into(),
-                    Standing {
-                        affiliation,
-                        nick,
-                        reason,
-                    },
-                );
+                let standing = Standing {
+                    affiliation,
+                    nick,
+                    reason: change.reason.map(Into::into),
+                };
+                self.standings.insert(bare.into(), standing);
             }
         }
+        let batch = std::mem::take(&mut outcome.batch);
+        outcome.batch = rows::save_standing(batch, self, bare);
         let is_domain = jid.local().is_none();
         let concerned: Vec<Box<str>> = match is_domain {
             false => self.occupants.nicks_of(bare),
             true => {
-                let of_domain = self
-                    .occupants
-                    .iter()
-                    .filter(|(_, occupant)| occupant.seen().jid.domain() == bare);
+                let is_of = |occupant: &Occupant| occupant.seen().jid.domain() == bare;
+                let of_domain = self.occupants.iter().filter(|(_, occupant)| is_of(occupant));
                 of_domain.map(|(nick, _)| nick.into()).collect()
             }
         };
-        let mut say = Vec::new();
-        for nick in &concerned {
-            say.extend(self.follow(context, nick, old, reason, actor));
+        if concerned.is_empty() {
+            return self.tell_of_absent(jid, old, change.by, outcome);
         }
-        // Section 9.5: who is let in hears of it.
-        if concerned.is_empty()
-            && !is_domain
-            && self.config.members_only
-            && old == Affiliation::None
-            && new == Affiliation::Member
-        {
-            say.push(self.invitation(None, inviter, Arc::new(jid.clone()), None));
-        }
-        say
+        self.follow(context, &concerned, old, &change, outcome);
     }
 
-    /// What an occupant is after its affiliation has changed.
+    /// Somebody is something else who is not in the room.
+    fn tell_of_absent(&self, jid: &Jid, old: Affiliation, by: &str, outcome: &mut Outcome) {
+        let new = self.affiliation(jid.as_ref());
+        if new == old {
+            return;
+        }
+        // Sections 10.3 to 10.7: occupants hear of it, who may see the list in which he is or was.
+        let to = self.occupants.some(|_, watcher| {
+            let jid = &watcher.seen().jid;
+            let right = self.affiliation(jid.as_ref().as_ref());
+            let sees = |list| list == Affiliation::None || self.may_see(right, jid, list);
+            sees(old) && sees(new)
+        });
+        let item = Item {
+            jid: Some(jid.bare_str()),
+            ..Item::new(new, Role::None)
+        };
+        let message = |statuses: &[u16]| Rendered::from_text(&format!("<message>{}</message>", x(&item, statuses, "")));
+        let from = self.jid.bare_str();
+        if !to.is_empty() {
+            outcome.told.push(Say {
+                from: from.into(),
+                stanza: message(&[]),
+                to,
+            });
+        }
+        // A domain reads nothing; and who was never here need not know that he must not come.
+        if jid.local().is_none() || old.max(new) < Affiliation::Member {
+            return;
+        }
+        // Section 9.5: who is let in hears of it by an invitation, others by a message (section 16.1).
+        let is_let_in = self.config.members_only && old < Affiliation::Member;
+        let jid = Arc::new(jid.to_bare());
+        outcome.told.push(match is_let_in {
+            true => self.invitation(None, by, jid, None),
+            false => Say {
+                from: from.into(),
+                stanza: message(&[101]),
+                to: vec![jid],
+            },
+        });
+    }
+
+    /// What occupants are after their affiliation has changed.
     fn follow(
         &mut self,
         context: &Context<'_>,
-        nick: &str,
+        nicks: &[Box<str>],
         old: Affiliation,
-        reason: Option<&str>,
-        actor: Option<&str>,
-    ) -> Vec<Say> {
-        let Some(occupant) = self.occupants.get(nick) else {
-            return Vec::new();
-        };
-        let new = self.affiliation_of(occupant);
-        if new == old {
-            return Vec::new();
+        change: &Change<'_>,
+        outcome: &mut Outcome,
+    ) {
+        let (mut banned, mut strangers) = (Vec::new(), Vec::new());
+        for nick in nicks {
+            let Some(occupant) = self.occupants.get(nick) else {
+                continue;
+            };
+            let new = self.affiliation_of(occupant);
+            if new == old {
+                continue;
+            }
+            if new == Affiliation::Outcast {
+                banned.push(nick.clone());
+                continue;
+            }
+            if self.config.members_only && new < Affiliation::Member {
+                strangers.push(nick.clone());
+                continue;
+            }
+            let before = occupant.role;
+            let usual = new.role(self.config.moderated);
+            // Section 5.1.3: what is gained with an affiliation is there; what is lost with it is what comes by itself.
+            let role = match old.administers() && !new.administers() {
+                true => usual,
+                false => before.max(usual),
+            };
+            if let Some(occupant) = self.occupants.get_mut(nick) {
+                occupant.role = role;
+            }
+            outcome.told.extend(self.changed(context, nick, before, change.reason));
         }
-        if new == Affiliation::Outcast {
-            return self.put_out(context, nick, &[301], actor, reason);
-        }
-        if self.config.members_only && new < Affiliation::Member {
-            return self.put_out(context, nick, &[321], actor, reason);
-        }
-        let before = occupant.role;
-        let usual = new.role(self.config.moderated);
-        // Section 5.1.3: what is gained with an affiliation is there; what is lost with it is what comes by itself.
-        let role = match old.administers() && !new.administers() {
-            true => usual,
-            false => before.max(usual),
-        };
-        if let Some(occupant) = self.occupants.get_mut(nick) {
-            occupant.role = role;
-        }
-        self.changed(context, nick, before, reason)
+        self.put_out(context, &banned, &[301], change.actor, change.reason, outcome);
+        self.put_out(context, &strangers, &[321], change.actor, change.reason, outcome);
     }
-}
-
-/// What is said to who is put out comes first.
-fn is_for_who_goes(say: &Say) -> bool {
-    let text = say.stanza.text();
-    text.starts_with("<presence type='unavailable'") && text.contains("<status code='110'/>")
 }
 
 fn cut(reason: &str) -> &str {

@@ -72,6 +72,8 @@ pub struct Config {
     pub public: bool,
     /// It stays when the last occupant has left.
     pub persistent: bool,
+    /// Messages are kept in the archive (XEP-0313), which who may enter can read; everybody is told so.
+    pub logging: bool,
     pub members_only: bool,
     pub moderated: bool,
     /// Everybody sees the true addresses of all; else moderators do.
@@ -82,7 +84,8 @@ pub struct Config {
     pub max_users: Option<u32>,
     /// Who may send private messages.
     pub private_messages: Roles,
-    /// Any occupant may invite; else admins alone, into a room for members (section 9.5).
+    /// Any member may invite into a room for members, which makes a member; else admins alone (section 9.5). Into another
+    /// room every occupant may.
     pub allow_invites: bool,
     /// Participants may change the subject.
     pub change_subject: bool,
@@ -92,6 +95,10 @@ pub struct Config {
     pub member_list: Roles,
     /// Messages that who enters is given at most.
     pub max_history: u32,
+    /// Seconds between two messages of one person (XEP-0500); 0: as he likes.
+    pub slow_mode: u32,
+    /// Who belongs to it and is not in it is sent what mentions him (XEP-0452).
+    pub forward_mentions: bool,
 }
 
 impl Default for Config {
@@ -104,17 +111,20 @@ impl Default for Config {
             pubsub: String::new(),
             public: false,
             persistent: false,
+            logging: true,
             members_only: false,
             moderated: false,
             non_anonymous: false,
             password: String::new(),
             max_users: None,
             private_messages: Roles::from(Role::Visitor),
-            allow_invites: true,
+            allow_invites: false,
             change_subject: false,
             broadcast: Roles::from(Role::Visitor),
             member_list: Roles::from(Role::Visitor),
             max_history: 20,
+            slow_mode: 0,
+            forward_mentions: false,
         }
     }
 }
@@ -125,6 +135,8 @@ pub(crate) struct Field {
     pub(crate) kind: FieldType,
     pub(crate) label: &'static str,
     pub(crate) options: &'static [(&'static str, &'static str)],
+    /// What else is in it, as XML.
+    pub(crate) more: &'static str,
     pub(crate) get: fn(&Config) -> Vec<String>,
     /// None: it cannot be so.
     pub(crate) set: fn(&mut Config, &[String]) -> Option<()>,
@@ -143,6 +155,7 @@ macro_rules! field {
             kind: FieldType::$kind,
             label: $label,
             options: $options,
+            more: "",
             get: $get,
             set: $set,
         }
@@ -218,6 +231,11 @@ const FIELDS: &[Field] = &[
         "Stays when nobody is in it",
         persistent
     ),
+    boolean!(
+        "muc#roomconfig_enablelogging",
+        "Messages are kept in an archive",
+        logging
+    ),
     boolean!("muc#roomconfig_publicroom", "Is in the list of rooms", public),
     boolean!("muc#roomconfig_membersonly", "Only members enter", members_only),
     boolean!(
@@ -262,6 +280,7 @@ const FIELDS: &[Field] = &[
         &[
             ("10", "10"),
             ("20", "20"),
+            ("30", "30"),
             ("50", "50"),
             ("100", "100"),
             ("500", "500"),
@@ -373,6 +392,7 @@ impl Config {
         let fields = fields().map(|field| {
             DataField::new(field.var, field.kind, field.label)
                 .options(field.options)
+                .more(field.more)
                 .values((field.get)(self))
         });
         let mut form = DataForm::new("Configuration of the room", "").of_type(FORM_TYPE);
@@ -441,17 +461,20 @@ mod tests {
             pubsub: "xmpp:pubsub.example.org?;node=coven".into(),
             public: true,
             persistent: true,
+            logging: false,
             members_only: true,
             moderated: true,
             non_anonymous: true,
             password: "cauldronburn".into(),
             max_users: Some(50),
             private_messages: Roles::nobody(),
-            allow_invites: false,
+            allow_invites: true,
             change_subject: true,
             broadcast: Roles::from(Role::Participant),
             member_list: Roles::nobody(),
             max_history: 0,
+            slow_mode: 20,
+            forward_mentions: true,
         }
     }
 

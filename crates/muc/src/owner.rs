@@ -1,5 +1,6 @@
 //! What owners do: configure and destroy a room (XEP-0045 sections 10.1, 10.2 and 10.9).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use module::{DataField, FieldType, Submitted};
@@ -7,9 +8,11 @@ use stanza::{Jid, JidRef, Stanza, StanzaError, ns};
 use store::Batch;
 use xmlstream::Child;
 
+use crate::admin::{Change, Outcome};
 use crate::config::{Config, FORM_TYPE, Unacceptable};
 use crate::enter::destroyed;
 use crate::extension::{Extension, Request};
+use crate::occupants::Occupant;
 use crate::rank::{Affiliation, Role};
 use crate::room::{Context, Decided, Room, Shown, gone};
 use crate::rows;
@@ -31,6 +34,10 @@ const LISTS: [(&str, Affiliation, &str); 2] = [
     ("muc#roomconfig_roomadmins", Affiliation::Admin, "Admins"),
     ("muc#roomconfig_roomowners", Affiliation::Owner, "Owners"),
 ];
+
+/// Entries of one of these lists in a form; more is `not-acceptable`. muc#admin has no such limit for a list, but one for
+/// changes at once.
+const LISTED: usize = 1_000;
 
 impl Room {
     /// Section 10.2: the form, with what holds.
@@ -106,32 +113,46 @@ impl Room {
         submitted: &Submitted,
     ) -> Decided {
         let mut config = self.config.clone();
-        let lists = match self.submitted(&mut config, submitted) {
+        let lists = match self.submitted(context, &mut config, submitted) {
             Ok(lists) => lists,
             Err(error) => return self.refuse(stanza, from, to, &error),
         };
         let before = std::mem::replace(&mut self.config, config);
         let was_locked = std::mem::replace(&mut self.is_locked, false);
-        let mut say = vec![result(stanza, from, to.as_str(), "")];
-        let mut batch = rows::save_room(self);
+        let mut outcome = Outcome {
+            batch: rows::save_room(self),
+            ..Outcome::default()
+        };
+        if !was_locked {
+            outcome.told = self.notified(&before);
+        }
         for (jid, affiliation) in lists {
-            say.extend(self.set_affiliation(context, &jid, affiliation, None, None, None, from.bare_str()));
-            batch = rows::save_standing(batch, self, jid.bare_str());
+            let change = Change {
+                affiliation,
+                nick: None,
+                reason: None,
+                actor: None,
+                by: from.bare_str(),
+            };
+            self.set_affiliation(context, &jid, change, &mut outcome);
         }
-        if was_locked {
-            batch = self.saved();
-        } else {
-            say.extend(self.notified(&before));
-        }
-        say.extend(self.adapted(context, &before));
-        match self.emptied(say) {
-            Decided::Say(say) => self.decided(batch, say),
-            decided => decided,
-        }
+        self.adapt(context, &before, &mut outcome);
+        let batch = match was_locked {
+            true => self.saved(),
+            false => std::mem::take(&mut outcome.batch),
+        };
+        let mut say = vec![result(stanza, from, to.as_str(), "")];
+        say.extend(outcome.say());
+        self.emptied_or(batch, say)
     }
 
     /// Reads a form; and whose affiliation is another by it.
-    fn submitted(&self, config: &mut Config, submitted: &Submitted) -> Result<Vec<(Jid, Affiliation)>, StanzaError> {
+    fn submitted(
+        &self,
+        context: &Context<'_>,
+        config: &mut Config,
+        submitted: &Submitted,
+    ) -> Result<Vec<(Jid, Affiliation)>, StanzaError> {
         // Section 10.1.2: an instant room is one with an empty form.
         if submitted.has("FORM_TYPE") && submitted.one("FORM_TYPE") != Some(FORM_TYPE) {
             return Err(StanzaError::bad_request().text("the form is of another FORM_TYPE"));
@@ -140,12 +161,12 @@ impl Room {
             let text = format!("{var} cannot be so");
             StanzaError::not_acceptable().text(text)
         })?;
-        let mut changes: Vec<(Jid, Affiliation)> = Vec::new();
+        let mut changes: BTreeMap<String, (Jid, Affiliation)> = BTreeMap::new();
         for (var, affiliation, _) in LISTS {
             if !submitted.has(var) {
                 continue;
             }
-            let mut listed = Vec::new();
+            let mut listed = BTreeMap::new();
             for text in submitted.all(var).iter().filter(|text| !text.trim().is_empty()) {
                 let jid = Jid::parse(text.trim())
                     .map_err(|_| StanzaError::jid_malformed())?
@@ -153,66 +174,62 @@ impl Room {
                 if jid.local().is_none() {
                     return Err(StanzaError::bad_request().text("a domain cannot do that"));
                 }
-                listed.push(jid);
+                listed.insert(jid.as_str().to_owned(), jid);
+            }
+            if listed.len() > LISTED {
+                return Err(StanzaError::not_acceptable().text(format!("{var} cannot have so many")));
             }
             for (jid, standing) in &self.standings {
                 if standing.affiliation == affiliation
-                    && !listed.iter().any(|other| other.as_str() == &**jid)
+                    && !listed.contains_key(&**jid)
                     && let Ok(jid) = Jid::parse(jid)
                 {
-                    // Section 10.2 recommends the next lower for owners.
+                    // Section 10.2 recommends the next lower for owners; and who is put out has no updated presence, so
+                    // where only members are, an admin becomes one (section 10.7).
                     let lower = match affiliation {
                         Affiliation::Owner => Affiliation::Admin,
+                        _ if config.members_only => Affiliation::Member,
                         _ => Affiliation::None,
                     };
-                    changes.push((jid, lower));
+                    changes.insert(jid.as_str().to_owned(), (jid, lower));
                 }
             }
-            for jid in listed {
+            for (text, jid) in listed {
+                let now = self.affiliation(jid.as_ref());
                 // An owner who is named among the admins as well stays an owner.
-                let is_owner =
-                    affiliation == Affiliation::Admin && self.affiliation(jid.as_ref()) == Affiliation::Owner;
-                if self.affiliation(jid.as_ref()) != affiliation && !is_owner {
-                    changes.retain(|(other, _)| *other != jid);
-                    changes.push((jid, affiliation));
+                let is_owner = affiliation == Affiliation::Admin && now == Affiliation::Owner;
+                if now != affiliation && !is_owner {
+                    changes.insert(text, (jid, affiliation));
                 }
             }
         }
-        let mut owners: std::collections::BTreeSet<String> = self
-            .standings
-            .iter()
-            .filter(|(_, standing)| standing.affiliation == Affiliation::Owner)
-            .map(|(jid, _)| String::from(&**jid))
-            .collect();
-        for (jid, affiliation) in &changes {
-            match affiliation {
-                Affiliation::Owner => owners.insert(jid.as_str().to_owned()),
-                _ => owners.remove(jid.as_str()),
-            };
-        }
-        match owners.is_empty() {
-            true => Err(StanzaError::conflict().text("a room has an owner")),
-            false => Ok(changes),
-        }
+        let wanted = changes.iter().map(|(jid, (_, affiliation))| (&**jid, *affiliation));
+        self.may_become(context, wanted)?;
+        Ok(changes.into_values().collect())
     }
 
-    /// Section 10.2.1.
-    fn notified(&self, before: &Config) -> Option<Say> {
-        if *before == self.config {
-            return None;
-        }
-        let mut codes = Vec::new();
-        if before.non_anonymous != self.config.non_anonymous {
-            codes.push(if self.config.non_anonymous { 172 } else { 173 });
-        }
+    /// Section 10.2.1: a message for each.
+    fn notified(&self, before: &Config) -> Vec<Say> {
+        let either = |was: bool, is: bool, yes: u16, no: u16| (was != is).then_some(if is { yes } else { no });
+        let now = &self.config;
+        let mut codes = [
+            either(before.logging, now.logging, 170, 171),
+            either(before.non_anonymous, now.non_anonymous, 172, 173),
+            None,
+        ];
         let rest = Config {
-            non_anonymous: self.config.non_anonymous,
+            logging: now.logging,
+            non_anonymous: now.non_anonymous,
             ..before.clone()
         };
-        if rest != self.config {
-            codes.insert(0, 104);
+        if rest != *now {
+            codes[2] = Some(104);
         }
-        Some(self.has_changed(&codes))
+        codes
+            .into_iter()
+            .flatten()
+            .map(|code| self.has_changed(&[code]))
+            .collect()
     }
 
     /// Everybody is told what of the room is another (section 10.2.1).
@@ -230,29 +247,45 @@ impl Room {
     }
 
     /// What a new configuration does to who is in the room.
-    fn adapted(&mut self, context: &Context<'_>, before: &Config) -> Vec<Say> {
-        let mut say = Vec::new();
+    fn adapt(&mut self, context: &Context<'_>, before: &Config, outcome: &mut Outcome) {
+        let nicks = |room: &Room, is_meant: &dyn Fn(&Occupant) -> bool| -> Vec<Box<str>> {
+            let meant = room.occupants.iter().filter(|(_, occupant)| is_meant(occupant));
+            meant.map(|(nick, _)| nick.into()).collect()
+        };
         if self.config.members_only && !before.members_only {
-            let strangers = self
-                .occupants
-                .iter()
-                .filter(|(_, occupant)| self.affiliation_of(occupant) < Affiliation::Member);
-            let strangers: Vec<Box<str>> = strangers.map(|(nick, _)| nick.into()).collect();
-            for nick in strangers {
-                say.extend(self.put_out(context, &nick, &[322], None, None));
-            }
+            let strangers = nicks(self, &|occupant| self.affiliation_of(occupant) < Affiliation::Member);
+            self.put_out(context, &strangers, &[322], None, None, outcome);
+        }
+        if self.config.broadcast != before.broadcast {
+            self.unveil(context, before, outcome);
         }
         if before.moderated && !self.config.moderated {
-            let silent = self
-                .occupants
-                .iter()
-                .filter(|(_, occupant)| occupant.role == Role::Visitor);
-            let silent: Vec<Box<str>> = silent.map(|(nick, _)| nick.into()).collect();
-            for nick in silent {
-                say.extend(self.set_role(context, &nick, Role::Participant, None));
+            for nick in nicks(self, &|occupant| occupant.role == Role::Visitor) {
+                self.set_role(context, &nick, Role::Participant, None, outcome);
             }
         }
-        say
+    }
+
+    /// Whose presence was not seen comes, and whose is seen no more goes.
+    fn unveil(&self, context: &Context<'_>, before: &Config, outcome: &mut Outcome) {
+        for (nick, occupant) in self.occupants.iter() {
+            let (was, is) = (
+                before.broadcast.has(occupant.role),
+                self.config.broadcast.has(occupant.role),
+            );
+            let change = match (was, is) {
+                (false, true) => Shown::default(),
+                (true, false) => Shown {
+                    was_seen: true,
+                    ..gone()
+                },
+                _ => continue,
+            };
+            let mut say = self.show(context, nick, occupant, &change);
+            // He himself is where he was.
+            say.pop();
+            outcome.told.extend(say);
+        }
     }
 
     fn destroy(

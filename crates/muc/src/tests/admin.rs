@@ -15,6 +15,7 @@ fn court() -> World {
         ("other-admin", "admin"),
         ("member", "member"),
         ("moderator", "none"),
+        ("other-moderator", "none"),
         ("participant", "none"),
         ("visitor", "none"),
     ] {
@@ -23,7 +24,8 @@ fn court() -> World {
     }
     world.admin(
         ONE,
-        "<item role='moderator' nick='moderator'/><item role='participant' nick='participant'/>",
+        "<item role='moderator' nick='moderator'/><item role='moderator' nick='other-moderator'/>\
+         <item role='participant' nick='participant'/>",
     );
     world
 }
@@ -40,7 +42,8 @@ fn affiliation(who: &str, affiliation: &str) -> String {
 fn outcome(told: &[Told]) -> Option<String> {
     let error = told.iter().find(|(_, _, text)| text.contains("type='error'"))?;
     assert_eq!(told.len(), 1, "an error, and nothing else: {told:?}");
-    let condition = error.2.split("'><").nth(2)?.split(' ').next()?;
+    let (_, error) = error.2.split_once("<error ")?;
+    let condition = error.split("'><").nth(1)?.split(' ').next()?;
     Some(condition.to_owned())
 }
 
@@ -71,6 +74,18 @@ fn roles() {
         ("owner", "admin", "participant", "not-allowed"),
         ("admin", "moderator", "participant", MAY),
         ("admin", "participant", "moderator", MAY),
+        // Section 8.4: "at or above the moderator's level".
+        ("moderator", "member", "visitor", "not-allowed"),
+        ("admin", "other-admin", "visitor", "not-allowed"),
+        ("admin", "member", "visitor", MAY),
+        // Section 9: who is a moderator is for admins.
+        ("moderator", "other-moderator", "visitor", "forbidden"),
+        ("moderator", "other-moderator", "participant", "forbidden"),
+        ("moderator", "admin", "participant", "forbidden"),
+        ("moderator", "other-moderator", "none", "not-allowed"),
+        ("participant", "visitor", "participant", "forbidden"),
+        ("visitor", "visitor", "participant", "forbidden"),
+        ("admin", "nobody", "moderator", "item-not-found"),
         ("moderator", "participant", "moderator", "forbidden"),
         ("moderator", "nobody", "none", "item-not-found"),
         ("moderator", "visitor", "king", "bad-request"),
@@ -81,6 +96,14 @@ fn roles() {
         let told = outcome(&told).unwrap_or_default();
         assert_eq!(told, expected, "{who} makes {whom} {new}");
     }
+    // A moderator may ask from a client that is not in the room (section 8); others may not.
+    let mut world = court();
+    assert_eq!(
+        outcome(&world.admin("moderator@d/other", &role("visitor", "none"))),
+        None
+    );
+    let told = world.admin("participant@d/other", &role("participant", "none"));
+    assert_eq!(outcome(&told).as_deref(), Some("forbidden"));
     // An admin need not be in the room.
     let mut world = court();
     world.send(
@@ -102,7 +125,8 @@ fn affiliations() {
         ("admin", "visitor", "member", MAY),
         ("admin", "member", "none", MAY),
         ("admin", "owner", "outcast", "not-allowed"),
-        ("admin", "other-admin", "outcast", "not-allowed"),
+        // Not above him, so section 9.1 does not have it; it changes the list of admins (sections 10.7 and 10.8).
+        ("admin", "other-admin", "outcast", "forbidden"),
         ("admin", "other-admin", "none", "forbidden"),
         ("admin", "member", "admin", "forbidden"),
         ("admin", "member", "owner", "forbidden"),

@@ -101,6 +101,8 @@ fn everybody_hears_what_has_changed() {
     let mut world = World::open();
     world.enter(TWO, "secondwitch");
     for (field, codes) in [
+        (("muc#roomconfig_enablelogging", "1"), "<status code='170'/>"),
+        (("muc#roomconfig_enablelogging", "0"), "<status code='171'/>"),
         (("muc#roomconfig_whois", "anyone"), "<status code='172'/>"),
         (("muc#roomconfig_whois", "moderators"), "<status code='173'/>"),
         (("muc#roomconfig_roomname", "Cave"), "<status code='104'/>"),
@@ -109,6 +111,20 @@ fn everybody_hears_what_has_changed() {
         let message =
             format!("<message type='groupchat'><x xmlns='http://jabber.org/protocol/muc#user'>{codes}</x></message>");
         assert_eq!(of(&told, TWO), [("", message.as_str())]);
+    }
+    // A message for each, and "only a status element" in it.
+    let told = world.configure(&[
+        ("muc#roomconfig_whois", "anyone"),
+        ("muc#roomconfig_roomname", "Other"),
+        ("muc#roomconfig_enablelogging", "1"),
+    ]);
+    let codes = ["170", "172", "104"];
+    let heard = of(&told, TWO);
+    assert_eq!(heard.len(), codes.len());
+    for (code, (_, text)) in codes.iter().zip(heard) {
+        assert!(text.contains(&format!(
+            "<x xmlns='http://jabber.org/protocol/muc#user'><status code='{code}'/></x>"
+        )));
     }
 }
 
@@ -140,17 +156,72 @@ fn a_configuration_changes_who_is_there_and_as_what() {
             .iter()
             .any(|(from, text)| *from == "/thirdwitch" && text.contains("<status code='322'/>"))
     );
-    // The lists are whole ones: who is named no more is no admin.
+    // The lists are whole ones: who is named no more is no admin. He stays, where only members are, and all hear of it
+    // (sections 10.2 and 10.7).
     let told = world.configure(&[("muc#roomconfig_roomadmins", "")]);
+    let second = presence("", &format!("affiliation='member' role='participant' jid='{TWO}'"), &[]);
+    assert!(of(&told, ONE).contains(&("/secondwitch", second.as_str())), "{told:?}");
+    let again = world.again().expect("it is kept");
+    let two = Jid::parse(TWO).expect("a JID");
+    assert_eq!(again.affiliation(two.as_ref()), Affiliation::Member);
+    // In others he is nobody in particular.
+    world.configure(&[
+        ("muc#roomconfig_membersonly", "0"),
+        ("muc#roomconfig_roomadmins", "wiccarocks@shakespeare.lit"),
+    ]);
+    world.configure(&[("muc#roomconfig_roomadmins", "")]);
+    let again = world.again().expect("it is kept");
+    assert_eq!(again.affiliation(two.as_ref()), Affiliation::None);
+}
+
+/// Strangers who are put out together do not hear of each other: it would be said for each pair of them.
+#[test]
+fn who_goes_hears_of_himself_alone() {
+    let mut world = World::open();
+    world.enter(TWO, "secondwitch");
+    world.enter(THREE, "thirdwitch");
+    let told = world.configure(&[("muc#roomconfig_membersonly", "1")]);
+    for (who, nick) in [(TWO, "/secondwitch"), (THREE, "/thirdwitch")] {
+        let own = of(&told, who);
+        assert_eq!(own.len(), 2, "104 and 322: {own:?}");
+        assert!(
+            own.iter()
+                .any(|(from, text)| *from == nick && text.contains("code='322'")),
+            "{own:?}"
+        );
+        let seen = of(&told, ONE);
+        assert!(
+            seen.iter()
+                .any(|(from, text)| *from == nick && text.contains("code='322'")),
+            "{seen:?}"
+        );
+    }
+}
+
+/// Whose presence is shown is another matter from who is there.
+#[test]
+fn presence_that_comes_and_goes_with_the_configuration() {
+    let mut world = World::configured(&[("muc#roomconfig_moderatedroom", "1")]);
+    world.enter(TWO, "secondwitch");
+    world.enter(THREE, "thirdwitch");
+    let told = world.configure(&[("muc#roomconfig_presencebroadcast", "moderator")]);
+    let gone = presence("unavailable", "affiliation='none' role='none'", &[]);
+    let shown = of(&told, TWO);
+    assert!(shown.contains(&("/thirdwitch", gone.as_str())), "{shown:?}");
+    assert!(
+        !shown
+            .iter()
+            .any(|(from, _)| matches!(*from, "/secondwitch" | "/firstwitch")),
+        "{shown:?}"
+    );
+    let told = world.configure(&[("muc#roomconfig_presencebroadcast", "visitor")]);
+    let back = presence("", "affiliation='none' role='visitor'", &[]);
+    assert!(of(&told, TWO).contains(&("/thirdwitch", back.as_str())), "{told:?}");
     assert!(
         of(&told, TWO)
             .iter()
-            .any(|(_, text)| text.contains("<status code='321'/>")),
-        "{told:?}"
+            .any(|(from, text)| *from == "/firstwitch" && text.contains("unavailable"))
     );
-    let again = world.again().expect("it is kept");
-    let two = Jid::parse(TWO).expect("a JID");
-    assert_eq!(again.affiliation(two.as_ref()), Affiliation::None);
 }
 
 /// Section 10.9.
