@@ -7,16 +7,16 @@ use stanza::{Edits, ErrorType, Jid, JidRef, Kind, PresenceType, Rendered, Stanza
 use xmlstream::Child;
 
 use crate::history::{Wanted, delay};
-use crate::occupants::Session;
+use crate::occupants::{Left, Session};
 use crate::rank::{Affiliation, Role};
 use crate::room::{Context, Decided, Room, Shown, gone};
 use crate::rows;
-use crate::say::{Item, Say, text_element, x};
+use crate::say::{Item, OCCUPANT_ID, Say, occupant_id, text_element, x};
 
 /// `<occupant-id/>` and `<hats/>`: nobody says of himself what the room says (XEP-0421 section 4, XEP-0317 section 3).
-const ROOMS_OWN: &[(&str, &str)] = &[("occupant-id", "urn:xmpp:occupant-id:0"), ("hats", "urn:xmpp:hats:0")];
+const ROOMS_OWN: &[(&str, &str)] = &[("occupant-id", OCCUPANT_ID), ("hats", "urn:xmpp:hats:0")];
 
-/// Errors in answer to what the room has sent that say that nobody is there (section 14.1).
+/// Errors in answer to what the room has sent that say that nobody is there (sections 11.1 and 18.1.2).
 const GHOST: &[&str] = &[
     "gone",
     "item-not-found",
@@ -40,7 +40,7 @@ impl Room {
         };
         match kind {
             PresenceType::Available => self.available(context, stanza, from, to),
-            // Section 17: whoever is not there is told nothing.
+            // Section 17.3: whoever is not there is told nothing.
             PresenceType::Unavailable => self.left(context, from, &said(stanza), &[], &[]),
             PresenceType::Error if is_ghost(stanza) => self.left(
                 context,
@@ -79,7 +79,7 @@ impl Room {
         }
     }
 
-    /// Section 7.2.17: a client that believes to be in the room is told that it is not.
+    /// Section 7.2.18: a client that believes to be in the room is told that it is not.
     fn not_in_the_room(&self, from: &Arc<Jid>, to: JidRef<'_>) -> Decided {
         let item = Item {
             reason: Some("You are not in the room."),
@@ -102,7 +102,7 @@ impl Room {
         join: &Child<'_>,
     ) -> Decided {
         if let Err(error) = self.may_enter(context, from, nick, join) {
-            return self.refuse(stanza, from, to, &error);
+            return self.keep_out(stanza, from, to, &error);
         }
         let is_new = self.is_locked && self.occupants.is_empty();
         let affiliation = self.right_of(context, from.as_ref().as_ref());
@@ -110,21 +110,30 @@ impl Room {
             Some(occupant) => occupant.role,
             None => affiliation.role(self.config.moderated),
         };
-        let mut say = self.others(context, nick, from);
-        self.occupants.enter(
-            nick,
-            role,
-            Session {
-                jid: Arc::clone(from),
-                presence: said(stanza),
-            },
-        );
+        let session = Session {
+            jid: Arc::clone(from),
+            presence: said(stanza),
+        };
+        let id = self.id_of(context, from.bare_str());
+        self.occupants.enter(nick, role, session, || id);
+        let mut say = self.others(nick, from);
         say.extend(self.entered(context, nick, is_new));
         say.extend(self.past(context, from, Some(join)));
         Decided::Say(say)
     }
 
-    /// Whether somebody may come in under this name; section 7.2.16 has the errors.
+    /// An error of presence, as section 7.2 shows it: with what tells it from one of another kind.
+    fn keep_out(&self, stanza: &Stanza<'_>, from: &Arc<Jid>, to: JidRef<'_>, error: &StanzaError) -> Decided {
+        let Decided::Say(mut say) = self.refuse(stanza, from, to, error) else {
+            return Decided::nothing();
+        };
+        for said in &mut say {
+            said.stanza = said.stanza.with(&format!("<x xmlns='{}'/>", ns::MUC));
+        }
+        Decided::Say(say)
+    }
+
+    /// Whether somebody may come in under this name; section 7.2.17 has the errors.
     fn may_enter(&self, context: &Context<'_>, from: &Jid, nick: &str, join: &Child<'_>) -> Result<(), StanzaError> {
         let who = from.as_ref();
         let affiliation = self.right_of(context, who);
@@ -142,9 +151,8 @@ impl Room {
         let password = join
             .child("password", ns::MUC)
             .map(|password| password.text().into_owned());
-        // An owner knows it, and can change it.
-        let knows = affiliation == Affiliation::Owner || password.as_deref() == Some(&*self.config.password);
-        if !self.config.password.is_empty() && !knows {
+        // An owner has to know it, too: section 7.2.5 has no exception, and who forgot it can read it in the form.
+        if !self.config.password.is_empty() && password.as_deref() != Some(&*self.config.password) {
             return Err(StanzaError::not_authorized());
         }
         let most = self
@@ -173,7 +181,7 @@ impl Room {
         let is_taken = self
             .occupants
             .get(nick)
-            .is_some_and(|other| *other.bare != *from.bare_str());
+            .is_some_and(|other| other.bare() != from.bare_str());
         let is_kept = self.keeper_of(nick).is_some_and(|keeper| keeper != from.bare_str());
         match is_taken || is_kept {
             true => Err(StanzaError::conflict()),
@@ -181,13 +189,12 @@ impl Room {
         }
     }
 
-    /// Everybody who is in the room already, for one client (section 7.2.2).
-    fn others(&self, context: &Context<'_>, nick: &str, for_whom: &Arc<Jid>) -> Vec<Say> {
-        let right = self.right_of(context, for_whom.as_ref().as_ref());
-        let sees = match self.occupants.get(nick) {
-            Some(occupant) => self.sees_jids(occupant),
-            None => self.config.non_anonymous || right.role(self.config.moderated) == Role::Moderator,
-        };
+    /// Everybody else who is in the room, for one client of the occupant of this name (section 7.2.2).
+    fn others(&self, nick: &str, for_whom: &Arc<Jid>) -> Vec<Say> {
+        let sees = self
+            .occupants
+            .get(nick)
+            .is_some_and(|occupant| self.sees_jids(occupant));
         let mut say = Vec::with_capacity(self.occupants.len());
         for (other, occupant) in self.occupants.iter() {
             if other == nick || !self.config.broadcast.has(occupant.role) {
@@ -197,7 +204,7 @@ impl Room {
                 jid: Some(occupant.seen().jid.as_str()).filter(|_| sees),
                 ..Item::new(self.affiliation_of(occupant), occupant.role)
             };
-            let more = self.occupant_id(context, &occupant.bare) + &x(&item, &[], "");
+            let more = self.marks(occupant) + &x(&item, &[], "");
             say.push(Say {
                 from: self.address(other).into(),
                 stanza: occupant.presence().with(&more),
@@ -215,6 +222,10 @@ impl Room {
         let mut own = Vec::new();
         if self.config.non_anonymous {
             own.push(100);
+        }
+        // Section 7.2.12.
+        if self.config.logging {
+            own.push(170);
         }
         if is_new {
             own.push(201);
@@ -235,29 +246,29 @@ impl Room {
         let history = join.and_then(|join| join.child("history", ns::MUC));
         let wanted = Wanted::read(history.as_ref(), context.now);
         let room = self.jid.bare_str();
-        let mut say = self.history.of(room, wanted, self.config.max_history as usize);
-        say.push(self.subject_for_one());
-        for said in &mut say {
-            said.to.push(Arc::clone(for_whom));
-        }
+        let mut say = self
+            .history
+            .of(room, wanted, self.config.max_history as usize, for_whom);
+        say.push(self.subject_for_one(for_whom));
         say
     }
 
-    fn subject_for_one(&self) -> Say {
+    fn subject_for_one(&self, for_whom: &Arc<Jid>) -> Say {
         let subject = &self.subject;
         let message = |inner: &str| Rendered::from_text(&format!("<message type='groupchat'>{inner}</message>"));
         if subject.elements.is_empty() {
             return Say {
                 from: self.jid.bare_str().into(),
                 stanza: message("<subject/>"),
-                to: Vec::new(),
+                to: vec![Arc::clone(for_whom)],
             };
         }
         let delay = delay(self.jid.bare_str(), Now(subject.at));
+        let id = occupant_id(&subject.id);
         Say {
             from: subject.from.clone(),
-            stanza: message(&format!("{}{delay}", subject.elements)),
-            to: Vec::new(),
+            stanza: message(&format!("{}{id}{delay}", subject.elements)),
+            to: vec![Arc::clone(for_whom)],
         }
     }
 
@@ -271,36 +282,29 @@ impl Room {
         join: Option<&Child<'_>>,
     ) -> Decided {
         let presence = said(stanza);
-        let mut say = match join {
-            Some(_) => self.others(context, nick, from),
-            None => Vec::new(),
+        let is_new = self
+            .occupants
+            .get(nick)
+            .is_none_or(|occupant| *occupant.presence() != presence);
+        self.occupants.speak(from.as_ref().as_ref(), presence);
+        let Some(join) = join else {
+            let occupant = self.occupants.get(nick);
+            let shown = occupant.map(|occupant| self.show(context, nick, occupant, &Shown::default()));
+            return Decided::Say(shown.unwrap_or_default());
         };
-        let before = self.occupants.get(nick).map(|occupant| occupant.presence().clone());
-        self.occupants.speak(from.as_ref().as_ref(), presence.clone());
-        match join {
-            Some(_) => {
-                // The others hear of it only if there is something new in it; who asked hears all.
-                let shown = self.entered(context, nick, false);
-                let own = shown.len().saturating_sub(1);
-                let is_new = before.as_ref() != Some(&presence);
-                say.extend(
-                    shown
-                        .into_iter()
-                        .enumerate()
-                        .filter(|(at, _)| is_new || *at == own)
-                        .map(|(_, say)| say),
-                );
-                say.extend(self.past(context, from, join));
-            }
-            None => say.extend(match self.occupants.get(nick) {
-                Some(occupant) => self.show(context, nick, occupant, &Shown::default()),
-                None => Vec::new(),
-            }),
+        let mut say = self.others(nick, from);
+        let mut shown = self.entered(context, nick, false);
+        // Who asked hears all. The others, and other clients of his, hear of it only if there is something new in it.
+        if !is_new {
+            shown.drain(..shown.len().saturating_sub(1));
+            shown.iter_mut().for_each(|own| own.to = vec![Arc::clone(from)]);
         }
+        say.extend(shown);
+        say.extend(self.past(context, from, Some(join)));
         Decided::Say(say)
     }
 
-    /// Section 7.6.
+    /// Section 7.6. Another name of the same account is another occupant; both become one.
     fn rename(
         &mut self,
         context: &mut Context<'_>,
@@ -310,22 +314,9 @@ impl Room {
         nick: &str,
         new: &str,
     ) -> Decided {
-        let is_visitor = self
-            .occupants
-            .get(nick)
-            .is_some_and(|occupant| occupant.role < Role::Participant);
-        let may = match is_visitor && self.config.moderated {
-            // Who has no voice does not speak by his name either.
-            true => Err(StanzaError::not_acceptable().text("who has no voice keeps the name")),
-            false => self.may_be_called(context, new, from),
-        };
-        // Another name of the same person is another occupant, and cannot be taken over.
-        let may = may.and_then(|()| match self.occupants.get(new) {
-            Some(_) => Err(StanzaError::conflict()),
-            None => Ok(()),
-        });
-        if let Err(error) = may {
-            return self.refuse(stanza, from, to, &error);
+        let join = stanza.children().find(|child| child.is("x", ns::MUC));
+        if let Err(error) = self.may_be_called(context, new, from) {
+            return self.keep_out(stanza, from, to, &error);
         }
         let mut say = Vec::new();
         if let Some(occupant) = self.occupants.get(nick) {
@@ -339,8 +330,20 @@ impl Room {
         }
         self.occupants.rename(nick, new);
         self.occupants.speak(from.as_ref().as_ref(), said(stanza));
-        if let Some(occupant) = self.occupants.get(new) {
-            say.extend(self.show(context, new, occupant, &Shown::default()));
+        match join {
+            None => say.extend(
+                self.occupants
+                    .get(new)
+                    .map(|occupant| self.show(context, new, occupant, &Shown::default()))
+                    .into_iter()
+                    .flatten(),
+            ),
+            // Section 17.3: who comes in once more is told everything, under whatever name.
+            Some(join) => {
+                say.extend(self.others(new, from));
+                say.extend(self.entered(context, new, false));
+                say.extend(self.past(context, from, Some(&join)));
+            }
         }
         Decided::Say(say)
     }
@@ -355,7 +358,13 @@ impl Room {
         statuses: &[u16],
         own: &[u16],
     ) -> Decided {
-        let Some((nick, session, last)) = self.occupants.leave(from.as_ref().as_ref()) else {
+        let Some(Left {
+            nick,
+            session,
+            was_seen,
+            last,
+        }) = self.occupants.leave(from.as_ref().as_ref())
+        else {
             return Decided::nothing();
         };
         let change = Shown {
@@ -376,12 +385,16 @@ impl Room {
                 // Only the client itself goes; the others see the client that is still here.
                 let mut alone = occupant.clone();
                 alone.sessions = vec![session];
-                let mut say = self.show(context, &nick, &alone, &change);
-                say.drain(..say.len() - 1);
-                say.extend(self.show(context, &nick, occupant, &Shown::default()));
+                let mut say = match was_seen {
+                    true => self.show(context, &nick, occupant, &Shown::default()),
+                    false => Vec::new(),
+                };
+                say.extend(self.show(context, &nick, &alone, &change).pop());
                 say
             }
         };
+        // Section 7.14: who goes is told first.
+        say.rotate_right(1);
         say.retain(|say| !say.to.is_empty());
         self.emptied(say)
     }
@@ -395,15 +408,16 @@ impl Room {
         self.decided(rows::forget(self), say)
     }
 
-    /// Everybody goes, since the service does (section 14.2).
+    /// Everybody goes, since the service does (section 11.2).
     pub fn shut_down(&mut self) -> Vec<Say> {
         let mut say = Vec::new();
         for (nick, occupant) in self.occupants.iter() {
             let item = Item::new(self.affiliation_of(occupant), Role::None);
             let presence = Rendered::from_text("<presence type='unavailable'/>");
+            let more = occupant_id(&occupant.id) + &x(&item, &[110, 332], "");
             say.push(Say {
                 from: self.address(nick).into(),
-                stanza: presence.with(&x(&item, &[110, 332], "")),
+                stanza: presence.with(&more),
                 to: occupant.jids().cloned().collect(),
             });
         }
@@ -425,10 +439,15 @@ fn said(stanza: &Stanza<'_>) -> Rendered {
 }
 
 pub(crate) fn is_ghost(stanza: &Stanza<'_>) -> bool {
+    says(stanza, GHOST)
+}
+
+/// Whether an error is one of these.
+pub(crate) fn says(stanza: &Stanza<'_>, conditions: &[&str]) -> bool {
     let error = stanza.children().find(|child| child.name() == "error");
     error.is_some_and(|error| {
-        let mut conditions = error.children().filter(|child| child.ns() == ns::STANZAS);
-        conditions.any(|condition| GHOST.contains(&condition.name()))
+        let mut said = error.children().filter(|child| child.ns() == ns::STANZAS);
+        said.any(|condition| conditions.contains(&condition.name()))
     })
 }
 

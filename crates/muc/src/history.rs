@@ -2,14 +2,15 @@
 //! are in memory, as everybody who enters wants them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use module::Now;
-use stanza::{Rendered, ns};
+use stanza::{Jid, Rendered, ns};
 use xmlstream::Child;
 
 use crate::say::Say;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct History {
     /// Oldest first.
     messages: VecDeque<Kept>,
@@ -40,7 +41,10 @@ impl Wanted {
             return Wanted::default();
         };
         let number = |name: &str| history.attr(name).and_then(|text| text.parse::<usize>().ok());
-        let ago = number("seconds").map(|seconds| now.0.saturating_sub(seconds as i64 * 1_000));
+        let ago = number("seconds").map(|seconds| {
+            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+            now.0.saturating_sub(seconds.saturating_mul(1_000))
+        });
         let since = history.attr("since").and_then(|text| Now::read(&text));
         Wanted {
             characters: number("maxchars"),
@@ -59,8 +63,8 @@ impl History {
         }
     }
 
-    /// The newest that are wanted, oldest first.
-    pub(crate) fn of(&self, room: &str, wanted: Wanted, most: usize) -> Vec<Say> {
+    /// The newest that are wanted, oldest first, for one client.
+    pub(crate) fn of(&self, room: &str, wanted: Wanted, most: usize, to: &Arc<Jid>) -> Vec<Say> {
         let most = wanted.messages.map_or(most, |messages| messages.min(most));
         let mut room_for = wanted.characters.unwrap_or(usize::MAX);
         let mut found = Vec::new();
@@ -70,15 +74,17 @@ impl History {
             }
             let delay = delay(room, kept.at);
             let stanza = kept.message.with(&delay);
-            let size = stanza.text().chars().count();
-            if size > room_for {
-                break;
+            if wanted.characters.is_some() {
+                let size = stanza.text_with(&kept.from, Some(to.as_str())).chars().count();
+                if size > room_for {
+                    break;
+                }
+                room_for -= size;
             }
-            room_for -= size;
             found.push(Say {
                 from: kept.from.clone(),
                 stanza,
-                to: Vec::new(),
+                to: vec![Arc::clone(to)],
             });
         }
         found.reverse();

@@ -9,31 +9,43 @@
 //! who was there when they were decided, in that order.
 //!
 //! - `room.rs`: the room, and how an occupant is shown to others.
-//! - `occupants.rs`, `rank.rs`, `config.rs`, `history.rs`: what it consists of.
+//! - `occupants.rs`, `standings.rs`, `rank.rs`, `config.rs`, `history.rs`: what it consists of.
 //! - `enter.rs`, `message.rs`, `iq.rs`: presence, messages and requests; `admin.rs` and `owner.rs` are requests too.
 //! - `extension.rs`: what else a file of this crate adds to every room, by one line there.
-//! - `rows.rs`: the tables. `say.rs`: what goes out.
+//! - `returning.rs`: who is in it, over a restart.
+//! - `rows.rs`, `listing.rs`: the tables. `say.rs`: what goes out.
 
+mod activity;
 mod admin;
 mod avatar;
+mod command;
 mod config;
 mod enter;
 mod extension;
+mod hats;
 mod history;
 mod iq;
+mod listing;
+mod mam;
+mod mentions;
 mod message;
 mod occupants;
 mod owner;
 mod rank;
+mod returning;
 mod room;
 mod rows;
 mod say;
+mod slow_mode;
+mod standings;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::{Config, Roles};
+pub use listing::{CREATORS, LISTED, Listed, count_made, listed};
 pub use rank::{Affiliation, Role};
+pub use returning::Returning;
 pub use room::{Answer, Context, Decided, Limits, Reflect, Room};
 pub use rows::{AFFILIATIONS, ROOMS, get, read, tables};
 pub use say::Say;

@@ -25,7 +25,8 @@ pub static LISTED: Table = Table {
 pub static CREATORS: Table = Table {
     name: "room_creators",
     shape: Shape::Map,
-    columns: &[],
+    // There is nothing to say but that it is there, and a table has a column.
+    columns: &[Column::int("made")],
 };
 
 const PREFIX: &str = "=";
@@ -96,7 +97,7 @@ pub(crate) fn save(batch: Batch, room: &Room) -> Batch {
 
 /// When its row is written for the first time.
 pub(crate) fn begin(batch: Batch, room: &Room) -> Batch {
-    batch.put(&CREATORS, &room.creator, room.jid.bare_str(), row![])
+    batch.put(&CREATORS, &room.creator, room.jid.bare_str(), row![1])
 }
 
 pub(crate) fn forget(batch: Batch, room: &Room) -> Batch {

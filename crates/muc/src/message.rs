@@ -1,42 +1,66 @@
 //! Messages to a room and to its occupants: for everybody, in private, the subject, invitations, and who asks for voice
 //! (XEP-0045 sections 7.4, 7.5, 7.8, 7.13, 8.1 and 8.6).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use module::{DataField, DataForm, FieldType, Submitted};
 use stanza::{Edits, Jid, JidRef, Kind, MessageType, Rendered, Stanza, StanzaError, ns};
 use xmlstream::Child;
 
-use crate::enter::is_ghost;
+use crate::admin::Outcome;
+use crate::enter::{is_ghost, says};
+use crate::extension::EXTENSIONS;
 use crate::history::Kept;
+use crate::occupants::Occupant;
 use crate::rank::{Affiliation, Role};
-use crate::room::{Context, Decided, Reflect, Room, Standing};
+use crate::room::{Context, Decided, Reflect, Room};
 use crate::rows;
-use crate::say::{Say, attribute, text_element};
+use crate::say::{OCCUPANT_ID, Say, attribute, failed, occupant_id, text_element};
+use crate::standings::Standing;
 
 const REQUEST: &str = "http://jabber.org/protocol/muc#request";
 const HINTS: &str = "urn:xmpp:hints";
+/// XEP-0091.
+const OLD_DELAY: &str = "jabber:x:delay";
 /// Invitations whose answers the room passes on. Older ones are forgotten: who declines them is told nothing.
 const INVITATIONS: usize = 256;
 
+/// Who is invited by one message; more is `policy-violation`.
+const INVITED: usize = 32;
+/// Errors by which an invitation comes back that say that there is nobody (section 7.8.2).
+const NOBODY: &[&str] = &[
+    "gone",
+    "item-not-found",
+    "remote-server-not-found",
+    "service-unavailable",
+];
+
+/// One that went out through the room.
+#[derive(Clone, Debug)]
+struct Invitation {
+    inviter: Arc<Jid>,
+    /// A bare JID.
+    invitee: Box<str>,
+    /// Of the message in which it was asked for.
+    id: Option<Box<str>>,
+}
+
 /// Who was invited by whom, so that nobody is bothered through a room by others.
-#[derive(Debug, Default)]
-pub(crate) struct Invitations(std::collections::VecDeque<(Box<str>, Box<str>)>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Invitations(VecDeque<Invitation>);
 
 impl Invitations {
-    fn add(&mut self, inviter: &str, invitee: &str) {
-        self.0.push_back((inviter.into(), invitee.into()));
+    fn add(&mut self, invitation: Invitation) {
+        self.0.push_back(invitation);
         if self.0.len() > INVITATIONS {
             self.0.pop_front();
         }
     }
 
-    fn take(&mut self, inviter: &str, invitee: &str) -> bool {
-        let at = self
-            .0
-            .iter()
-            .position(|(one, other)| **one == *inviter && **other == *invitee);
-        at.map(|at| self.0.remove(at)).is_some()
+    fn take(&mut self, is_it: impl Fn(&Invitation) -> bool) -> Option<Invitation> {
+        let at = self.0.iter().position(is_it)?;
+        self.0.remove(at)
     }
 }
 
@@ -52,6 +76,12 @@ impl Room {
         let Kind::Message(kind) = stanza.kind() else {
             return Decided::nothing();
         };
+        if kind == MessageType::Error
+            && to.resource().is_none()
+            && self.occupants.nick_of(from.as_ref().as_ref()).is_none()
+        {
+            return self.not_invited(stanza, from);
+        }
         if kind == MessageType::Error && is_ghost(stanza) {
             let presence = Rendered::from_text("<presence type='unavailable'/>");
             return self.left(context, from, &presence, &[333], &[]);
@@ -61,7 +91,7 @@ impl Room {
             return self.refuse(stanza, from, to, &StanzaError::item_not_found());
         }
         match (to.resource(), kind) {
-            (Some(nick), _) => self.private(context, stanza, from, to, nick, kind),
+            (Some(nick), _) => self.private(stanza, from, to, nick, kind),
             (None, MessageType::Groupchat) => self.for_everybody(context, stanza, from, to),
             (None, MessageType::Normal) => self.for_the_room(context, stanza, from, to),
             (None, MessageType::Chat) => {
@@ -100,33 +130,42 @@ impl Room {
                 &StanzaError::forbidden().text("you have no voice here"),
             );
         }
-        let (nick, bare) = (nick.to_owned(), occupant.bare.clone());
+        for extension in EXTENSIONS {
+            if let Err(error) = (extension.message)(self, context, stanza, from) {
+                return self.refuse(stanza, from, to, &error);
+            }
+        }
+        let Some((nick, occupant)) = self.occupants.of(from.as_ref().as_ref()) else {
+            return Decided::nothing();
+        };
         Decided::Reflect(Reflect {
-            from: self.address(&nick).into(),
+            from: self.address(nick).into(),
             sender: Arc::clone(from),
-            message: self.cleaned(context, stanza, &bare),
+            message: self.cleaned(stanza, occupant),
             is_kept: is_kept(stanza),
+            is_known: self.config.non_anonymous,
         })
     }
 
     /// A message as everybody gets it: nobody says in the room's place who he is, or which id it has.
-    fn cleaned(&self, context: &Context<'_>, stanza: &Stanza<'_>, bare: &str) -> Rendered {
+    fn cleaned(&self, stanza: &Stanza<'_>, occupant: &Occupant) -> Rendered {
         let mut edits = Edits::default();
         let room = self.jid.bare_str();
         for child in stanza.children() {
             let is_forged = match (child.name(), child.ns()) {
-                ("occupant-id", "urn:xmpp:occupant-id:0") | ("x", ns::MUC_USER) => true,
+                ("occupant-id", OCCUPANT_ID) | ("x", ns::MUC_USER) => true,
                 // XEP-0359 section 3: an id in the name of the room.
                 ("stanza-id", "urn:xmpp:sid:0") => child.attr("by").is_none_or(|by| is_of(&by, room)),
-                // XEP-0203 section 3: the same of a delay.
-                ("delay", ns::DELAY) => child.attr("from").is_some_and(|by| is_of(&by, room)),
+                // XEP-0203 section 3: the same of a delay, and of its older form. Without a name it is that of the sender
+                // of the stanza, and everything in here comes from the room.
+                ("delay", ns::DELAY) | ("x", OLD_DELAY) => child.attr("from").is_none_or(|by| is_of(&by, room)),
                 _ => false,
             };
             if is_forged {
                 edits.remove(&child);
             }
         }
-        edits.append(&self.occupant_id(context, bare));
+        edits.append(&occupant_id(&occupant.id));
         Rendered::of(stanza, &edits)
     }
 
@@ -150,6 +189,12 @@ impl Room {
         }
     }
 
+    /// What else is said once everybody has got a message.
+    pub fn follows(&self, context: &Context<'_>, said: &Say) -> Vec<Say> {
+        let follows = EXTENSIONS.iter().map(|extension| (extension.reflected)(self, context, said));
+        follows.flatten().collect()
+    }
+
     fn change_subject(
         &mut self,
         context: &mut Context<'_>,
@@ -168,18 +213,20 @@ impl Room {
         if occupant.role < lowest {
             return self.refuse(stanza, from, to, &StanzaError::forbidden());
         }
-        let (from_nick, bare) = (self.address(nick), occupant.bare.clone());
+        let (address, id) = (self.address(nick), occupant.id.clone());
+        let message = self.cleaned(stanza, occupant);
         let subjects = stanza.children().filter(|child| child.is("subject", ns::CLIENT));
         let mut elements = String::new();
         for subject in subjects {
             subject.write_canonical(ns::CLIENT, &mut elements);
         }
         self.subject.elements = elements;
-        self.subject.from = from_nick.as_str().into();
+        self.subject.from = address.as_str().into();
+        self.subject.id = id;
         self.subject.at = context.now.0;
         let say = Say {
-            from: from_nick.into(),
-            stanza: self.cleaned(context, stanza, &bare),
+            from: address.into(),
+            stanza: message,
             to: self.occupants.everyone(),
         };
         self.decided(rows::save_room(self), vec![say])
@@ -187,7 +234,6 @@ impl Room {
 
     fn private(
         &mut self,
-        context: &mut Context<'_>,
         stanza: &Stanza<'_>,
         from: &Arc<Jid>,
         to: JidRef<'_>,
@@ -218,7 +264,7 @@ impl Room {
         let x = format!("<x xmlns='{}'/>", ns::MUC_USER);
         Decided::Say(vec![Say {
             from: self.address(sender).into(),
-            stanza: self.cleaned(context, stanza, &occupant.bare).with(&x),
+            stanza: self.cleaned(stanza, occupant).with(&x),
             to: recipient.jids().cloned().collect(),
         }])
     }
@@ -261,18 +307,16 @@ impl Room {
         user: &Child<'_>,
     ) -> Decided {
         // Section 17.2: who is not in the room has no part in it.
-        let Some((_, occupant)) = self.occupants.of(from.as_ref().as_ref()) else {
+        if self.occupants.of(from.as_ref().as_ref()).is_none() {
             return self.refuse(
                 stanza,
                 from,
                 to,
                 &StanzaError::forbidden().text("you are not in the room"),
             );
-        };
+        }
         let right = self.right_of(context, from.as_ref().as_ref());
-        let may = right.administers()
-            || self.config.allow_invites
-            || (occupant.role == Role::Moderator && !self.config.members_only);
+        let may = right.administers() || self.config.allow_invites || !self.config.members_only;
         if !may {
             return self.refuse(stanza, from, to, &StanzaError::forbidden());
         }
@@ -282,6 +326,10 @@ impl Room {
                 Some(Ok(jid)) if jid.local().is_some() => wanted.push((jid, invite)),
                 _ => return self.refuse(stanza, from, to, &StanzaError::jid_malformed()),
             }
+        }
+        if wanted.len() > INVITED {
+            let error = StanzaError::policy_violation().text("too many invitations at once");
+            return self.refuse(stanza, from, to, &error);
         }
         let new = wanted
             .iter()
@@ -302,7 +350,11 @@ impl Room {
                 self.standings.insert(jid.bare_str().into(), member);
                 batch = rows::save_standing(batch, self, jid.bare_str());
             }
-            self.invitations.add(from.bare_str(), jid.bare_str());
+            self.invitations.add(Invitation {
+                inviter: Arc::clone(from),
+                invitee: jid.bare_str().into(),
+                id: stanza.id().map(Into::into),
+            });
             say.push(self.invitation(stanza.id(), from.bare_str(), Arc::new(jid), Some(&invite)));
         }
         self.decided(batch, say)
@@ -334,7 +386,10 @@ impl Room {
         let Some(Ok(inviter)) = decline.attr("to").as_deref().map(Jid::parse) else {
             return Decided::nothing();
         };
-        if !self.invitations.take(inviter.bare_str(), from.bare_str()) {
+        let is_it = |invitation: &Invitation| {
+            invitation.inviter.bare_str() == inviter.bare_str() && *invitation.invitee == *from.bare_str()
+        };
+        if self.invitations.take(is_it).is_none() {
             return Decided::nothing();
         }
         let mut text = String::from("<message");
@@ -345,7 +400,11 @@ impl Room {
         passed_on(decline, &["reason"], &mut text);
         text.push_str("</decline></x></message>");
         // To the clients that are here; else to the account.
-        let here = self.occupants.some(|_, occupant| *occupant.bare == *inviter.bare_str());
+        let here: Vec<_> = self
+            .occupants
+            .clients_of(inviter.bare_str())
+            .map(|(jid, _)| Arc::clone(jid))
+            .collect();
         let to = if here.is_empty() {
             vec![Arc::new(inviter.to_bare())]
         } else {
@@ -356,6 +415,25 @@ impl Room {
             stanza: Rendered::from_text(&text),
             to,
         }])
+    }
+
+    /// An invitation has come back: the inviter hears that there is nobody.
+    fn not_invited(&mut self, stanza: &Stanza<'_>, from: &Jid) -> Decided {
+        if !says(stanza, NOBODY) {
+            return Decided::nothing();
+        }
+        let is_it = |invitation: &Invitation| *invitation.invitee == *from.bare_str();
+        let Some(Invitation { inviter, id, .. }) = self.invitations.take(is_it) else {
+            return Decided::nothing();
+        };
+        let error = StanzaError::item_not_found().by(self.jid.bare_str().to_owned());
+        Decided::Say(vec![failed(
+            "message",
+            id.as_deref(),
+            self.jid.bare_str(),
+            &inviter,
+            &error,
+        )])
     }
 
     /// Sections 7.13 and 8.6: a visitor asks, a moderator agrees.
@@ -410,15 +488,17 @@ impl Room {
             (Some(true), _) => {
                 let nick = submitted.one("muc#roomnick").unwrap_or_default();
                 let wanted = submitted.one("muc#jid").and_then(|jid| Jid::parse(jid).ok());
-                let is_the_same = |occupant: &crate::occupants::Occupant| {
+                let is_the_same = |occupant: &Occupant| {
                     occupant.role == Role::Visitor
-                        && wanted.as_ref().is_none_or(|jid| *occupant.bare == *jid.bare_str())
+                        && wanted.as_ref().is_none_or(|jid| occupant.bare() == jid.bare_str())
                 };
                 // Who has gone, or speaks already, needs none.
                 if !self.occupants.get(nick).is_some_and(is_the_same) {
                     return Decided::nothing();
                 }
-                Decided::Say(self.set_role(context, nick, Role::Participant, None))
+                let mut outcome = Outcome::default();
+                self.set_role(context, nick, Role::Participant, None, &mut outcome);
+                self.decided(std::mem::take(&mut outcome.batch), outcome.say())
             }
         }
     }

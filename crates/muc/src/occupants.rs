@@ -1,7 +1,10 @@
 //! Who is in a room. An occupant has a nickname and is one bare JID; it has a session for each client of it that came in
 //! under the same name (XEP-0045 section 7.2.8).
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use stanza::{Jid, JidRef, Rendered};
@@ -18,14 +21,19 @@ pub(crate) struct Session {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Occupant {
-    /// A bare JID.
-    pub(crate) bare: Box<str>,
+    /// The same for all clients of a bare JID (XEP-0421).
+    pub(crate) id: Box<str>,
     pub(crate) role: Role,
-    /// Never empty. The last one has spoken last, and is what others see.
+    /// Never empty, and all of one bare JID. The last one has spoken last, and is what others see.
     pub(crate) sessions: Vec<Session>,
 }
 
 impl Occupant {
+    /// Whose it is.
+    pub(crate) fn bare(&self) -> &str {
+        self.seen().jid.bare_str()
+    }
+
     /// What others see of it.
     pub(crate) fn presence(&self) -> &Rendered {
         &self.seen().presence
@@ -41,12 +49,52 @@ impl Occupant {
     }
 }
 
-#[derive(Debug, Default)]
+/// A client, in the order of its address: all of an account stand side by side.
+#[derive(Clone, Debug)]
+struct Client(Arc<Jid>);
+
+impl Borrow<str> for Client {
+    fn borrow(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl PartialEq for Client {
+    fn eq(&self, other: &Client) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Client {}
+
+impl PartialOrd for Client {
+    fn partial_cmp(&self, other: &Client) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Client {
+    fn cmp(&self, other: &Client) -> Ordering {
+        self.0.as_str().cmp(other.0.as_str())
+    }
+}
+
+/// What has become of an occupant when one of its sessions has left.
+#[derive(Clone, Debug)]
+pub(crate) struct Left {
+    pub(crate) nick: Arc<str>,
+    pub(crate) session: Session,
+    /// It was the one that others saw.
+    pub(crate) was_seen: bool,
+    /// The occupant, now without sessions, if that was the last.
+    pub(crate) last: Option<Occupant>,
+}
+
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Occupants {
     /// By nickname, as the order reaches the wire.
-    by_nick: BTreeMap<Box<str>, Occupant>,
-    /// Full JIDs to nicknames.
-    nicks: HashMap<Box<str>, Box<str>>,
+    by_nick: BTreeMap<Arc<str>, Occupant>,
+    nicks: BTreeMap<Client, Arc<str>>,
 }
 
 impl Occupants {
@@ -86,16 +134,32 @@ impl Occupants {
 
     /// Nicknames under which a bare JID is here: one may have several.
     pub(crate) fn nicks_of(&self, bare: &str) -> Vec<Box<str>> {
-        let here = self.by_nick.iter().filter(|(_, occupant)| *occupant.bare == *bare);
-        here.map(|(nick, _)| nick.clone()).collect()
+        let mut nicks: Vec<Box<str>> = self.clients_of(bare).map(|(_, nick)| nick.into()).collect();
+        nicks.sort_unstable();
+        nicks.dedup();
+        nicks
     }
 
-    /// Adds a session, to an occupant of this name or as a new one.
-    pub(crate) fn enter(&mut self, nick: &str, role: Role, session: Session) {
-        let bare = session.jid.bare_str();
-        self.nicks.insert(session.jid.as_str().into(), nick.into());
-        let occupant = self.by_nick.entry(nick.into()).or_insert_with(|| Occupant {
-            bare: bare.into(),
+    /// Clients of a bare JID that are here, and their nicknames.
+    pub(crate) fn clients_of(&self, bare: &str) -> impl Iterator<Item = (&Arc<Jid>, &str)> {
+        let first = format!("{bare}/");
+        let from = (Bound::Included(first.as_str()), Bound::Unbounded);
+        let clients = self
+            .nicks
+            .range::<str, _>(from)
+            .map(|(client, nick)| (&client.0, &**nick));
+        clients.take_while(move |(jid, _)| jid.as_str().starts_with(&first))
+    }
+
+    /// Adds a session, to an occupant of this name or as a new one, which has this id.
+    pub(crate) fn enter(&mut self, nick: &str, role: Role, session: Session, id: impl FnOnce() -> Box<str>) {
+        let nick: Arc<str> = match self.by_nick.get_key_value(nick) {
+            Some((nick, _)) => Arc::clone(nick),
+            None => nick.into(),
+        };
+        self.nicks.insert(Client(Arc::clone(&session.jid)), Arc::clone(&nick));
+        let occupant = self.by_nick.entry(nick).or_insert_with(|| Occupant {
+            id: id(),
             role,
             sessions: Vec::with_capacity(1),
         });
@@ -105,7 +169,11 @@ impl Occupants {
 
     /// The session has spoken: others see it from now on.
     pub(crate) fn speak(&mut self, jid: JidRef<'_>, presence: Rendered) {
-        let Some(occupant) = self.nicks.get(jid.as_str()).and_then(|nick| self.by_nick.get_mut(nick)) else {
+        let Some(occupant) = self
+            .nicks
+            .get(jid.as_str())
+            .and_then(|nick| self.by_nick.get_mut(&**nick))
+        else {
             return;
         };
         if let Some(at) = occupant
@@ -119,20 +187,24 @@ impl Occupants {
         }
     }
 
-    /// Takes one session out; returns it, and its occupant if that was the last.
-    pub(crate) fn leave(&mut self, jid: JidRef<'_>) -> Option<(Box<str>, Session, Option<Occupant>)> {
+    /// Takes one session out.
+    pub(crate) fn leave(&mut self, jid: JidRef<'_>) -> Option<Left> {
         let nick = self.nicks.remove(jid.as_str())?;
         let occupant = self.by_nick.get_mut(&nick)?;
-        let at = occupant
-            .sessions
-            .iter()
-            .position(|session| session.jid.as_ref().as_ref() == jid)?;
+        let is_it = |session: &Session| session.jid.as_ref().as_ref() == jid;
+        let at = occupant.sessions.iter().position(is_it)?;
+        let was_seen = at + 1 == occupant.sessions.len();
         let session = occupant.sessions.remove(at);
-        let gone = match occupant.sessions.is_empty() {
+        let last = match occupant.sessions.is_empty() {
             true => self.by_nick.remove(&nick),
             false => None,
         };
-        Some((nick, session, gone))
+        Some(Left {
+            nick,
+            session,
+            was_seen,
+            last,
+        })
     }
 
     /// Takes an occupant out with all its sessions.
@@ -144,14 +216,15 @@ impl Occupants {
         Some(occupant)
     }
 
+    /// Gives an occupant another name. Where its account is here under that name already, both are one from now on, with
+    /// the role of the one that was there.
     pub(crate) fn rename(&mut self, nick: &str, new: &str) {
-        let Some(occupant) = self.by_nick.remove(nick) else {
+        let Some(Occupant { id, role, sessions }) = self.remove(nick) else {
             return;
         };
-        for session in &occupant.sessions {
-            self.nicks.insert(session.jid.as_str().into(), new.into());
+        for session in sessions {
+            self.enter(new, role, session, || id.clone());
         }
-        self.by_nick.insert(new.into(), occupant);
     }
 
     /// All clients.

@@ -1,29 +1,31 @@
 //! A room: what it is like, who belongs to it, who is in it; and how all of that is told and kept.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
-use module::Now;
+use module::{ArchiveIds, Now};
 use sha2::Sha256;
 use stanza::{Jid, JidRef, Rendered, Stanza, StanzaError};
 use store::{Batch, Found, Query, StoreError};
 
+use crate::activity::Activity;
 use crate::avatar::Avatar;
 use crate::config::Config;
+use crate::extension::EXTENSIONS;
+use crate::hats::Hats;
 use crate::history::History;
 use crate::iq::Requests;
 use crate::message::Invitations;
 use crate::occupants::{Occupant, Occupants};
 use crate::rank::{Affiliation, Role};
 use crate::rows;
-use crate::say::{Item, Say, error, x};
+use crate::say::{Item, Say, error, occupant_id, x};
+use crate::slow_mode::SlowMode;
+use crate::standings::{Standing, Standings};
 
-/// XEP-0421.
-const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
 /// Bytes of an occupant id before they are written in Base64.
 const OCCUPANT_ID_BYTES: usize = 18;
 
@@ -61,6 +63,8 @@ pub struct Context<'a> {
     pub limits: &'a Limits,
     /// Of the service, from which occupant ids are made (XEP-0421 section 4).
     pub secret: &'a [u8],
+    /// How ids of the archive are shown.
+    pub ids: &'a ArchiveIds,
     /// Administers the service, and so has the rights of an owner in each of its rooms.
     pub is_service_admin: bool,
 }
@@ -116,15 +120,15 @@ pub struct Reflect {
     pub message: Rendered,
     /// It goes into the archive and the history.
     pub is_kept: bool,
+    /// Everybody in the room sees whose it is.
+    pub is_known: bool,
 }
 
-/// Who belongs to a room, by bare JID or domain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
-    pub(crate) affiliation: Affiliation,
-    /// The nickname that is kept for him.
-    pub(crate) nick: Option<Box<str>>,
-    pub(crate) reason: Option<Box<str>>,
+impl Reflect {
+    /// As it stands in the archive of the room.
+    pub fn stored(&self) -> String {
+        archive::stored(&self.message, &self.from, &self.sender, self.is_known)
+    }
 }
 
 /// What the room is about.
@@ -134,21 +138,28 @@ pub(crate) struct Subject {
     pub(crate) elements: String,
     /// The address of the occupant that set it.
     pub(crate) from: Box<str>,
+    /// Its id (XEP-0421).
+    pub(crate) id: Box<str>,
     pub(crate) at: i64,
 }
 
 /// A room.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Room {
     pub(crate) jid: Jid,
+    /// Who has made it: a bare JID.
+    pub(crate) creator: Box<str>,
     pub(crate) config: Config,
-    pub(crate) standings: BTreeMap<Box<str>, Standing>,
+    pub(crate) standings: Standings,
     pub(crate) occupants: Occupants,
     pub(crate) subject: Subject,
     pub(crate) history: History,
     pub(crate) invitations: Invitations,
     pub(crate) requests: Requests,
     pub(crate) avatar: Avatar,
+    pub(crate) hats: Hats,
+    pub(crate) slow_mode: SlowMode,
+    pub(crate) activity: Activity,
     /// Nobody but its creator may enter before he has said what it is like (section 10.1). Nothing of it is kept then.
     pub(crate) is_locked: bool,
     pub(crate) is_destroyed: bool,
@@ -164,14 +175,18 @@ impl Room {
         };
         Room {
             jid: jid.to_bare(),
+            creator: creator.bare_str().into(),
             config: Config::default(),
-            standings: BTreeMap::from([(creator.bare_str().into(), owner)]),
+            standings: Standings::from_iter([(creator.bare_str().into(), owner)]),
             occupants: Occupants::default(),
             subject: Subject::default(),
             history: History::default(),
             invitations: Invitations::default(),
             requests: Requests::default(),
             avatar: Avatar::default(),
+            hats: Hats::default(),
+            slow_mode: SlowMode::default(),
+            activity: Activity::default(),
             is_locked: true,
             is_destroyed: false,
         }
@@ -200,7 +215,7 @@ impl Room {
 
     /// Nothing is left of it: it was destroyed, or it was temporary and everybody has left. The caller forgets it.
     pub fn is_gone(&self) -> bool {
-        self.is_destroyed
+        self.is_destroyed || (self.is_locked && self.occupants.is_empty())
     }
 
     /// The address of an occupant.
@@ -230,9 +245,7 @@ impl Room {
 
     /// For whom this nickname is kept.
     pub(crate) fn keeper_of(&self, nick: &str) -> Option<&str> {
-        let kept = |standing: &Standing| standing.nick.as_deref() == Some(nick);
-        let found = self.standings.iter().find(|(_, standing)| kept(standing));
-        found.map(|(jid, _)| &**jid)
+        self.standings.keeper_of(nick)
     }
 
     /// Who sees the true address of everybody.
@@ -242,7 +255,7 @@ impl Room {
 
     /// What tells an occupant from others although names change (XEP-0421): the same for all clients of a bare JID, and
     /// different in every room.
-    pub(crate) fn occupant_id(&self, context: &Context<'_>, bare: &str) -> String {
+    pub(crate) fn id_of(&self, context: &Context<'_>, bare: &str) -> Box<str> {
         // HMAC takes a key of any length.
         let mut mac = Hmac::<Sha256>::new_from_slice(context.secret).expect("a key");
         // A JID has no space.
@@ -250,11 +263,20 @@ impl Room {
         mac.update(b" ");
         mac.update(bare.as_bytes());
         let id = BASE64_URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..OCCUPANT_ID_BYTES]);
-        format!("<occupant-id xmlns='{OCCUPANT_ID}' id='{id}'/>")
+        id.into()
+    }
+
+    /// What the room says of a person in presence that shows him.
+    pub(crate) fn marks(&self, occupant: &Occupant) -> String {
+        let mut out = occupant_id(&occupant.id);
+        for extension in EXTENSIONS {
+            (extension.presence)(self, occupant.bare(), &mut out);
+        }
+        out
     }
 
     /// Tells everybody about an occupant: itself, who sees true addresses, and the others (section 7.2.2).
-    pub(crate) fn show(&self, context: &Context<'_>, nick: &str, occupant: &Occupant, change: &Shown<'_>) -> Vec<Say> {
+    pub(crate) fn show(&self, _: &Context<'_>, nick: &str, occupant: &Occupant, change: &Shown<'_>) -> Vec<Say> {
         let affiliation = self.affiliation_of(occupant);
         let seen = &occupant.seen().jid;
         let mut item = Item {
@@ -264,10 +286,9 @@ impl Room {
             ..Item::new(affiliation, change.role.unwrap_or(occupant.role))
         };
         let base = match &change.unavailable {
-            Some(presence) => presence,
-            None => occupant.presence(),
+            Some(presence) => presence.with(&occupant_id(&occupant.id)),
+            None => occupant.presence().with(&self.marks(occupant)),
         };
-        let base = base.with(&self.occupant_id(context, &occupant.bare));
         let from: Box<str> = self.address(nick).into();
         let say = |item: &Item<'_>, statuses: &[u16], to: Vec<Arc<Jid>>| Say {
             from: from.clone(),
@@ -299,7 +320,16 @@ impl Room {
 
     /// An error to who has sent a stanza, from the address to which he sent it.
     pub(crate) fn refuse(&self, stanza: &Stanza<'_>, from: &Arc<Jid>, to: JidRef<'_>, why: &StanzaError) -> Decided {
-        Decided::Say(error(stanza, from, to.as_str(), why).into_iter().collect())
+        Decided::Say(
+            error(
+                stanza,
+                from,
+                to.as_str(),
+                &why.clone().by(self.jid.bare_str().to_owned()),
+            )
+            .into_iter()
+            .collect(),
+        )
     }
 
     /// What stands in the store of all of it.

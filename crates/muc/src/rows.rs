@@ -1,22 +1,24 @@
 //! What stands in the store of rooms.
 //!
-//! The owner of a room's row is its service, so that a service can list its rooms by page; the owner of the rows of who
-//! belongs to it is the room.
-
-use std::collections::BTreeMap;
+//! The owner of a room's row is its service; the owner of the rows of who belongs to it is the room.
 
 use stanza::Jid;
 use store::{Batch, Column, Found, Query, Row, Shape, StoreError, Table, Value, row};
 
+use crate::activity::Activity;
 use crate::avatar::Avatar;
 use crate::config::Config;
 use crate::extension;
+use crate::hats::Hats;
 use crate::history::History;
 use crate::iq::Requests;
+use crate::listing::{self, CREATORS, LISTED};
 use crate::message::Invitations;
 use crate::occupants::Occupants;
 use crate::rank::Affiliation;
-use crate::room::{Room, Standing, Subject};
+use crate::room::{Room, Subject};
+use crate::slow_mode::SlowMode;
+use crate::standings::{Standing, Standings};
 
 /// Rooms by the local part of their address.
 pub static ROOMS: Table = Table {
@@ -24,12 +26,11 @@ pub static ROOMS: Table = Table {
     shape: Shape::Map,
     columns: &[
         Column::text("config"),
-        Column::text("name"),
-        // In the list of rooms.
-        Column::int("public"),
         Column::text("subject"),
         Column::text("subject_from"),
         Column::int("subject_at"),
+        Column::text("creator"),
+        Column::text("subject_id"),
     ],
 };
 
@@ -47,7 +48,10 @@ pub static AFFILIATIONS: Table = Table {
 /// All tables of rooms.
 pub fn tables() -> Vec<&'static Table> {
     let more = extension::tables().map(|kept| kept.table);
-    [&ROOMS, &AFFILIATIONS].into_iter().chain(more).collect()
+    [&ROOMS, &AFFILIATIONS, &LISTED, &CREATORS]
+        .into_iter()
+        .chain(more)
+        .collect()
 }
 
 /// Everything of a room; [`read`] understands the answer.
@@ -69,11 +73,12 @@ pub fn read(jid: &Jid, found: Found) -> Result<Option<Room>, StoreError> {
     let Some(room) = room.row()? else { return Ok(None) };
     let text = |at: usize| room.get(at).and_then(Value::as_text).unwrap_or_default();
     let subject = Subject {
-        elements: text(3).to_owned(),
-        from: text(4).into(),
-        at: room.get(5).and_then(Value::as_int).unwrap_or_default(),
+        elements: text(1).to_owned(),
+        from: text(2).into(),
+        at: room.get(3).and_then(Value::as_int).unwrap_or_default(),
+        id: text(5).into(),
     };
-    let mut belong = BTreeMap::new();
+    let mut belong = Standings::default();
     for (jid, row) in standings.rows()? {
         if let Some(standing) = standing(&row) {
             belong.insert(jid, standing);
@@ -81,6 +86,7 @@ pub fn read(jid: &Jid, found: Found) -> Result<Option<Room>, StoreError> {
     }
     let mut room = Room {
         jid: jid.to_bare(),
+        creator: text(4).into(),
         config: Config::of_text(text(0)),
         standings: belong,
         occupants: Occupants::default(),
@@ -89,6 +95,9 @@ pub fn read(jid: &Jid, found: Found) -> Result<Option<Room>, StoreError> {
         invitations: Invitations::default(),
         requests: Requests::default(),
         avatar: Avatar::default(),
+        hats: Hats::default(),
+        slow_mode: SlowMode::default(),
+        activity: Activity::default(),
         is_locked: false,
         is_destroyed: false,
     };
@@ -111,20 +120,23 @@ fn standing(row: &Row) -> Option<Standing> {
 pub(crate) fn save(room: &Room) -> Batch {
     room.standings
         .keys()
-        .fold(save_room(room), |batch, jid| save_standing(batch, room, jid))
+        .fold(listing::begin(save_room(room), room), |batch, jid| {
+            save_standing(batch, room, jid)
+        })
 }
 
 /// Without who belongs to it.
 pub(crate) fn save_room(room: &Room) -> Batch {
     let row = row![
         room.config.to_text(),
-        room.config.name.as_str(),
-        i64::from(room.config.public),
         room.subject.elements.as_str(),
         &*room.subject.from,
         room.subject.at,
+        &*room.creator,
+        &*room.subject.id,
     ];
-    Batch::new().put(&ROOMS, room.jid.domain(), room.jid.local().unwrap_or_default(), row)
+    let batch = Batch::new().put(&ROOMS, room.jid.domain(), room.jid.local().unwrap_or_default(), row);
+    listing::save(batch, room)
 }
 
 /// One who belongs to it, or does no more.
@@ -145,7 +157,8 @@ pub(crate) fn save_standing(batch: Batch, room: &Room, jid: &str) -> Batch {
 
 /// Nothing is left of it; also its archive.
 pub(crate) fn forget(room: &Room) -> Batch {
-    Batch::new()
+    let batch = Batch::new()
         .delete(&ROOMS, room.jid.domain(), room.jid.local().unwrap_or_default())
-        .forget(room.jid.bare_str())
+        .forget(room.jid.bare_str());
+    listing::forget(batch, room)
 }

@@ -7,6 +7,9 @@ use xmlstream::escape_attr;
 
 use crate::rank::{Affiliation, Role};
 
+/// XEP-0421.
+pub(crate) const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
+
 /// One text for all who get it; the addresses go in where it is delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Say {
@@ -16,7 +19,7 @@ pub struct Say {
     pub to: Vec<Arc<Jid>>,
 }
 
-/// `<item/>` of muc#user and muc#admin (XEP-0045 sections 17.2 and 17.3).
+/// `<item/>` of muc#user and muc#admin (XEP-0045 sections 19.2 and 19.3).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item<'a> {
     pub(crate) affiliation: Affiliation,
@@ -74,6 +77,12 @@ pub(crate) fn x(item: &Item<'_>, statuses: &[u16], more: &str) -> String {
     out
 }
 
+/// What tells an occupant from others although names change.
+pub(crate) fn occupant_id(id: &str) -> String {
+    // Base64, as it is made.
+    format!("<occupant-id xmlns='{OCCUPANT_ID}' id='{id}'/>")
+}
+
 /// An attribute, where there is a value.
 pub(crate) fn attribute(out: &mut String, name: &str, value: Option<&str>) {
     let Some(value) = value else { return };
@@ -106,13 +115,19 @@ pub(crate) fn error(stanza: &Stanza<'_>, from: &Arc<Jid>, to: &str, error: &Stan
     if !stanza.kind().may_be_answered() {
         return None;
     }
+    let name = stanza.kind().element_name();
+    Some(failed(name, stanza.id(), to, from, error))
+}
+
+/// An error in answer to a stanza that is not at hand any more.
+pub(crate) fn failed(name: &str, id: Option<&str>, from: &str, to: &Arc<Jid>, error: &StanzaError) -> Say {
     let mut out = Vec::new();
-    write_error(stanza.kind().element_name(), stanza.id(), None, None, error, &mut out);
-    Some(Say {
-        from: to.into(),
+    write_error(name, id, None, None, error, &mut out);
+    Say {
+        from: from.into(),
         stanza: Rendered::from_text(&String::from_utf8(out).unwrap_or_default()),
-        to: vec![Arc::clone(from)],
-    })
+        to: vec![Arc::clone(to)],
+    }
 }
 
 /// The result of a request.

@@ -1,16 +1,20 @@
 //! Tests after the use cases of XEP-0045, without a store: what is written is looked at, and read again.
 
+mod activity;
 mod admin;
 mod avatar;
 mod enter;
+mod hats;
+mod mentions;
 mod message;
 mod owner;
+mod slow_mode;
 
 use std::sync::Arc;
 
-use module::Now;
-use stanza::{Jid, Kind, Stanza};
-use store::{Batch, Memory, Store};
+use module::{ArchiveIds, Now};
+use stanza::{Jid, Kind, Rendered, Stanza};
+use store::{Batch, Deposit, Memory, Places, Store};
 use xmlstream::{Limits as XmlLimits, Scratch};
 
 use crate::{Context, Decided, Limits, Room};
@@ -38,8 +42,11 @@ impl World {
     fn new() -> World {
         let jid = Jid::parse(ROOM).expect("a JID");
         let creator = Jid::parse(ONE).expect("a JID");
+        let mut room = Room::create(&jid, creator.as_ref());
+        // As in most examples: else each who comes in hears of it.
+        room.config.logging = false;
         World {
-            room: Room::create(&jid, creator.as_ref()),
+            room,
             store: Memory::new(&crate::tables()),
             now: 1_000_000,
             limits: Limits::default(),
@@ -106,16 +113,24 @@ impl World {
 
     /// Somebody sends a stanza, and this is said. What is written is committed at once.
     fn send(&mut self, who: &str, text: &str) -> Vec<Told> {
+        let told = self.send_whole(who, text).into_iter();
+        told.map(|(to, from, text)| (to, from, without_id(&text))).collect()
+    }
+
+    /// With occupant ids.
+    fn send_whole(&mut self, who: &str, text: &str) -> Vec<Told> {
         let mut scratch = Scratch::default();
         let element =
             xmlstream::parse_element(text, "jabber:client", &mut scratch, &XmlLimits::default()).expect("XML");
         let stanza = Stanza::read(element).expect("a stanza").expect("a stanza");
         let from = Arc::new(Jid::parse(who).expect("a JID"));
         let to = stanza.to().expect("an address").to_owned();
+        let ids = ArchiveIds::new(&[1; 32]);
         let mut context = Context {
             now: Now(self.now),
             limits: &self.limits,
             secret: b"secret",
+            ids: &ids,
             is_service_admin: self.is_service_admin,
         };
         let decided = match stanza.kind() {
@@ -128,19 +143,41 @@ impl World {
             Decided::Write(batch, say) => (batch, say),
             Decided::Ask(query, answer) => (Batch::new(), answer.say(self.store.read_wait(query))),
             Decided::Reflect(reflect) => {
-                let message = reflect.message.clone();
-                (Batch::new(), vec![self.room.reflected(&context, reflect, message)])
+                let message = match reflect.is_kept {
+                    true => self.deposit(&reflect, &ids),
+                    false => reflect.message.clone(),
+                };
+                let said = self.room.reflected(&context, reflect, message);
+                let follows = self.room.follows(&context, &said);
+                (Batch::new(), [vec![said], follows].concat())
             }
         };
         self.store.write_wait(batch).expect("written");
         let mut told = Vec::new();
         for say in say {
             for to in &say.to {
-                let text = without_id(say.stanza.text());
+                let text = say.stanza.text().to_owned();
                 told.push((to.as_str().to_owned(), say.from.to_string(), text));
             }
         }
         told
+    }
+
+    /// Into the archive; and the message with its id there.
+    fn deposit(&self, reflect: &crate::Reflect, ids: &ArchiveIds) -> Rendered {
+        let deposit = Deposit {
+            at: self.now,
+            sender: reflect.sender.bare_str().into(),
+            recipient: ROOM.into(),
+            places: Places::RECEIVED,
+            fingerprint: None,
+            stanza: reflect.stored().into(),
+        };
+        let wrote = self.store.write_wait(Batch::new().deposit(deposit)).expect("written");
+        let id = wrote.deposited.expect("it is kept").id;
+        let mut text = Vec::new();
+        archive::with_stanza_id(reflect.message.text(), ROOM, &ids.show(id), &mut text);
+        Rendered::from_text(&String::from_utf8(text).expect("text"))
     }
 
     /// The room as it is read from the store after a crash; nobody is in it.

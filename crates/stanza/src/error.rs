@@ -139,6 +139,8 @@ pub struct StanzaError {
     pub app: Option<Cow<'static, str>>,
     /// The new address, a URI; written for `Gone` and `Redirect` only (sections 8.3.3.5 and 8.3.3.14).
     pub address: Option<Cow<'static, str>>,
+    /// Who says so, if not the one to whom the stanza was addressed (section 8.3.1).
+    pub by: Option<Cow<'static, str>>,
 }
 
 macro_rules! stanza_errors {
@@ -158,6 +160,7 @@ impl StanzaError {
             text: None,
             app: None,
             address: None,
+            by: None,
         }
     }
 
@@ -207,6 +210,12 @@ impl StanzaError {
         self
     }
 
+    /// See the field: a JID.
+    pub fn by(mut self, jid: impl Into<Cow<'static, str>>) -> StanzaError {
+        self.by = Some(jid.into());
+        self
+    }
+
     /// Writes `<error type='…'>…</error>`, in the order of RFC 6120 section 8.3.2.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"<error type='");
@@ -215,6 +224,10 @@ impl StanzaError {
         // OMEMO keys, by the number alone that this had in RFC 3920 (see the note in RFC 6120 section 8.3.2).
         if self.condition == Condition::ItemNotFound {
             out.extend_from_slice(b"' code='404");
+        }
+        if let Some(by) = &self.by {
+            out.extend_from_slice(b"' by='");
+            xmlstream::escape_attr(out, by);
         }
         out.extend_from_slice(b"'>");
         let data = match self.condition {

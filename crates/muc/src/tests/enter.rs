@@ -45,7 +45,7 @@ fn everybody_else_comes_before_oneself_and_then_the_subject() {
         SUBJECT,
     ];
     assert_eq!(of(&told, THREE), expected);
-    // Section 7.2.5: a moderator sees who it is, and nobody else.
+    // Section 7.2.4: a moderator sees who it is, and nobody else.
     let seen = presence("", &format!("affiliation='none' role='participant' jid='{THREE}'"), &[]);
     assert_eq!(of(&told, ONE), [("/thirdwitch", seen.as_str())]);
     assert_eq!(of(&told, TWO), [("/thirdwitch", two.as_str())]);
@@ -73,7 +73,7 @@ fn in_a_room_that_hides_nobody_all_see_all() {
     );
 }
 
-/// Section 7.2.16.
+/// Section 7.2.17.
 #[test]
 fn why_somebody_may_not_come_in() {
     let mut world = World::open();
@@ -86,7 +86,14 @@ fn why_somebody_may_not_come_in() {
         "jid-malformed",
         "modify",
     );
-    refused(&world.join(THREE, "firstwitch", ""), THREE, "conflict", "cancel");
+    let told = world.join(THREE, "firstwitch", "");
+    refused(&told, THREE, "conflict", "cancel");
+    // Whose error it is, and of what, as the examples have it.
+    let expected = format!(
+        "<presence type='error'><error type='cancel' by='{ROOM}'><conflict \
+         xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+    );
+    assert_eq!(told[0].2, expected);
     let long = "n".repeat(world.limits.nick_bytes + 1);
     refused(&world.join(THREE, &long, ""), THREE, "not-acceptable", "modify");
 
@@ -104,6 +111,9 @@ fn why_somebody_may_not_come_in() {
     }
     let told = world.join(THREE, "thirdwitch", "<password>cauldronburn</password>");
     assert_eq!(of(&told, THREE).len(), 3, "{told:?}");
+    // Its owner needs it as well.
+    let phone = "crone1@shakespeare.lit/phone";
+    refused(&world.join(phone, "firstwitch", ""), phone, "not-authorized", "auth");
 
     let mut world = World::configured(&[("muc#roomconfig_membersonly", "1")]);
     refused(
@@ -144,7 +154,7 @@ fn why_somebody_may_not_come_in() {
     world.enter(THREE, "thirdwitch");
 }
 
-/// Section 7.2.17.
+/// Section 7.2.18.
 #[test]
 fn who_believes_to_be_there_is_told_that_he_is_not() {
     let mut world = World::open();
@@ -219,8 +229,17 @@ fn two_clients_under_one_name() {
         of(&told, ONE).iter().all(|(_, text)| !text.contains("unavailable")),
         "{told:?}"
     );
+    // Of one that nobody saw nobody hears.
+    world.enter(phone, "thirdwitch");
     let told = world.send(THREE, &format!("<presence type='unavailable' to='{ROOM}/thirdwitch'/>"));
+    assert!(
+        told.len() == 1 && of(&told, THREE)[0].1.contains("unavailable"),
+        "{told:?}"
+    );
+    let told = world.send(phone, &format!("<presence type='unavailable' to='{ROOM}/thirdwitch'/>"));
     assert!(of(&told, ONE)[0].1.contains("unavailable"), "{told:?}");
+    // Section 7.14: whoever goes is told first.
+    assert_eq!(told[0].0, phone);
 }
 
 #[test]
@@ -245,6 +264,106 @@ fn another_name() {
     assert_eq!(of(&told, THREE), [("/thirdwitch", gone.as_str()), ("/oldhag", &here)]);
     // The old one is free.
     world.enter("other@shakespeare.lit/x", "thirdwitch");
+    // A name that is kept for somebody else is his.
+    world.admin(
+        ONE,
+        "<item affiliation='member' jid='hecate@shakespeare.lit' nick='hecate'/>",
+    );
+    refused(
+        &world.send(THREE, &format!("<presence to='{ROOM}/hecate'/>")),
+        THREE,
+        "conflict",
+        "cancel",
+    );
+}
+
+/// Table 3: who has no voice may have another name.
+#[test]
+fn a_visitor_may_have_another_name() {
+    let mut world = World::configured(&[("muc#roomconfig_moderatedroom", "1")]);
+    world.enter(THREE, "thirdwitch");
+    let told = world.send(THREE, &format!("<presence to='{ROOM}/oldhag'/>"));
+    assert_eq!(of(&told, ONE).len(), 2, "{told:?}");
+}
+
+/// Section 17.3: a client that has lost what it knew may come in again under another name; it is told everything.
+#[test]
+fn who_comes_in_again_under_another_name_is_told_everything() {
+    let mut world = World::open();
+    world.enter(TWO, "secondwitch");
+    world.enter(THREE, "thirdwitch");
+    let told = world.enter(THREE, "oldhag");
+    let from: Vec<&str> = of(&told, THREE).iter().map(|(from, _)| *from).collect();
+    assert_eq!(from, ["/thirdwitch", "/firstwitch", "/secondwitch", "/oldhag", ""]);
+    let from: Vec<&str> = of(&told, TWO).iter().map(|(from, _)| *from).collect();
+    assert_eq!(from, ["/thirdwitch", "/oldhag"]);
+}
+
+/// Section 7.6 allows it: two names of one account become one, with all of its clients.
+#[test]
+fn a_name_that_the_account_has_already() {
+    let phone = "hag66@shakespeare.lit/phone";
+    let mut world = World::open();
+    world.enter(THREE, "thirdwitch");
+    world.enter(phone, "oldhag");
+    let told = world.send(
+        THREE,
+        &format!("<presence to='{ROOM}/oldhag'><show>away</show></presence>"),
+    );
+    let seen = of(&told, ONE);
+    assert_eq!(
+        seen.iter().map(|(from, _)| *from).collect::<Vec<_>>(),
+        ["/thirdwitch", "/oldhag"]
+    );
+    assert!(
+        seen[0].1.contains("nick='oldhag'") && seen[1].1.contains("away"),
+        "{seen:?}"
+    );
+    let own = of(&told, phone);
+    assert!(!own[0].1.contains("110") && own[1].1.contains("110"), "{own:?}");
+    let told = world.send(ONE, &format!("<message to='{ROOM}/oldhag'><body>x</body></message>"));
+    assert_eq!((of(&told, THREE).len(), of(&told, phone).len()), (1, 1));
+    // One goes, and the other is still here.
+    world.send(phone, &format!("<presence type='unavailable' to='{ROOM}/oldhag'/>"));
+    assert_eq!(world.room.sessions(), 2);
+    refused(&world.join(TWO, "oldhag", ""), TWO, "conflict", "cancel");
+}
+
+/// XEP-0421: an account has one id in a room, whatever its name, and another in another room; it is in all presence.
+#[test]
+fn an_occupant_has_an_id() {
+    let id = |text: &str| {
+        let parts: Vec<&str> = text.split("<occupant-id ").collect();
+        assert_eq!(parts.len(), 2, "one id: {text}");
+        let value = parts[1].split("id='").nth(1).and_then(|rest| rest.split('\'').next());
+        value.expect("an id").to_owned()
+    };
+    let phone = "hag66@shakespeare.lit/phone";
+    let mut world = World::open();
+    let enter = |world: &mut World, who: &str, nick: &str| {
+        let x = "<x xmlns='http://jabber.org/protocol/muc'/>";
+        world.send_whole(who, &format!("<presence to='{ROOM}/{nick}'>{x}</presence>"))
+    };
+    let mine = id(of(&enter(&mut world, THREE, "thirdwitch"), ONE)[0].1);
+    assert!(mine.len() <= 128 && !mine.contains("hag66"), "{mine}");
+    assert_eq!(id(of(&enter(&mut world, phone, "oldhag"), ONE)[0].1), mine);
+    let others = enter(&mut world, TWO, "secondwitch");
+    let seen: Vec<String> = of(&others, TWO)[..4].iter().map(|(_, text)| id(text)).collect();
+    assert_eq!([&seen[1], &seen[2]], [&mine; 2], "in the order of names: {others:?}");
+    assert!(seen[0] != mine && seen[3] != mine && seen[0] != seen[3], "{seen:?}");
+    // A forged one is replaced, and it stays the same.
+    let forged = "<occupant-id xmlns='urn:xmpp:occupant-id:0' id='x'/>".repeat(2);
+    for text in [
+        format!("<presence to='{ROOM}/crone'>{forged}</presence>"),
+        format!("<presence to='{ROOM}/crone' type='unavailable'>{forged}</presence>"),
+    ] {
+        for (_, seen) in of(&world.send_whole(THREE, &text), ONE) {
+            assert_eq!(id(seen), mine);
+        }
+    }
+    let jid = Jid::parse("other@chat.shakespeare.lit").expect("a JID");
+    world.room = Room::create(&jid, Jid::parse(THREE).expect("a JID").as_ref());
+    assert_ne!(id(&enter(&mut world, THREE, "thirdwitch")[0].2), mine);
 }
 
 #[test]
@@ -271,7 +390,7 @@ fn going() {
     assert!(world.again().is_none());
 }
 
-/// Section 14.1: an error that says that nobody is there.
+/// Sections 11.1 and 18.1.2: an error that says that nobody is there.
 #[test]
 fn a_ghost_is_put_out() {
     for (name, kind) in [("presence", "presence"), ("message", "message")] {

@@ -38,7 +38,8 @@ fn nobody_says_what_only_the_room_may() {
         "<body>x</body><stanza-id xmlns='urn:xmpp:sid:0' id='1' by='{ROOM}'/><stanza-id xmlns='urn:xmpp:sid:0' id='2' \
          by='{ROOM}/firstwitch'/><stanza-id xmlns='urn:xmpp:sid:0' id='3'/><occupant-id xmlns='urn:xmpp:occupant-id:0' \
          id='x'/><x xmlns='http://jabber.org/protocol/muc#user'><status code='104'/></x><delay xmlns='urn:xmpp:delay' \
-         from='{ROOM}' stamp='2002-09-10T23:08:25Z'/>"
+         from='{ROOM}' stamp='2002-09-10T23:08:25Z'/><delay xmlns='urn:xmpp:delay' stamp='2002-09-10T23:08:25Z'/><x \
+         xmlns='jabber:x:delay' from='{ROOM}/firstwitch' stamp='20020910T23:08:25'/>"
     );
     let told = world.send(ONE, &groupchat(&forged));
     assert_eq!(
@@ -49,7 +50,8 @@ fn nobody_says_what_only_the_room_may() {
         )]
     );
     // What others say of themselves stays.
-    let kept = "<body>x</body><stanza-id xmlns='urn:xmpp:sid:0' id='1' by='other@elsewhere.lit'/>";
+    let kept = "<body>x</body><stanza-id xmlns='urn:xmpp:sid:0' id='1' by='other@elsewhere.lit'/><delay \
+                xmlns='urn:xmpp:delay' from='crone1@shakespeare.lit/desktop' stamp='2002-09-10T23:08:25Z'/>";
     let told = world.send(ONE, &groupchat(kept));
     assert_eq!(
         of(&told, ONE)[0].1,
@@ -162,7 +164,63 @@ fn the_subject() {
         world.send(TWO, &groupchat(&format!("<subject>No</subject>{more}")));
     }
     assert_eq!(world.room.subject.elements, "<subject>Fire Burn!</subject>");
+    // Who has no such right gets it by the configuration.
     world.configure(&[("muc#roomconfig_changesubject", "1")]);
+    let told = world.send(TWO, &groupchat("<subject>Ours</subject>"));
+    assert_eq!(of(&told, TWO).len(), 1, "{told:?}");
+    // Section 7.2.15: one that was taken away is an empty one with its time, by whoever did it.
+    world.send(TWO, &groupchat("<subject></subject>"));
+    let told = world.send_whole(
+        THREE,
+        &format!("<presence to='{ROOM}/thirdwitch'><x xmlns='http://jabber.org/protocol/muc'/></presence>"),
+    );
+    let Some(&("/secondwitch", text)) = of(&told, THREE).last() else {
+        panic!("{told:?}")
+    };
+    assert!(
+        text.starts_with("<message type='groupchat'><subject></subject><occupant-id ") && text.contains("<delay "),
+        "{text}"
+    );
+    // After a crash it is the same.
+    world.room = world.again().expect("it is kept");
+    let again = world.send_whole(
+        THREE,
+        &format!("<presence to='{ROOM}/thirdwitch'><x xmlns='http://jabber.org/protocol/muc'/></presence>"),
+    );
+    assert_eq!(of(&again, THREE).last(), Some(&("/secondwitch", text)));
+}
+
+/// Section 7.5: it comes to all clients of the occupant, whatever else is not allowed.
+#[test]
+fn in_private_to_all_clients() {
+    let phone = "hag66@shakespeare.lit/phone";
+    let mut world = World::open();
+    world.enter(THREE, "thirdwitch");
+    world.enter(phone, "thirdwitch");
+    for kind in ["chat", "normal", "headline"] {
+        let forged = "<x xmlns='http://jabber.org/protocol/muc#user'><status code='104'/></x>";
+        let text = format!("<message type='{kind}' to='{ROOM}/thirdwitch'><body>x</body>{forged}</message>");
+        let told = world.send_whole(ONE, &text);
+        assert_eq!((of(&told, THREE).len(), of(&told, phone).len()), (1, 1));
+        let text = of(&told, THREE)[0].1;
+        assert_eq!(text.matches("<occupant-id ").count(), 1, "{text}");
+        assert!(
+            text.ends_with("<x xmlns='http://jabber.org/protocol/muc#user'/></message>"),
+            "{text}"
+        );
+        assert!(!text.contains("104"), "{text}");
+    }
+    // An error goes back as a private message does, from the name of whoever says it.
+    let error = format!(
+        "<message type='error' id='p' to='{ROOM}/firstwitch'><error type='cancel'><service-unavailable \
+         xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+    );
+    let told = world.send(THREE, &error);
+    assert_eq!(told.len(), 1);
+    assert_eq!(of(&told, ONE)[0].0, "/thirdwitch");
+    // One to the room is for nobody; nor is what somebody outside says.
+    assert_eq!(world.send(THREE, &error.replace("/firstwitch", "")), []);
+    assert_eq!(world.send(TWO, &error), []);
 }
 
 #[test]
@@ -202,7 +260,28 @@ fn what_was_said_before() {
         history.iter().map(|(_, text)| body(text)).collect()
     };
     assert_eq!(bodies(&mut world, ""), ["n3", "n4", "n5"]);
-    let cases: [(&str, &[&str]); 8] = [
+    // What one is told in characters, with all that is sent.
+    let told = world.send_whole(
+        THREE,
+        &format!("<presence to='{ROOM}/thirdwitch'><x xmlns='http://jabber.org/protocol/muc'/></presence>"),
+    );
+    let history = told.iter().filter(|(_, _, text)| text.contains("<body>"));
+    let of_one = history
+        .map(|(to, from, text)| text.len() + format!(" from='{from}' to='{to}'").len())
+        .next();
+    let of_one = of_one.expect("history");
+    for (characters, expected) in [
+        (2 * of_one, &["n4", "n5"][..]),
+        (2 * of_one - 1, &["n5"]),
+        (of_one - 1, &[]),
+    ] {
+        assert_eq!(
+            bodies(&mut world, &format!("<history maxchars='{characters}'/>")),
+            expected
+        );
+    }
+    let cases: [(&str, &[&str]); 9] = [
+        ("<history seconds='18446744073709551615'/>", &["n3", "n4", "n5"]),
         ("<history maxstanzas='2'/>", &["n4", "n5"]),
         ("<history maxstanzas='9'/>", &["n3", "n4", "n5"]),
         ("<history maxstanzas='0'/>", &[]),
@@ -255,6 +334,43 @@ fn invitations_go_through_the_room() {
     assert_eq!(world.send(hecate, &decline("crone1@shakespeare.lit")), []);
     let wrong = invite.replace("hecate@shakespeare.lit", "@");
     refused(&world.send(ONE, &wrong), ONE, "jid-malformed", "modify");
+    // Section 7.9: several at once.
+    let one = "<invite to='hecate@shakespeare.lit'><continue thread='t'/></invite>";
+    let several = |number: usize| {
+        let x = format!(
+            "<x xmlns='http://jabber.org/protocol/muc#user'>{}</x>",
+            one.repeat(number)
+        );
+        format!("<message id='i' to='{ROOM}'>{x}</message>")
+    };
+    let told = world.send(ONE, &several(2));
+    assert_eq!(told.len(), 2);
+    assert!(told[0].2.contains("<continue thread='t'/>"), "{told:?}");
+    refused(&world.send(ONE, &several(33)), ONE, "policy-violation", "modify");
+}
+
+/// Section 7.8.2: who invites somebody that is not there is told so.
+#[test]
+fn nobody_is_invited() {
+    let mut world = World::open();
+    let invite = format!(
+        "<message id='i' to='{ROOM}'><x xmlns='http://jabber.org/protocol/muc#user'><invite to='hecate@shakespeare.lit'/></x>\
+         </message>"
+    );
+    world.send(ONE, &invite);
+    let error = |condition: &str| {
+        format!(
+            "<message type='error' id='i' to='{ROOM}'><error type='cancel'><{condition} \
+             xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+        )
+    };
+    let hecate = "hecate@shakespeare.lit";
+    assert_eq!(world.send(hecate, &error("resource-constraint")), []);
+    assert_eq!(world.send("other@shakespeare.lit", &error("service-unavailable")), []);
+    let told = world.send(hecate, &error("service-unavailable"));
+    refused(&told, ONE, "item-not-found", "cancel");
+    assert!(told[0].2.starts_with("<message type='error' id='i'>"), "{told:?}");
+    assert_eq!(world.send(hecate, &error("service-unavailable")), []);
 }
 
 /// Section 9.5.
