@@ -47,6 +47,8 @@ pub struct DataField {
     /// Label and value of each.
     pub options: Vec<(&'static str, &'static str)>,
     pub values: Vec<String>,
+    /// What else is in it to be filled in, as XML: a description, what it is checked for (XEP-0122).
+    pub more: &'static str,
 }
 
 impl DataField {
@@ -83,6 +85,12 @@ impl DataField {
         self
     }
 
+    #[must_use]
+    pub fn more(mut self, more: &'static str) -> DataField {
+        self.more = more;
+        self
+    }
+
     fn write(&self, to_fill: bool, out: &mut String) {
         let _ = write!(out, "<field var='{}' type='{}'", self.var, self.kind.as_str());
         if !self.label.is_empty() {
@@ -91,6 +99,9 @@ impl DataField {
         out.push('>');
         if self.required && to_fill {
             out.push_str("<required/>");
+        }
+        if to_fill {
+            out.push_str(self.more);
         }
         for value in &self.values {
             let _ = write!(out, "<value>{}</value>", escaped(value));
