@@ -64,6 +64,7 @@ mod push;
 mod registration;
 mod reports;
 mod retention;
+mod rooms;
 mod roster;
 mod sasl2;
 mod shutdown;

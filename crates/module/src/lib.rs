@@ -51,7 +51,7 @@ pub use host::{Contacts, Credentials, ExternalService, Host, Inviting, Privacy, 
 pub use photo::{Photo, Reach};
 pub use push::{Push, PushService};
 pub use registry::{Component, Registry, RegistryError, Target};
-pub use rooms::{RoomCreators, Rooms};
+pub use rooms::{Occupancy, RoomCreators, Rooms};
 pub use shows::Shows;
 pub use upgrade::Upgrade;
 pub use uploads::Uploads;
@@ -278,6 +278,7 @@ pub struct Module {
     pub(crate) forms: Vec<(Target, MakeForm)>,
     pub(crate) nodes: Option<Nodes>,
     pub(crate) services: Vec<Service>,
+    pub(crate) rooms: Option<&'static str>,
     pub(crate) faces: Vec<Face>,
     pub(crate) upgrades: Vec<Upgrade>,
     pub(crate) assists: Vec<Assist>,
@@ -301,6 +302,7 @@ impl Module {
             forms: Vec::new(),
             nodes: None,
             services: Vec::new(),
+            rooms: None,
             faces: Vec::new(),
             upgrades: Vec::new(),
             assists: Vec::new(),
@@ -381,6 +383,12 @@ impl Module {
     pub fn service(mut self, service: Service) -> Module {
         self.services.push(service);
         self
+    }
+
+    /// Has an address of its own, at which there are rooms (XEP-0045): what has a local part there is for one of them.
+    pub fn rooms(mut self, service: Service) -> Module {
+        self.rooms = Some(service.label);
+        self.service(service)
     }
 
     /// A feature in the disco#info of this service.

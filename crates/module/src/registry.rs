@@ -100,6 +100,7 @@ pub struct Registry {
     /// By node.
     commands: BTreeMap<&'static str, Command>,
     sessions: Arc<CommandSessions>,
+    rooms: Option<&'static str>,
     nodes: Option<Nodes>,
     faces: Vec<Face>,
     upgrades: Vec<Upgrade>,
@@ -125,6 +126,7 @@ impl Registry {
             tables: Vec::new(),
             commands: BTreeMap::new(),
             sessions: Arc::default(),
+            rooms: None,
             nodes: None,
             faces: Vec::new(),
             upgrades: Vec::new(),
@@ -181,6 +183,7 @@ impl Registry {
                     return Err(RegistryError::TwoCommands(command.node));
                 }
             }
+            registry.rooms = registry.rooms.or(module.rooms);
             registry.nodes = registry.nodes.or(module.nodes);
             registry.faces.extend(module.faces);
             registry.upgrades.extend(module.upgrades);
@@ -303,6 +306,11 @@ impl Registry {
     /// Name and namespace of what the account is asked for a client that binds so.
     pub fn bind_questions(&self) -> &[(&'static str, &'static str)] {
         &self.bind_questions
+    }
+
+    /// The label of the service that has rooms.
+    pub fn rooms(&self) -> Option<&'static str> {
+        self.rooms
     }
 
     /// Who answers service discovery about the nodes of accounts.

@@ -29,15 +29,19 @@ mod listing;
 mod mam;
 mod mentions;
 mod message;
+mod moderation;
 mod occupants;
 mod owner;
 mod rank;
+mod retraction;
 mod returning;
+mod registration;
 mod room;
 mod rows;
 mod say;
 mod slow_mode;
 mod standings;
+mod voices;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +50,7 @@ pub use config::{Config, Roles};
 pub use listing::{CREATORS, LISTED, Listed, count_made, listed};
 pub use rank::{Affiliation, Role};
 pub use returning::Returning;
-pub use room::{Answer, Context, Decided, Limits, Reflect, Room};
+pub use registration::Registration;
+pub use room::{Answer, Context, Decided, Limits, Next, Reflect, Room};
 pub use rows::{AFFILIATIONS, ROOMS, get, read, tables};
 pub use say::Say;

@@ -21,10 +21,13 @@ use crate::iq::Requests;
 use crate::message::Invitations;
 use crate::occupants::{Occupant, Occupants};
 use crate::rank::{Affiliation, Role};
+use crate::retraction::Retraction;
+use crate::registration::Applications;
 use crate::rows;
 use crate::say::{Item, Say, error, occupant_id, x};
 use crate::slow_mode::SlowMode;
 use crate::standings::{Standing, Standings};
+use crate::voices::Voices;
 
 /// Bytes of an occupant id before they are written in Base64.
 const OCCUPANT_ID_BYTES: usize = 18;
@@ -81,6 +84,31 @@ pub enum Decided {
     Reflect(Reflect),
     /// What is said depends on the store. The room does not wait for it.
     Ask(Query, Answer),
+    /// What is done depends on the store. The room does not wait for it either; it goes on when it has time.
+    Look(Query, Next),
+}
+
+type Going = dyn FnOnce(&mut Room, &mut Context<'_>, Result<Found, StoreError>) -> Decided + Send;
+
+/// What is done once the store has answered.
+pub struct Next(Box<Going>);
+
+impl Next {
+    pub(crate) fn new(
+        go_on: impl FnOnce(&mut Room, &mut Context<'_>, Result<Found, StoreError>) -> Decided + Send + 'static,
+    ) -> Next {
+        Next(Box::new(go_on))
+    }
+
+    pub fn go_on(self, room: &mut Room, context: &mut Context<'_>, found: Result<Found, StoreError>) -> Decided {
+        (self.0)(room, context, found)
+    }
+}
+
+impl fmt::Debug for Next {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Next")
+    }
 }
 
 type Said = dyn FnOnce(Result<Found, StoreError>) -> Vec<Say> + Send;
@@ -118,13 +146,37 @@ pub struct Reflect {
     /// His true address.
     pub sender: Arc<Jid>,
     pub message: Rendered,
-    /// It goes into the archive and the history.
+    /// It goes into the archive.
     pub is_kept: bool,
     /// Everybody in the room sees whose it is.
-    pub is_known: bool,
+    pub(crate) is_known: bool,
+    /// Who enters gets it.
+    pub(crate) is_past: bool,
+    /// Written together with it.
+    pub batch: Batch,
+    /// Said behind it.
+    pub(crate) then: Vec<Say>,
+    pub(crate) retraction: Option<Retraction>,
+    /// What the room was about before.
+    pub(crate) before: Option<Subject>,
 }
 
 impl Reflect {
+    pub(crate) fn of(from: Box<str>, sender: &Arc<Jid>, message: Rendered, is_kept: bool) -> Reflect {
+        Reflect {
+            from,
+            sender: Arc::clone(sender),
+            message,
+            is_kept,
+            is_known: false,
+            is_past: is_kept,
+            batch: Batch::new(),
+            then: Vec::new(),
+            retraction: None,
+            before: None,
+        }
+    }
+
     /// As it stands in the archive of the room.
     pub fn stored(&self) -> String {
         archive::stored(&self.message, &self.from, &self.sender, self.is_known)
@@ -156,6 +208,8 @@ pub struct Room {
     pub(crate) history: History,
     pub(crate) invitations: Invitations,
     pub(crate) requests: Requests,
+    pub(crate) applications: Applications,
+    pub(crate) voices: Voices,
     pub(crate) avatar: Avatar,
     pub(crate) hats: Hats,
     pub(crate) slow_mode: SlowMode,
@@ -183,6 +237,8 @@ impl Room {
             history: History::default(),
             invitations: Invitations::default(),
             requests: Requests::default(),
+            applications: Applications::default(),
+            voices: Voices::default(),
             avatar: Avatar::default(),
             hats: Hats::default(),
             slow_mode: SlowMode::default(),

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use module::{AccountView, ArchivePrefs, Connected, Contact, Device, LastActivity, Photo, Relation, Switches};
@@ -77,8 +78,18 @@ impl Session {
     }
 
     pub(crate) fn has_directed_presence_to(&self, jid: JidRef<'_>) -> bool {
-        self.directed()
-            .is_some_and(|directed| directed.contains(jid.as_str()) || directed.contains(jid.bare_str()))
+        let Some(directed) = self.directed() else { return false };
+        let bare = jid.bare_str();
+        // Or to another resource of it: another occupant of a room passes on what is asked of this one.
+        let is_of_bare = |other: &str| {
+            other
+                .strip_prefix(bare)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        directed
+            .range::<str, _>((Bound::Included(bare), Bound::Unbounded))
+            .take_while(|other| other.starts_with(bare))
+            .any(|other| is_of_bare(other))
     }
 
     pub(crate) fn directed(&self) -> Option<&BTreeSet<Box<str>>> {

@@ -68,10 +68,10 @@ impl Origin {
 }
 
 /// What a client sends behind a message does not overtake it while it is on its way into the archive.
-struct Behind(Arc<Outbox>, u32);
+pub(crate) struct Behind(Arc<Outbox>, u32);
 
 impl Behind {
-    fn of(outbox: Arc<Outbox>, bytes: usize) -> Behind {
+    pub(crate) fn of(outbox: Arc<Outbox>, bytes: usize) -> Behind {
         let units = message_units(bytes);
         outbox.fall_behind(units);
         Behind(outbox, units)

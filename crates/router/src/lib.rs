@@ -20,6 +20,7 @@ mod access;
 mod account;
 mod arrival;
 mod assist;
+mod block_lists;
 mod blocking;
 mod broadcast;
 mod caps;
@@ -44,6 +45,7 @@ mod photo;
 mod push;
 mod reports;
 mod resume;
+mod rooms;
 mod roster;
 mod saved;
 mod sessions;
@@ -66,11 +68,13 @@ use stanza::{Jid, Rendered};
 use store::{Store, Table};
 
 pub use access::{Access, Whose};
+pub use block_lists::BlockList;
 pub use establish::{Established, Inline};
 pub use guests::Guest;
 pub use load::LAST_ACTIVITY;
 pub use outbox::{Event, Issued, NotResumed, Outbox, Resumed, Taken, TooHigh, give_buffer, uncounted};
 pub use push::PushRules;
+pub use rooms::Allowance;
 pub use resume::{EnableRequest, ResumeRequest, STREAM_ID_BYTES, failed};
 pub use sessions::BindRequest;
 pub use turn::Turn;
@@ -94,7 +98,7 @@ pub(crate) const OWN_LIMITS: xmlstream::Limits = xmlstream::Limits {
 };
 
 /// The tables of the account itself; those of features come from their declarations.
-pub static TABLES: [&Table; 23] = [
+pub static TABLES: [&Table; 24] = [
     &accounts::ACCOUNTS,
     &accounts::tokens::TOKENS,
     &accounts::invitations::INVITATIONS,
@@ -112,6 +116,7 @@ pub static TABLES: [&Table; 23] = [
     &presence::photo::PHOTO,
     &resume::STREAMS,
     &saved::SAVED,
+    &rooms::OCCUPANTS,
     &moved::OFFLINE,
     &moved::OFFLINE_MOVED,
     &upgrade::UPGRADES,
@@ -187,6 +192,8 @@ pub struct Router {
     known_caps: caps::KnownCaps,
     lines: line::Lines,
     components: component::Components,
+    rooms: rooms::Rooms,
+    block_lists: block_lists::BlockLists,
     pushes: push::Pushes,
     push_rules: OnceLock<PushRules>,
     manager: OnceLock<Arc<dyn Manager>>,
@@ -227,6 +234,8 @@ impl Router {
             known_caps: caps::KnownCaps::default(),
             lines: line::Lines::default(),
             components,
+            rooms: rooms::Rooms::default(),
+            block_lists: block_lists::BlockLists::default(),
             pushes: push::Pushes::default(),
             push_rules: OnceLock::new(),
             manager: OnceLock::new(),

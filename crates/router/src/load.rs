@@ -243,7 +243,7 @@ impl Router {
     }
 
     /// Reads a stanza that has waited; then those behind it may follow.
-    fn read_held(
+    pub(crate) fn read_held(
         &self,
         text: &str,
         origin: Option<Origin>,
@@ -479,6 +479,7 @@ impl Router {
             let mut shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             shard.retain(keep, |slot| self.hash(slot.jid()));
         }
+        self.sweep_rooms(horizon);
     }
 
     /// Lets the connections look after clients that were not heard for so many seconds

@@ -55,7 +55,8 @@ impl Router {
                 // RFC 6120 section 10.3.1: without an address it is for the sender's own account.
                 let to = stanza.to().unwrap_or(from.bare());
                 let is_behind = bound.outbox.is_behind();
-                let mut is_kept = false;
+                // A room keeps the order of what is for it.
+                let mut is_kept = kind == MessageType::Groupchat && self.is_room(to);
                 let mut origin = turn.origin.take();
                 // All that the sender's owner has to say, as its lock is not free.
                 let is_refused = self.with(from.bare_str(), |account| {
@@ -78,7 +79,7 @@ impl Router {
                 }
                 if let Some(origin) = turn.origin.as_mut().filter(|_| is_behind) {
                     let keeping = archive::keeping(kind, stanza);
-                    is_kept = keeping.archive || keeping.wait;
+                    is_kept |= keeping.archive || keeping.wait;
                     origin.keeping = Some(keeping);
                 }
                 // What is kept goes through the store, behind the messages before it.
@@ -166,13 +167,16 @@ impl Router {
         });
     }
 
-    /// Sends a stanza on: to the server, to a local account, to a component, or back as an error.
+    /// Sends a stanza on: to the server, to a local account, to a room, to a component, or back as an error.
     pub(crate) fn route(&self, now: Now, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
         let Some(host) = self.host(to.domain()) else {
             if let Some((host, service)) = self.service(to.domain()) {
-                // Services have no accounts.
                 return match to.local() {
                     None => self.for_server(now, host, Target::Service(service.label), stanza, from, to, turn),
+                    Some(_) if self.registry().rooms() == Some(service.label) => {
+                        self.to_room(now, host, stanza, from, to, turn);
+                    }
+                    // Other services have nothing below their address.
                     Some(_) => self.no_such_user(stanza, from, to, turn),
                 };
             }
@@ -228,9 +232,13 @@ impl Router {
             Kind::Iq(IqType::Get | IqType::Set) if to.resource().is_none() => {
                 self.ask_server(now, host, target, stanza, from, to, turn);
             }
-            Kind::Iq(IqType::Result | IqType::Error) => self.push_answered(now, stanza, from, turn),
+            Kind::Iq(IqType::Result | IqType::Error) => {
+                self.push_answered(now, stanza, from, turn);
+                self.list_answers(now, stanza, from, turn);
+            }
             Kind::Presence(_) => {}
-            Kind::Message(MessageType::Error | MessageType::Headline) => {}
+            Kind::Message(MessageType::Error) => {}
+            Kind::Message(kind) if self.list_tells(stanza, from) || kind == MessageType::Headline => {}
             Kind::Message(_) if to.resource().is_none() && self.has_nodes(target) => match self.decision(stanza) {
                 Some(payload) => self.take_decision(now, host, target, None, payload, stanza, from, to, turn),
                 None => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),

@@ -411,6 +411,7 @@ impl Router {
             self.expire(now, &owner, id, &mut turn);
         }
         self.tend_pushes(now, &mut turn);
+        self.tend_block_lists(now, &mut turn);
         self.settle(now, &mut turn);
         turn.finish();
     }

@@ -73,6 +73,7 @@ impl Router {
             writes.push((batch, done));
         });
         self.store.write_many(writes);
+        self.save_occupants();
         count
     }
 
@@ -82,7 +83,7 @@ impl Router {
         loop {
             let query = Query::owners(&SAVED, after.as_deref(), RESTORED_AT_ONCE);
             let rows = self.store.read_wait(query).and_then(Found::owners)?;
-            let Some((last, _)) = rows.last() else { return Ok(count) };
+            let Some((last, _)) = rows.last() else { break };
             after = Some(last.clone());
             let mut batch = Batch::new();
             for (owner, _) in &rows {
@@ -93,6 +94,8 @@ impl Router {
                 count += self.put_back_row(now, &owner, &row);
             }
         }
+        self.restore_occupants(now)?;
+        Ok(count)
     }
 
     /// As [`Router::restore_sessions`], those of one account: for what is done to it while no server runs.

@@ -112,6 +112,7 @@ impl Router {
         self.shards
             .iter()
             .all(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).iter().all(settled))
+            && self.are_rooms_settled()
     }
 
     /// Accounts in memory, used or not.

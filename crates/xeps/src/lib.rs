@@ -13,6 +13,7 @@ mod bosh;
 mod bytestreams;
 mod caps;
 mod carbons;
+mod channel_search;
 mod client_access;
 mod components;
 mod contact;
@@ -28,6 +29,7 @@ mod last;
 mod legacy_session;
 mod mam;
 mod mds;
+mod muc;
 mod omemo;
 mod pep;
 mod ping;
@@ -103,6 +105,7 @@ pub fn all(offer: &Offer) -> Vec<Module> {
         bytestreams::module(offer),
         caps::module(),
         carbons::module(),
+        channel_search::module(offer),
         client_access::module(),
         components::module(),
         contact::module(),
@@ -118,6 +121,7 @@ pub fn all(offer: &Offer) -> Vec<Module> {
         legacy_session::module(),
         mam::module(),
         mds::module(),
+        muc::module(offer),
         omemo::module(),
         pep::module(),
         ping::module(),

@@ -1,0 +1,56 @@
+//! Occupants that a room is given back after a restart, and those that are lost without a word.
+
+use std::sync::Arc;
+
+use stanza::{Jid, Rendered};
+
+use crate::occupants::Session;
+use crate::rank::Role;
+use crate::room::{Context, Decided, Room};
+
+/// An occupant as it outlives the process.
+#[derive(Clone, Debug)]
+pub struct Returning {
+    pub nick: Box<str>,
+    pub role: Role,
+    /// Full JIDs, and what they last said of themselves.
+    pub sessions: Vec<(Arc<Jid>, Rendered)>,
+}
+
+impl Room {
+    /// Who is in it. Nobody, where the room itself is kept nowhere.
+    pub fn returning(&self) -> Vec<Returning> {
+        if self.is_locked || self.is_destroyed {
+            return Vec::new();
+        }
+        let occupants = self.occupants.iter();
+        occupants
+            .map(|(nick, occupant)| Returning {
+                nick: nick.into(),
+                role: occupant.role,
+                sessions: occupant
+                    .sessions
+                    .iter()
+                    .map(|session| (Arc::clone(&session.jid), session.presence.clone()))
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// They are here as before. Nobody is told, as nobody has seen them leave.
+    pub fn put_back(&mut self, context: &Context<'_>, returning: Vec<Returning>) {
+        for occupant in returning {
+            for (jid, presence) in occupant.sessions {
+                let id = self.id_of(context, jid.bare_str());
+                self.occupants
+                    .enter(&occupant.nick, occupant.role, Session { jid, presence }, || id);
+            }
+        }
+    }
+
+    /// A client is gone without having said so: others are told that it was an error (status 333).
+    pub fn lost(&mut self, context: &mut Context<'_>, jid: &Arc<Jid>) -> Decided {
+        let presence = Rendered::from_text("<presence type='unavailable'/>");
+        self.left(context, jid, &presence, &[333], &[])
+    }
+}

@@ -1,0 +1,264 @@
+//! What follows from a stanza that a room was given.
+
+use std::sync::Arc;
+
+use module::Now;
+use muc::{Decided, Reflect, Room, Say};
+use stanza::{Jid, JidRef, Rendered, Stanza};
+use store::{Batch, Deposit, Places, StoreError, Wrote};
+
+use crate::deposit::{Behind, Origin};
+use crate::durable::{close, mark, told};
+use crate::iq::Return;
+use crate::outbox::{DECISION, Receipt};
+use crate::wake::gather;
+use crate::{Outbox, Router, Turn};
+
+use super::{Held, Place, Slot, State, What};
+
+/// What the client sends behind a change of a room does not overtake it.
+struct Decides(Arc<Outbox>);
+
+impl Drop for Decides {
+    fn drop(&mut self) {
+        self.0.catch_up(DECISION);
+    }
+}
+
+impl Router {
+    /// `before`: how the room was, where it may have changed much.
+    #[allow(clippy::too_many_arguments)] // the parts of one delivery; a struct would only rename them
+    pub(super) fn decided(
+        &self,
+        now: Now,
+        place: &Arc<Place>,
+        state: &mut State,
+        decided: Decided,
+        before: Option<Room>,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        match decided {
+            Decided::Say(says) => {
+                // A private message is acknowledged when its recipient's owner has it on disk.
+                let origin = turn.origin.take();
+                if let Some(origin) = place.say(says, origin) {
+                    turn.origin = Some(origin);
+                }
+                state.room.forget_gone();
+            }
+            Decided::Ask(query, answer) => {
+                let place = Arc::clone(place);
+                self.when_read(place.jid.clone().as_str(), query, move |router, _, found| {
+                    let mut turn = Turn::default();
+                    place.say(answer.say(found), None);
+                    router.deliver_all(&place, &mut turn);
+                    router.settle((router.clock)(), &mut turn);
+                    turn.finish();
+                });
+            }
+            Decided::Write(batch, says) => {
+                let back = match stanza.kind().may_be_answered() {
+                    true => Return::of(stanza, from.to_owned(), to.to_owned()),
+                    false => Return::nowhere(from.to_owned(), to.to_owned()),
+                };
+                self.write_room(place, state, batch, says, before, back, turn);
+            }
+            Decided::Reflect(reflect) => self.reflect(now, place, state, reflect, stanza, from, to, turn),
+        }
+    }
+
+    /// The room waits until it is on disk.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn write_room(
+        &self,
+        place: &Arc<Place>,
+        state: &mut State,
+        mut batch: Batch,
+        says: Vec<Say>,
+        before: Option<Room>,
+        back: Return,
+        turn: &mut Turn,
+    ) {
+        state.is_writing = true;
+        let (behind, receipt) = match turn.origin.take() {
+            Some(origin) => {
+                origin.outbox.fall_behind(DECISION);
+                (Some(Decides(origin.outbox)), origin.receipt)
+            }
+            None => (None, None),
+        };
+        mark(receipt.as_ref(), &mut batch);
+        let (me, place) = (self.me.clone(), Arc::clone(place));
+        self.store.write(
+            batch,
+            Box::new(move |result| {
+                let Some(router) = me.upgrade() else { return };
+                gather();
+                let taken = result.is_ok();
+                router.room_written(&place, says, before, &back, result);
+                drop(behind);
+                close(receipt, taken);
+            }),
+        );
+    }
+
+    fn room_written(
+        &self,
+        place: &Arc<Place>,
+        says: Vec<Say>,
+        before: Option<Room>,
+        back: &Return,
+        result: Result<Wrote, StoreError>,
+    ) {
+        let mut turn = Turn::default();
+        let mut state = place.lock();
+        state.is_writing = false;
+        match result {
+            Ok(_) => {
+                place.say(says, None);
+                state.room.forget_gone();
+            }
+            // The process ends, and so have the streams.
+            Err(StoreError::Closed) => return,
+            Err(error) => {
+                tracing::error!(room = place.jid.as_str(), %error, "a change of a room could not be written and was taken back");
+                // Without it nothing has changed but who is in the room, or the room is empty: then it is read again.
+                match before {
+                    Some(before) => state.room = Slot::There(before),
+                    None if state.room.is_empty() => {
+                        state.room = Slot::Loading(Vec::new());
+                        self.load_room(place, None);
+                    }
+                    None => {}
+                }
+                back.refuse(&told(&error), &mut turn);
+            }
+        }
+        self.go_on(place, state, turn);
+    }
+
+    /// A message for everybody: into the archive first, in the order in which they came.
+    #[allow(clippy::too_many_arguments)]
+    fn reflect(
+        &self,
+        now: Now,
+        place: &Arc<Place>,
+        state: &mut State,
+        reflect: Reflect,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let is_archived = reflect.is_kept && self.archives;
+        if !is_archived && state.reflecting == 0 {
+            return self.reflect_now(now, place, state, reflect, None);
+        }
+        let origin = turn.origin.take();
+        let mut batch = Batch::new();
+        let mut bytes = 0;
+        if is_archived {
+            let text: Arc<str> = reflect
+                .message
+                .text_with(&reflect.from, Some(place.jid.as_str()))
+                .into();
+            bytes = text.len();
+            let is_client = origin.as_ref().is_some_and(|origin| origin.is_client);
+            batch = batch.deposit(Deposit {
+                at: now.0,
+                sender: from.bare_str().into(),
+                recipient: place.jid.as_str().into(),
+                places: Places::RECEIVED,
+                fingerprint: is_client
+                    .then(|| archive::fingerprint(&self.secret, from.bare_str(), place.jid.as_str(), stanza))
+                    .flatten(),
+                stanza: text,
+            });
+        }
+        let (behind, receipt): (Option<Behind>, Option<Receipt>) = match origin {
+            Some(Origin { outbox, receipt, .. }) => (Some(Behind::of(outbox, bytes)), receipt),
+            None => (None, None),
+        };
+        mark(receipt.as_ref(), &mut batch);
+        state.reflecting += 1;
+        let back = Return::of(stanza, from.to_owned(), to.to_owned());
+        let (me, place) = (self.me.clone(), Arc::clone(place));
+        self.store.write(
+            batch,
+            Box::new(move |result| {
+                let Some(router) = me.upgrade() else { return };
+                gather();
+                let taken = result.is_ok();
+                router.archived_in_room(&place, reflect, is_archived, &back, result);
+                drop(behind);
+                close(receipt, taken);
+            }),
+        );
+    }
+
+    fn archived_in_room(
+        &self,
+        place: &Arc<Place>,
+        reflect: Reflect,
+        is_archived: bool,
+        back: &Return,
+        result: Result<Wrote, StoreError>,
+    ) {
+        let now = (self.clock)();
+        let mut turn = Turn::default();
+        let mut state = place.lock();
+        state.reflecting -= 1;
+        match result {
+            Ok(wrote) => match wrote.deposited {
+                Some(deposited) if deposited.is_new => {
+                    self.reflect_now(now, place, &mut state, reflect, Some(deposited.id));
+                }
+                // It came once more (guarantee G2), and everybody has it.
+                Some(_) => {}
+                None if is_archived => tracing::error!("the store does not say what it kept; this is a defect"),
+                None => self.reflect_now(now, place, &mut state, reflect, None),
+            },
+            Err(StoreError::Closed) => return,
+            // It was only to wait its turn.
+            Err(_) if !is_archived => self.reflect_now(now, place, &mut state, reflect, None),
+            Err(error) => {
+                tracing::error!(room = place.jid.as_str(), %error, "a message of a room could not be kept");
+                back.refuse(&told(&error), &mut turn);
+            }
+        }
+        self.go_on(place, state, turn);
+    }
+
+    /// `id`: in the archive.
+    fn reflect_now(&self, now: Now, place: &Place, state: &mut State, reflect: Reflect, id: Option<i64>) {
+        let Slot::There(room) = &mut state.room else { return };
+        let message = match id {
+            Some(id) => {
+                let mut text = Vec::new();
+                archive::with_stanza_id(
+                    reflect.message.text(),
+                    place.jid.as_str(),
+                    &self.ids.show(id),
+                    &mut text,
+                );
+                // Text, and escaped text.
+                Rendered::from_text(&String::from_utf8(text).unwrap_or_default())
+            }
+            None => reflect.message.clone(),
+        };
+        let say = room.reflected(&self.room_context(now, false), reflect, message);
+        place.say(vec![say], None);
+    }
+
+    /// The session of somebody who is in the room is not there any more, without having said so.
+    pub(super) fn lost_from_room(&self, place: &Place, lost: Vec<Arc<Jid>>) {
+        let mut state = place.lock();
+        state.waiting.extend(lost.into_iter().map(|jid| Held {
+            what: What::Lost(jid),
+            is_for_everybody: false,
+        }));
+    }
+}

@@ -1,0 +1,192 @@
+//! What a room says, on its way to who is to hear it.
+//!
+//! It is queued under the room's lock, and delivered without. One thread at a time delivers; whoever finds another at it
+//! leaves his to it. So the order is the room's, and nobody waits for anybody. A message for everybody is one start tag for
+//! each over one text (as with `notify`).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use muc::Say;
+use stanza::{IqType, Jid, Kind, MessageType, PresenceType, Stanza};
+use xmlstream::Scratch;
+
+use crate::deposit::Origin;
+use crate::outbox::Item;
+use crate::turn::Work;
+use crate::{Router, Turn};
+
+use super::Place;
+
+/// Of what a room has said, so much may wait to be delivered before the room is given anything more: then stanzas wait in
+/// its line.
+const AHEAD: usize = 256;
+
+/// What a room has said, in order.
+#[derive(Default)]
+pub(super) struct Out {
+    queue: VecDeque<Spoken>,
+    /// Somebody is delivering.
+    is_busy: bool,
+}
+
+struct Spoken {
+    say: Say,
+    /// Of the client that sent it, where that is acknowledged when it has arrived.
+    origin: Option<Origin>,
+}
+
+/// How it gets there.
+enum Way {
+    /// As everything that is sent to an account: what is for one, and may be archived, wait, or be answered.
+    Letter,
+    /// Straight to the sessions.
+    Presence,
+    Gone,
+    Transient,
+    Other,
+}
+
+impl Way {
+    fn of(kind: Kind, stanza: &Stanza<'_>) -> Way {
+        match kind {
+            Kind::Presence(PresenceType::Unavailable) => Way::Gone,
+            Kind::Presence(PresenceType::Available) => Way::Presence,
+            Kind::Message(MessageType::Groupchat) if archive::keeping(MessageType::Groupchat, stanza).transient => {
+                Way::Transient
+            }
+            Kind::Message(MessageType::Groupchat | MessageType::Error) | Kind::Presence(_) => Way::Other,
+            Kind::Iq(IqType::Result | IqType::Error) => Way::Other,
+            Kind::Message(_) | Kind::Iq(_) => Way::Letter,
+        }
+    }
+}
+
+impl Place {
+    fn out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues what the room says; with its lock held. `origin` goes with the last, if that is a message to somebody alone,
+    /// and else comes back.
+    pub(super) fn say(&self, says: Vec<Say>, mut origin: Option<Origin>) -> Option<Origin> {
+        let mut out = self.out();
+        let last = says.len().saturating_sub(1);
+        for (at, say) in says.into_iter().enumerate() {
+            let takes = at == last && say.stanza.text().starts_with("<message") && say.to.len() == 1;
+            let origin = if takes { origin.take() } else { None };
+            out.queue.push_back(Spoken { say, origin });
+        }
+        origin
+    }
+
+    /// Too much waits.
+    pub(super) fn is_behind(&self) -> bool {
+        self.out().queue.len() >= AHEAD
+    }
+
+    /// Nothing waits, and nobody delivers.
+    pub(super) fn is_silent(&self) -> bool {
+        let out = self.out();
+        out.queue.is_empty() && !out.is_busy
+    }
+
+    /// The next to deliver. `is_mine`: the caller is delivering already.
+    fn next(&self, is_mine: bool) -> Option<Spoken> {
+        let mut out = self.out();
+        if out.is_busy && !is_mine {
+            return None;
+        }
+        let next = out.queue.pop_front();
+        out.is_busy = next.is_some();
+        if next.is_none() {
+            // What a crowd once needed is given back.
+            out.queue.shrink_to(AHEAD);
+        }
+        next
+    }
+}
+
+impl Router {
+    /// Delivers what the room has said, unless somebody else does, and lets it go on with what has waited for that.
+    /// Without any lock.
+    pub(super) fn deliver_all(&self, place: &Arc<Place>, turn: &mut Turn) {
+        loop {
+            let mut is_mine = false;
+            let mut scratch = std::mem::take(&mut turn.scratch);
+            while let Some(spoken) = place.next(is_mine) {
+                is_mine = true;
+                self.deliver_spoken(place, spoken, &mut scratch, turn);
+            }
+            turn.scratch = scratch;
+            if !is_mine || !self.take_waiting(place, turn) {
+                return;
+            }
+        }
+    }
+
+    fn deliver_spoken(&self, place: &Place, spoken: Spoken, scratch: &mut Scratch, turn: &mut Turn) {
+        let Spoken { say, origin } = spoken;
+        let read = xmlstream::parse_element(say.stanza.text(), stanza::ns::CLIENT, scratch, &crate::OWN_LIMITS);
+        let way = match read.ok().and_then(|element| Stanza::read(element).ok().flatten()) {
+            Some(stanza) => Way::of(stanza.kind(), &stanza),
+            None => return tracing::error!("what a room says is not a stanza; this is a defect"),
+        };
+        let item = match way {
+            Way::Letter => return self.post(say, origin, turn),
+            Way::Presence | Way::Gone => Item::Presence(&say.from),
+            Way::Transient => Item::Transient,
+            Way::Other => Item::Other,
+        };
+        let sent = say.stanza.sent_by(&say.from);
+        let mut lost: Vec<Arc<Jid>> = Vec::new();
+        for to in &say.to {
+            let found = self.with(to.bare_str(), |account| {
+                let resource = to.resource().unwrap_or_default();
+                let Some(session) = account.resource(resource) else {
+                    return false;
+                };
+                if !account.blocks(&say.from) {
+                    self.push(account, session, item, turn, |out| sent.write(to.as_str(), out));
+                }
+                if matches!(way, Way::Gone) {
+                    // RFC 6121 section 4.6.1.
+                    account.forget_directed(&say.from, Some(resource));
+                }
+                true
+            });
+            match found {
+                Some(true) => {}
+                // Not its last word to who is gone anyway.
+                Some(false) if matches!(way, Way::Gone) => {}
+                Some(false) => lost.push(Arc::clone(to)),
+                // Not in memory, or none of this server.
+                None => turn.letter(say.stanza.text_with(&say.from, Some(to.as_str()))),
+            }
+        }
+        if !lost.is_empty() {
+            self.lost_from_room(place, lost);
+        }
+    }
+
+    fn post(&self, say: Say, mut origin: Option<Origin>, turn: &mut Turn) {
+        for to in &say.to {
+            let text = say.stanza.text_with(&say.from, Some(to.as_str())).into_boxed_str();
+            // It comes from the room now: which has no such archive, and no other devices.
+            turn.queue.push_back(match origin.take() {
+                Some(origin) => Work::Sent(
+                    text,
+                    Origin {
+                        archives: false,
+                        copies: false,
+                        keeping: None,
+                        is_client: false,
+                        is_awaited: false,
+                        ..origin
+                    },
+                ),
+                None => Work::Letter(text),
+            });
+        }
+    }
+}

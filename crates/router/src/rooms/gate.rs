@@ -1,0 +1,98 @@
+//! Who is refused whatever a room says: who is on a list of those whom nobody wants, who has cost too much, and who may
+//! make no rooms, or no more of them.
+
+use module::{Host, Now, RoomCreators};
+use muc::{Decided, Room, Say};
+use stanza::{ErrorType, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError};
+
+use crate::Router;
+
+use super::Place;
+use super::charges::Allowance;
+
+/// How many rooms there are because of somebody, as the store said when it was asked for one that is not there.
+pub(super) struct Made {
+    pub(super) by: Box<str>,
+    pub(super) count: u64,
+}
+
+/// How many stanzas are delivered because of one.
+pub(super) fn cost(decided: &Decided, room: &Room) -> usize {
+    let of = |says: &[Say]| says.iter().map(|say| say.to.len()).sum();
+    match decided {
+        Decided::Say(says) | Decided::Write(_, says) => of(says),
+        Decided::Reflect(_) => room.sessions(),
+        // One answer.
+        Decided::Ask(..) => 1,
+    }
+}
+
+impl Router {
+    pub(super) fn allowance(&self) -> Allowance {
+        self.rooms.allowance.get().copied().unwrap_or_default()
+    }
+
+    /// Before a room is asked.
+    pub(super) fn admits_to_rooms(
+        &self,
+        now: Now,
+        host: &Host,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+    ) -> Result<(), StanzaError> {
+        let is_request = match stanza.kind() {
+            // Whoever leaves always may, and nobody is told of errors with answers.
+            Kind::Presence(PresenceType::Available) => false,
+            Kind::Message(kind) if kind != MessageType::Error => false,
+            Kind::Iq(IqType::Get | IqType::Set) => true,
+            _ => return Ok(()),
+        };
+        if !is_request && self.is_unwanted(from) && !self.is_admin(host, from) {
+            return Err(StanzaError::forbidden().text("you are on a list of those whom rooms here do not take"));
+        }
+        match self.rooms.charges.admits(now, from.bare_str(), self.allowance()) {
+            true => Ok(()),
+            false => Err(StanzaError::policy_violation()
+                .kind(ErrorType::Wait)
+                .text("too much is told to others because of you; wait a moment")),
+        }
+    }
+
+    /// As the operator wants new ones to be.
+    pub(super) fn new_room(&self, place: &Place, creator: JidRef<'_>) -> Option<Room> {
+        let host = self.room_service(place.jid.domain())?;
+        Some(Room::create(&place.jid, creator).like(&host.rooms))
+    }
+
+    /// Section 10.1.1: who makes rooms is the operator's affair.
+    pub(super) fn may_create(
+        &self,
+        made: Option<&Made>,
+        room: JidRef<'_>,
+        from: JidRef<'_>,
+        is_admin: bool,
+    ) -> Result<(), StanzaError> {
+        let Some(host) = self.room_service(room.domain()) else {
+            return Err(StanzaError::item_not_found());
+        };
+        let is_account = from.local().is_some() && from.domain() == host.domain;
+        let may = match host.rooms.creators {
+            RoomCreators::Anyone => true,
+            RoomCreators::Accounts => is_account,
+            RoomCreators::Admins => false,
+        };
+        if is_admin {
+            return Ok(());
+        }
+        if !may {
+            return Err(StanzaError::not_allowed().text("you may not make rooms here"));
+        }
+        let wait = |text: &'static str| Err(StanzaError::resource_constraint().kind(ErrorType::Wait).text(text));
+        match made.filter(|made| *made.by == *from.bare_str()) {
+            Some(made) if made.count < host.rooms.per_account => Ok(()),
+            Some(_) => wait("you have made as many rooms as you may; destroy one"),
+            // Somebody else has asked for it first, or it is gone just now.
+            None => wait("try again"),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Rooms come into memory when somebody asks for them, take what has waited, and leave when nobody is in them.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use module::Now;
+use muc::{Decided, Room};
+use stanza::{Jid, JidRef, StanzaError};
+use store::{Found, Query, StoreError};
+
+use crate::account::Moment;
+use crate::iq::Return;
+use crate::load::store_failed;
+use crate::{Router, Turn};
+
+use super::gate::Made;
+use super::{Held, Place, Slot, State, What};
+
+impl Slot {
+    /// A room that is no more.
+    pub(super) fn forget_gone(&mut self) {
+        if matches!(self, Slot::There(room) if room.is_gone()) {
+            *self = Slot::Absent;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Slot::There(room) if room.sessions() == 0)
+    }
+}
+
+impl Router {
+    /// `who` asks for it, and may be about to make it.
+    pub(super) fn load_room(&self, place: &Arc<Place>, who: Option<JidRef<'_>>) {
+        let (me, place) = (self.me.clone(), Arc::clone(place));
+        let who: Option<Box<str>> = who.map(|who| who.bare_str().into());
+        let mut query = muc::get(&place.jid);
+        if let (Query::Many(queries), Some(who)) = (&mut query, &who) {
+            queries.push(muc::count_made(who));
+        }
+        self.store.read(
+            query,
+            Box::new(move |found| {
+                let Some(router) = me.upgrade() else { return };
+                let (found, made) = match found.and_then(|found| apart(found, who)) {
+                    Ok((found, made)) => (muc::read(&place.jid, found), made),
+                    Err(error) => (Err(error), None),
+                };
+                router.room_loaded(&place, found, made);
+            }),
+        );
+    }
+
+    fn room_loaded(&self, place: &Arc<Place>, found: Result<Option<Room>, StoreError>, made: Option<Made>) {
+        let mut turn = Turn::default();
+        let mut state = place.lock();
+        state.made = made;
+        let Slot::Loading(returning) = &mut state.room else {
+            return;
+        };
+        let returning = std::mem::take(returning);
+        state.room = match found {
+            Ok(Some(mut room)) => {
+                room.put_back(&self.room_context((self.clock)(), false), returning);
+                Slot::There(room)
+            }
+            Ok(None) => Slot::Absent,
+            Err(StoreError::Closed) => return,
+            Err(error) => {
+                tracing::error!(room = place.jid.as_str(), %error, "a room could not be read; what was for it is answered with an error");
+                for held in std::mem::take(&mut state.waiting) {
+                    self.turn_away_from_room(held, &store_failed(), &mut turn);
+                }
+                Slot::Absent
+            }
+        };
+        self.go_on(place, state, turn);
+    }
+
+    /// Something of the room has come to rest: what has waited for it follows. For who comes from the store.
+    pub(super) fn go_on(&self, place: &Arc<Place>, mut state: MutexGuard<'_, State>, mut turn: Turn) {
+        self.take_in_order(place, &mut state, &mut turn);
+        self.forget_absent(place, &mut state);
+        drop(state);
+        self.deliver_all(place, &mut turn);
+        self.settle((self.clock)(), &mut turn);
+        turn.finish();
+    }
+
+    /// The same for who has delivered. True: something was said meanwhile.
+    pub(super) fn take_waiting(&self, place: &Arc<Place>, turn: &mut Turn) -> bool {
+        let mut state = place.lock();
+        if state.waiting.is_empty() {
+            return false;
+        }
+        self.take_in_order(place, &mut state, turn);
+        self.forget_absent(place, &mut state);
+        true
+    }
+
+    /// Gives the room what has waited, until something has to wait again.
+    fn take_in_order(&self, place: &Arc<Place>, state: &mut State, turn: &mut Turn) {
+        let now = (self.clock)();
+        while !place.is_behind() {
+            let Some(held) = state.waiting.front() else { return };
+            if state.is_busy(held.is_for_everybody) {
+                return;
+            }
+            let Some(held) = state.waiting.pop_front() else { return };
+            self.take_held(now, place, state, held, turn);
+        }
+    }
+
+    fn take_held(&self, now: Now, place: &Arc<Place>, state: &mut State, held: Held, turn: &mut Turn) {
+        let (text, origin, is_admin) = match held.what {
+            What::Stanza { text, origin, is_admin } => (text, origin, is_admin),
+            What::Lost(jid) => return self.lose(now, place, state, &jid, turn),
+        };
+        self.read_held(&text, origin, turn, |stanza, from, to, turn| {
+            if matches!(state.room, Slot::Absent) {
+                match self.without_room(place, state.made.as_ref(), is_admin, stanza, from, to, turn) {
+                    Some(room) => state.room = Slot::There(room),
+                    None => return,
+                }
+            }
+            self.give_to_room(now, place, state, is_admin, stanza, from, to, turn);
+        });
+    }
+
+    /// The session of somebody who is in the room is not there any more, without having said so.
+    fn lose(&self, now: Now, place: &Arc<Place>, state: &mut State, jid: &Arc<Jid>, turn: &mut Turn) {
+        let Slot::There(room) = &mut state.room else { return };
+        match room.lost(&mut self.room_context(now, false), jid) {
+            Decided::Say(says) => {
+                place.say(says, None);
+                state.room.forget_gone();
+            }
+            Decided::Write(batch, says) => {
+                let back = Return::nowhere(Jid::clone(jid), place.jid.clone());
+                self.write_room(place, state, batch, says, None, back, turn);
+            }
+            Decided::Reflect(_) | Decided::Ask(..) => {}
+        }
+    }
+
+    fn turn_away_from_room(&self, held: Held, error: &StanzaError, turn: &mut Turn) {
+        let What::Stanza { text, origin, .. } = held.what else {
+            return;
+        };
+        self.read_held(&text, origin, turn, |stanza, from, to, turn| {
+            self.answer_with_error(stanza, from, to, error, turn);
+        });
+    }
+
+    /// A room that is not there needs no place.
+    pub(super) fn forget_absent(&self, place: &Place, state: &mut State) {
+        if matches!(state.room, Slot::Absent) && state.is_at_rest() {
+            self.forget_place(place, state);
+        }
+    }
+
+    /// With the lock of the room; nobody takes it with that of the shard held.
+    pub(super) fn forget_place(&self, place: &Place, state: &mut State) {
+        state.room = Slot::Gone;
+        self.room_shard(place.jid.as_str()).remove(place.jid.as_str());
+    }
+
+    pub(super) fn each_place(&self, mut act: impl FnMut(&Arc<Place>)) {
+        for shard in &self.rooms.shards {
+            let places: Vec<_> = shard
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .values()
+                .cloned()
+                .collect();
+            places.iter().for_each(&mut act);
+        }
+    }
+
+    /// Forgets rooms that nobody is in and nobody has used since.
+    pub(crate) fn sweep_rooms(&self, horizon: Moment) {
+        self.each_place(|place| {
+            let mut state = place.lock();
+            if state.room.is_empty() && state.is_at_rest() && state.touched <= horizon && place.is_silent() {
+                self.forget_place(place, &mut state);
+            }
+        });
+    }
+
+    /// Whether nothing of any room is under way.
+    pub(crate) fn are_rooms_settled(&self) -> bool {
+        let mut settled = true;
+        self.each_place(|place| settled &= place.lock().is_at_rest() && place.is_silent());
+        settled
+    }
+}
+
+/// What is there of the room, and what was asked besides.
+fn apart(found: Found, who: Option<Box<str>>) -> Result<(Found, Option<Made>), StoreError> {
+    let mut all = found.many()?;
+    let made = match who {
+        Some(by) => all.pop().map(Found::count).transpose()?.map(|count| Made { by, count }),
+        None => None,
+    };
+    Ok((Found::Many(all), made))
+}

@@ -1,0 +1,98 @@
+//! What every room does, over every transport: somebody makes it, others come, all hear each other, all leave.
+
+use testkit::{Client, Server, Transport};
+
+use super::{MUC, USER, join, make, room_of, say};
+use crate::support::error_of;
+
+#[tokio::test]
+async fn a_room_is_made_and_everybody_hears_everybody() {
+    let server = Server::with_users(16);
+    for transport in Transport::EVERY {
+        let room = room_of(&server);
+        let mut a = Client::online(&server, transport, &format!("{}/a", server.user())).await;
+        let mut b = Client::online(&server, transport, &format!("{}/b", server.user())).await;
+
+        make(&mut a, &room, "first", &["persistentroom=1"]).await;
+        join(&mut b, &room, "second").await;
+        a.expect(&format!(
+            "<presence from='{room}/second'><x xmlns='{USER}'><item affiliation='none' role='participant' jid='{}'/></x></presence>",
+            b.jid
+        ))
+        .await;
+
+        say(&mut b, &room, "m1", "one").await;
+        say(&mut b, &room, "m2", "two").await;
+        for client in [&mut a, &mut b] {
+            for (id, text) in [("m1", "one"), ("m2", "two")] {
+                let message = client
+                    .expect(&format!(
+                        "<message from='{room}/second' type='groupchat' id='{id}'><body>{text}</body>\
+                         <stanza-id xmlns='urn:xmpp:sid:0' by='{room}'/></message>"
+                    ))
+                    .await;
+                assert_eq!(message.raw().matches("<stanza-id").count(), 1, "{}", message.raw());
+            }
+        }
+
+        b.send(format!("<presence to='{room}/second' type='unavailable'/>"))
+            .await;
+        a.expect(&format!("<presence from='{room}/second' type='unavailable'/>"))
+            .await;
+        b.expect(&format!(
+            "<presence from='{room}/second' type='unavailable'><x xmlns='{USER}'><status code='110'/></x></presence>"
+        ))
+        .await;
+        a.nothing_more().await;
+        b.nothing_more().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_off_leaves_its_rooms() {
+    let server = Server::with_users(16);
+    for transport in Transport::EVERY {
+        let room = room_of(&server);
+        let mut a = Client::online(&server, transport, &format!("{}/a", server.user())).await;
+        let mut b = Client::online(&server, transport, &format!("{}/b", server.user())).await;
+        make(&mut a, &room, "first", &[]).await;
+        join(&mut b, &room, "second").await;
+        a.forget().await;
+        b.cut();
+        a.expect(&format!("<presence from='{room}/second' type='unavailable'/>"))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_is_not_there() {
+    let server = Server::with_users(16);
+    let transport = Transport::EVERY[0];
+    let room = room_of(&server);
+    let mut a = Client::online(&server, transport, &format!("{}/a", server.user())).await;
+    let answer = a
+        .iq("get", &room, "<query xmlns='http://jabber.org/protocol/disco#info'/>")
+        .await;
+    assert_eq!(error_of(&answer), "cancel/item-not-found", "{answer:?}");
+    say(&mut a, &room, "m", "hello").await;
+    let answer = a.stanza().await;
+    assert_eq!(error_of(&answer), "cancel/item-not-found", "{answer:?}");
+    // Leaving it is leaving nothing.
+    a.send(format!("<presence to='{room}/nick' type='unavailable'/>")).await;
+    // A temporary room is no more when its last occupant has gone.
+    make(&mut a, &room, "nick", &["persistentroom=0"]).await;
+    a.send(format!("<presence to='{room}/nick' type='unavailable'/>")).await;
+    a.expect(&format!("<presence from='{room}/nick' type='unavailable'/>"))
+        .await;
+    let answer = a
+        .iq("get", &room, "<query xmlns='http://jabber.org/protocol/disco#info'/>")
+        .await;
+    assert_eq!(error_of(&answer), "cancel/item-not-found", "{answer:?}");
+    // And can be made anew.
+    a.send(format!("<presence to='{room}/nick'><x xmlns='{MUC}'/></presence>"))
+        .await;
+    a.wait(&format!(
+        "<presence from='{room}/nick'><x xmlns='{USER}'><status code='201'/></x></presence>"
+    ))
+    .await;
+}

@@ -1,0 +1,400 @@
+//! The service for rooms: its list, the search in it (XEP-0433), who may make rooms, what its operator and its
+//! administrators may, lists of whom nobody wants, and what a flood costs.
+
+use testkit::{Client, Server, Stanza, Transport};
+
+use super::{MUC, OWNER, USER, configure, join, join_with, make, say};
+use crate::support::{error_of, features, is_result};
+
+const ITEMS: &str = "http://jabber.org/protocol/disco#items";
+const RSM: &str = "http://jabber.org/protocol/rsm";
+const SEARCH: &str = "urn:xmpp:channel-search:0:search";
+const AT: &str = "conference.example.org";
+
+/// Asks for rooms of the list, by page where `set` is something.
+async fn list(client: &mut Client, set: &str) -> Stanza {
+    let set = match set {
+        "" => String::new(),
+        set => format!("<set xmlns='{RSM}'>{set}</set>"),
+    };
+    client
+        .iq("get", AT, &format!("<query xmlns='{ITEMS}'>{set}</query>"))
+        .await
+}
+
+/// The local parts of what this has as values of an attribute, in order.
+fn locals(answer: &Stanza, attribute: &str) -> Vec<String> {
+    let begin = format!("{attribute}='");
+    let mut parts = answer.raw().split("<item ").skip(1);
+    let mut all = Vec::new();
+    parts.by_ref().for_each(|part| {
+        let value = part.split_once(&begin).map_or("", |(_, rest)| rest);
+        all.push(value.split(['@', '\'']).next().unwrap_or_default().to_owned());
+    });
+    all
+}
+
+async fn enters(client: &mut Client, room: &str, nick: &str) -> Stanza {
+    client
+        .send(format!("<presence to='{room}/{nick}'><x xmlns='{MUC}'/></presence>"))
+        .await;
+    client.wait(&format!("<presence from='{room}/{nick}'/>")).await
+}
+
+async fn admin(server: &Server) -> Client {
+    let admin = server.user();
+    let made = server.jackdaw(&["account", "admin", &admin, "yes"], "");
+    assert!(made.status.success(), "{made:?}");
+    Client::online(server, Transport::Direct, &admin).await
+}
+
+#[tokio::test]
+async fn the_list_has_rooms_that_everybody_may_find() {
+    let mut server = Server::with_users(8);
+    let mut a = Client::online(&server, Transport::Direct, &server.user()).await;
+    let domain = format!("<query xmlns='{ITEMS}'><item jid='{AT}' name='Rooms'/></query>");
+    let answer = a.iq("get", "example.org", &format!("<query xmlns='{ITEMS}'/>")).await;
+    is_result(&answer, &domain);
+    let known = features(&mut a, AT).await;
+    for feature in [MUC, RSM, ITEMS, SEARCH, "urn:xmpp:ping"] {
+        assert!(known.contains(&feature.to_owned()), "{known:?}");
+    }
+    let empty = list(&mut a, "").await;
+    is_result(&empty, &format!("<query xmlns='{ITEMS}'/>"));
+    assert_eq!(locals(&empty, "jid"), [""; 0]);
+
+    for (name, shown) in [
+        ("coven", "A Dark Cave"),
+        ("forres", "Macbeth&apos;s &lt;Palace>"),
+        ("heath", ""),
+    ] {
+        let fields = [&*format!("roomname={shown}"), "publicroom=1", "persistentroom=1"];
+        make(&mut a, &format!("{name}@{AT}"), "me", &fields).await;
+    }
+    make(&mut a, &format!("secret@{AT}"), "me", &["publicroom=0"]).await;
+    // Nobody has said yet what this is like.
+    join_with(&mut a, &format!("locked@{AT}"), "me", "").await;
+    for transport in Transport::EVERY {
+        let mut b = Client::online(&server, transport, &server.user()).await;
+        let all = list(&mut b, "").await;
+        is_result(
+            &all,
+            &format!(
+                "<query xmlns='{ITEMS}'><item jid='coven@{AT}' name='A Dark Cave'/>\
+                 <item jid='forres@{AT}' name='Macbeth&apos;s &lt;Palace&gt;'/><item jid='heath@{AT}' name='heath'/></query>"
+            ),
+        );
+        assert_eq!(locals(&all, "jid"), ["coven", "forres", "heath"]);
+        assert!(!all.raw().contains("<set"), "{}", all.raw());
+        b.close().await;
+    }
+    // By page (XEP-0059), also from the end, and their number alone.
+    let coven = format!("<after>coven@{AT}</after>");
+    for (set, expected) in [
+        ("<max>2</max>", &["coven", "forres"][..]),
+        (&*format!("<max>2</max>{coven}"), &["forres", "heath"]),
+        ("<max>1</max><before/>", &["heath"]),
+        (
+            &*format!("<max>5</max><before>heath@{AT}</before>"),
+            &["coven", "forres"],
+        ),
+        ("<max>0</max>", &[]),
+        // Behind one that is not there any more.
+        (&*format!("<max>5</max><after>d@{AT}</after>"), &["forres", "heath"]),
+    ] {
+        let page = list(&mut a, set).await;
+        assert_eq!(locals(&page, "jid"), expected, "{set}");
+        let ends = expected.first().zip(expected.last());
+        let ends = ends.map(|(first, last)| format!("<first>{first}@{AT}</first><last>{last}@{AT}</last>"));
+        let told = format!("<set xmlns='{RSM}'>{}<count>3</count></set>", ends.unwrap_or_default());
+        is_result(&page, &format!("<query xmlns='{ITEMS}'>{told}</query>"));
+    }
+    assert_eq!(error_of(&list(&mut a, "<max>x</max>").await), "modify/bad-request");
+    // It follows the rooms, and outlives a crash.
+    let answer = configure(&mut a, &format!("forres@{AT}"), &["publicroom=0"]).await;
+    assert_eq!(answer.get("type"), "result", "{answer:?}");
+    let destroy = format!("<query xmlns='{OWNER}'><destroy/></query>");
+    is_result(&a.iq("set", &format!("heath@{AT}"), &destroy).await, "");
+    server.kill9();
+    server.start();
+    let mut a = Client::online(&server, Transport::Direct, &server.user()).await;
+    assert_eq!(locals(&list(&mut a, "").await, "jid"), ["coven"]);
+    a.close().await;
+}
+
+fn search(set: &str, fields: &[(&str, &str)]) -> String {
+    let fields: String = fields
+        .iter()
+        .map(|(var, value)| format!("<field var='{var}'><value>{value}</value></field>"))
+        .collect();
+    let kind = "<field var='FORM_TYPE'><value>urn:xmpp:channel-search:0:search-params</value></field>";
+    format!(
+        "<search xmlns='{SEARCH}'><set xmlns='{RSM}'>{set}</set><x xmlns='jabber:x:data' type='submit'>{kind}{fields}</x></search>"
+    )
+}
+
+#[tokio::test]
+async fn rooms_are_searched() {
+    const BY_USERS: (&str, &str) = ("key", "{urn:xmpp:channel-search:0:order}nusers");
+    const BY_ADDRESS: (&str, &str) = ("key", "{urn:xmpp:channel-search:0:order}address");
+    let server = Server::with_users(6);
+    let mut a = Client::online(&server, Transport::Direct, &server.user()).await;
+    let rooms: [(&str, &[&str]); 4] = [
+        (
+            "apples",
+            &["roomname=Fruit", "roomdesc=Äpfel and more", "publicroom=1", "lang=de"],
+        ),
+        ("birds", &["roomname=Jackdaws", "publicroom=1", "whois=anyone"]),
+        ("chess", &["roomname=Chess & birds", "publicroom=1", "membersonly=1"]),
+        ("dark", &["roomname=Jackdaws too", "publicroom=0"]),
+    ];
+    for (name, fields) in rooms {
+        let fields: Vec<String> = fields.iter().map(|field| field.replace('&', "&amp;")).collect();
+        let fields: Vec<&str> = fields.iter().map(|field| &**field).collect();
+        make(&mut a, &format!("{name}@{AT}"), "me", &fields).await;
+    }
+    let mut b = Client::online(&server, Transport::Direct, &server.user()).await;
+    join(&mut b, &format!("birds@{AT}"), "other").await;
+
+    let form = a.iq("get", AT, &format!("<search xmlns='{SEARCH}'/>")).await;
+    is_result(
+        &form,
+        &format!(
+            "<search xmlns='{SEARCH}'><x xmlns='jabber:x:data' type='form'>\
+             <field var='q' type='text-single'/><field var='sinname' type='boolean'><value>true</value></field>\
+             <field var='key' type='list-single'><value>{}</value></field></x></search>",
+            BY_ADDRESS.1
+        ),
+    );
+    for transport in Transport::EVERY {
+        let mut c = Client::online(&server, transport, &server.user()).await;
+        let answer = c.iq("get", AT, &search("", &[("q", "FRUIT")])).await;
+        is_result(
+            &answer,
+            &format!(
+                "<result xmlns='{SEARCH}'><item address='apples@{AT}'><name>Fruit</name>\
+                 <description>Äpfel and more</description><language>de</language><nusers>1</nusers>\
+                 <service-type>xep-0045</service-type><is-open>true</is-open>\
+                 <anonymity-mode>muc_semianonymous</anonymity-mode></item>\
+                 <set xmlns='{RSM}'><first>apples</first><last>apples</last><count>1</count></set></result>"
+            ),
+        );
+        c.close().await;
+    }
+    let cases: [(&str, &[(&str, &str)], &[&str]); 14] = [
+        ("", &[("all", "true")], &["apples", "birds", "chess"]),
+        ("", &[("all", "1"), BY_USERS], &["birds", "apples", "chess"]),
+        ("<max>1</max>", &[("all", "1"), BY_USERS], &["birds"]),
+        (
+            "<max>1</max><after>2 birds</after>",
+            &[("all", "1"), BY_USERS],
+            &["apples"],
+        ),
+        ("<max>1</max><before/>", &[("all", "1"), BY_USERS], &["chess"]),
+        (
+            "<max>1</max><before>chess</before>",
+            &[("all", "1"), BY_ADDRESS],
+            &["birds"],
+        ),
+        (
+            "<max>2</max><after>apples</after>",
+            &[("all", "1")],
+            &["birds", "chess"],
+        ),
+        ("", &[("q", "birds")], &["birds", "chess"]),
+        ("", &[("q", "birds"), ("sinname", "false")], &["birds"]),
+        ("", &[("q", "birds"), ("sinaddress", "0")], &["chess"]),
+        ("", &[("q", "äpfel MORE")], &["apples"]),
+        ("", &[("q", "fruit more"), ("sindescription", "false")], &[]),
+        ("", &[("q", "jackdaws"), ("types", "xep-0369")], &[]),
+        ("", &[("q", "birds"), ("unknown", "x")], &["birds", "chess"]),
+    ];
+    for (set, fields, expected) in cases {
+        let answer = a.iq("get", AT, &search(set, fields)).await;
+        assert_eq!(
+            locals(&answer, "address"),
+            expected,
+            "{set} {fields:?}: {}",
+            answer.raw()
+        );
+    }
+    let errors: [(&[(&str, &str)], &str, &str); 7] = [
+        (&[], "modify/bad-request", "no-search-conditions"),
+        (&[("all", "false")], "modify/bad-request", "no-search-conditions"),
+        (
+            &[("q", "a"), ("all", "true")],
+            "modify/bad-request",
+            "conflicting-fields",
+        ),
+        (
+            &[
+                ("q", "a"),
+                ("sinname", "0"),
+                ("sindescription", "0"),
+                ("sinaddress", "0"),
+            ],
+            "modify/bad-request",
+            "conflicting-fields",
+        ),
+        (&[("q", "  ")], "modify/bad-request", "invalid-search-terms"),
+        (
+            &[("q", "a"), ("key", "{urn:x}y")],
+            "modify/feature-not-implemented",
+            "invalid-sort-key",
+        ),
+        (&[("q", "a"), ("all", "maybe")], "modify/bad-request", ""),
+    ];
+    for (fields, error, own) in errors {
+        let answer = a.iq("get", AT, &search("", fields)).await;
+        assert_eq!(error_of(&answer), error, "{fields:?}");
+        assert!(answer.raw().contains(own), "{fields:?}: {}", answer.raw());
+    }
+    let answer = a
+        .iq("get", AT, &search("<after>x</after>", &[("all", "1"), BY_USERS]))
+        .await;
+    assert_eq!(error_of(&answer), "cancel/item-not-found");
+}
+
+#[tokio::test]
+async fn who_makes_rooms_is_the_operators_to_say() {
+    for (create, accounts) in [("accounts", true), ("admins", false), ("anyone", true)] {
+        let server = Server::builder()
+            .users(2)
+            .domain("elsewhere.test")
+            .account("else@elsewhere.test")
+            .toml(&format!(
+                "\n[rooms]\ncreate = \"{create}\"\npublic = true\npersistent = false\n"
+            ))
+            .start();
+        let mut user = Client::online(&server, Transport::Direct, &server.user()).await;
+        let mut other = Client::online(&server, Transport::Direct, "else@elsewhere.test").await;
+        let mut admin = admin(&server).await;
+        for (client, name, may) in [
+            (&mut user, "a", accounts),
+            (&mut other, "b", create == "anyone"),
+            (&mut admin, "c", true),
+        ] {
+            let room = format!("{name}@{AT}");
+            let answer = enters(client, &room, "me").await;
+            match may {
+                true => {
+                    let status = format!("<presence><x xmlns='{USER}'><status code='201'/></x></presence>");
+                    assert_eq!(answer.mismatch(&status), None, "{}", answer.raw());
+                    // An instant room (section 10.1.2) is as the operator says.
+                    let instant = format!("<query xmlns='{OWNER}'><x xmlns='jabber:x:data' type='submit'/></query>");
+                    is_result(&client.iq("set", &room, &instant).await, "");
+                    let known = features(client, &room).await;
+                    for feature in ["muc_public", "muc_temporary"] {
+                        assert!(known.contains(&feature.to_owned()), "{known:?}");
+                    }
+                }
+                false => assert_eq!(error_of(&answer), "cancel/not-allowed", "{create} {name}"),
+            }
+        }
+        // Where there is one, everybody may come.
+        let room = format!("c@{AT}");
+        for client in [&mut user, &mut other] {
+            assert_eq!(
+                error_of(
+                    &enters(
+                        client,
+                        &room,
+                        client.bare().split('@').next().unwrap_or("x").to_owned().as_str()
+                    )
+                    .await
+                ),
+                ""
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn there_need_be_no_rooms() {
+    let server = Server::builder().users(1).toml("\n[rooms]\nenabled = false\n").start();
+    let mut a = Client::online(&server, Transport::Direct, &server.user()).await;
+    let answer = a.iq("get", "example.org", &format!("<query xmlns='{ITEMS}'/>")).await;
+    assert!(!answer.raw().contains(AT), "{}", answer.raw());
+    let answer = enters(&mut a, &format!("a@{AT}"), "me").await;
+    assert_eq!(error_of(&answer), "cancel/remote-server-not-found");
+}
+
+/// What each room, and each account, may have of them.
+#[tokio::test]
+async fn limits() {
+    let server = Server::builder()
+        .users(16)
+        .limit("room_affiliations", 3)
+        .limit("room_history_messages", 2)
+        .limit("rooms_per_account", 1)
+        .limit("room_occupants", 2)
+        .start();
+    for transport in Transport::EVERY {
+        let room = super::room_of(&server);
+        let mut a = Client::online(&server, transport, &server.user()).await;
+        let mut b = Client::online(&server, transport, &server.user()).await;
+        make(&mut a, &room, "a", &[]).await;
+        join(&mut b, &room, "b").await;
+        a.forget().await;
+        let refused = enters(&mut a, &format!("second-{room}"), "a").await;
+        assert_eq!(error_of(&refused), "wait/resource-constraint", "{transport:?}");
+
+        let mut c = Client::online(&server, transport, &server.user()).await;
+        let refused = enters(&mut c, &room, "c").await;
+        assert_eq!(error_of(&refused), "wait/service-unavailable", "{transport:?}");
+
+        let of = |jid: &str| format!("<item affiliation='member' jid='{jid}@example.org'/>");
+        let admin = "http://jabber.org/protocol/muc#admin";
+        let set = |items: &str| format!("<query xmlns='{admin}'>{items}</query>");
+        is_result(&a.iq("set", &room, &set(&(of("x") + &of("y")))).await, "");
+        let refused = a.iq("set", &room, &set(&of("z"))).await;
+        assert_eq!(error_of(&refused), "wait/resource-constraint", "{transport:?}");
+
+        for id in ["m1", "m2", "m3"] {
+            say(&mut a, &room, id, id).await;
+        }
+        a.wait("<message id='m3'/>").await;
+        b.wait("<message id='m3'/>").await;
+        b.send(format!("<presence type='unavailable' to='{room}/b'/>")).await;
+        b.wait("<presence type='unavailable'/>").await;
+        join_with(&mut c, &room, "c", "").await;
+        let first = c.wait("<message type='groupchat'><body/></message>").await;
+        assert_eq!(first.get("id"), "m2", "{}", first.raw());
+        // One that is gone counts no more.
+        let destroy = format!("<query xmlns='{OWNER}'><destroy/></query>");
+        is_result(&a.iq("set", &room, &destroy).await, "");
+        make(&mut a, &format!("second-{room}"), "a", &[]).await;
+        for client in [a, b, c] {
+            client.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_administers_the_server_owns_its_rooms() {
+    let server = Server::with_users(3);
+    let mut owner = Client::online(&server, Transport::Direct, &server.user()).await;
+    let mut user = Client::online(&server, Transport::Direct, &server.user()).await;
+    let mut admin = admin(&server).await;
+    let room = format!("closed@{AT}");
+    let fields = ["membersonly=1", "passwordprotectedroom=1", "roomsecret=x"];
+    make(&mut owner, &room, "owner", &fields).await;
+    let refused = enters(&mut user, &room, "user").await;
+    assert_eq!(error_of(&refused), "auth/registration-required");
+    let entered = enters(&mut admin, &room, "owner-of-all").await;
+    assert_eq!(error_of(&entered), "", "{}", entered.raw());
+    let form = format!("<query xmlns='{OWNER}'/>");
+    let refused = user.iq("get", &room, &form).await;
+    assert_eq!(error_of(&refused), "auth/forbidden");
+    is_result(
+        &admin.iq("get", &room, &form).await,
+        &format!("<query xmlns='{OWNER}'><x xmlns='jabber:x:data' type='form'/></query>"),
+    );
+    let destroy = format!("<query xmlns='{OWNER}'><destroy/></query>");
+    is_result(&admin.iq("set", &room, &destroy).await, "");
+    owner
+        .wait(&format!(
+            "<presence type='unavailable'><x xmlns='{USER}'><destroy/></x></presence>"
+        ))
+        .await;
+}
