@@ -18,6 +18,7 @@
 mod activity;
 mod admin;
 mod avatar;
+mod away;
 mod command;
 mod config;
 mod enter;
@@ -39,6 +40,7 @@ mod registration;
 mod room;
 mod rows;
 mod say;
+mod shared;
 mod slow_mode;
 mod standings;
 mod voices;
@@ -46,6 +48,7 @@ mod voices;
 #[cfg(test)]
 mod tests;
 
+pub use away::Mentions;
 pub use config::{Config, Roles};
 pub use listing::{CREATORS, LISTED, Listed, count_made, listed};
 pub use rank::{Affiliation, Role};

@@ -26,6 +26,7 @@ use crate::registration::Applications;
 use crate::rows;
 use crate::say::{Item, Say, error, occupant_id, x};
 use crate::slow_mode::SlowMode;
+use crate::shared::Shared;
 use crate::standings::{Standing, Standings};
 use crate::voices::Voices;
 
@@ -195,25 +196,25 @@ pub(crate) struct Subject {
     pub(crate) at: i64,
 }
 
-/// A room.
+/// A room. A copy of it costs little: what is much is shared until it changes.
 #[derive(Clone, Debug)]
 pub struct Room {
     pub(crate) jid: Jid,
     /// Who has made it: a bare JID.
     pub(crate) creator: Box<str>,
     pub(crate) config: Config,
-    pub(crate) standings: Standings,
-    pub(crate) occupants: Occupants,
+    pub(crate) standings: Shared<Standings>,
+    pub(crate) occupants: Shared<Occupants>,
     pub(crate) subject: Subject,
-    pub(crate) history: History,
-    pub(crate) invitations: Invitations,
-    pub(crate) requests: Requests,
-    pub(crate) applications: Applications,
-    pub(crate) voices: Voices,
+    pub(crate) history: Shared<History>,
+    pub(crate) invitations: Shared<Invitations>,
+    pub(crate) requests: Shared<Requests>,
+    pub(crate) applications: Shared<Applications>,
+    pub(crate) voices: Shared<Voices>,
     pub(crate) avatar: Avatar,
-    pub(crate) hats: Hats,
-    pub(crate) slow_mode: SlowMode,
-    pub(crate) activity: Activity,
+    pub(crate) hats: Shared<Hats>,
+    pub(crate) slow_mode: Shared<SlowMode>,
+    pub(crate) activity: Shared<Activity>,
     /// Nobody but its creator may enter before he has said what it is like (section 10.1). Nothing of it is kept then.
     pub(crate) is_locked: bool,
     pub(crate) is_destroyed: bool,
@@ -231,18 +232,18 @@ impl Room {
             jid: jid.to_bare(),
             creator: creator.bare_str().into(),
             config: Config::default(),
-            standings: Standings::from_iter([(creator.bare_str().into(), owner)]),
-            occupants: Occupants::default(),
+            standings: Standings::from_iter([(creator.bare_str().into(), owner)]).into(),
+            occupants: Shared::default(),
             subject: Subject::default(),
-            history: History::default(),
-            invitations: Invitations::default(),
-            requests: Requests::default(),
-            applications: Applications::default(),
-            voices: Voices::default(),
+            history: Shared::default(),
+            invitations: Shared::default(),
+            requests: Shared::default(),
+            applications: Shared::default(),
+            voices: Shared::default(),
             avatar: Avatar::default(),
-            hats: Hats::default(),
-            slow_mode: SlowMode::default(),
-            activity: Activity::default(),
+            hats: Shared::default(),
+            slow_mode: Shared::default(),
+            activity: Shared::default(),
             is_locked: true,
             is_destroyed: false,
         }

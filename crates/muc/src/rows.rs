@@ -2,22 +2,18 @@
 //!
 //! The owner of a room's row is its service; the owner of the rows of who belongs to it is the room.
 
+use module::ArchiveIds;
 use stanza::Jid;
 use store::{Batch, Column, Found, Query, Row, Shape, StoreError, Table, Value, row};
 
-use crate::activity::Activity;
 use crate::avatar::Avatar;
 use crate::config::Config;
 use crate::extension;
-use crate::hats::Hats;
-use crate::history::History;
-use crate::iq::Requests;
+use crate::history::{self, History};
 use crate::listing::{self, CREATORS, LISTED};
-use crate::message::Invitations;
-use crate::occupants::Occupants;
 use crate::rank::Affiliation;
-use crate::room::{Room, Subject};
-use crate::slow_mode::SlowMode;
+use crate::room::{Limits, Room, Subject};
+use crate::shared::Shared;
 use crate::standings::{Standing, Standings};
 
 /// Rooms by the local part of their address.
@@ -54,20 +50,21 @@ pub fn tables() -> Vec<&'static Table> {
         .collect()
 }
 
-/// Everything of a room; [`read`] understands the answer.
-pub fn get(jid: &Jid) -> Query {
+/// Everything of a room, with its last messages; [`read`] understands the answer.
+pub fn get(jid: &Jid, limits: &Limits) -> Query {
     let mut queries = vec![
         Query::get(&ROOMS, jid.domain(), jid.local().unwrap_or_default()),
         Query::all(&AFFILIATIONS, jid.bare_str()),
+        history::last(jid, limits.history),
     ];
     queries.extend(extension::tables().map(|kept| kept.query(jid.bare_str())));
     Query::Many(queries)
 }
 
 /// None: there is no such room.
-pub fn read(jid: &Jid, found: Found) -> Result<Option<Room>, StoreError> {
+pub fn read(jid: &Jid, ids: &ArchiveIds, found: Found) -> Result<Option<Room>, StoreError> {
     let mut found = found.many()?.into_iter();
-    let (Some(room), Some(standings)) = (found.next(), found.next()) else {
+    let (Some(room), Some(standings), Some(past)) = (found.next(), found.next(), found.next()) else {
         return Ok(None);
     };
     let Some(room) = room.row()? else { return Ok(None) };
@@ -88,16 +85,18 @@ pub fn read(jid: &Jid, found: Found) -> Result<Option<Room>, StoreError> {
         jid: jid.to_bare(),
         creator: text(4).into(),
         config: Config::of_text(text(0)),
-        standings: belong,
-        occupants: Occupants::default(),
+        standings: belong.into(),
+        occupants: Shared::default(),
         subject,
-        history: History::default(),
-        invitations: Invitations::default(),
-        requests: Requests::default(),
+        history: History::of_archive(jid, ids, &past.archive()?).into(),
+        invitations: Shared::default(),
+        requests: Shared::default(),
+        applications: Shared::default(),
+        voices: Shared::default(),
         avatar: Avatar::default(),
-        hats: Hats::default(),
-        slow_mode: SlowMode::default(),
-        activity: Activity::default(),
+        hats: Shared::default(),
+        slow_mode: Shared::default(),
+        activity: Shared::default(),
         is_locked: false,
         is_destroyed: false,
     };
@@ -159,6 +158,7 @@ pub(crate) fn save_standing(batch: Batch, room: &Room, jid: &str) -> Batch {
 pub(crate) fn forget(room: &Room) -> Batch {
     let batch = Batch::new()
         .delete(&ROOMS, room.jid.domain(), room.jid.local().unwrap_or_default())
-        .forget(room.jid.bare_str());
+        .forget(room.jid.bare_str())
+        .horizon(room.jid.bare_str(), i64::MAX);
     listing::forget(batch, room)
 }
