@@ -105,7 +105,7 @@ impl Room {
                 if !self.may_see(right, from, affiliation) {
                     return Err(StanzaError::forbidden());
                 }
-                for (jid, standing) in &self.standings {
+                for (jid, standing) in self.standings.iter() {
                     if standing.affiliation == affiliation {
                         let item = Item {
                             affiliation,
@@ -437,9 +437,14 @@ impl Room {
             return;
         };
         let before = std::mem::replace(&mut occupant.role, role);
-        if before != role {
-            outcome.told.extend(self.changed(context, nick, before, reason));
+        if before == role {
+            return;
         }
+        let jid = Arc::clone(&occupant.seen().jid);
+        let affiliation = self.affiliation(jid.as_ref().as_ref());
+        let batch = std::mem::take(&mut outcome.batch);
+        outcome.batch = self.keep_voice(batch, jid.bare_str(), affiliation, role);
+        outcome.told.extend(self.changed(context, nick, before, reason));
     }
 
     /// An occupant's role or affiliation has changed. `before`: its role until then.
@@ -508,7 +513,11 @@ impl Room {
         let bare = jid.bare_str();
         let new = change.affiliation;
         let old = self.affiliation(jid.as_ref());
-        let kept = self.standings.get(bare).and_then(|standing| standing.nick.clone());
+        let before = self.standings.get(bare);
+        let kept = before.and_then(|standing| standing.nick.clone());
+        // A reason is for an affiliation, and stays with it.
+        let same = before.filter(|standing| standing.affiliation == new);
+        let reason = same.and_then(|standing| standing.reason.clone());
         let nick = match &change.nick {
             // Section 9.1: no name is kept for an outcast.
             _ if new < Affiliation::Member => None,
@@ -521,13 +530,13 @@ impl Room {
                 let standing = Standing {
                     affiliation,
                     nick,
-                    reason: change.reason.map(Into::into),
+                    reason: change.reason.map(Into::into).or(reason),
                 };
                 self.standings.insert(bare.into(), standing);
             }
         }
         let batch = std::mem::take(&mut outcome.batch);
-        outcome.batch = rows::save_standing(batch, self, bare);
+        outcome.batch = self.forget_voice(rows::save_standing(batch, self, bare), bare);
         let is_domain = jid.local().is_none();
         let concerned: Vec<Box<str>> = match is_domain {
             false => self.occupants.nicks_of(bare),
@@ -629,7 +638,7 @@ impl Room {
     }
 }
 
-fn cut(reason: &str) -> &str {
+pub(crate) fn cut(reason: &str) -> &str {
     let mut end = reason.len().min(REASON_BYTES);
     while !reason.is_char_boundary(end) {
         end -= 1;

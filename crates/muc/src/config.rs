@@ -7,6 +7,7 @@ use module::{DataField, DataForm, FieldType, Submitted};
 
 use crate::extension::EXTENSIONS;
 use crate::rank::Role;
+use crate::registration::Registration;
 
 pub(crate) const FORM_TYPE: &str = "http://jabber.org/protocol/muc#roomconfig";
 
@@ -95,6 +96,9 @@ pub struct Config {
     pub member_list: Roles,
     /// Messages that who enters is given at most.
     pub max_history: u32,
+    pub registration: Registration,
+    /// Who has registered a nickname is here under no other.
+    pub nicks_locked: bool,
     /// Seconds between two messages of one person (XEP-0500); 0: as he likes.
     pub slow_mode: u32,
     /// Who belongs to it and is not in it is sent what mentions him (XEP-0452).
@@ -123,6 +127,8 @@ impl Default for Config {
             broadcast: Roles::from(Role::Visitor),
             member_list: Roles::from(Role::Visitor),
             max_history: 20,
+            registration: Registration::default(),
+            nicks_locked: false,
             slow_mode: 0,
             forward_mentions: false,
         }
@@ -473,6 +479,8 @@ mod tests {
             broadcast: Roles::from(Role::Participant),
             member_list: Roles::nobody(),
             max_history: 0,
+            registration: Registration::Anyone,
+            nicks_locked: true,
             slow_mode: 20,
             forward_mentions: true,
         }

@@ -70,9 +70,12 @@ impl Room {
                 &StanzaError::jid_malformed().text("a nickname is missing"),
             );
         };
+        // Section 7.10: who has to be here under another name is let in under that.
+        let locked = self.locked_nick(from.bare_str()).filter(|_| join.is_some());
+        let nick = &*locked.map_or_else(|| nick.to_owned(), str::to_owned);
         let here = self.occupants.nick_of(from.as_ref().as_ref()).map(str::to_owned);
         match (here, join) {
-            (Some(now), join) if now == nick => self.update(context, stanza, from, nick, join.as_ref()),
+            (Some(now), join) if now == nick => self.update(context, stanza, from, to, nick, join.as_ref()),
             (Some(now), _) => self.rename(context, stanza, from, to, &now, nick),
             (None, Some(join)) => self.join(context, stanza, from, to, nick, &join),
             (None, None) => self.not_in_the_room(from, to),
@@ -108,7 +111,7 @@ impl Room {
         let affiliation = self.right_of(context, from.as_ref().as_ref());
         let role = match self.occupants.get(nick) {
             Some(occupant) => occupant.role,
-            None => affiliation.role(self.config.moderated),
+            None => self.role_at_entry(affiliation, from.bare_str()),
         };
         let session = Session {
             jid: Arc::clone(from),
@@ -117,7 +120,7 @@ impl Room {
         let id = self.id_of(context, from.bare_str());
         self.occupants.enter(nick, role, session, || id);
         let mut say = self.others(nick, from);
-        say.extend(self.entered(context, nick, is_new));
+        say.extend(self.entered(context, nick, is_new, to));
         say.extend(self.past(context, from, Some(join)));
         Decided::Say(say)
     }
@@ -214,8 +217,8 @@ impl Room {
         say
     }
 
-    /// Somebody has come in: everybody is told, himself last.
-    fn entered(&self, context: &Context<'_>, nick: &str, is_new: bool) -> Vec<Say> {
+    /// Somebody has come in: everybody is told, himself last. `to`: the address for which he has asked.
+    fn entered(&self, context: &Context<'_>, nick: &str, is_new: bool, to: JidRef<'_>) -> Vec<Say> {
         let Some(occupant) = self.occupants.get(nick) else {
             return Vec::new();
         };
@@ -229,6 +232,9 @@ impl Room {
         }
         if is_new {
             own.push(201);
+        }
+        if to.resource() != Some(nick) {
+            own.push(210);
         }
         self.show(
             context,
@@ -278,6 +284,7 @@ impl Room {
         context: &mut Context<'_>,
         stanza: &Stanza<'_>,
         from: &Arc<Jid>,
+        to: JidRef<'_>,
         nick: &str,
         join: Option<&Child<'_>>,
     ) -> Decided {
@@ -293,7 +300,7 @@ impl Room {
             return Decided::Say(shown.unwrap_or_default());
         };
         let mut say = self.others(nick, from);
-        let mut shown = self.entered(context, nick, false);
+        let mut shown = self.entered(context, nick, false, to);
         // Who asked hears all. The others, and other clients of his, hear of it only if there is something new in it.
         if !is_new {
             shown.drain(..shown.len().saturating_sub(1));
@@ -315,20 +322,13 @@ impl Room {
         new: &str,
     ) -> Decided {
         let join = stanza.children().find(|child| child.is("x", ns::MUC));
-        if let Err(error) = self.may_be_called(context, new, from) {
+        let may = self
+            .may_rename(from.bare_str(), new)
+            .and_then(|()| self.may_be_called(context, new, from));
+        if let Err(error) = may {
             return self.keep_out(stanza, from, to, &error);
         }
-        let mut say = Vec::new();
-        if let Some(occupant) = self.occupants.get(nick) {
-            let change = Shown {
-                role: None,
-                new_nick: Some(new),
-                statuses: &[303],
-                ..gone()
-            };
-            say.extend(self.show(context, nick, occupant, &change));
-        }
-        self.occupants.rename(nick, new);
+        let mut say = self.renamed(context, nick, new);
         self.occupants.speak(from.as_ref().as_ref(), said(stanza));
         match join {
             None => say.extend(
@@ -341,11 +341,25 @@ impl Room {
             // Section 17.3: who comes in once more is told everything, under whatever name.
             Some(join) => {
                 say.extend(self.others(new, from));
-                say.extend(self.entered(context, new, false));
+                say.extend(self.entered(context, new, false, to));
                 say.extend(self.past(context, from, Some(&join)));
             }
         }
         Decided::Say(say)
+    }
+
+    /// An occupant is here under another name from now on; the one before is seen no more.
+    pub(crate) fn renamed(&mut self, context: &Context<'_>, nick: &str, new: &str) -> Vec<Say> {
+        let change = Shown {
+            role: None,
+            new_nick: Some(new),
+            statuses: &[303],
+            ..gone()
+        };
+        let occupant = self.occupants.get(nick);
+        let say = occupant.map(|occupant| self.show(context, nick, occupant, &change));
+        self.occupants.rename(nick, new);
+        say.unwrap_or_default()
     }
 
     /// A client goes, or has gone. `presence`: what is shown of it then. Whoever has another client here under the same
@@ -367,10 +381,16 @@ impl Room {
         else {
             return Decided::nothing();
         };
+        // Section 10.1.3: it ends with its creator, who is told so.
+        let end = match self.is_locked {
+            true => destroyed(None, None, None),
+            false => String::new(),
+        };
         let change = Shown {
             unavailable: Some(presence.clone()),
             statuses,
             own,
+            more: &end,
             ..gone()
         };
         let mut say = match last {

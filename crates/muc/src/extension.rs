@@ -6,24 +6,34 @@
 use std::sync::Arc;
 
 use module::DataField;
-use stanza::{IqType, Jid, JidRef, Stanza};
+use stanza::{IqType, Jid, JidRef, Stanza, StanzaError};
 use store::{Found, Query, Shape, StoreError, Table};
 use xmlstream::Child;
 
 use crate::command::Command;
 use crate::config::Field;
 use crate::room::{Context, Decided, Room};
-use crate::{admin, avatar, command, hats, iq, mam, owner};
+use crate::say::Say;
+use crate::{
+    activity, admin, avatar, command, hats, iq, mam, mentions, moderation, owner, registration, retraction, slow_mode, voices,
+};
 
 /// All of them. Their order is that of features and fields.
 pub(crate) static EXTENSIONS: &[Extension] = &[
     iq::EXTENSION,
     admin::EXTENSION,
     owner::EXTENSION,
+    registration::EXTENSION,
+    voices::EXTENSION,
     command::EXTENSION,
     avatar::EXTENSION,
     hats::EXTENSION,
+    slow_mode::EXTENSION,
+    activity::EXTENSION,
+    mentions::EXTENSION,
     mam::EXTENSION,
+    retraction::EXTENSION,
+    moderation::EXTENSION,
 ];
 
 #[derive(Clone, Copy)]
@@ -38,6 +48,10 @@ pub(crate) struct Extension {
     pub(crate) commands: &'static [Command],
     /// What presence of a person shows who is in the room, by bare JID.
     pub(crate) presence: fn(&Room, &str, &mut String),
+    /// A message for everybody, of who may speak: what it does not let pass, nobody hears.
+    pub(crate) message: fn(&mut Room, &Context<'_>, &Stanza<'_>, &Jid) -> Result<(), StanzaError>,
+    /// What follows from a message that everybody has got.
+    pub(crate) reflected: fn(&Room, &Context<'_>, &Say) -> Vec<Say>,
     /// Of the configuration, behind those of XEP-0045.
     pub(crate) fields: &'static [Field],
     /// What it keeps. The owner of each row is the room, so it goes with the room.
@@ -74,6 +88,8 @@ impl Extension {
         requests: &[],
         commands: &[],
         presence: |_, _, _| {},
+        message: |_, _, _, _| Ok(()),
+        reflected: |_, _, _| Vec::new(),
         fields: &[],
         tables: &[],
     };

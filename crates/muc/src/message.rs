@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use module::{DataField, DataForm, FieldType, Submitted};
 use stanza::{Edits, Jid, JidRef, Kind, MessageType, Rendered, Stanza, StanzaError, ns};
+use store::Batch;
 use xmlstream::Child;
 
 use crate::admin::Outcome;
@@ -13,10 +14,13 @@ use crate::enter::{is_ghost, says};
 use crate::extension::EXTENSIONS;
 use crate::history::Kept;
 use crate::occupants::Occupant;
+use crate::moderation;
 use crate::rank::{Affiliation, Role};
+use crate::retraction::Retraction;
 use crate::room::{Context, Decided, Reflect, Room};
+use crate::registration;
 use crate::rows;
-use crate::say::{OCCUPANT_ID, Say, attribute, failed, occupant_id, text_element};
+use crate::say::{OCCUPANT_ID, Say, attribute, failed, occupant_id, stanza_id, text_element};
 use crate::standings::Standing;
 
 const REQUEST: &str = "http://jabber.org/protocol/muc#request";
@@ -109,7 +113,7 @@ impl Room {
         from: &Arc<Jid>,
         to: JidRef<'_>,
     ) -> Decided {
-        let Some((nick, occupant)) = self.occupants.of(from.as_ref().as_ref()) else {
+        let Some((_, occupant)) = self.occupants.of(from.as_ref().as_ref()) else {
             return self.refuse(
                 stanza,
                 from,
@@ -117,9 +121,7 @@ impl Room {
                 &StanzaError::not_acceptable().text("you are not in the room"),
             );
         };
-        let has = |name: &str| stanza.children().any(|child| child.is(name, ns::CLIENT));
-        // Section 8.1: with a body or a thread it is none.
-        if has("subject") && !has("body") && !has("thread") {
+        if changes_subject(stanza) {
             return self.change_subject(context, stanza, from, to);
         }
         if occupant.role < Role::Participant {
@@ -138,12 +140,12 @@ impl Room {
         let Some((nick, occupant)) = self.occupants.of(from.as_ref().as_ref()) else {
             return Decided::nothing();
         };
+        // Of a room that is not there yet nothing is kept.
+        let is_kept = is_kept(stanza) && !self.is_locked;
         Decided::Reflect(Reflect {
-            from: self.address(nick).into(),
-            sender: Arc::clone(from),
-            message: self.cleaned(stanza, occupant),
-            is_kept: is_kept(stanza),
             is_known: self.config.non_anonymous,
+            retraction: Retraction::read(context, stanza).filter(|_| is_kept),
+            ..Reflect::of(self.address(nick).into(), from, self.cleaned(stanza, occupant), is_kept)
         })
     }
 
@@ -159,7 +161,7 @@ impl Room {
                 // XEP-0203 section 3: the same of a delay, and of its older form. Without a name it is that of the sender
                 // of the stanza, and everything in here comes from the room.
                 ("delay", ns::DELAY) | ("x", OLD_DELAY) => child.attr("from").is_none_or(|by| is_of(&by, room)),
-                _ => false,
+                _ => moderation::is_forged(&child),
             };
             if is_forged {
                 edits.remove(&child);
@@ -169,30 +171,44 @@ impl Room {
         Rendered::of(stanza, &edits)
     }
 
-    /// The message is archived, or is not to be: now everybody gets it. `message`: what it became on the way, with the id
-    /// that it has in the archive.
-    pub fn reflected(&mut self, context: &Context<'_>, reflect: Reflect, message: Rendered) -> Say {
-        if reflect.is_kept {
-            self.history.add(
-                Kept {
-                    from: reflect.from.clone(),
-                    message: message.clone(),
-                    at: context.now,
-                },
-                context.limits.history,
-            );
+    /// The message is archived, under this id, or is not to be: now everybody gets it.
+    pub fn reflected(&mut self, context: &Context<'_>, reflect: Reflect, id: Option<i64>) -> (Vec<Say>, Decided) {
+        let shown = id.map(|id| context.ids.show(id));
+        let message = match &shown {
+            Some(shown) => reflect.message.with(&stanza_id(self.jid.bare_str(), shown)),
+            None => reflect.message,
+        };
+        if reflect.is_past {
+            let kept = Kept {
+                from: reflect.from.clone(),
+                message: message.clone(),
+                at: context.now,
+                id: shown.map(Into::into),
+            };
+            self.history.add(kept, context.limits.history);
         }
-        Say {
+        let mut says = vec![Say {
             from: reflect.from,
             stanza: message,
             to: self.occupants.everyone(),
+        }];
+        for extension in EXTENSIONS {
+            let follows = (extension.reflected)(self, context, &says[0]);
+            says.extend(follows);
         }
+        says.extend(reflect.then);
+        let decided = match reflect.retraction {
+            Some(retraction) => retraction.look(self, reflect.sender.bare_str()),
+            None => Decided::nothing(),
+        };
+        (says, decided)
     }
 
-    /// What else is said once everybody has got a message.
-    pub fn follows(&self, context: &Context<'_>, said: &Say) -> Vec<Say> {
-        let follows = EXTENSIONS.iter().map(|extension| (extension.reflected)(self, context, said));
-        follows.flatten().collect()
+    /// It could not be archived: nothing has happened.
+    pub fn not_reflected(&mut self, reflect: Reflect) {
+        if let Some(before) = reflect.before {
+            self.subject = before;
+        }
     }
 
     fn change_subject(
@@ -220,16 +236,20 @@ impl Room {
         for subject in subjects {
             subject.write_canonical(ns::CLIENT, &mut elements);
         }
+        let before = self.subject.clone();
         self.subject.elements = elements;
         self.subject.from = address.as_str().into();
         self.subject.id = id;
         self.subject.at = context.now.0;
-        let say = Say {
-            from: address.into(),
-            stanza: message,
-            to: self.occupants.everyone(),
-        };
-        self.decided(rows::save_room(self), vec![say])
+        // XEP-0313 section 6.1.2: it is kept too, but not part of what who enters gets (section 7.2.13).
+        let is_kept = !self.is_locked;
+        Decided::Reflect(Reflect {
+            is_known: self.config.non_anonymous,
+            is_past: false,
+            batch: if is_kept { rows::save_room(self) } else { Batch::new() },
+            before: Some(before),
+            ..Reflect::of(address.into(), from, message, is_kept)
+        })
     }
 
     fn private(
@@ -291,6 +311,9 @@ impl Room {
             let submitted = Submitted::read(&form);
             if submitted.one("FORM_TYPE") == Some(REQUEST) {
                 return self.voice(context, stanza, from, to, &submitted);
+            }
+            if submitted.one("FORM_TYPE") == Some(registration::FORM_TYPE) {
+                return self.approve(context, stanza, from, to, &submitted);
             }
         }
         let error = StanzaError::bad_request().text("what is for everybody is of type groupchat");
@@ -516,6 +539,12 @@ fn passed_on(parent: &Child<'_>, names: &[&str], out: &mut String) {
 /// Whether an address is the room's, or one in it.
 fn is_of(address: &str, room: &str) -> bool {
     Jid::parse(address).map_or(true, |jid| jid.bare_str() == room)
+}
+
+/// Section 8.1: with a body or a thread it is none that changes the subject.
+pub(crate) fn changes_subject(stanza: &Stanza<'_>) -> bool {
+    let has = |name: &str| stanza.children().any(|child| child.is(name, ns::CLIENT));
+    has("subject") && !has("body") && !has("thread")
 }
 
 /// What is over in a moment leaves no trace: chat states and their like, and what its sender does not want kept

@@ -179,7 +179,7 @@ impl Room {
             if listed.len() > LISTED {
                 return Err(StanzaError::not_acceptable().text(format!("{var} cannot have so many")));
             }
-            for (jid, standing) in &self.standings {
+            for (jid, standing) in self.standings.iter() {
                 if standing.affiliation == affiliation
                     && !listed.contains_key(&**jid)
                     && let Ok(jid) = Jid::parse(jid)
@@ -260,6 +260,8 @@ impl Room {
             self.unveil(context, before, outcome);
         }
         if before.moderated && !self.config.moderated {
+            let batch = std::mem::take(&mut outcome.batch);
+            outcome.batch = self.forget_voices(batch);
             for nick in nicks(self, &|occupant| occupant.role == Role::Visitor) {
                 self.set_role(context, &nick, Role::Participant, None, outcome);
             }

@@ -3,18 +3,21 @@
 mod activity;
 mod admin;
 mod avatar;
+mod away;
 mod enter;
 mod hats;
 mod mentions;
 mod message;
 mod owner;
+mod registration;
 mod slow_mode;
+mod voices;
 
 use std::sync::Arc;
 
 use module::{ArchiveIds, Now};
-use stanza::{Jid, Kind, Rendered, Stanza};
-use store::{Batch, Deposit, Memory, Places, Store};
+use stanza::{Jid, Kind, Stanza};
+use store::{Deposit, Memory, Places, Store};
 use xmlstream::{Limits as XmlLimits, Scratch};
 
 use crate::{Context, Decided, Limits, Room};
@@ -138,23 +141,42 @@ impl World {
             Kind::Message(_) => self.room.message(&mut context, &stanza, &from, to.as_ref()),
             Kind::Iq(_) => self.room.iq(&mut context, &stanza, &from, to.as_ref()),
         };
-        let (batch, say) = match decided {
-            Decided::Say(say) => (Batch::new(), say),
-            Decided::Write(batch, say) => (batch, say),
-            Decided::Ask(query, answer) => (Batch::new(), answer.say(self.store.read_wait(query))),
-            Decided::Reflect(reflect) => {
-                let message = match reflect.is_kept {
-                    true => self.deposit(&reflect, &ids),
-                    false => reflect.message.clone(),
-                };
-                let said = self.room.reflected(&context, reflect, message);
-                let follows = self.room.follows(&context, &said);
-                (Batch::new(), [vec![said], follows].concat())
+        let mut says = Vec::new();
+        let mut next = Some(decided);
+        while let Some(decided) = next.take() {
+            match decided {
+                Decided::Say(say) => says.extend(say),
+                Decided::Write(batch, say) => {
+                    self.store.write_wait(batch).expect("written");
+                    says.extend(say);
+                }
+                Decided::Ask(query, answer) => says.extend(answer.say(self.store.read_wait(query))),
+                Decided::Look(query, going) => {
+                    let found = self.store.read_wait(query);
+                    next = Some(going.go_on(&mut self.room, &mut context, found));
+                }
+                Decided::Reflect(mut reflect) => {
+                    let mut batch = std::mem::take(&mut reflect.batch);
+                    if reflect.is_kept {
+                        batch = batch.deposit(Deposit {
+                            at: self.now,
+                            sender: reflect.sender.bare_str().into(),
+                            recipient: ROOM.into(),
+                            places: Places::RECEIVED,
+                            fingerprint: None,
+                            stanza: reflect.stored().into(),
+                        });
+                    }
+                    let wrote = self.store.write_wait(batch).expect("written");
+                    let id = wrote.deposited.map(|deposited| deposited.id);
+                    let (said, decided) = self.room.reflected(&context, reflect, id);
+                    says.extend(said);
+                    next = Some(decided);
+                }
             }
-        };
-        self.store.write_wait(batch).expect("written");
+        }
         let mut told = Vec::new();
-        for say in say {
+        for say in says {
             for to in &say.to {
                 let text = say.stanza.text().to_owned();
                 told.push((to.as_str().to_owned(), say.from.to_string(), text));
@@ -163,39 +185,25 @@ impl World {
         told
     }
 
-    /// Into the archive; and the message with its id there.
-    fn deposit(&self, reflect: &crate::Reflect, ids: &ArchiveIds) -> Rendered {
-        let deposit = Deposit {
-            at: self.now,
-            sender: reflect.sender.bare_str().into(),
-            recipient: ROOM.into(),
-            places: Places::RECEIVED,
-            fingerprint: None,
-            stanza: reflect.stored().into(),
-        };
-        let wrote = self.store.write_wait(Batch::new().deposit(deposit)).expect("written");
-        let id = wrote.deposited.expect("it is kept").id;
-        let mut text = Vec::new();
-        archive::with_stanza_id(reflect.message.text(), ROOM, &ids.show(id), &mut text);
-        Rendered::from_text(&String::from_utf8(text).expect("text"))
-    }
-
     /// The room as it is read from the store after a crash; nobody is in it.
     fn again(&self) -> Option<Room> {
         let jid = Jid::parse(ROOM).expect("a JID");
-        let found = self.store.read_wait(crate::get(&jid)).expect("read");
-        crate::read(&jid, found).expect("a room or none")
+        let found = self.store.read_wait(crate::get(&jid, &self.limits)).expect("read");
+        crate::read(&jid, &ArchiveIds::new(&[1; 32]), found).expect("a room or none")
     }
 }
 
-/// Without the occupant id, which is the same in each stanza of an occupant.
+/// Without the occupant id, which is the same in each stanza of an occupant, and the id in the archive.
 fn without_id(text: &str) -> String {
-    let Some(at) = text.find("<occupant-id ") else {
-        return text.to_owned();
+    let without = |text: &str, begin: &str| {
+        let Some(at) = text.find(begin) else {
+            return text.to_owned();
+        };
+        let end = text[at..].find("/>").expect("its end") + at + 2;
+        [&text[..at], &text[end..]].concat()
     };
-    let end = text[at..].find("/>").expect("its end") + at + 2;
-    [&text[..at], &text[end..]]
-        .concat()
+    let text = without(text, "<occupant-id ");
+    without(&text, &format!("<stanza-id xmlns='urn:xmpp:sid:0' by='{ROOM}' id="))
         .replace("<message></message>", "<message/>")
 }
 
