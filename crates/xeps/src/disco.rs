@@ -85,7 +85,7 @@ fn nodes(ask: &Ask<'_>) -> Option<Nodes> {
 
 /// Section 4.1. The server shows its services; an account its available resources to itself and to its subscribers,
 /// and its nodes.
-fn items(ask: &mut Ask<'_>) -> Answer {
+pub(crate) fn items(ask: &mut Ask<'_>) -> Answer {
     let node = ask.payload.attr("node");
     let mut items = Vec::new();
     if node.is_none()
