@@ -84,7 +84,12 @@ struct Options {
 enum Command {
     /// Be the floor
     #[command(hide = true)]
-    Floor { address: SocketAddr },
+    Floor {
+        address: SocketAddr,
+        /// What comes goes to everybody
+        #[arg(long)]
+        rooms: bool,
+    },
     /// Sessions over memory, up to a million: how memory and CPU grow with them
     Scale {
         /// Sizes of the curve, ascending
@@ -100,7 +105,7 @@ enum Command {
 fn main() -> ExitCode {
     let options = Options::parse();
     let done = match &options.command {
-        Some(Command::Floor { address }) => floor(*address),
+        Some(Command::Floor { address, rooms }) => floor(*address, *rooms),
         Some(Command::Scale { sessions, save }) => scale::run(sessions, *save),
         None => measure(&options),
     };
@@ -114,10 +119,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn floor(address: SocketAddr) -> Outcome<bool> {
+fn floor(address: SocketAddr, has_rooms: bool) -> Outcome<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("runtime: {error}"))?;
-    runtime.block_on(target::serve_floor(address)).map(|()| true)
+    runtime.block_on(target::serve_floor(address, has_rooms)).map(|()| true)
 }
 
 fn measure(options: &Options) -> Outcome<bool> {

@@ -14,16 +14,21 @@ const CALM_SHARE: f64 = 0.05;
 
 /// CPU that a process has used, user and system, in seconds. Its resolution is 10 ms.
 pub(crate) fn cpu(pid: u32) -> f64 {
+    let (user, system) = cpu_parts(pid);
+    user + system
+}
+
+/// The same apart.
+fn cpu_parts(pid: u32) -> (f64, f64) {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    ticks_of(&stat).map_or(0.0, |ticks| ticks as f64 / TICKS)
+    let (user, system) = ticks_of(&stat).unwrap_or_default();
+    (user as f64 / TICKS, system as f64 / TICKS)
 }
 
 /// Fields 14 and 15 of proc(5); the name in field 2 may contain anything, so that fields count from the last `)`.
-fn ticks_of(stat: &str) -> Option<u64> {
+fn ticks_of(stat: &str) -> Option<(u64, u64)> {
     let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let user: u64 = fields.nth(11)?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+    Some((fields.nth(11)?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 /// Memory of a process in kB: its proportional set, which counts what it shares with others in parts.
@@ -62,7 +67,7 @@ fn machine() -> f64 {
 pub(crate) struct Window {
     pid: u32,
     started: Instant,
-    server: f64,
+    server: (f64, f64),
     generator: f64,
     machine: f64,
 }
@@ -73,6 +78,8 @@ pub(crate) struct Spent {
     pub wall: f64,
     /// CPU of the server.
     pub server: f64,
+    /// Of that, in the kernel.
+    pub kernel: f64,
     /// CPU of this process.
     pub generator: f64,
     /// CPU of everybody else: noise, which makes the server dearer too, as caches are shared.
@@ -84,19 +91,22 @@ impl Window {
         Self {
             pid,
             started: Instant::now(),
-            server: cpu(pid),
+            server: cpu_parts(pid),
             generator: cpu(std::process::id()),
             machine: machine(),
         }
     }
 
     pub(crate) fn close(&self) -> Spent {
-        let server = cpu(self.pid) - self.server;
+        let ((user, system), (user_before, kernel_before)) = (cpu_parts(self.pid), self.server);
+        let kernel = system - kernel_before;
+        let server = user - user_before + kernel;
         let generator = cpu(std::process::id()) - self.generator;
         let others = (machine() - self.machine - server - generator).max(0.0);
         Spent {
             wall: self.started.elapsed().as_secs_f64(),
             server,
+            kernel,
             generator,
             others,
         }
@@ -122,7 +132,7 @@ mod tests {
     #[test]
     fn fields_are_counted_behind_the_name() {
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 3 4 20 0 1 0 55 0 0";
-        assert_eq!(ticks_of(stat), Some(300));
+        assert_eq!(ticks_of(stat), Some((250, 50)));
         assert_eq!(ticks_of("7 (a) S 1"), None);
         assert_eq!(
             kilobytes("Rss:   9 kB\nPss:       123 kB\nPss_Anon: 5 kB\n", "Pss:"),

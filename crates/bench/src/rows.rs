@@ -206,6 +206,111 @@ pub(crate) const ROWS: &[Row] = &[
         Goal::Cost,
     ),
     row(
+        "room.100.cpu",
+        "message in a room of 100, archived (window 4), TLS: CPU of a delivery",
+        "µs",
+        Goal::AtMost(2.0),
+    )
+    .floor(1.6),
+    row("room.100.rate", "the same: deliveries a second", "", Goal::Rate),
+    row(
+        "room.100.single",
+        "the same: CPU, one message at a time",
+        "µs",
+        Goal::Cost,
+    ),
+    row(
+        "room.300.cpu",
+        "message in a room of 300, archived (window 4), plain TCP: CPU of a delivery",
+        "µs",
+        Goal::AtMost(2.0),
+    )
+    .floor(1.4),
+    row("room.300.rate", "the same: deliveries a second", "", Goal::Rate),
+    row(
+        "room.300.single",
+        "the same: CPU, one message at a time",
+        "µs",
+        Goal::Cost,
+    ),
+    row(
+        "room.500.cpu",
+        "message in a room of 500, archived (window 4), TLS: CPU of a delivery",
+        "µs",
+        Goal::AtMost(2.0),
+    ),
+    row("room.500.rate", "the same: deliveries a second", "", Goal::Rate),
+    row(
+        "room.500.single",
+        "the same: CPU, one message at a time",
+        "µs",
+        Goal::Cost,
+    ),
+    row(
+        "room.memory",
+        "occupant of a room of 1,000: memory beyond his session",
+        "kB",
+        Goal::AtMost(1.0),
+    ),
+    row(
+        "room.fill",
+        "filling that room, everybody is shown to everybody: CPU of a presence",
+        "µs",
+        Goal::Cost,
+    ),
+    row(
+        "room.1000.join",
+        "coming into a room of 1,000, plain TCP: until the subject",
+        "ms",
+        Goal::Cost,
+    ),
+    row("room.1000.join.cpu", "the same: CPU", "ms", Goal::Cost),
+    row(
+        "room.1000.message",
+        "message in a room of 1,000, plain TCP: until the last has it",
+        "ms",
+        Goal::Cost,
+    ),
+    row("room.1000.message.cpu", "the same: CPU of a delivery", "µs", Goal::Cost),
+    row(
+        "room.quiet.join",
+        "coming into a room of 10,000 that shows moderators, plain TCP: until the subject",
+        "ms",
+        Goal::Cost,
+    ),
+    row("room.quiet.join.cpu", "the same: CPU", "ms", Goal::Cost),
+    row(
+        "room.quiet.message",
+        "message in a room of 10,000, plain TCP: until the last has it",
+        "ms",
+        Goal::Cost,
+    ),
+    row(
+        "room.quiet.message.cpu",
+        "the same: CPU of a delivery",
+        "µs",
+        Goal::Cost,
+    ),
+    row(
+        "room.10000.join",
+        "coming into a room of 10,000 that shows everybody, plain TCP: until the subject",
+        "ms",
+        Goal::Cost,
+    ),
+    row("room.10000.join.cpu", "the same: CPU", "ms", Goal::Cost),
+    row(
+        "room.10000.message",
+        "message in a room of 10,000 that shows everybody, plain TCP: until the last has it",
+        "ms",
+        Goal::Cost,
+    ),
+    row(
+        "room.10000.message.cpu",
+        "the same: CPU of a delivery",
+        "µs",
+        Goal::Cost,
+    ),
+    row(
         "pep.cpu",
         "notification of an item, 1,000 contacts with capabilities, 16 items at a time, TLS: CPU",
         "µs",
@@ -313,6 +418,12 @@ pub(crate) const WORKS: &str = "\
      together with the work of the floods themselves, which the floor has too.
 - *Rosters*: eight busy pairs, with 10 and then with 5,000 contacts in each roster of both; presence to the \
      same 5,000 readers, from 500 senders with 10 contacts each and from one with 5,000.
+- *Rooms*: everybody who has come in hears what one of them says; a delivery is one message to one occupant. The room is \
+     archived, by Prosody (`mod_muc_mam`) and ejabberd (`mod_mam`) in SQLite too. Who comes in wants no history. With a window \
+     of 4 so many messages are on their way, as all occupants see it together; one at a time each has to be written \
+     alone. Coming in: 30 clients, one after the other, also what it costs to tell the others; in a room that shows moderators \
+     alone it is all about the room itself. Memory is the difference that 1,000 sessions make by coming in. The floor \
+     passes what comes to everybody.
 - *Archived messages*: everyone uses stream management (XEP-0198), and messages have an `<origin-id/>`. A message is \
      done when the server has acknowledged it, which ours does when it is on disk. A sender has one `<r/>` on the way. \
      What the server does later, such as sorting the index, is counted too. Among 10,000 accounts: 2,000 of them are \

@@ -52,7 +52,8 @@ fn config(folder: &Path, address: SocketAddr) -> String {
          access: c2s\n    starttls: true\n    backlog: 4096\n\
          access_rules:\n  c2s: {{ allow: all }}\n\
          shaper_rules:\n  max_user_sessions: 100000\n  max_user_offline_messages: infinity\n\
-         modules:\n  mod_disco: {{}}\n  mod_ping: {{}}\n  mod_roster: {{}}\n  mod_offline:\n    \
+         modules:\n  mod_disco: {{}}\n  mod_ping: {{}}\n  mod_roster: {{}}\n  mod_muc:\n    \
+         max_users: 20000\n    max_users_presence: 20000\n    default_room_options:\n      max_users: 20000\n      mam: true\n  mod_offline:\n    \
          access_max_user_messages: max_user_offline_messages\n"
     )
 }

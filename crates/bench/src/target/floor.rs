@@ -1,5 +1,5 @@
 //! The floor: a server that does as little as can be done. It answers the login with canned text, then relays bytes
-//! between user 2k and user 2k+1 without reading them. What it costs is the kernel, tokio and rustls.
+//! between user 2k and user 2k+1 without reading them; or from anybody to everybody, like a room. What it costs is the kernel, tokio and rustls.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -46,7 +46,8 @@ impl Target for Floor {
     }
 
     fn does(&self, work: Work) -> bool {
-        !matches!(work, Work::Presence | Work::Offline | Work::Roster) && !work.archives() && !work.is_ours_alone()
+        let is_more = matches!(work, Work::Presence | Work::Offline | Work::Roster) || work.archives();
+        work == Work::Room || (!is_more && !work.is_ours_alone())
     }
 
     fn prepare(&mut self, _: usize) -> Outcome<()> {
@@ -54,11 +55,15 @@ impl Target for Floor {
         Ok(())
     }
 
-    fn start(&self, _: &Setup) -> Outcome<Running> {
+    fn start(&self, setup: &Setup) -> Outcome<Running> {
         let folder = fresh(&self.folder.join("run"))?;
         let address = address(NUMBER);
         let program = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
-        let arguments = ["floor", &address.to_string()];
+        let address_text = address.to_string();
+        let mut arguments = vec!["floor", &address_text];
+        if setup.has_rooms {
+            arguments.push("--rooms");
+        }
         let mut process = Process::start(&program.to_string_lossy(), &arguments, &[], &folder)?;
         process.listens(address)?;
         Ok(Running { process, address })
@@ -66,7 +71,9 @@ impl Target for Floor {
 }
 
 /// Runs the floor until it is killed.
-pub(crate) async fn serve(address: SocketAddr) -> Outcome<()> {
+///
+/// `has_rooms`: what comes goes to everybody.
+pub(crate) async fn serve(address: SocketAddr, has_rooms: bool) -> Outcome<()> {
     if !address.ip().is_loopback() {
         return Err("only a loopback address".to_owned());
     }
@@ -74,7 +81,10 @@ pub(crate) async fn serve(address: SocketAddr) -> Outcome<()> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| format!("{address}: {error}"))?;
-    let table = Arc::new(Table::default());
+    let table = Arc::new(Table {
+        has_rooms,
+        ..Table::default()
+    });
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
@@ -157,6 +167,7 @@ async fn login(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), may_encrypt: 
 /// What waits for each user.
 #[derive(Default)]
 struct Table {
+    has_rooms: bool,
     users: Mutex<BTreeMap<usize, Arc<Mutex<Outbox>>>>,
 }
 
@@ -176,11 +187,35 @@ impl Table {
     }
 }
 
+fn give(outbox: &Mutex<Outbox>, bytes: &[u8]) {
+    let mut outbox = lock(outbox);
+    outbox.bytes.extend_from_slice(bytes);
+    let owner = outbox.owner.take();
+    drop(outbox);
+    if let Some(owner) = owner {
+        owner.wake();
+    }
+}
+
+/// To who comes into a room, or makes it; all else is for everybody.
+fn answer_of_a_room(bytes: &[u8]) -> Option<&'static [u8]> {
+    let has = |text: &str| memchr::memmem::find(bytes, text.as_bytes()).is_some();
+    if has("protocol/muc'") {
+        Some(b"<presence/><message><subject/></message>")
+    } else if has("protocol/muc#owner'") {
+        Some(b"<iq type='result'/>")
+    } else {
+        None
+    }
+}
+
 /// One session: a future by hand, as the server's connections are, so that an idle one holds next to nothing.
 struct Relay<S> {
     stream: Box<S>,
     own: Arc<Mutex<Outbox>>,
     other: Arc<Mutex<Outbox>>,
+    /// Of everybody, if there are rooms.
+    table: Option<Arc<Table>>,
     /// What is being written, and how much of it is.
     writing: (Vec<u8>, usize),
 }
@@ -191,6 +226,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
             stream,
             own: table.outbox(user),
             other: table.outbox(user ^ 1),
+            table: table.has_rooms.then_some(table),
             writing: (Vec::new(), 0),
         }
     }
@@ -204,12 +240,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Relay<S> {
             if bytes.is_empty() || bytes.ends_with(b"</stream:stream>") {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-            let mut other = lock(&self.other);
-            other.bytes.extend_from_slice(bytes);
-            let owner = other.owner.take();
-            drop(other);
-            if let Some(owner) = owner {
-                owner.wake();
+            match &self.table {
+                None => give(&self.other, bytes),
+                Some(table) => match answer_of_a_room(bytes) {
+                    Some(answer) => give(&self.own, answer),
+                    None => lock(&table.users).values().for_each(|outbox| give(outbox, bytes)),
+                },
             }
             Poll::Ready(Ok(()))
         })

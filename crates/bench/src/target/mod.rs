@@ -44,6 +44,8 @@ pub(crate) struct Setup {
     pub keeps: Keeps,
     /// What is in the archive from the beginning; only ours can do that.
     pub history: Option<History>,
+    /// The floor passes on what comes to everybody.
+    pub has_rooms: bool,
 }
 
 /// A kind of server.

@@ -27,20 +27,22 @@ impl Prosody {
 
 fn config(folder: &Path, address: SocketAddr, keeps: Keeps) -> String {
     let (folder, ip, port) = (folder.display(), address.ip(), address.port());
-    let (modules, storage) = match keeps {
+    let (modules, of_rooms, storage) = match keeps {
         Keeps::Everything => (
             "\"smacks\"; \"mam\"; ",
+            "\"muc_mam\"; ",
             format!(
-                "{{ archive = \"sql\"; offline = \"sql\" }}\n\
+                "{{ archive = \"sql\"; muc_log = \"sql\"; offline = \"sql\" }}\n\
                  default_storage = \"internal\"\n\
                  sql = {{ driver = \"SQLite3\"; database = \"{folder}/archive.sqlite\" }}\n\
                  archive_expires_after = \"never\"\n\
+                 muc_log_expires_after = \"never\"\n\
                  default_archive_policy = true\n\
                  max_archive_query_results = 50\n\
                  smacks_max_unacked_stanzas = 0"
             ),
         ),
-        Keeps::Usual | Keeps::Nothing => ("", "\"internal\"".to_owned()),
+        Keeps::Usual | Keeps::Nothing => ("", "", "\"internal\"".to_owned()),
     };
     format!(
         "run_as_root = true\n\
@@ -63,7 +65,10 @@ fn config(folder: &Path, address: SocketAddr, keeps: Keeps) -> String {
          ssl = {{ certificate = \"{folder}/localhost.crt\"; key = \"{folder}/localhost.key\" }}\n\
          certificates = \"{folder}\"\n\
          storage = {storage}\n\
-         VirtualHost \"{DOMAIN}\"\n"
+         VirtualHost \"{DOMAIN}\"\n\
+         Component \"conference.{DOMAIN}\" \"muc\"\n\
+         modules_enabled = {{ {of_rooms}}}\n\
+         restrict_room_creation = false\n"
     )
 }
 

@@ -11,6 +11,7 @@ mod page;
 mod pep;
 mod presence;
 mod recovery;
+mod room;
 mod roster;
 mod slow;
 mod wide;
@@ -27,6 +28,8 @@ use crate::target::{History, Keeps, Running, Setup};
 const CLOSED_LOOP: Duration = Duration::from_secs(3);
 /// No run takes longer, whatever happens.
 const RUN_LIMIT: Duration = Duration::from_secs(300);
+/// But for what is done only if it is asked for.
+const ASKED_LIMIT: Duration = Duration::from_secs(1_200);
 /// The longest wait for the server to have nothing to do.
 const CALM_LIMIT: Duration = Duration::from_secs(30);
 
@@ -58,6 +61,16 @@ pub(crate) enum Work {
     Presence,
     /// Messages and presence with rosters of 10 and of 5,000.
     Roster,
+    /// Messages to rooms of 100, 300 and 500.
+    Room,
+    /// Memory of an occupant, and the cost of filling a room of 1,000.
+    RoomIdle,
+    /// Coming into a room of 1,000, and messages there.
+    RoomLarge,
+    /// The same with 10,000, of whom moderators are shown.
+    RoomHuge,
+    /// The same with 10,000 who are all shown; only if it is asked for.
+    RoomHugeShown,
     /// A thousand contacts hear what one account publishes.
     Pep,
     /// Archived and acknowledged messages as fast as they go: pairs with a window of 32.
@@ -160,6 +173,11 @@ impl Work {
             Work::Slow => "slow",
             Work::Presence => "presence",
             Work::Roster => "roster",
+            Work::Room => "room",
+            Work::RoomIdle => "room-idle",
+            Work::RoomLarge => "room-large",
+            Work::RoomHuge => "room-huge",
+            Work::RoomHugeShown => "room-huge-shown",
             Work::Pep => "pep",
             Work::Archive => "archive",
             Work::ArchiveWide => "archive-wide",
@@ -186,6 +204,11 @@ impl Work {
             Work::Slow => slow::ACCOUNTS,
             Work::Presence => presence::USERS,
             Work::Roster => roster::ACCOUNTS,
+            Work::Room => room::OCCUPANTS,
+            Work::RoomIdle => room::IDLE,
+            Work::RoomLarge => room::LARGE.accounts(),
+            Work::RoomHuge => room::HUGE.accounts(),
+            Work::RoomHugeShown => room::HUGE_SHOWN.accounts(),
             Work::Pep => pep::SUBSCRIBERS + 1,
             Work::Archive => 2 * amounts.pairs,
             Work::ArchiveWide | Work::Recovery => wide::ACCOUNTS,
@@ -210,12 +233,20 @@ impl Work {
 
     /// Whether it is done when nobody says which.
     pub(crate) fn is_usual(self) -> bool {
-        self != Work::PageTenMillion
+        !matches!(self, Work::PageTenMillion | Work::RoomHugeShown)
     }
 
     /// Whether it needs an archive.
     pub(crate) fn archives(self) -> bool {
-        self.history().is_some() || matches!(self, Work::Archive | Work::ArchiveSingle | Work::Page)
+        self.history().is_some() || self.has_rooms() || matches!(self, Work::Archive | Work::ArchiveSingle | Work::Page)
+    }
+
+    /// Whether it is about rooms.
+    pub(crate) fn has_rooms(self) -> bool {
+        matches!(
+            self,
+            Work::Room | Work::RoomIdle | Work::RoomLarge | Work::RoomHuge | Work::RoomHugeShown
+        )
     }
 
     /// Whether it asks only whether our own cost stays the same where much is archived, or for what the
@@ -224,7 +255,7 @@ impl Work {
         self.history().is_some()
             || matches!(
                 self,
-                Work::IdleWebsocket | Work::LoginSasl2 | Work::LoginFast | Work::Pep
+                Work::IdleWebsocket | Work::LoginSasl2 | Work::LoginFast | Work::Pep | Work::RoomHugeShown
             )
     }
 
@@ -251,6 +282,7 @@ impl Work {
             accounts: self.accounts(amounts),
             keeps,
             history: self.history(),
+            has_rooms: self.has_rooms(),
         }
     }
 
@@ -277,6 +309,11 @@ impl Work {
                 Work::Slow => slow::run(&tls, &Arc::new(access(true).narrow()), pid, amounts.rate).await,
                 Work::Presence => presence::run(&tls, pid).await,
                 Work::Roster => roster::run(&tls, pid).await,
+                Work::Room => room::spoken(&tls, &plain, pid).await,
+                Work::RoomIdle => room::idle(&tls, pid).await,
+                Work::RoomLarge => room::large(&plain, pid, &room::LARGE).await,
+                Work::RoomHuge => room::large(&plain, pid, &room::HUGE).await,
+                Work::RoomHugeShown => room::large(&plain, pid, &room::HUGE_SHOWN).await,
                 Work::Pep => pep::run(&tls, pid).await,
                 Work::Archive => archive::busy(&tls, pid, amounts.pairs).await,
                 Work::ArchiveWide => wide::run(&tls, pid).await,
@@ -289,9 +326,10 @@ impl Work {
                 Work::Recovery => recovery::run(&tls, server).await,
             }
         };
-        tokio::time::timeout(RUN_LIMIT, run)
+        let limit = if self.is_usual() { RUN_LIMIT } else { ASKED_LIMIT };
+        tokio::time::timeout(limit, run)
             .await
-            .unwrap_or_else(|_| Err(format!("not done after {} s", RUN_LIMIT.as_secs())))
+            .unwrap_or_else(|_| Err(format!("not done after {} s", limit.as_secs())))
     }
 }
 
