@@ -4,11 +4,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use module::Now;
-use stanza::{Jid, Rendered, ns};
-use xmlstream::Child;
+use module::{ArchiveIds, Now};
+use stanza::{Edits, Jid, Rendered, Stanza, ns};
+use store::{Archived, Page, Query, Range, View};
+use xmlstream::{Child, Limits, Scratch};
 
-use crate::say::Say;
+use crate::message::changes_subject;
+use crate::say::{Say, stanza_id};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
@@ -23,6 +25,39 @@ pub(crate) struct Kept {
     pub(crate) from: Box<str>,
     pub(crate) message: Rendered,
     pub(crate) at: Now,
+    /// In the archive, as it is shown.
+    pub(crate) id: Option<Box<str>>,
+}
+
+/// Bytes of messages that are read from the archive for it.
+const BYTES: usize = 1024 * 1024;
+
+impl Kept {
+    /// A message as it stands in the archive. None: it is none that who enters gets, since it changes the subject.
+    pub(crate) fn read(room: &Jid, id: &str, at: i64, stored: &str) -> Option<Kept> {
+        let mut scratch = Scratch::default();
+        let element = xmlstream::parse_element(stored, ns::CLIENT, &mut scratch, &Limits::default()).ok()?;
+        let stanza = Stanza::read(element).ok()??;
+        if changes_subject(&stanza) {
+            return None;
+        }
+        let from = stanza.from()?.as_str().into();
+        Some(Kept {
+            from,
+            message: Rendered::of(&stanza, &Edits::default()).with(&stanza_id(room.bare_str(), id)),
+            at: Now(at),
+            id: Some(id.into()),
+        })
+    }
+}
+
+/// The last messages of the archive of a room.
+pub(crate) fn last(room: &Jid, limit: usize) -> Query {
+    Query::archive(Range {
+        newest: true,
+        bytes: BYTES,
+        ..Range::of(room.bare_str(), View::Archive, limit)
+    })
 }
 
 /// How much of it somebody wants.
@@ -60,6 +95,22 @@ impl History {
         self.messages.push_back(kept);
         while self.messages.len() > limit {
             self.messages.pop_front();
+        }
+    }
+
+    /// What [`last`] has found.
+    pub(crate) fn of_archive(room: &Jid, ids: &ArchiveIds, page: &Page) -> History {
+        let messages = page.messages.iter();
+        let read = |message: &Archived| Kept::read(room, &ids.show(message.id), message.at, &message.stanza);
+        History {
+            messages: messages.filter_map(read).collect(),
+        }
+    }
+
+    /// A message has become another.
+    pub(crate) fn replace(&mut self, kept: Kept) {
+        if let Some(place) = self.messages.iter_mut().find(|old| old.id == kept.id) {
+            *place = kept;
         }
     }
 

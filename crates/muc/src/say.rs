@@ -83,6 +83,15 @@ pub(crate) fn occupant_id(id: &str) -> String {
     format!("<occupant-id xmlns='{OCCUPANT_ID}' id='{id}'/>")
 }
 
+/// The id of a message in the archive of the room (XEP-0359).
+pub(crate) fn stanza_id(room: &str, id: &str) -> String {
+    let mut out = format!("<stanza-id xmlns='{}'", stanza::ns::STANZA_IDS);
+    attribute(&mut out, "by", Some(room));
+    attribute(&mut out, "id", Some(id));
+    out.push_str("/>");
+    out
+}
+
 /// An attribute, where there is a value.
 pub(crate) fn attribute(out: &mut String, name: &str, value: Option<&str>) {
     let Some(value) = value else { return };

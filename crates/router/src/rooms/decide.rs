@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use module::Now;
 use muc::{Decided, Reflect, Room, Say};
-use stanza::{Jid, JidRef, Rendered, Stanza};
+use stanza::{Jid, JidRef, Stanza};
 use store::{Batch, Deposit, Places, StoreError, Wrote};
 
 use crate::deposit::{Behind, Origin};
 use crate::durable::{close, mark, told};
 use crate::iq::Return;
 use crate::outbox::{DECISION, Receipt};
+use crate::outgoing::letter;
 use crate::wake::gather;
 use crate::{Outbox, Router, Turn};
 
@@ -66,6 +67,7 @@ impl Router {
                 };
                 self.write_room(place, state, batch, says, before, back, turn);
             }
+            Decided::Look(query, next) => self.look_for_room(place, query, next, Some(letter(stanza, from, to))),
             Decided::Reflect(reflect) => self.reflect(now, place, state, reflect, stanza, from, to, turn),
         }
     }
@@ -147,24 +149,22 @@ impl Router {
         now: Now,
         place: &Arc<Place>,
         state: &mut State,
-        reflect: Reflect,
+        mut reflect: Reflect,
         stanza: &Stanza<'_>,
         from: JidRef<'_>,
         to: JidRef<'_>,
         turn: &mut Turn,
     ) {
         let is_archived = reflect.is_kept && self.archives;
-        if !is_archived && state.reflecting == 0 {
-            return self.reflect_now(now, place, state, reflect, None);
+        let mut batch = std::mem::take(&mut reflect.batch);
+        let is_written = is_archived || !batch.ops.is_empty();
+        if !is_written && state.reflecting == 0 {
+            return self.reflect_now(now, place, state, reflect, None, turn);
         }
         let origin = turn.origin.take();
-        let mut batch = Batch::new();
         let mut bytes = 0;
         if is_archived {
-            let text: Arc<str> = reflect
-                .message
-                .text_with(&reflect.from, Some(place.jid.as_str()))
-                .into();
+            let text: Arc<str> = reflect.stored().into();
             bytes = text.len();
             let is_client = origin.as_ref().is_some_and(|origin| origin.is_client);
             batch = batch.deposit(Deposit {
@@ -192,7 +192,7 @@ impl Router {
                 let Some(router) = me.upgrade() else { return };
                 gather();
                 let taken = result.is_ok();
-                router.archived_in_room(&place, reflect, is_archived, &back, result);
+                router.archived_in_room(&place, reflect, is_written, &back, result);
                 drop(behind);
                 close(receipt, taken);
             }),
@@ -203,7 +203,7 @@ impl Router {
         &self,
         place: &Arc<Place>,
         reflect: Reflect,
-        is_archived: bool,
+        is_written: bool,
         back: &Return,
         result: Result<Wrote, StoreError>,
     ) {
@@ -214,18 +214,20 @@ impl Router {
         match result {
             Ok(wrote) => match wrote.deposited {
                 Some(deposited) if deposited.is_new => {
-                    self.reflect_now(now, place, &mut state, reflect, Some(deposited.id));
+                    self.reflect_now(now, place, &mut state, reflect, Some(deposited.id), &mut turn);
                 }
                 // It came once more (guarantee G2), and everybody has it.
                 Some(_) => {}
-                None if is_archived => tracing::error!("the store does not say what it kept; this is a defect"),
-                None => self.reflect_now(now, place, &mut state, reflect, None),
+                None => self.reflect_now(now, place, &mut state, reflect, None, &mut turn),
             },
             Err(StoreError::Closed) => return,
             // It was only to wait its turn.
-            Err(_) if !is_archived => self.reflect_now(now, place, &mut state, reflect, None),
+            Err(_) if !is_written => self.reflect_now(now, place, &mut state, reflect, None, &mut turn),
             Err(error) => {
                 tracing::error!(room = place.jid.as_str(), %error, "a message of a room could not be kept");
+                if let Slot::There(room) = &mut state.room {
+                    room.not_reflected(reflect);
+                }
                 back.refuse(&told(&error), &mut turn);
             }
         }
@@ -233,24 +235,19 @@ impl Router {
     }
 
     /// `id`: in the archive.
-    fn reflect_now(&self, now: Now, place: &Place, state: &mut State, reflect: Reflect, id: Option<i64>) {
+    fn reflect_now(
+        &self,
+        now: Now,
+        place: &Arc<Place>,
+        state: &mut State,
+        reflect: Reflect,
+        id: Option<i64>,
+        turn: &mut Turn,
+    ) {
         let Slot::There(room) = &mut state.room else { return };
-        let message = match id {
-            Some(id) => {
-                let mut text = Vec::new();
-                archive::with_stanza_id(
-                    reflect.message.text(),
-                    place.jid.as_str(),
-                    &self.ids.show(id),
-                    &mut text,
-                );
-                // Text, and escaped text.
-                Rendered::from_text(&String::from_utf8(text).unwrap_or_default())
-            }
-            None => reflect.message.clone(),
-        };
-        let say = room.reflected(&self.room_context(now, false), reflect, message);
-        place.say(vec![say], None);
+        let (says, decided) = room.reflected(&self.room_context(now, false), reflect, id);
+        place.say(says, None);
+        self.decided_by_itself(place, state, decided, turn);
     }
 
     /// The session of somebody who is in the room is not there any more, without having said so.

@@ -23,7 +23,7 @@ pub(super) fn cost(decided: &Decided, room: &Room) -> usize {
         Decided::Say(says) | Decided::Write(_, says) => of(says),
         Decided::Reflect(_) => room.sessions(),
         // One answer.
-        Decided::Ask(..) => 1,
+        Decided::Ask(..) | Decided::Look(..) => 1,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use module::Now;
-use muc::{Decided, Room};
+use muc::{Decided, Next, Room};
 use stanza::{Jid, JidRef, StanzaError};
 use store::{Found, Query, StoreError};
 
@@ -33,7 +33,7 @@ impl Router {
     pub(super) fn load_room(&self, place: &Arc<Place>, who: Option<JidRef<'_>>) {
         let (me, place) = (self.me.clone(), Arc::clone(place));
         let who: Option<Box<str>> = who.map(|who| who.bare_str().into());
-        let mut query = muc::get(&place.jid);
+        let mut query = muc::get(&place.jid, self.room_limits());
         if let (Query::Many(queries), Some(who)) = (&mut query, &who) {
             queries.push(muc::count_made(who));
         }
@@ -42,7 +42,7 @@ impl Router {
             Box::new(move |found| {
                 let Some(router) = me.upgrade() else { return };
                 let (found, made) = match found.and_then(|found| apart(found, who)) {
-                    Ok((found, made)) => (muc::read(&place.jid, found), made),
+                    Ok((found, made)) => (muc::read(&place.jid, router.archive_ids(), found), made),
                     Err(error) => (Err(error), None),
                 };
                 router.room_loaded(&place, found, made);
@@ -114,6 +114,7 @@ impl Router {
         let (text, origin, is_admin) = match held.what {
             What::Stanza { text, origin, is_admin } => (text, origin, is_admin),
             What::Lost(jid) => return self.lose(now, place, state, &jid, turn),
+            What::Found { found, next, asked } => return self.go_on_with(now, place, state, found, next, asked, turn),
         };
         self.read_held(&text, origin, turn, |stanza, from, to, turn| {
             if matches!(state.room, Slot::Absent) {
@@ -129,17 +130,83 @@ impl Router {
     /// The session of somebody who is in the room is not there any more, without having said so.
     fn lose(&self, now: Now, place: &Arc<Place>, state: &mut State, jid: &Arc<Jid>, turn: &mut Turn) {
         let Slot::There(room) = &mut state.room else { return };
-        match room.lost(&mut self.room_context(now, false), jid) {
+        let decided = room.lost(&mut self.room_context(now, false), jid);
+        self.decided_by_itself(place, state, decided, turn);
+    }
+
+    /// What follows where nobody has asked for anything.
+    pub(super) fn decided_by_itself(&self, place: &Arc<Place>, state: &mut State, decided: Decided, turn: &mut Turn) {
+        match decided {
             Decided::Say(says) => {
                 place.say(says, None);
                 state.room.forget_gone();
             }
             Decided::Write(batch, says) => {
-                let back = Return::nowhere(Jid::clone(jid), place.jid.clone());
+                let back = Return::nowhere(place.jid.clone(), place.jid.clone());
                 self.write_room(place, state, batch, says, None, back, turn);
             }
+            Decided::Look(query, next) => self.look_for_room(place, query, next, None),
             Decided::Reflect(_) | Decided::Ask(..) => {}
         }
+    }
+
+    /// The store is asked; the room goes on in its line.
+    pub(super) fn look_for_room(&self, place: &Arc<Place>, query: Query, next: Next, asked: Option<Box<str>>) {
+        let held = Arc::clone(place);
+        self.when_read(place.jid.as_str(), query, move |router, _, found| {
+            let mut state = held.lock();
+            state.waiting.push_back(Held {
+                what: What::Found { found, next, asked },
+                is_for_everybody: false,
+            });
+            router.go_on(&held, state, Turn::default());
+        });
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one step; a struct would only rename them
+    fn go_on_with(
+        &self,
+        now: Now,
+        place: &Arc<Place>,
+        state: &mut State,
+        found: Result<Found, StoreError>,
+        next: Next,
+        asked: Option<Box<str>>,
+        turn: &mut Turn,
+    ) {
+        let decided = match &mut state.room {
+            Slot::There(room) => Some(next.go_on(room, &mut self.room_context(now, false), found)),
+            // It was forgotten meanwhile, as it may be when nobody is in it.
+            _ => None,
+        };
+        match (decided, asked) {
+            (Some(decided), Some(text)) => self.read_held(&text, None, turn, |stanza, from, to, turn| {
+                self.decided(now, place, state, decided, None, stanza, from, to, turn);
+            }),
+            (Some(decided), None) => self.decided_by_itself(place, state, decided, turn),
+            (None, Some(text)) => self.read_held(&text, None, turn, |stanza, from, to, turn| {
+                self.answer_with_error(stanza, from, to, &store_failed(), turn);
+            }),
+            (None, None) => {}
+        }
+    }
+
+    /// Who is in rooms from this domain cannot be reached any more, and others are told so (section 14.1).
+    pub(crate) fn lose_domain_in_rooms(&self, domain: &str) {
+        let mut turn = Turn::default();
+        self.each_place(|place| {
+            let lost = match &place.lock().room {
+                Slot::There(room) => room.clients_of_domain(domain),
+                _ => return,
+            };
+            if !lost.is_empty() {
+                self.lost_from_room(place, lost);
+                self.take_waiting(place, &mut turn);
+                self.deliver_all(place, &mut turn);
+            }
+        });
+        self.settle((self.clock)(), &mut turn);
+        turn.finish();
     }
 
     fn turn_away_from_room(&self, held: Held, error: &StanzaError, turn: &mut Turn) {

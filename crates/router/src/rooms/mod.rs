@@ -23,8 +23,9 @@ use module::{
     AccountView, ArchivePrefs, Connected, Contact, Device, Host, LastActivity, Now, Passing, Stage,
     Verdict,
 };
-use muc::{Context, Room};
+use muc::{Context, Next, Room};
 use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, ns};
+use store::{Found, StoreError};
 
 use crate::account::Moment;
 use crate::deposit::Origin;
@@ -111,6 +112,13 @@ enum What {
     },
     /// The session of somebody who is in the room is gone.
     Lost(Arc<Jid>),
+    /// What the room wanted to know of the store.
+    Found {
+        found: Result<Found, StoreError>,
+        next: Next,
+        /// The stanza in answer to which it goes on.
+        asked: Option<Box<str>>,
+    },
 }
 
 impl Place {
