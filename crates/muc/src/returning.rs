@@ -48,6 +48,11 @@ impl Room {
         }
     }
 
+    /// Clients of a domain that are here.
+    pub fn clients_of_domain(&self, domain: &str) -> Vec<Arc<Jid>> {
+        self.occupants.some(|_, occupant| occupant.seen().jid.domain() == domain)
+    }
+
     /// A client is gone without having said so: others are told that it was an error (status 333).
     pub fn lost(&mut self, context: &mut Context<'_>, jid: &Arc<Jid>) -> Decided {
         let presence = Rendered::from_text("<presence type='unavailable'/>");

@@ -89,6 +89,8 @@ impl Router {
         let mut slot = slot.lock();
         if slot.as_ref().is_some_and(|connected| connected.id == bound.id) {
             *slot = None;
+            drop(slot);
+            self.lose_domain_in_rooms(bound.jid.as_str());
         }
         true
     }
