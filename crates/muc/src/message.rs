@@ -10,23 +10,21 @@ use store::Batch;
 use xmlstream::Child;
 
 use crate::admin::Outcome;
-use crate::enter::{is_ghost, says};
+use crate::enter::{is_ghost, is_rooms_own, says};
 use crate::extension::EXTENSIONS;
 use crate::history::Kept;
-use crate::occupants::Occupant;
 use crate::moderation;
+use crate::occupants::Occupant;
 use crate::rank::{Affiliation, Role};
+use crate::registration;
 use crate::retraction::Retraction;
 use crate::room::{Context, Decided, Reflect, Room};
-use crate::registration;
 use crate::rows;
-use crate::say::{OCCUPANT_ID, Say, attribute, failed, occupant_id, stanza_id, text_element};
+use crate::say::{Say, attribute, failed, occupant_id, stanza_id, text_element};
 use crate::standings::Standing;
 
 const REQUEST: &str = "http://jabber.org/protocol/muc#request";
 const HINTS: &str = "urn:xmpp:hints";
-/// XEP-0091.
-const OLD_DELAY: &str = "jabber:x:delay";
 /// Invitations whose answers the room passes on. Older ones are forgotten: who declines them is told nothing.
 const INVITATIONS: usize = 256;
 
@@ -145,7 +143,13 @@ impl Room {
         Decided::Reflect(Reflect {
             is_known: self.config.non_anonymous,
             retraction: Retraction::read(context, stanza).filter(|_| is_kept),
-            ..Reflect::of(self.address(nick).into(), from, self.cleaned(stanza, occupant), is_kept)
+            ..Reflect::of(
+                self,
+                self.address(nick).into(),
+                from,
+                self.cleaned(stanza, occupant),
+                is_kept,
+            )
         })
     }
 
@@ -154,15 +158,7 @@ impl Room {
         let mut edits = Edits::default();
         let room = self.jid.bare_str();
         for child in stanza.children() {
-            let is_forged = match (child.name(), child.ns()) {
-                ("occupant-id", OCCUPANT_ID) | ("x", ns::MUC_USER) => true,
-                // XEP-0359 section 3: an id in the name of the room.
-                ("stanza-id", "urn:xmpp:sid:0") => child.attr("by").is_none_or(|by| is_of(&by, room)),
-                // XEP-0203 section 3: the same of a delay, and of its older form. Without a name it is that of the sender
-                // of the stanza, and everything in here comes from the room.
-                ("delay", ns::DELAY) | ("x", OLD_DELAY) => child.attr("from").is_none_or(|by| is_of(&by, room)),
-                _ => moderation::is_forged(&child),
-            };
+            let is_forged = is_rooms_own(&child, room) || moderation::is_forged(&child);
             if is_forged {
                 edits.remove(&child);
             }
@@ -248,7 +244,7 @@ impl Room {
             is_past: false,
             batch: if is_kept { rows::save_room(self) } else { Batch::new() },
             before: Some(before),
-            ..Reflect::of(address.into(), from, message, is_kept)
+            ..Reflect::of(self, address.into(), from, message, is_kept)
         })
     }
 
@@ -534,11 +530,6 @@ fn passed_on(parent: &Child<'_>, names: &[&str], out: &mut String) {
             child.write_canonical(ns::MUC_USER, out);
         }
     }
-}
-
-/// Whether an address is the room's, or one in it.
-fn is_of(address: &str, room: &str) -> bool {
-    Jid::parse(address).map_or(true, |jid| jid.bare_str() == room)
 }
 
 /// Section 8.1: with a body or a thread it is none that changes the subject.

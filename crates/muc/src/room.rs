@@ -21,12 +21,12 @@ use crate::iq::Requests;
 use crate::message::Invitations;
 use crate::occupants::{Occupant, Occupants};
 use crate::rank::{Affiliation, Role};
-use crate::retraction::Retraction;
 use crate::registration::Applications;
+use crate::retraction::Retraction;
 use crate::rows;
 use crate::say::{Item, Say, error, occupant_id, x};
-use crate::slow_mode::SlowMode;
 use crate::shared::Shared;
+use crate::slow_mode::SlowMode;
 use crate::standings::{Standing, Standings};
 use crate::voices::Voices;
 
@@ -163,12 +163,13 @@ pub struct Reflect {
 }
 
 impl Reflect {
-    pub(crate) fn of(from: Box<str>, sender: &Arc<Jid>, message: Rendered, is_kept: bool) -> Reflect {
+    /// `is_kept`: it is more than what is over in a moment. The archive has it where the room has one.
+    pub(crate) fn of(room: &Room, from: Box<str>, sender: &Arc<Jid>, message: Rendered, is_kept: bool) -> Reflect {
         Reflect {
             from,
             sender: Arc::clone(sender),
             message,
-            is_kept,
+            is_kept: is_kept && room.config.logging,
             is_known: false,
             is_past: is_kept,
             batch: Batch::new(),
@@ -263,6 +264,11 @@ impl Room {
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Nicknames in it.
+    pub fn count_occupants(&self) -> usize {
+        self.occupants.len()
     }
 
     /// Clients in it.

@@ -370,3 +370,32 @@ fn requests_among_occupants() {
     );
     refused(&world.send(TWO, &ask("nobody", ping)), TWO, "item-not-found", "cancel");
 }
+
+/// What is said in a room that keeps no archive is still there for who enters.
+#[test]
+fn a_room_without_an_archive() {
+    let mut world = World::open();
+    world.enter(TWO, "secondwitch");
+    let say = format!("<message type='groupchat' to='{ROOM}'><body>x</body></message>");
+    let kept = |world: &mut World| {
+        let told = world.send_whole(TWO, &say);
+        of(&told, ONE)[0].1.contains("<stanza-id ")
+    };
+    assert!(!kept(&mut world));
+    let told = world.enter(THREE, "thirdwitch");
+    assert!(
+        of(&told, THREE)
+            .iter()
+            .any(|(from, text)| *from == "/secondwitch" && text.contains("<body>x</body>"))
+    );
+    world.configure(&[("muc#roomconfig_enablelogging", "1")]);
+    assert!(kept(&mut world));
+    // Section 7.2.12.
+    let told = world.join(THREE, "thirdwitch", "");
+    let own = of(&told, THREE);
+    assert!(
+        own.iter()
+            .any(|(_, text)| text.contains("<status code='110'/><status code='170'/>")),
+        "{own:?}"
+    );
+}

@@ -37,7 +37,10 @@ fn somebody_registers_and_goes() {
     world.enter(THREE, "thirdwitch");
     let told = world.iq(THREE, "get", ASK);
     let form_of = "<field var='muc#register_roomnick' type='text-single' label='Desired nickname'><required/></field>";
-    assert!(told[0].2.contains(form_of) && !told[0].2.contains("<registered/>"), "{told:?}");
+    assert!(
+        told[0].2.contains(form_of) && !told[0].2.contains("<registered/>"),
+        "{told:?}"
+    );
     let told = world.iq(THREE, "set", &form("hag"));
     assert_eq!(told[0], done(THREE));
     let member = format!("affiliation='member' role='participant' jid='{THREE}'");
@@ -91,7 +94,12 @@ fn who_may_not_register() {
     }
     refused(&world.iq(THREE, "set", &form(" ")), THREE, "not-acceptable", "modify");
     world.limits.affiliations = world.room.standings.len();
-    refused(&world.iq(THREE, "set", &form("x")), THREE, "resource-constraint", "wait");
+    refused(
+        &world.iq(THREE, "set", &form("x")),
+        THREE,
+        "resource-constraint",
+        "wait",
+    );
     // What is not configured yet is not there (section 7.10).
     let mut world = World::new();
     world.enter(ONE, "firstwitch");
@@ -106,7 +114,10 @@ fn an_owner_has_a_name_kept() {
     assert_eq!(affiliation(&world, ONE), Affiliation::Owner);
     assert_eq!(world.room.keeper_of("firstwitch"), Some("crone1@shakespeare.lit"));
     assert_eq!(world.iq(ONE, "set", REMOVE), [done(ONE)]);
-    assert_eq!((affiliation(&world, ONE), world.room.keeper_of("firstwitch")), (Affiliation::Owner, None));
+    assert_eq!(
+        (affiliation(&world, ONE), world.room.keeper_of("firstwitch")),
+        (Affiliation::Owner, None)
+    );
 }
 
 #[test]
@@ -127,9 +138,24 @@ fn an_admin_agrees() {
     }
     // Who asks again bothers nobody; and he is nothing yet.
     assert_eq!(world.iq(THREE, "set", &form("thirdwitch")), [done(THREE)]);
-    refused(&world.join(THREE, "thirdwitch", ""), THREE, "registration-required", "auth");
-    refused(&world.send(THREE, &answer("hag66@shakespeare.lit", "1")), THREE, "forbidden", "auth");
-    refused(&world.send(ONE, &answer("other@shakespeare.lit", "1")), ONE, "item-not-found", "cancel");
+    refused(
+        &world.join(THREE, "thirdwitch", ""),
+        THREE,
+        "registration-required",
+        "auth",
+    );
+    refused(
+        &world.send(THREE, &answer("hag66@shakespeare.lit", "1")),
+        THREE,
+        "forbidden",
+        "auth",
+    );
+    refused(
+        &world.send(ONE, &answer("other@shakespeare.lit", "1")),
+        ONE,
+        "item-not-found",
+        "cancel",
+    );
     let told = world.send(ONE, &answer("hag66@shakespeare.lit", "1"));
     let [("", invited)] = of(&told, "hag66@shakespeare.lit")[..] else {
         panic!("he is invited: {told:?}")
@@ -158,7 +184,10 @@ fn a_name_that_is_locked() {
     let seen: Vec<&str> = of(&told, ONE).iter().map(|(from, _)| *from).collect();
     assert_eq!(seen, ["/other", "/other", "/thirdwitch"], "{told:?}");
     let last = of(&told, ONE)[2].1;
-    assert!(last.contains("<status code='210'/>") && last.contains("affiliation='member'"), "{last}");
+    assert!(
+        last.contains("<status code='210'/>") && last.contains("affiliation='member'"),
+        "{last}"
+    );
     let rename = format!("<presence to='{ROOM}/other'/>");
     refused(&world.send(THREE, &rename), THREE, "not-acceptable", "cancel");
     world.send(THREE, &format!("<presence type='unavailable' to='{ROOM}/thirdwitch'/>"));
@@ -167,11 +196,17 @@ fn a_name_that_is_locked() {
         let told = world.join(THREE, "other", "");
         let own = of(&told, THREE);
         let own = own.iter().find(|(from, _)| *from == "/thirdwitch").expect("his own").1;
-        assert!(own.contains("<status code='110'/>") && own.contains("<status code='210'/>"), "{own}");
+        assert!(
+            own.contains("<status code='110'/>") && own.contains("<status code='210'/>"),
+            "{own}"
+        );
     }
     assert_eq!(world.room.sessions(), 2);
     // Who has registered none is free.
     world.enter(TWO, "secondwitch");
     let told = world.send(TWO, &format!("<presence to='{ROOM}/wicca'/>"));
-    assert!(told.iter().any(|(_, _, text)| text.contains("<status code='303'/>")), "{told:?}");
+    assert!(
+        told.iter().any(|(_, _, text)| text.contains("<status code='303'/>")),
+        "{told:?}"
+    );
 }
