@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use muc::Say;
-use stanza::{IqType, Jid, Kind, MessageType, PresenceType, Stanza};
+use stanza::{IqType, Jid, Kind, MessageType, PresenceType, Stanza, ns};
 use xmlstream::Scratch;
 
 use crate::deposit::Origin;
@@ -48,7 +48,10 @@ enum Way {
 }
 
 impl Way {
-    fn of(kind: Kind, stanza: &Stanza<'_>) -> Way {
+    /// `from`: as which the room says it.
+    fn of(kind: Kind, stanza: &Stanza<'_>, from: &str) -> Way {
+        // What the room itself says of its archive: before the answer that ends it (XEP-0313 section 4).
+        let is_result = || !from.contains('/') && stanza.children().any(|child| child.is("result", ns::MAM));
         match kind {
             Kind::Presence(PresenceType::Unavailable) => Way::Gone,
             Kind::Presence(PresenceType::Available) => Way::Presence,
@@ -57,6 +60,7 @@ impl Way {
             }
             Kind::Message(MessageType::Groupchat | MessageType::Error) | Kind::Presence(_) => Way::Other,
             Kind::Iq(IqType::Result | IqType::Error) => Way::Other,
+            Kind::Message(MessageType::Normal) if is_result() => Way::Other,
             Kind::Message(_) | Kind::Iq(_) => Way::Letter,
         }
     }
@@ -129,7 +133,7 @@ impl Router {
         let Spoken { say, origin } = spoken;
         let read = xmlstream::parse_element(say.stanza.text(), stanza::ns::CLIENT, scratch, &crate::OWN_LIMITS);
         let way = match read.ok().and_then(|element| Stanza::read(element).ok().flatten()) {
-            Some(stanza) => Way::of(stanza.kind(), &stanza),
+            Some(stanza) => Way::of(stanza.kind(), &stanza, &say.from),
             None => return tracing::error!("what a room says is not a stanza; this is a defect"),
         };
         let item = match way {
