@@ -10,10 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use tempfile::TempDir;
 use testkit::{Client, Server, Stanza, Transport};
 
+use crate::rooms::make;
+
 const INFO: &str = "<query xmlns='http://jabber.org/protocol/disco#info'/>";
 const ITEMS: &str = "<query xmlns='http://jabber.org/protocol/disco#items'/>";
 const SM: &str = "urn:xmpp:sm:3";
 const PROXY: u16 = 7777;
+const ROOM: &str = "coven@conference.example.org";
 
 /// How it is found.
 enum Look {
@@ -34,6 +37,8 @@ enum Look {
     /// In disco#info of one of the server's items.
     Service(&'static str),
     ServiceIdentity(&'static str, &'static str),
+    /// In disco#info of a room that stays.
+    Room(&'static str),
     /// The own account answers with a result.
     Answers(&'static str, &'static str),
     /// Somebody logs in over it.
@@ -43,8 +48,8 @@ enum Look {
 }
 
 use Look::{
-    Account, AccountIdentity, Answers, Early, Inline, Late, Mechanism, Server as OfServer, ServerIdentity, Service,
-    ServiceIdentity, Shown, Transport as Over,
+    Account, AccountIdentity, Answers, Early, Inline, Late, Mechanism, Room, Server as OfServer, ServerIdentity,
+    Service, ServiceIdentity, Shown, Transport as Over,
 };
 
 struct Row {
@@ -84,7 +89,6 @@ const MONAL: &str = "Monal";
 
 const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 const MUC: &str = "http://jabber.org/protocol/muc";
-const ROOMS: &str = "rooms are not there yet";
 const UPLOAD: &str = "urn:xmpp:http:upload:0";
 const BOOKMARKS: &str = "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'/></query>";
 
@@ -161,25 +165,23 @@ const ROWS: &[Row] = &[
             Answers("get", "<blocklist xmlns='urn:xmpp:blocking'/>"),
         ],
     ),
-    lacks(IM, "Group chat, XEP-0045", &[Service(MUC)], ROOMS),
-    lacks(IM, "Group chat, XEP-0249", &[Service("jabber:x:conference")], ROOMS),
-    has(IM, "Advanced group chat, XEP-0048", &[Answers("get", BOOKMARKS)]),
-    lacks(
+    has(
         IM,
-        "Advanced group chat, XEP-0313 of rooms",
-        &[Service("urn:xmpp:mam:2")],
-        ROOMS,
+        "Group chat, XEP-0045",
+        &[Service(MUC), ServiceIdentity("conference", "text"), Room(MUC)],
     ),
+    has(IM, "Group chat, XEP-0249", &[Shown("rooms::occupant")]),
+    has(IM, "Advanced group chat, XEP-0048", &[Answers("get", BOOKMARKS)]),
+    has(IM, "Advanced group chat, XEP-0313 of rooms", &[Room("urn:xmpp:mam:2")]),
     has(
         IM,
         "Advanced group chat, XEP-0402",
         &[Account("urn:xmpp:bookmarks:1#compat")],
     ),
-    lacks(
+    has(
         IM,
         "Advanced group chat, XEP-0410",
-        &[Service("http://jabber.org/protocol/muc#self-ping-optimization")],
-        ROOMS,
+        &[Room("http://jabber.org/protocol/muc#self-ping-optimization")],
     ),
     has(
         IM,
@@ -218,12 +220,18 @@ const ROWS: &[Row] = &[
         &[OfServer("urn:xmpp:extdisco:2")],
     ),
     has(CONVERSATIONS, "XEP-0313", &[Account("urn:xmpp:mam:2")]),
-    lacks(CONVERSATIONS, "XEP-0421", &[Service("urn:xmpp:occupant-id:0")], ROOMS),
-    lacks(
+    has(
+        CONVERSATIONS,
+        "XEP-0421",
+        &[Service("urn:xmpp:occupant-id:0"), Room("urn:xmpp:occupant-id:0")],
+    ),
+    has(
         CONVERSATIONS,
         "XEP-0425",
-        &[Service("urn:xmpp:message-moderate:1")],
-        ROOMS,
+        &[
+            Service("urn:xmpp:message-moderate:1"),
+            Room("urn:xmpp:message-moderate:1"),
+        ],
     ),
     has(CONVERSATIONS, "XEP-0280", &[OfServer("urn:xmpp:carbons:2")]),
     has(CONVERSATIONS, "XEP-0352", &[Late("csi", "urn:xmpp:csi:0")]),
@@ -252,7 +260,7 @@ const ROWS: &[Row] = &[
     has(CONVERSATIONS, "XEP-0386", &[Inline("urn:xmpp:bind:0")]),
     has(CONVERSATIONS, "XEP-0388", &[Early("authentication", "urn:xmpp:sasl:2")]),
     has(CONVERSATIONS, "XEP-0357", &[Account("urn:xmpp:push:0")]),
-    lacks(GAJIM, "XEP-0045", &[Service(MUC)], ROOMS),
+    has(GAJIM, "XEP-0045", &[Service(MUC)]),
     has(GAJIM, "XEP-0054", &[OfServer("vcard-temp")]),
     has(GAJIM, "XEP-0077", &[OfServer("jabber:iq:register")]),
     has(GAJIM, "XEP-0163", &[AccountIdentity("pubsub", "pep")]),
@@ -340,6 +348,7 @@ struct Found {
     server: BTreeSet<String>,
     account: BTreeSet<String>,
     services: BTreeSet<String>,
+    room: BTreeSet<String>,
     answers: BTreeMap<(&'static str, &'static str), bool>,
     /// Over which somebody has logged in.
     transports: Vec<Transport>,
@@ -384,6 +393,7 @@ async fn look(server: &Server) -> Found {
     for address in addresses {
         services.extend(told(&mut client, &address).await);
     }
+    make(&mut client, ROOM, "nick", &["persistentroom=1"]).await;
     let mut answers = BTreeMap::new();
     for row in ROWS {
         for look in row.looks {
@@ -399,6 +409,7 @@ async fn look(server: &Server) -> Found {
         server: told(&mut client, "example.org").await,
         account: told(&mut client, &jid).await,
         services,
+        room: told(&mut client, ROOM).await,
         answers,
         transports,
     }
@@ -417,6 +428,7 @@ impl Found {
             OfServer(var) => self.server.contains(*var),
             Account(var) => self.account.contains(*var),
             Service(var) => self.services.contains(*var),
+            Room(var) => self.room.contains(*var),
             AccountIdentity(category, kind) => identity(&self.account, category, kind),
             ServerIdentity(category, kind) => identity(&self.server, category, kind),
             ServiceIdentity(category, kind) => identity(&self.services, category, kind),

@@ -434,6 +434,62 @@ impl Router {
         });
     }
 
+    /// A private message to an occupant of a room, on the side of who has sent it: his archive, and his other devices. What
+    /// its recipient gets is another message, from the room; its batch comes behind this one.
+    #[allow(clippy::too_many_arguments)] // the parts of one delivery; a struct would only rename them
+    pub(crate) fn keep_sent(
+        &self,
+        now: Now,
+        kind: MessageType,
+        origin: &Origin,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let keeping = archive::keeping(kind, stanza);
+        let is_private = origin.is_client && to.resource().is_some();
+        let copies = is_private && keeping.carbons && origin.copies;
+        let archives = is_private && keeping.archive && self.archives && origin.archives;
+        if !copies && !archives {
+            return;
+        }
+        let text = turn.text(|out| splice(stanza, from.as_str(), Some(to.as_str()), &Edits::default(), out));
+        let mut copied = Copied {
+            text: Arc::clone(&text),
+            from: from.to_owned(),
+            id: None,
+        };
+        if !archives {
+            return turn.queue.push_back(Work::Copies(copied));
+        }
+        let batch = Batch::new().deposit(Deposit {
+            at: now.0,
+            sender: from.bare_str().into(),
+            recipient: to.bare_str().into(),
+            places: Places::SENT,
+            fingerprint: archive::fingerprint(&self.secret, from.bare_str(), to.as_str(), stanza),
+            stanza: text,
+        });
+        let me = self.me.clone();
+        self.store.write(
+            batch,
+            Box::new(move |result| {
+                let Some(router) = me.upgrade() else { return };
+                gather();
+                // Who has sent it is told by the recipient's side when the disk takes nothing.
+                let deposited = result.ok().and_then(|wrote| wrote.deposited);
+                let Some(deposited) = deposited.filter(|deposited| copies && deposited.is_new) else {
+                    return;
+                };
+                copied.id = Some(deposited.id);
+                let mut turn = Turn::default();
+                router.copy_to_sender(&copied, &mut turn);
+                turn.finish();
+            }),
+        );
+    }
+
     /// The text of a message with its id in the owner's archive, if it stands there (XEP-0359 section 3).
     fn stamp(&self, places: Places, place: Places, text: &str, owner: &str, id: i64, out: &mut Vec<u8>) {
         if places.has(place) {

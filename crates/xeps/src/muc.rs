@@ -33,6 +33,10 @@ pub(crate) fn module(offer: &Offer) -> Module {
         .service_identity(LABEL, identity)
         .service_feature(LABEL, ns::MUC)
         .service_feature(LABEL, ns::RSM)
+        // What every room of it does, for who looks only here (XEP-0421 section 5, XEP-0410).
+        .service_feature(LABEL, "urn:xmpp:occupant-id:0")
+        .service_feature(LABEL, "http://jabber.org/protocol/muc#self-ping-optimization")
+        .service_feature(LABEL, "urn:xmpp:message-moderate:1")
         .service_iq(LABEL, Method::Get, "query", ns::DISCO_ITEMS, Access::Anyone, items);
     muc::tables().into_iter().fold(module, Module::table)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use module::Now;
 use muc::{Decided, Reflect, Room, Say};
-use stanza::{Jid, JidRef, Stanza};
+use stanza::{Jid, JidRef, Kind, Stanza};
 use store::{Batch, Deposit, Places, StoreError, Wrote};
 
 use crate::deposit::{Behind, Origin};
@@ -43,8 +43,12 @@ impl Router {
     ) {
         match decided {
             Decided::Say(says) => {
+                let is_passed_on = says.last().is_some_and(|say| *say.from != *to.as_str());
                 // A private message is acknowledged when its recipient's owner has it on disk.
                 let origin = turn.origin.take();
+                if let (Some(origin), Kind::Message(kind), true) = (&origin, stanza.kind(), is_passed_on) {
+                    self.keep_sent(now, kind, origin, stanza, from, to, turn);
+                }
                 if let Some(origin) = place.say(says, origin) {
                     turn.origin = Some(origin);
                 }

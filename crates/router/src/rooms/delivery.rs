@@ -132,8 +132,8 @@ impl Router {
     fn deliver_spoken(&self, place: &Place, spoken: Spoken, scratch: &mut Scratch, turn: &mut Turn) {
         let Spoken { say, origin } = spoken;
         let read = xmlstream::parse_element(say.stanza.text(), stanza::ns::CLIENT, scratch, &crate::OWN_LIMITS);
-        let way = match read.ok().and_then(|element| Stanza::read(element).ok().flatten()) {
-            Some(stanza) => Way::of(stanza.kind(), &stanza, &say.from),
+        let (way, news) = match read.ok().and_then(|element| Stanza::read(element).ok().flatten()) {
+            Some(stanza) => (Way::of(stanza.kind(), &stanza, &say.from), self.news(&place.jid, &stanza, &say.from)),
             None => return tracing::error!("what a room says is not a stanza; this is a defect"),
         };
         let item = match way {
@@ -144,6 +144,8 @@ impl Router {
         };
         let sent = say.stanza.sent_by(&say.from);
         let mut lost: Vec<Arc<Jid>> = Vec::new();
+        // Accounts that may have to be told by a push service.
+        let mut away: Vec<Box<str>> = Vec::new();
         for to in &say.to {
             let found = self.with(to.bare_str(), |account| {
                 let resource = to.resource().unwrap_or_default();
@@ -152,6 +154,10 @@ impl Router {
                 };
                 if !account.blocks(&say.from) {
                     self.push(account, session, item, turn, |out| sent.write(to.as_str(), out));
+                }
+                let is_told = || away.last().is_some_and(|last| **last == *account.jid.as_str());
+                if news.is_some() && account.may_hear_of(&say.from) && !is_told() {
+                    away.push(account.jid.as_str().into());
                 }
                 if matches!(way, Way::Gone) {
                     // RFC 6121 section 4.6.1.
@@ -171,6 +177,9 @@ impl Router {
         if !lost.is_empty() {
             self.lost_from_room(place, lost);
         }
+        if let Some(news) = news {
+            self.announce_of_room(place, news, away, turn);
+        }
     }
 
     fn post(&self, say: Say, mut origin: Option<Origin>, turn: &mut Turn) {
@@ -184,7 +193,6 @@ impl Router {
                         archives: false,
                         copies: false,
                         keeping: None,
-                        is_client: false,
                         is_awaited: false,
                         ..origin
                     },
