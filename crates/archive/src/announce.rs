@@ -6,9 +6,11 @@ use xmlstream::Child;
 /// Whether a message that is kept is worth waking somebody: it says something to people, or calls. Not what clients tell
 /// each other about messages (receipts, markers, reactions), also where they want it stored.
 pub fn announces(kind: MessageType, stanza: &Stanza<'_>) -> bool {
-    if !matches!(kind, MessageType::Chat | MessageType::Normal) {
-        return false;
-    }
+    matches!(kind, MessageType::Chat | MessageType::Normal) && speaks(stanza)
+}
+
+/// The same of a message whatever its type: one to a room.
+pub fn speaks(stanza: &Stanza<'_>) -> bool {
     let content = stanza.element().ns();
     let (mut says, mut stored) = (false, false);
     for child in stanza.children() {

@@ -18,7 +18,7 @@ mod room;
 mod search;
 mod write;
 
-pub use announce::announces;
+pub use announce::{announces, speaks};
 pub use forgery::{fingerprint, forged};
 pub use keeping::{Keeping, keeping};
 pub use prefs::{PREFS, prefs_of, prefs_row, wants};

@@ -16,6 +16,7 @@ mod assist;
 mod blocking;
 mod bytestreams;
 mod change;
+mod chat_settings;
 pub mod command;
 mod data_form;
 mod datetime;
@@ -42,6 +43,7 @@ pub use assist::{Assist, Assisted};
 pub use blocking::{Blocking, Report};
 pub use bytestreams::{Bytestreams, Relay, Unmet};
 pub use change::{Audience, Change, MakeChange, Notice, Step};
+pub use chat_settings::{ChatSetting, ChatSettings, Notify};
 pub use command::{COMMANDS, Command};
 pub use data_form::{DataField, DataForm, FieldType, Submitted};
 pub use face::{Deed, Face, Follow, Occasion};
@@ -282,6 +284,7 @@ pub struct Module {
     pub(crate) faces: Vec<Face>,
     pub(crate) upgrades: Vec<Upgrade>,
     pub(crate) assists: Vec<Assist>,
+    pub(crate) chat_settings: Option<ChatSettings>,
 }
 
 impl Module {
@@ -306,6 +309,7 @@ impl Module {
             faces: Vec::new(),
             upgrades: Vec::new(),
             assists: Vec::new(),
+            chat_settings: None,
         }
     }
 
@@ -483,6 +487,13 @@ impl Module {
     /// Shows elsewhere what stands at some nodes; see the module `face`.
     pub fn face(mut self, face: Face) -> Module {
         self.faces.push(face);
+        self
+    }
+
+    /// What an account wants to be told of rooms; one module has it.
+    #[must_use]
+    pub fn chat_settings(mut self, settings: ChatSettings) -> Module {
+        self.chat_settings = Some(settings);
         self
     }
 

@@ -10,7 +10,7 @@ use xmlstream::Child;
 
 use crate::command::{CommandSessions, node_of};
 use crate::{
-    Access, Assist, Change, Command, Face, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Nodes,
+    Access, Assist, Change, ChatSettings, Command, Face, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Nodes,
     Occasion, Service, Stage, Step, StreamFeature, Upgrade, Xep, face,
 };
 
@@ -105,6 +105,7 @@ pub struct Registry {
     faces: Vec<Face>,
     upgrades: Vec<Upgrade>,
     assists: Vec<Assist>,
+    chat_settings: Option<ChatSettings>,
     xeps: Vec<(Xep, &'static str)>,
 }
 
@@ -131,6 +132,7 @@ impl Registry {
             faces: Vec::new(),
             upgrades: Vec::new(),
             assists: Vec::new(),
+            chat_settings: None,
             xeps: Vec::new(),
         };
         let mut names = HashSet::new();
@@ -188,6 +190,7 @@ impl Registry {
             registry.faces.extend(module.faces);
             registry.upgrades.extend(module.upgrades);
             registry.assists.extend(module.assists);
+            registry.chat_settings = registry.chat_settings.or(module.chat_settings);
             registry
                 .xeps
                 .extend(module.xeps.into_iter().map(|xep| (xep, module.name)));
@@ -325,6 +328,11 @@ impl Registry {
 
     pub fn assists(&self) -> &[Assist] {
         &self.assists
+    }
+
+    /// What accounts want to be told of rooms, where that is kept.
+    pub fn chat_settings(&self) -> Option<ChatSettings> {
+        self.chat_settings
     }
 
     pub fn upgrades(&self) -> &[Upgrade] {

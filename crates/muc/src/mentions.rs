@@ -12,6 +12,7 @@ use xmlstream::{Element, Limits, Scratch};
 
 use module::FieldType;
 
+use crate::away::address;
 use crate::config::{Field, boolean};
 use crate::extension::Extension;
 use crate::rank::Affiliation;
@@ -77,9 +78,7 @@ impl Room {
         let mentions = references.filter(|child| child.attr("type").as_deref() == Some("mention"));
         let mut found: Vec<Arc<Jid>> = Vec::new();
         for uri in mentions.take(MENTIONS).filter_map(|mention| mention.attr("uri")) {
-            let Some(jid) = uri.strip_prefix("xmpp:").and_then(|jid| Jid::parse(jid).ok()) else {
-                continue;
-            };
+            let Some(jid) = address(&uri) else { continue };
             let bare = match jid.resource() {
                 Some(nick) if jid.bare_str() == self.jid.bare_str() => self.keeper_of(nick),
                 _ => Some(jid.bare_str()),

@@ -48,7 +48,7 @@ pub use leave::leave;
 pub use look::{Looked, look, look_for};
 pub use request::answer;
 pub use rows::{ITEMS, MOVED, NODES, ORDER, PEOPLE, TOTALS};
-pub use whole::{all_items, read_all};
+pub use whole::{all_items, read_all, read_item};
 
 /// Nodes of an account. One more: `policy-violation` with `<max-nodes-exceeded/>`.
 pub const MAX_NODES: u64 = 1_000;

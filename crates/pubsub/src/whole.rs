@@ -24,3 +24,9 @@ pub fn read_all(rows: Vec<(Box<str>, Row)>) -> Vec<(Box<str>, Box<str>)> {
     items.sort_unstable_by_key(|(number, ..)| *number);
     items.into_iter().map(|(_, id, payload)| (id, payload)).collect()
 }
+
+/// The payload of an item, from the answer to [`look_for`](crate::look_for). For what stands at a node of the one for whom
+/// it is read: nobody is asked whether he may.
+pub fn read_item(row: Option<Row>) -> Option<Box<str>> {
+    Item::read(row).map(|item| item.payload)
+}

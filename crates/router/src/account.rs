@@ -19,7 +19,7 @@ use crate::Outbox;
 use crate::caps::Caps;
 use crate::guests::Guest;
 use crate::load::Held;
-use crate::push::Registered;
+use crate::push::{Registered, RoomSettings};
 
 /// Archives of others that one session may have asked for without an answer; a further one is refused.
 const ARCHIVES_ASKED: usize = 256;
@@ -192,6 +192,8 @@ pub(crate) struct Rare {
     pub(crate) blocked: BlockList,
     /// Where it is announced that messages have come (XEP-0357).
     pub(crate) push: Vec<Registered>,
+    /// What it wants to be told of rooms.
+    pub(crate) rooms: RoomSettings,
     /// Bare JIDs that it has written to and that are no contacts, since when.
     pub(crate) acquainted: BTreeMap<Box<str>, i64>,
     /// It is a guest's, and this is its place.

@@ -62,7 +62,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use foldhash::quality::RandomState;
-use module::{ArchiveIds, Host, Manager, Now, Registry, Service};
+use module::{ArchiveIds, Host, Manager, Now, Occupancy, Registry, Service};
 pub use presence::RosterLimits;
 use stanza::{Jid, Rendered};
 use store::{Store, Table};
@@ -195,6 +195,7 @@ pub struct Router {
     rooms: rooms::Rooms,
     block_lists: block_lists::BlockLists,
     pushes: push::Pushes,
+    without_push: push::WithoutPush,
     push_rules: OnceLock<PushRules>,
     manager: OnceLock<Arc<dyn Manager>>,
     standings: standing::Standings,
@@ -215,7 +216,7 @@ impl Router {
         let secret = parts.store.secret();
         let components = component::Components::new(parts.registry.components());
         parts.store.after_commits(Box::new(wake::wake_gathered));
-        Arc::new_cyclic(|me| Router {
+        let router = Arc::new_cyclic(|me| Router {
             archives: parts.archives,
             ids: ArchiveIds::new(&secret),
             secret,
@@ -237,13 +238,20 @@ impl Router {
             rooms: rooms::Rooms::default(),
             block_lists: block_lists::BlockLists::default(),
             pushes: push::Pushes::default(),
+            without_push: push::WithoutPush::default(),
             push_rules: OnceLock::new(),
             manager: OnceLock::new(),
             standings: standing::Standings::default(),
             plain_presence: Rendered::from_text("<presence/>"),
             gone: Rendered::from_text("<presence type='unavailable'/>"),
             me: me.clone(),
-        })
+        });
+        for host in router.hosts.values() {
+            let me: Weak<dyn Occupancy> = router.me.clone();
+            // Hosts are made for one router.
+            let _ = host.rooms.there.set(me);
+        }
+        router
     }
 
     /// The served domain of this name (prepared form).

@@ -17,7 +17,7 @@ use crate::account::{Account, Moment, Rare, Session};
 use crate::arrival::Arrived;
 use crate::deposit::Origin;
 use crate::iq::Return;
-use crate::push::{PUSH, Registered};
+use crate::push::{News, PUSH, Registered};
 use crate::resume::ResumeRequest;
 use crate::saved::SavedSessions;
 use crate::sessions::{BindRequest, Ending, escaped};
@@ -56,6 +56,8 @@ pub(crate) enum Held {
     Arrived(Box<Arrived>),
     /// An account that was made with an invitation of this one.
     Introduced(Box<str>),
+    /// A message of a room that its devices are told of.
+    News(Arc<News>),
 }
 
 impl Router {
@@ -191,7 +193,7 @@ impl Router {
                         // Removed between the login and the binding.
                         Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
-                        Held::Restore(_) | Held::End(_) => {}
+                        Held::Restore(_) | Held::End(_) | Held::News(_) => {}
                         Held::Arrived(arrived) => turn.queue.push_back(Work::LooksOn(arrived)),
                         Held::Introduced(account) => self.introduced(&account),
                     }
@@ -221,6 +223,7 @@ impl Router {
                 Held::End(whose) => self.end_now(now, account, &whose, turn),
                 Held::Arrived(arrived) => self.look_at(now, account, arrived, turn),
                 Held::Introduced(new) => self.meet_now(account, new),
+                Held::News(news) => self.tell_devices(account, &news, turn),
             }
         }
     }
@@ -234,7 +237,7 @@ impl Router {
                 }),
                 Held::Bind(request) => request.refuse(turn, store_failed()),
                 Held::Resume(request) => request.refuse(turn, store_failed()),
-                Held::Restore(_) | Held::End(_) => {}
+                Held::Restore(_) | Held::End(_) | Held::News(_) => {}
                 Held::Arrived(arrived) => turn.queue.push_back(Work::LooksOn(arrived)),
                 // Left to the next start.
                 Held::Introduced(_) => {}
@@ -373,7 +376,7 @@ impl Router {
                         }
                         Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
-                        Held::Restore(_) | Held::End(_) => {}
+                        Held::Restore(_) | Held::End(_) | Held::News(_) => {}
                         Held::Arrived(arrived) => turn.queue.push_back(Work::LooksOn(arrived)),
                         Held::Introduced(account) => {
                             turn.queue.push_back(Work::Introduce(account_jid.clone(), account))
@@ -393,7 +396,7 @@ impl Router {
                     match held {
                         Held::Bind(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
                         Held::Resume(request) => request.refuse(&mut turn, StanzaError::not_authorized()),
-                        Held::Letter(..) | Held::Restore(_) | Held::End(_) => {}
+                        Held::Letter(..) | Held::Restore(_) | Held::End(_) | Held::News(_) => {}
                         Held::Arrived(arrived) => turn.queue.push_back(Work::LooksOn(arrived)),
                         Held::Introduced(account) => {
                             turn.queue.push_back(Work::Introduce(loading.jid.clone(), account))
@@ -574,6 +577,7 @@ fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, S
                     prefs,
                     blocked,
                     push,
+                    rooms: Default::default(),
                     acquainted,
                     guest: None,
                     photo,

@@ -16,6 +16,7 @@ impl Router {
     /// `owner`: the account, or the service.
     pub(crate) fn notify(&self, owner: &str, notice: &Notice, turn: &mut Turn) {
         self.reads_by_notice(owner, notice, turn);
+        self.forget_room_settings(owner, &notice.node);
         let is_service = self.service(owner).is_some();
         let subscribers = match is_service {
             // It has looked itself who may see it.

@@ -16,6 +16,7 @@
 //! to it, and one that holds too few items holds more.
 
 mod list;
+mod settings;
 
 use module::{Change, Coverage, Deed, Face, Module, Occasion, Step, Upgrade};
 use pubsub::Act;
@@ -53,6 +54,7 @@ pub(crate) fn module() -> Module {
             name: "bookmarks",
             make: gather,
         })
+        .chat_settings(settings::SETTINGS)
 }
 
 /// What private XML stores here is published too; the rest follows from that ([`follow`]).

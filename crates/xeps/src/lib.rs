@@ -30,6 +30,7 @@ mod legacy_session;
 mod mam;
 mod mds;
 mod muc;
+mod muc_extensions;
 mod omemo;
 mod pep;
 mod ping;
@@ -122,6 +123,7 @@ pub fn all(offer: &Offer) -> Vec<Module> {
         mam::module(),
         mds::module(),
         muc::module(offer),
+        muc_extensions::module(offer),
         omemo::module(),
         pep::module(),
         ping::module(),

@@ -4,6 +4,7 @@
 //! whether its device is told ([`Router::announce`]): one that is there and looked at is not. `sending` has what is on its
 //! way to services. An account that has enabled none costs one look at [`Rare`](crate::account::Rare).
 
+mod rooms;
 mod sending;
 mod services;
 
@@ -20,6 +21,7 @@ use crate::turn::Work;
 use crate::{Router, Turn};
 
 use sending::{Answered, Device, Follows, Summary};
+pub(crate) use rooms::{News, RoomSettings, WithoutPush};
 pub(crate) use sending::{ID_PREFIX, Pushes};
 pub(crate) use services::{PUSH, Registered};
 
@@ -95,6 +97,7 @@ impl Router {
         let mut batch = Batch::new();
         match change {
             Push::Enable(service) => {
+                self.without_push.forget(owner.as_str());
                 let resource = from.resource().unwrap_or_default();
                 let session = account.resource(resource);
                 let client = session.and_then(|session| session.client());
@@ -182,6 +185,11 @@ impl Router {
         if from.bare_str() == account.jid.as_str() || !archive::announces(kind, stanza) {
             return None;
         }
+        Some(Box::new(self.announcement(stanza, from.as_str(), from.bare_str())))
+    }
+
+    /// What is told of a message. `peer`: with whom the account talks, a bare JID.
+    fn announcement(&self, stanza: &Stanza<'_>, from: &str, peer: &str) -> Announced {
         let rules = self.push_rules();
         let is_encrypted = |child: &xmlstream::Child<'_>| {
             let encrypted = [
@@ -198,11 +206,11 @@ impl Router {
             let is_shown = !stanza.children().any(|child| is_encrypted(&child));
             is_shown.then(|| body.text().chars().take(BODY_CHARACTERS).collect::<String>().into())
         };
-        Some(Box::new(Announced {
-            peer: from.bare_str().into(),
-            sender: rules.tells_sender.then(|| from.as_str().into()),
+        Announced {
+            peer: peer.into(),
+            sender: rules.tells_sender.then(|| from.into()),
             body: if rules.tells_body { body() } else { None },
-        }))
+        }
     }
 
     /// A message has come, and whoever takes it has it: devices that are away are told. `addressed`: the resource that it
@@ -230,19 +238,32 @@ impl Router {
                 Some(session) if session.priority < 0 && addressed != Some(&*session.resource) => continue,
                 _ => {}
             }
-            registered.unseen = registered.unseen.saturating_add(1);
-            registered.taken = None;
-            let summary = Summary {
-                count: waiting.max(registered.unseen.into()),
-                sender: announced.sender.clone(),
-                body: announced.body.clone(),
-            };
-            let device = account.device(registered);
-            let peer = Some(&*announced.peer);
-            let letter = self.pushes.announce(now, device, &registered.options, summary, peer);
+            let letter = self.tell_device(account, registered, waiting, announced, now);
             letter.into_iter().for_each(|letter| turn.letter(letter));
         }
         account.rare = Some(rare);
+    }
+
+    /// A device that is away is told of a message; what is to be sent for that now. `waiting`: messages that wait for the
+    /// account.
+    fn tell_device(
+        &self,
+        account: &Account,
+        registered: &mut Registered,
+        waiting: u64,
+        announced: &Announced,
+        now: Moment,
+    ) -> Option<String> {
+        registered.unseen = registered.unseen.saturating_add(1);
+        registered.taken = None;
+        let summary = Summary {
+            count: waiting.max(registered.unseen.into()),
+            sender: announced.sender.clone(),
+            body: announced.body.clone(),
+        };
+        let device = account.device(registered);
+        let peer = Some(&*announced.peer);
+        self.pushes.announce(now, device, &registered.options, summary, peer)
     }
 
     /// The connection of a session broke, which waits to be resumed. What it was given and has not acknowledged may never

@@ -140,6 +140,14 @@ impl Place {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Looks at the room, if it is there.
+    pub(crate) fn with_room<R>(&self, look: impl FnOnce(&Room) -> R) -> Option<R> {
+        match &self.lock().room {
+            Slot::There(room) => Some(look(room)),
+            _ => None,
+        }
+    }
 }
 
 impl State {
@@ -313,7 +321,7 @@ impl Router {
             Kind::Presence(PresenceType::Available) => {
                 let joins = stanza.children().any(|child| child.is("x", ns::MUC));
                 match (self.may_create(made, to, from, is_admin), joins) {
-                    // Whoever believes to be in it is told that he is not (section 7.2.17), by a room that is forgotten.
+                    // Whoever believes to be in it is told that he is not (section 7.2.18), by a room that is forgotten.
                     (_, false) => return Some(Room::create(&place.jid, from)),
                     (Ok(()), true) if to.resource().is_some() => return self.new_room(place, from),
                     (Ok(()), true) => StanzaError::jid_malformed().text("a nickname is missing"),
@@ -321,8 +329,11 @@ impl Router {
                 }
             }
             Kind::Presence(_) => return None,
+            // Nobody is in it: section 6.6, and XEP-0410, where "item-not-found" would say that only the name is another.
+            Kind::Iq(_) if to.resource().is_some() => muc::not_inside(stanza),
             _ => StanzaError::item_not_found(),
         };
+        let error = error.by(place.jid.as_str().to_owned());
         self.bounce(stanza, from, to, &error, turn);
         None
     }
@@ -354,6 +365,17 @@ impl Router {
             }
         }
         Ok(edits)
+    }
+}
+
+impl module::Occupancy for Router {
+    fn occupants(&self, room: &str) -> usize {
+        let place = self.room_shard(room).get(room).cloned();
+        let Some(place) = place else { return 0 };
+        match &place.lock().room {
+            Slot::There(room) => room.count_occupants(),
+            _ => 0,
+        }
     }
 }
 
