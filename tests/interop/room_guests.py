@@ -147,8 +147,8 @@ class Slixmpp(Guest):
             f"{text} of {sender}",
         )
 
-    async def archive(self, room: str) -> list[tuple[str, str, str]]:
-        """All of the room's archive that has a text, by pages: id, who, what."""
+    async def archive(self, room: str, of_text: bool = True) -> list[tuple[str, str, str]]:
+        """All of the room's archive (that has a text), by pages: id, who, what."""
         found: list[tuple[str, str, str]] = []
         after = None
         while True:
@@ -156,7 +156,7 @@ class Slixmpp(Guest):
             answer = await self.peer["xep_0313"].retrieve(jid=JID(room), rsm=rsm, timeout=ANSWER_SECONDS)
             for result in answer["mam"]["results"]:
                 message = result["mam_result"]["forwarded"]["stanza"]
-                if message["body"]:
+                if message["body"] or not of_text:
                     found.append((result["mam_result"]["id"], message["from"].resource, message["body"]))
             if answer["mam_fin"]["complete"] or not answer["mam_fin"]["rsm"]["last"]:
                 return found
@@ -277,11 +277,16 @@ class ProfanityGuest(Guest):
         store = next((self.terminal.folder / "share").rglob("chatlog.db"), None)
         if store is None:
             return []
-        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
-            rows = database.execute(
-                "SELECT from_jid, from_resource, message FROM ChatLogs WHERE type = 'muc' AND ? IN (from_jid, to_jid) ORDER BY id",
-                [room],
-            ).fetchall()
+        # Without a lock: Profanity gives up a line that it cannot write at once.
+        with closing(sqlite3.connect(f"file:{store}?immutable=1", uri=True)) as database:
+            try:
+                rows = database.execute(
+                    "SELECT from_jid, from_resource, message FROM ChatLogs"
+                    " WHERE type = 'muc' AND ? IN (from_jid, to_jid) ORDER BY id",
+                    [room],
+                ).fetchall()
+            except sqlite3.DatabaseError:  # read while it was written
+                return []
         return [(who if jid == room else self.sent.get(what, "nobody"), what) for jid, who, what in rows]
 
     async def rename(self, room: str, nick: str) -> None:

@@ -29,6 +29,7 @@ import omemo_chat
 import pictures
 import profanity
 import proxies
+import rooms
 import slixmpp_chat
 import uploads
 import web
@@ -39,7 +40,7 @@ CLIENTS = {
     "slixmpp": slixmpp_chat.run, "history": history.run, "profanity": profanity.run, "gajim": gajim.run,
     "gajim-history": gajim_history.run, "dino": dino.run, "web": web.run, "browser": browser.run, "proxies": proxies.run,
     "omemo": omemo_chat.run, "files": uploads.run, "bookmarks": bookmarks.run,
-    "pictures": pictures.run, "invitations": invitations.run,
+    "pictures": pictures.run, "invitations": invitations.run, "rooms": rooms.run,
 }  # fmt: skip
 CLIENT_SECONDS = 200.0  # one client, both transports
 ENDING = (signal.SIGINT, signal.SIGTERM)
