@@ -2,6 +2,7 @@
 
 mod activity;
 mod admin;
+mod archive;
 mod avatar;
 mod away;
 mod enter;
