@@ -70,7 +70,8 @@ impl Room {
         };
         let later = Later::of(stanza, from, to);
         let question = message(self, moderation.id);
-        let next = move |room: &mut Room, context: &mut Context<'_>, found| room.moderated(context, moderation, later, found);
+        let next =
+            move |room: &mut Room, context: &mut Context<'_>, found| room.moderated(context, moderation, later, found);
         Decided::Look(question, Next::new(next))
     }
 
@@ -90,7 +91,9 @@ impl Room {
             .attr("id")
             .ok_or_else(|| StanzaError::bad_request().text("which message?"))?;
         let id = context.ids.read(&shown).ok_or_else(StanzaError::item_not_found)?;
-        let reason = moderate.child("reason", MODERATION).map(|reason| reason.text().into_owned());
+        let reason = moderate
+            .child("reason", MODERATION)
+            .map(|reason| reason.text().into_owned());
         let mut text = String::new();
         if let Some(reason) = reason.as_deref().filter(|reason| !reason.is_empty()) {
             text_element(&mut text, "reason", cut(reason));
@@ -140,7 +143,13 @@ impl Room {
         Decided::Reflect(Reflect {
             batch,
             then: vec![later.answer(Ok(String::new()))],
-            ..Reflect::of(self, self.jid.bare_str().into(), &moderator, Rendered::from_text(&text), true)
+            ..Reflect::of(
+                self,
+                self.jid.bare_str().into(),
+                &moderator,
+                Rendered::from_text(&text),
+                true,
+            )
         })
     }
 }
