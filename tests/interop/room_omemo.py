@@ -34,9 +34,10 @@ class Hideout:
         await self.by_name["gajim"].gajim.answers("room", lambda found: found["joined"], "that it is in", jid=self.room)
 
     async def entered(self) -> None:
+        terminal = self.by_name["profanity"].terminal
+        await terminal.type("/win 1")
         for name in ("profanity", "dino"):
             await self.gajim("invite", whom=self.by_name[name].account[0])
-        terminal = self.by_name["profanity"].terminal
         await terminal.shows("to accept the invitation")
         await terminal.type(f"/join {self.room} nick profanity")
         await terminal.shows("You have joined the room as profanity")

@@ -19,11 +19,12 @@ from server import Server
 from wire import Wire
 
 START_SECONDS = 60.0
-# What clients ask for without knowing whether they may, and how it is refused.
+# What clients ask of rooms and occupants without knowing whether it is there and whether they may, and how it is refused.
 REFUSED = {
-    ("dino", "forbidden"), ("profanity", "forbidden"),  # who the owners and admins are
-    ("converse", "registration-required"),  # what name is reserved for it
-    ("converse", "item-not-found"), ("gajim", "item-not-found"),  # the room's picture
+    ("dino", "room", "forbidden"), ("profanity", "room", "forbidden"),  # who the owners and admins are
+    ("converse", "room", "item-not-found"),  # the room's picture
+    # Somebody's picture; he may have another name meanwhile.
+    ("converse", "occupant", "service-unavailable"), ("converse", "occupant", "item-not-found"),
 }  # fmt: skip
 CONDITIONS = (
     "bad-request|conflict|feature-not-implemented|forbidden|gone|internal-server-error|item-not-found|jid-malformed|"
@@ -229,12 +230,14 @@ class Story:
 
     async def refusals(self) -> None:
         """What the service of rooms has refused to anybody."""
-        found: set[tuple[str, str]] = set()
+        found: set[tuple[str, str, str]] = set()
+        service = rf"from=[\"'][^\"'@]*@conference\.{re.escape(self.server.domain)}"
         for guest in self.guests:
             for stanza in await guest.refused():
-                if f"conference.{self.server.domain}" in stanza:
+                if origin := re.search(f"{service}(/?)", stanza):
                     condition = re.search(CONDITIONS, stanza)
-                    found.add((guest.name, stanza if condition is None else condition.group()))
+                    whose = "occupant" if origin.group(1) else "room"
+                    found.add((guest.name, whose, stanza if condition is None else condition.group()))
         self.check.expect("nobody is refused what he may have", found <= REFUSED, str(sorted(found - REFUSED)))
 
     async def screens(self) -> None:
