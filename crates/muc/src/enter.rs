@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use module::Now;
-use stanza::{Edits, ErrorType, Jid, JidRef, Kind, PresenceType, Rendered, Stanza, StanzaError, ns};
+use stanza::{Edits, ErrorType, Jid, JidCow, JidRef, Kind, PresenceType, Rendered, Stanza, StanzaError, ns};
 use xmlstream::Child;
 
 use crate::history::{Wanted, delay};
@@ -13,8 +13,8 @@ use crate::room::{Context, Decided, Room, Shown, gone};
 use crate::rows;
 use crate::say::{Item, OCCUPANT_ID, Say, occupant_id, text_element, x};
 
-/// `<occupant-id/>` and `<hats/>`: nobody says of himself what the room says (XEP-0421 section 4, XEP-0317 section 3).
-const ROOMS_OWN: &[(&str, &str)] = &[("occupant-id", OCCUPANT_ID), ("hats", "urn:xmpp:hats:0")];
+/// XEP-0091.
+const OLD_DELAY: &str = "jabber:x:delay";
 
 /// Errors in answer to what the room has sent that say that nobody is there (sections 11.1 and 18.1.2).
 const GHOST: &[&str] = &[
@@ -41,7 +41,7 @@ impl Room {
         match kind {
             PresenceType::Available => self.available(context, stanza, from, to),
             // Section 17.3: whoever is not there is told nothing.
-            PresenceType::Unavailable => self.left(context, from, &said(stanza), &[], &[]),
+            PresenceType::Unavailable => self.left(context, from, &said(stanza, self.jid.bare_str()), &[], &[]),
             PresenceType::Error if is_ghost(stanza) => self.left(
                 context,
                 from,
@@ -115,7 +115,7 @@ impl Room {
         };
         let session = Session {
             jid: Arc::clone(from),
-            presence: said(stanza),
+            presence: said(stanza, self.jid.bare_str()),
         };
         let id = self.id_of(context, from.bare_str());
         self.occupants.enter(nick, role, session, || id);
@@ -288,7 +288,7 @@ impl Room {
         nick: &str,
         join: Option<&Child<'_>>,
     ) -> Decided {
-        let presence = said(stanza);
+        let presence = said(stanza, self.jid.bare_str());
         let is_new = self
             .occupants
             .get(nick)
@@ -329,7 +329,8 @@ impl Room {
             return self.keep_out(stanza, from, to, &error);
         }
         let mut say = self.renamed(context, nick, new);
-        self.occupants.speak(from.as_ref().as_ref(), said(stanza));
+        self.occupants
+            .speak(from.as_ref().as_ref(), said(stanza, self.jid.bare_str()));
         match join {
             None => say.extend(
                 self.occupants
@@ -446,16 +447,35 @@ impl Room {
     }
 }
 
-/// What a client says of itself, without what only the room may say (section 17.3).
-fn said(stanza: &Stanza<'_>) -> Rendered {
+/// What a client says of itself, without what only the room may say.
+fn said(stanza: &Stanza<'_>, room: &str) -> Rendered {
     let mut edits = Edits::default();
     for child in stanza.children() {
-        let of_room = ROOMS_OWN.iter().any(|(name, namespace)| child.is(name, namespace));
-        if of_room || (child.name() == "x" && matches!(child.ns(), ns::MUC | ns::MUC_USER)) {
+        if is_rooms_own(&child, room) {
             edits.remove(&child);
         }
     }
     Rendered::of(stanza, &edits)
+}
+
+/// What nobody says but the room (section 17.3).
+pub(crate) fn is_rooms_own(child: &Child<'_>, room: &str) -> bool {
+    match (child.name(), child.ns()) {
+        ("x", ns::MUC | ns::MUC_USER) => true,
+        // XEP-0421 section 4, XEP-0317 section 3.
+        ("occupant-id", OCCUPANT_ID) | ("hats", "urn:xmpp:hats:0") => true,
+        // XEP-0359 section 5: an id in the name of the room.
+        ("stanza-id", ns::STANZA_IDS) => child.attr("by").is_none_or(|by| is_of(&by, room)),
+        // XEP-0203 section 3: the same of a delay, and of its older form. Without a name it is that of the sender of the
+        // stanza, and everything in here comes from the room.
+        ("delay", ns::DELAY) | ("x", OLD_DELAY) => child.attr("from").is_none_or(|by| is_of(&by, room)),
+        _ => false,
+    }
+}
+
+/// Whether an address is the room's, or one in it. What is none could be read as if it was.
+fn is_of(address: &str, room: &str) -> bool {
+    JidCow::parse(address).map_or(true, |jid| jid.as_ref().bare_str() == room)
 }
 
 pub(crate) fn is_ghost(stanza: &Stanza<'_>) -> bool {

@@ -77,6 +77,16 @@ impl Requests {
     }
 }
 
+/// What a request to an occupant's address is answered from outside, also where there is no such room: section 6.6 for
+/// disco; XEP-0410 section 3 for pings, and all else alike.
+pub fn not_inside(stanza: &Stanza<'_>) -> StanzaError {
+    let error = match stanza.payload().map(|payload| payload.ns()) {
+        Some(ns::DISCO_INFO | ns::DISCO_ITEMS) => StanzaError::bad_request(),
+        _ => StanzaError::not_acceptable().kind(ErrorType::Cancel),
+    };
+    error.text("you are not in the room")
+}
+
 impl Room {
     /// An IQ to the room or an occupant's address of it. `from`: a full JID, or that of an account that answers.
     pub fn iq(&mut self, context: &mut Context<'_>, stanza: &Stanza<'_>, from: &Arc<Jid>, to: JidRef<'_>) -> Decided {
@@ -244,12 +254,7 @@ impl Room {
             return Decided::nothing();
         };
         let Some((own, _)) = self.occupants.of(from.as_ref().as_ref()) else {
-            // Section 6.6 for disco; XEP-0410 section 3 for pings, and all else alike.
-            let error = match payload.ns() {
-                ns::DISCO_INFO | ns::DISCO_ITEMS => StanzaError::bad_request(),
-                _ => StanzaError::not_acceptable().kind(ErrorType::Cancel),
-            };
-            return self.refuse(stanza, from, to, &error.text("you are not in the room"));
+            return self.refuse(stanza, from, to, &not_inside(stanza));
         };
         // XEP-0410 section 4: who is here need not be asked whether it is.
         if own == nick && payload.is("ping", ns::PING) {

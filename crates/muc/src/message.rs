@@ -142,7 +142,7 @@ impl Room {
         let is_kept = is_kept(stanza) && !self.is_locked;
         Decided::Reflect(Reflect {
             is_known: self.config.non_anonymous,
-            retraction: Retraction::read(context, stanza).filter(|_| is_kept),
+            retraction: Retraction::read(context, stanza).filter(|_| is_kept && self.config.logging),
             ..Reflect::of(
                 self,
                 self.address(nick).into(),
