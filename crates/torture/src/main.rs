@@ -72,7 +72,7 @@ struct Arguments {
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(2..=10_000))]
     accounts: u16,
     /// Rooms, of which a client with stream management enters two.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1_000))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(..=1_000))]
     rooms: u16,
     /// Milliseconds between two things that a client does, on average.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(4..))]

@@ -186,14 +186,19 @@ impl<'a> Run<'a> {
     async fn through(&mut self) -> Result<(), String> {
         self.start(false).await?;
         let facts = self.world.history().clients.clone();
+        let mut clients = Vec::new();
         for (number, facts) in facts.into_iter().enumerate() {
             let (sender, commands) = mpsc::channel(COMMANDS);
             // There are no more clients than a u16 counts.
             let id = ClientId(number as u16);
             let mut client = Client::new(id, facts, Arc::clone(&self.world), commands, self.phase.subscribe());
             client.create_rooms().await?;
-            tokio::spawn(client.run());
+            clients.push(client);
             self.clients.push(sender);
+        }
+        // Whoever came into a room before it is there would make it.
+        for client in clients {
+            tokio::spawn(client.run());
         }
         self.storm().await?;
         self.calm().await
