@@ -23,6 +23,8 @@
 //! | 41 | `sm::the_client_acknowledges`, `sm_resume::too_much_is_acknowledged` |
 //! | 42 | `sm_resume::nobody_elses`, `sm_resume::ended`, `sm_resume::taken_over`, `sm_away::the_time_is_over` |
 //! | 43 | `sm_away::a_thousand_messages`, `slow_reader`; over BOSH `limits::outbox_of_a_session`, `bosh::much_at_once` |
+//! | 45 | `rooms::occupant::a_message_for_everybody`, `rooms::occupant::am_i_in_the_room` |
+//! | 46 | `rooms::entering::why_somebody_may_not_come_in` (a room that was destroyed is as one that never was: XEP-0045 knows no `gone` there); who may make none: `rooms::service::who_makes_rooms_is_the_operators_to_say` |
 //! | 48 | `pep::what_is_refused`, `pubsub_service::what_is_refused` (what is decided is no part of a transport: two of them) |
 //! | 49, 50 | `upload`: slots over every transport in `upload::a_file_comes_and_goes`; what is decided is no part of one |
 //!
@@ -41,12 +43,12 @@
 //! | 15, 17 | `login::unknown_users_look_like_others`, `login::every_mechanism`, `login::what_is_refused` |
 //! | 16 | `iq::strangers_learn_nothing` |
 //! | 18 | `sasl2::nothing_outlives_the_password`, `sm_resume::ended` |
-//! | 25, 26 | [`forgeries`], `forged` |
+//! | 25, 26 | [`forgeries`], `forged`; in rooms `rooms::occupant::nobody_speaks_for_the_room` |
 //! | 27 | `caps::who_is_believed_and_who_is_not`, `caps::nobody_hears_for_others` |
 //! | 28 | `sm_away::many_sessions_leave_one_copy`, `sm_away::a_thousand_messages` |
 //! | 29 | `sm_resume::nobody_elses` |
 //! | 30 | the counters of `router/src/outbox/managed.rs` and their tests: they are below the transports |
-//! | 31 | `strangers`, `subscriptions`, `limits::subscription_requests`, `limits::directed_presence`, `pubsub_service::a_crowd_of_subscriptions_ends_at_a_limit` |
+//! | 31 | `strangers`, `subscriptions`, `limits::subscription_requests`, `limits::directed_presence`, `pubsub_service::a_crowd_of_subscriptions_ends_at_a_limit`, `rooms::service::a_flood_is_refused` |
 //! | 32 | `registration::a_swarm_of_bots`, `invitations::guesses_are_slowed_down`; `strangers`, `reports` |
 //! | 34 | `upload::what_could_run_is_saved_and_not_shown`, `upload::an_upload_is_what_was_agreed`, `upload::a_file_comes_and_goes`; names: `crates/files` |
 //! | 33 | `bytestreams`; TURN: `external_services` |

@@ -11,7 +11,7 @@ use testkit::{
 use crate::support::{error_of, managed};
 
 /// Where each key is reached over each transport; where not over each, why. A new one is missing here until it has a test.
-const KEYS: [(&str, &str, &str); 54] = [
+const KEYS: [(&str, &str, &str); 56] = [
     ("stanza_bytes", "sizes", ""),
     ("stanza_bytes_before_login", "sizes", ""),
     ("stanza_elements", "sizes", ""),
@@ -124,6 +124,8 @@ const KEYS: [(&str, &str, &str); 54] = [
     ("room_affiliations", "rooms::service::limits", ""),
     ("room_history_messages", "rooms::service::limits", ""),
     ("rooms_per_account", "rooms::service::limits", ""),
+    ("room_deliveries_per_second", "rooms::service::a_flood_is_refused", ""),
+    ("room_burst_deliveries", "rooms::service::a_flood_is_refused", ""),
     ("guests", "guests::as_many_as_there_is_room_for", ""),
     ("guests_per_address", "guests::as_many_as_there_is_room_for", ""),
 ];

@@ -31,8 +31,8 @@ use crate::service_manager::{self, Sockets};
 use crate::{database, first_run, metrics, retention, uploads};
 
 use settings::{
-    connection_limits, default_domain, hosts, http_settings, offer, passwords, registration_of, router_limits,
-    stanza_limits, stream_config,
+    block_lists, connection_limits, default_domain, hosts, http_settings, offer, passwords, registration_of, room_limits,
+    router_limits, stanza_limits, stream_config,
 };
 
 /// How often accounts that nobody uses are looked for.
@@ -108,6 +108,9 @@ fn database_and_router(
         archives: config.archive.enabled,
         clock: Box::new(Service::clock),
     });
+    let (of_room, of_account) = room_limits(config);
+    router.limit_rooms(of_room, of_account);
+    router.follow_block_lists(block_lists(config));
     router.push_by(router::PushRules {
         services_per_account: config.limits.push_services_per_account,
         tells_sender: config.push.include.contains(&PushDetail::Sender),
@@ -239,7 +242,7 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     });
     let retention = tokio::spawn(retention::keep(
         Arc::clone(&store),
-        retention::Rules::of(&config.archive),
+        retention::Rules::of(&config.archive, config.rooms.enabled),
     ));
     let uploads = files.map(|files| tokio::spawn(uploads::keep(files, Arc::clone(&store))));
     let accepting: Vec<JoinHandle<()>> = listeners

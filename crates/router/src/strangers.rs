@@ -120,7 +120,7 @@ impl Router {
         if !self.is_stranger(account, from) {
             return false;
         }
-        let is_refused = host.privacy.strangers == Strangers::Refuse;
+        let is_refused = host.privacy.strangers == Strangers::Refuse || self.is_unwanted(from);
         let is_turned_away = match stanza.kind() {
             // It answers something; and a request is looked at where it is known what it shows for itself.
             Kind::Message(MessageType::Error) | Kind::Presence(PresenceType::Error | PresenceType::Subscribe) => false,
@@ -173,6 +173,7 @@ impl Router {
         let what = [(("requests", account.jid.as_str()), host.privacy.stranger_requests)];
         let answer = match host.privacy.strangers {
             Strangers::Refuse => Err(None),
+            _ if self.is_unwanted(from) => Err(None),
             _ if self.strangers.take(now, &what) => Ok(()),
             _ => Err(Some(too_many("requests"))),
         };

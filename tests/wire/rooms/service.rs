@@ -4,7 +4,8 @@
 use testkit::{Client, Server, Stanza, Transport};
 
 use super::{MUC, OWNER, USER, configure, join, join_with, make, say};
-use crate::support::{error_of, features, is_result};
+use crate::pep::{publish, pubsub};
+use crate::support::{chat, error_of, features, is_result};
 
 const ITEMS: &str = "http://jabber.org/protocol/disco#items";
 const RSM: &str = "http://jabber.org/protocol/rsm";
@@ -397,4 +398,163 @@ async fn who_administers_the_server_owns_its_rooms() {
             "<presence type='unavailable'><x xmlns='{USER}'><destroy/></x></presence>"
         ))
         .await;
+}
+
+/// Row 31 of the attacks: one stanza to a room is as many as there are clients in it, and it is these that count.
+#[tokio::test]
+async fn a_flood_is_refused() {
+    const TOO_MUCH: &str = "wait/policy-violation";
+    let server = Server::builder()
+        .users(16)
+        .limit("room_deliveries_per_second", 1)
+        .limit("room_burst_deliveries", 60)
+        .start();
+    let room = super::room_of(&server);
+    let mut watcher = Client::online(&server, Transport::Direct, &server.user()).await;
+    let mut other = Client::online(&server, Transport::Direct, &server.user()).await;
+    make(&mut watcher, &room, "watcher", &[]).await;
+    join(&mut other, &room, "other").await;
+    for transport in Transport::EVERY {
+        for what in ["joins", "presence", "messages"] {
+            let mut flood = Client::online(&server, transport, &server.user()).await;
+            let (nick, mut refused) = (format!("{what}-{transport:?}"), String::new());
+            if what != "joins" {
+                join(&mut flood, &room, &nick).await;
+            }
+            let mut taken = 0;
+            while refused.is_empty() && taken < 100 {
+                taken += 1;
+                let answer = match what {
+                    "joins" => {
+                        let answer = enters_behind_others(&mut flood, &room, &nick).await;
+                        let leave = format!("<presence type='unavailable' to='{room}/{nick}'/>");
+                        if error_of(&answer).is_empty() {
+                            flood.send(leave).await;
+                            flood
+                                .wait(&format!("<presence type='unavailable' from='{room}/{nick}'/>"))
+                                .await;
+                        }
+                        answer
+                    }
+                    "presence" => {
+                        let presence = format!("<presence to='{room}/{nick}'><status>{taken}</status></presence>");
+                        flood.send(presence).await;
+                        flood.wait(&format!("<presence from='{room}/{nick}'/>")).await
+                    }
+                    _ => {
+                        say(&mut flood, &room, &taken.to_string(), "spam").await;
+                        flood.wait(&format!("<message id='{taken}'/>")).await
+                    }
+                };
+                refused = error_of(&answer);
+            }
+            assert_eq!(refused, TOO_MUCH, "{transport:?} {what}");
+            assert!(taken > 2, "{transport:?} {what}: {taken}");
+            // Requests to the room cost as well, and going is free.
+            let answer = flood.iq("get", &room, "<ping xmlns='urn:xmpp:ping'/>").await;
+            assert_eq!(error_of(&answer), TOO_MUCH);
+            let leave = format!("<presence type='unavailable' to='{room}/{nick}'/>");
+            if what != "joins" {
+                flood.send(leave).await;
+                flood
+                    .wait(&format!("<presence type='unavailable' from='{room}/{nick}'/>"))
+                    .await;
+            }
+            flood.close().await;
+        }
+    }
+    // Nobody else pays for it.
+    say(&mut other, &room, "mine", "good morning").await;
+    watcher.wait(&format!("<message from='{room}/other' id='mine'/>")).await;
+    for client in [watcher, other] {
+        client.close().await;
+    }
+}
+
+/// Enters, and reads up to the presence of itself.
+async fn enters_behind_others(client: &mut Client, room: &str, nick: &str) -> Stanza {
+    client
+        .send(format!(
+            "<presence to='{room}/{nick}'><x xmlns='{MUC}'><history maxstanzas='0'/></x></presence>"
+        ))
+        .await;
+    client.wait(&format!("<presence from='{room}/{nick}'/>")).await
+}
+
+/// A node of somebody whom the operator trusts says who comes into no room.
+#[tokio::test]
+async fn a_block_list_is_followed() {
+    const LISTED: &str = "50cefeccd1e21157db8cd41fbecc1fe53a79e05b252f9cbf158a27d60f3c5d46";
+    const ELSEWHERE: &str = "b5c772885f7b0b0d483fd77ef18dc6a839778a7b52db0e05e2603b6f0bf7dfc4";
+    const NODE: &str = "blocked";
+    let mut server = Server::builder()
+        .users(2)
+        .account("listed@example.org")
+        .domain("elsewhere.test")
+        .account("else@elsewhere.test")
+        .toml("\n[rooms]\nblock_lists = [\"xmpp:pubsub.example.org?;node=blocked\", \"xmpp:gone.example?;node=x\"]\n")
+        .start();
+    let transport = Transport::Direct;
+    let (keeper, user) = (server.user(), server.user());
+    let mut k = Client::online(&server, transport, &keeper).await;
+    let service = "pubsub.example.org";
+    is_result(
+        &k.iq("set", service, &pubsub(&format!("<create node='{NODE}'/>"))).await,
+        "",
+    );
+    is_result(&k.iq("set", service, &publish(NODE, LISTED, "", &[])).await, "");
+    k.cut();
+    // What it has then is read at the start.
+    server.kill9();
+    server.start();
+    let mut k = Client::online(&server, transport, &keeper).await;
+    let mut owner = Client::online(&server, transport, &user).await;
+    let mut listed = Client::online(&server, transport, "listed@example.org").await;
+    let mut stranger = Client::online(&server, transport, "else@elsewhere.test").await;
+    let room = format!("a@{AT}");
+    make(&mut owner, &room, "owner", &[]).await;
+    owner.forget().await;
+    assert_eq!(until(&mut listed, &room, "listed", true).await, "auth/forbidden");
+    // Others come, and speak, until they are on it.
+    assert_eq!(until(&mut stranger, &room, "stranger", false).await, "");
+    is_result(&k.iq("set", service, &publish(NODE, ELSEWHERE, "", &[])).await, "");
+    let mut refused = String::new();
+    while refused.is_empty() {
+        say(&mut stranger, &room, "m", "spam").await;
+        refused = error_of(&stranger.wait("<message id='m'/>").await);
+    }
+    assert_eq!(refused, "auth/forbidden");
+    // Nor is there anybody to write to.
+    stranger.send(chat(owner.bare(), "x")).await;
+    let answer = stranger
+        .wait(&format!("<message type='error' from='{}'/>", owner.bare()))
+        .await;
+    assert_eq!(error_of(&answer), "cancel/service-unavailable");
+    // And that ends as it began.
+    let retract = pubsub(&format!(
+        "<retract node='{NODE}' notify='true'><item id='{LISTED}'/></retract>"
+    ));
+    is_result(&k.iq("set", service, &retract).await, "");
+    assert_eq!(until(&mut listed, &room, "listed", false).await, "");
+    for client in [k, owner, listed, stranger] {
+        client.close().await;
+    }
+}
+
+/// Enters until it is refused, or taken; returns the error.
+async fn until(client: &mut Client, room: &str, nick: &str, is_refused: bool) -> String {
+    loop {
+        let answer = error_of(&enters_behind_others(client, room, nick).await);
+        if answer.is_empty() != is_refused {
+            return answer;
+        }
+        if answer.is_empty() {
+            client
+                .send(format!("<presence type='unavailable' to='{room}/{nick}'/>"))
+                .await;
+            client
+                .wait(&format!("<presence type='unavailable' from='{room}/{nick}'/>"))
+                .await;
+        }
+    }
 }

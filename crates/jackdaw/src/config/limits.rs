@@ -140,6 +140,12 @@ section! {
         pub room_history_messages: usize = 100,
         /// Rooms that one account has made and that stay.
         pub rooms_per_account: usize = 100,
+        /// Stanzas that rooms deliver to others because of what one account does, a second, on average: one message is as
+        /// many as there are clients in its room, and who enters costs twice that. Above it the account is refused for a
+        /// moment, with `policy-violation`.
+        pub room_deliveries_per_second: u32 = 10_000,
+        /// What an account may cause at once before the average counts, such as by entering many rooms.
+        pub room_burst_deliveries: u32 = 200_000,
     }
 }
 

@@ -246,6 +246,32 @@ pub(super) fn router_limits(config: &Config) -> router::Limits {
     }
 }
 
+pub(super) fn room_limits(config: &Config) -> (muc::Limits, router::Allowance) {
+    let limits = &config.limits;
+    let of_room = muc::Limits {
+        occupants: limits.room_occupants,
+        affiliations: limits.room_affiliations,
+        history: limits.room_history_messages,
+        ..muc::Limits::default()
+    };
+    let of_account = router::Allowance {
+        per_second: limits.room_deliveries_per_second,
+        burst: limits.room_burst_deliveries,
+    };
+    (of_room, of_account)
+}
+
+/// Whom nobody wants.
+pub(super) fn block_lists(config: &Config) -> Vec<router::BlockList> {
+    let lists = config.rooms.block_lists.iter();
+    lists
+        .map(|list| router::BlockList {
+            service: list.service.clone(),
+            node: list.node.as_str().into(),
+        })
+        .collect()
+}
+
 /// What the configuration lets the server have beside what every one has.
 pub(super) fn offer(config: &Config) -> xeps::Offer {
     xeps::Offer {
@@ -284,6 +310,7 @@ fn rooms(config: &Config) -> Rooms {
         public: rooms.public,
         persistent: rooms.persistent,
         per_account: config.limits.rooms_per_account as u64,
+        ..Rooms::default()
     }
 }
 
