@@ -2,12 +2,26 @@
 //!
 //! One file for the chapters of each role, and one for each extension.
 
+mod admin;
+mod archive;
 mod basics;
+mod court;
+mod durable;
+mod entering;
+mod extensions;
+mod moderation;
+mod moderator;
+mod occupant;
+mod owner;
+mod private;
+mod push;
+mod service;
 
 use testkit::{Client, Server, Stanza};
 
 pub(crate) const MUC: &str = "http://jabber.org/protocol/muc";
 pub(crate) const USER: &str = "http://jabber.org/protocol/muc#user";
+pub(crate) const ADMIN: &str = "http://jabber.org/protocol/muc#admin";
 pub(crate) const OWNER: &str = "http://jabber.org/protocol/muc#owner";
 
 /// An address for a room that no other test uses.
@@ -76,4 +90,28 @@ pub(crate) async fn say(client: &mut Client, room: &str, id: &str, text: &str) {
             "<message to='{room}' type='groupchat' id='{id}'><body>{text}</body></message>"
         ))
         .await;
+}
+
+/// Somebody changes roles or affiliations, and may.
+pub(crate) async fn change(client: &mut Client, room: &str, items: &str) {
+    let answer = client
+        .iq("set", room, &format!("<query xmlns='{ADMIN}'>{items}</query>"))
+        .await;
+    assert_eq!(answer.get("type"), "result", "{answer:?}");
+}
+
+/// Who these are is not told.
+#[track_caller]
+pub(crate) fn nobody_knows(came: &[Stanza], who: &[&Client]) {
+    for (stanza, client) in came
+        .iter()
+        .flat_map(|stanza| who.iter().map(move |client| (stanza, client)))
+    {
+        let (local, _) = client.bare().split_once('@').unwrap_or_default();
+        assert!(
+            !stanza.raw().contains(&format!("{local}@")),
+            "{} is told: {stanza:?}",
+            client.bare()
+        );
+    }
 }
