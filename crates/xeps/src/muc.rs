@@ -16,7 +16,17 @@ pub(crate) const LABEL: &str = "conference";
 const PAGE: usize = 250;
 
 pub(crate) fn module(offer: &Offer) -> Module {
-    let module = Module::new("muc").xep(45, "Multi-User Chat", "1.35.5", Coverage::Complete);
+    let module = Module::new("muc")
+        .xep(45, "Multi-User Chat", "1.35.5", Coverage::Complete)
+        // Goes past the room: from account to account as any message.
+        .xep(249, "Direct MUC Invitations", "1.2", Coverage::Complete)
+        .xep(410, "MUC Self-Ping (Schrödinger's Chat)", "1.1.0", Coverage::Complete)
+        .xep(
+            421,
+            "Occupant identifiers for semi-anonymous MUCs",
+            "1.0.1",
+            Coverage::Complete,
+        );
     if !offer.rooms {
         return module;
     }
@@ -36,6 +46,8 @@ pub(crate) fn module(offer: &Offer) -> Module {
         // What every room of it does, for who looks only here (XEP-0421 section 5, XEP-0410).
         .service_feature(LABEL, "urn:xmpp:occupant-id:0")
         .service_feature(LABEL, "http://jabber.org/protocol/muc#self-ping-optimization")
+        // Section 7.4 asks for it here as well.
+        .service_feature(LABEL, "http://jabber.org/protocol/muc#stable_id")
         .service_feature(LABEL, "urn:xmpp:message-moderate:1")
         .service_iq(LABEL, Method::Get, "query", ns::DISCO_ITEMS, Access::Anyone, items);
     muc::tables().into_iter().fold(module, Module::table)
