@@ -101,6 +101,8 @@ pub struct Config {
     pub nicks_locked: bool,
     /// Seconds between two messages of one person (XEP-0500); 0: as he likes.
     pub slow_mode: u32,
+    /// Address of the space that it belongs to (XEP-0503), or nothing.
+    pub space: String,
     /// Who belongs to it and is not in it is sent what mentions him (XEP-0452).
     pub forward_mentions: bool,
 }
@@ -130,6 +132,7 @@ impl Default for Config {
             registration: Registration::default(),
             nicks_locked: false,
             slow_mode: 0,
+            space: String::new(),
             forward_mentions: false,
         }
     }
@@ -482,6 +485,7 @@ mod tests {
             registration: Registration::Anyone,
             nicks_locked: true,
             slow_mode: 20,
+            space: "xmpp:pubsub.example.org?;node=dev".into(),
             forward_mentions: true,
         }
     }

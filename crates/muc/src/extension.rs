@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use module::DataField;
+use module::{DataField, DataForm};
 use stanza::{IqType, Jid, JidRef, Stanza, StanzaError};
 use store::{Found, Query, Shape, StoreError, Table};
 use xmlstream::Child;
@@ -15,7 +15,8 @@ use crate::config::Field;
 use crate::room::{Context, Decided, Room};
 use crate::say::Say;
 use crate::{
-    activity, admin, avatar, command, hats, iq, mam, mentions, moderation, owner, registration, retraction, slow_mode, voices,
+    activity, admin, avatar, command, hats, iq, mam, mav, mentions, moderation, owner, registration, retraction, slow_mode,
+    spaces, voices,
 };
 
 /// All of them. Their order is that of features and fields.
@@ -25,12 +26,14 @@ pub(crate) static EXTENSIONS: &[Extension] = &[
     owner::EXTENSION,
     registration::EXTENSION,
     voices::EXTENSION,
+    mav::EXTENSION,
     command::EXTENSION,
     avatar::EXTENSION,
     hats::EXTENSION,
     slow_mode::EXTENSION,
     activity::EXTENSION,
     mentions::EXTENSION,
+    spaces::EXTENSION,
     mam::EXTENSION,
     retraction::EXTENSION,
     moderation::EXTENSION,
@@ -42,6 +45,8 @@ pub(crate) struct Extension {
     pub(crate) features: fn(&Room) -> &'static [&'static str],
     /// Fields of the form in disco#info (muc#roominfo).
     pub(crate) info: fn(&Room, &Context<'_>) -> Vec<DataField>,
+    /// Other forms in disco#info.
+    pub(crate) forms: fn(&Room) -> Vec<DataForm>,
     /// Requests to the room itself.
     pub(crate) requests: &'static [Request],
     /// Of XEP-0050.
@@ -85,6 +90,7 @@ impl Extension {
     pub(crate) const NONE: Extension = Extension {
         features: |_| &[],
         info: |_, _| Vec::new(),
+        forms: |_| Vec::new(),
         requests: &[],
         commands: &[],
         presence: |_, _, _| {},

@@ -246,6 +246,9 @@ impl Room {
         form.fields
             .extend(EXTENSIONS.iter().flat_map(|extension| (extension.info)(self, context)));
         out.push_str(&form.text());
+        for form in EXTENSIONS.iter().flat_map(|extension| (extension.forms)(self)) {
+            out.push_str(&form.text());
+        }
     }
 
     /// From occupant to occupant, without telling either who the other is.

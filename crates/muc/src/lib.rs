@@ -28,6 +28,7 @@ mod history;
 mod iq;
 mod listing;
 mod mam;
+mod mav;
 mod mentions;
 mod message;
 mod moderation;
@@ -42,6 +43,7 @@ mod rows;
 mod say;
 mod shared;
 mod slow_mode;
+mod spaces;
 mod standings;
 mod voices;
 

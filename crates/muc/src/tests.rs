@@ -7,11 +7,13 @@ mod avatar;
 mod away;
 mod enter;
 mod hats;
+mod mav;
 mod mentions;
 mod message;
 mod owner;
 mod registration;
 mod slow_mode;
+mod spaces;
 mod voices;
 
 use std::sync::Arc;
