@@ -7,7 +7,7 @@ use testkit::{Client, Loss, NS_CSI, Server, Stanza, Transport};
 use crate::devices::{come, devices, id_of, revoke};
 use crate::support::{chat, error_of, lose, managed, settle};
 
-const SERVICE: &str = "push.example.org";
+pub(crate) const SERVICE: &str = "push.example.org";
 const NS_PUSH: &str = "urn:xmpp:push:0";
 const NS_PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 const NS_FORMS: &str = "jabber:x:data";
@@ -15,11 +15,11 @@ const OPTIONS: &str = "<x xmlns='jabber:x:data' type='submit'><field var='FORM_T
                        http://jabber.org/protocol/pubsub#publish-options</value></field>\
                        <field var='secret'><value>eruio234vzxc2kla-91</value></field></x>";
 
-fn builder(users: usize) -> testkit::Builder {
+pub(crate) fn builder(users: usize) -> testkit::Builder {
     Server::builder().users(users).component(SERVICE)
 }
 
-async fn online(server: &Server, jid: &str) -> Client {
+pub(crate) async fn online(server: &Server, jid: &str) -> Client {
     Client::online(server, Transport::Direct, jid).await
 }
 
@@ -27,7 +27,7 @@ fn enabling(node: &str) -> String {
     format!("<enable xmlns='{NS_PUSH}' jid='{SERVICE}' node='{node}'/>")
 }
 
-async fn enable(client: &mut Client, node: &str) {
+pub(crate) async fn enable(client: &mut Client, node: &str) {
     let answer = client.iq("set", "", &enabling(node)).await;
     assert_eq!(answer.get("type"), "result", "{answer:?}");
 }
@@ -94,7 +94,7 @@ async fn refuse(service: &mut Client, notification: &Stanza, kind: &str, conditi
         .await;
 }
 
-async fn announced(service: &mut Client, node: &str, count: u64) {
+pub(crate) async fn announced(service: &mut Client, node: &str, count: u64) {
     let notification = told(service, node, &[&format!("message-count={count}")]).await;
     answer(service, &notification).await;
 }
