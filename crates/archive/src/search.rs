@@ -143,6 +143,11 @@ impl Search {
             room: self.room,
         };
         match page {
+            // Only where there is no index (`Range::addressed`).
+            Ok(page) if page.messages.is_empty() && !page.complete && self.range.limit > 0 => {
+                let error = StanzaError::resource_constraint().kind(ErrorType::Wait);
+                refused(error.text("too many messages lie between; ask for a shorter time"))
+            }
             Ok(mut page) => {
                 if let Some(sees) = self.room.filter(|_| self.of_somebody) {
                     page.messages
@@ -150,12 +155,16 @@ impl Search {
                 }
                 results.said(&page)
             }
-            Err(error) => Said {
-                messages: Texts::default(),
-                arrived: Vec::new(),
-                answer: Err(error),
-            },
+            Err(error) => refused(error),
         }
+    }
+}
+
+fn refused(error: StanzaError) -> Said {
+    Said {
+        messages: Texts::default(),
+        arrived: Vec::new(),
+        answer: Err(error),
     }
 }
 
@@ -164,6 +173,7 @@ impl Search {
 fn of_publisher(range: &mut Range, room: &str, sees: Sees, jid: &Jid) -> Result<bool, StanzaError> {
     if jid.bare_str() == room {
         range.addressed = Some(("from", jid.as_str().into()));
+        range.count = false;
         return Ok(false);
     }
     if sees == Sees::Nobody {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use accounts::ACCOUNTS;
 use c2s::Service;
-use store::{Batch, Found, Oldest, Query, Store, StoreError, Swept, Whose, Wrote};
+use store::{Batch, Found, Oldest, Query, Store, StoreError, Swept, Table, Whose, Wrote};
 use tokio::sync::oneshot;
 
 /// How often it is looked whether there is something to delete.
@@ -34,17 +34,26 @@ pub struct Rules {
     keep_milliseconds: Option<i64>,
     account_bytes: Option<u64>,
     domain_bytes: Option<u64>,
+    /// There are archives of rooms.
+    rooms: bool,
 }
 
 impl Rules {
-    pub fn of(config: &crate::config::Archive) -> Rules {
+    pub fn of(config: &crate::config::Archive, rooms: bool) -> Rules {
         let set = |number: u32| (number > 0).then_some(number);
         let bytes = |megabytes: u32| set(megabytes).map(|megabytes| u64::from(megabytes) * MEGABYTE);
         Rules {
             keep_milliseconds: set(config.keep_days).map(|days| i64::from(days) * MILLISECONDS_PER_DAY),
             account_bytes: bytes(config.account_megabytes),
             domain_bytes: bytes(config.domain_megabytes),
+            rooms,
         }
+    }
+
+    /// Tables with a row for each owner of an archive: accounts, and then rooms.
+    fn owners(&self) -> &'static [&'static Table] {
+        static OWNERS: [&Table; 2] = [&ACCOUNTS, &muc::ARCHIVES];
+        &OWNERS[..if self.rooms { 2 } else { 1 }]
     }
 }
 
@@ -53,6 +62,7 @@ pub async fn keep(store: Arc<dyn Store>, rules: Rules) {
     let mut keeper = Keeper {
         store,
         rules,
+        table: 0,
         after: None,
         domains: HashMap::new(),
         begins: HashMap::new(),
@@ -73,9 +83,10 @@ pub async fn keep(store: Arc<dyn Store>, rules: Rules) {
 struct Keeper {
     store: Arc<dyn Store>,
     rules: Rules,
-    /// The last account that was measured.
+    /// The last one that was measured, and which of [`Rules::owners`] it is of.
+    table: usize,
     after: Option<Box<str>>,
-    /// Bytes of the domains' accounts up to there.
+    /// Bytes of the domains' accounts, and of the services' rooms, up to there.
     domains: HashMap<Box<str>, u64>,
     /// Up to which id a domain was cut: before that there is nothing of it to look for.
     begins: HashMap<Box<str>, i64>,
@@ -122,9 +133,10 @@ impl Keeper {
         }
     }
 
-    /// Measures the next accounts; behind the last one, the domains.
+    /// Measures the next accounts or rooms; behind the last one, the domains.
     async fn measure(&mut self) -> Result<(), StoreError> {
-        let page = Query::owners(&ACCOUNTS, self.after.as_deref(), MEASURED_AT_ONCE);
+        let tables = self.rules.owners();
+        let page = Query::owners(tables[self.table], self.after.as_deref(), MEASURED_AT_ONCE);
         let owners: Vec<Box<str>> = self
             .read(page)
             .await?
@@ -145,7 +157,10 @@ impl Keeper {
             *self.domains.entry(domain.into()).or_default() += usage;
         }
         self.after = owners.last().filter(|_| owners.len() == MEASURED_AT_ONCE).cloned();
-        if self.after.is_some() {
+        if self.after.is_none() {
+            self.table = (self.table + 1) % tables.len();
+        }
+        if self.after.is_some() || self.table > 0 {
             return Ok(());
         }
         for (domain, usage) in std::mem::take(&mut self.domains) {
@@ -161,17 +176,20 @@ impl Keeper {
 
     async fn cut_domain(&self, domain: &str, up_to: i64) -> Result<(), StoreError> {
         let whose = Whose::Domain(domain.into());
-        let mut after: Option<Box<str>> = None;
-        loop {
-            let page = Query::owners(&ACCOUNTS, after.as_deref(), STEP_MESSAGES);
-            let owners = self.read(page).await?.owners()?;
-            let Some((last, _)) = owners.last() else { return Ok(()) };
-            after = Some(last.clone());
-            let of_domain = owners.iter().filter(|(owner, _)| whose.includes(owner));
-            let batch = of_domain.fold(Batch::new(), |batch, (owner, _)| batch.floor(owner, up_to));
-            self.write(batch).await?;
-            tokio::time::sleep(BETWEEN_STEPS).await;
+        for table in self.rules.owners() {
+            let mut after: Option<Box<str>> = None;
+            loop {
+                let page = Query::owners(table, after.as_deref(), STEP_MESSAGES);
+                let owners = self.read(page).await?.owners()?;
+                let Some((last, _)) = owners.last() else { break };
+                after = Some(last.clone());
+                let of_domain = owners.iter().filter(|(owner, _)| whose.includes(owner));
+                let batch = of_domain.fold(Batch::new(), |batch, (owner, _)| batch.floor(owner, up_to));
+                self.write(batch).await?;
+                tokio::time::sleep(BETWEEN_STEPS).await;
+            }
         }
+        Ok(())
     }
 
     /// The first messages that are so many bytes together.
@@ -224,10 +242,11 @@ mod tests {
     use super::*;
 
     fn keeper(rules: Rules) -> Keeper {
-        let store = Arc::new(Memory::new(&[&ACCOUNTS]));
+        let store = Arc::new(Memory::new(&[&ACCOUNTS, &muc::ARCHIVES]));
         Keeper {
             store,
             rules,
+            table: 0,
             after: None,
             domains: HashMap::new(),
             begins: HashMap::new(),
@@ -241,6 +260,7 @@ mod tests {
             keep_milliseconds: None,
             account_bytes,
             domain_bytes,
+            rooms: true,
         }
     }
 
@@ -320,6 +340,58 @@ mod tests {
         assert_eq!(keeper.count("user1@x.org"), 0);
         assert_eq!((keeper.count("user2@x.org"), keeper.count("user3@x.org")), (47, 47));
         assert_eq!(keeper.count("a@y.org"), 60);
+    }
+
+    /// A room is an owner as an account is, and its service a domain.
+    #[tokio::test]
+    async fn rooms_over_their_limits_are_cut() {
+        const ROOMS: [&str; 2] = ["a@conference.x.org", "b@conference.x.org"];
+        let say = |keeper: &Keeper, room: &str, count: usize| {
+            for _ in 0..count {
+                let batch = Batch::new().deposit(Deposit {
+                    at: Service::clock().0,
+                    sender: "user@x.org".into(),
+                    recipient: room.into(),
+                    places: Places::RECEIVED,
+                    fingerprint: None,
+                    stanza: "x".repeat(STANZA).into(),
+                });
+                keeper.store.write_wait(batch).expect("the deposit is right");
+            }
+        };
+        let rooms = |keeper: &Keeper| {
+            keeper.account("user@x.org");
+            for room in ROOMS {
+                let batch = Batch::new().put(&muc::ARCHIVES, room, None, store::row![1]);
+                keeper.store.write_wait(batch).expect("the row is right");
+            }
+        };
+        let mut of_each = keeper(rules(Some(50 * STANZA as u64), None));
+        rooms(&of_each);
+        say(&of_each, ROOMS[0], 51);
+        say(&of_each, ROOMS[1], 50);
+        for _ in 0..2 {
+            of_each.look().await.expect("read");
+        }
+        assert_eq!(ROOMS.map(|room| of_each.count(room)), [47, 50]);
+
+        let mut of_all = keeper(rules(None, Some(100 * STANZA as u64)));
+        rooms(&of_all);
+        say(&of_all, ROOMS[0], 60);
+        say(&of_all, ROOMS[1], 60);
+        for _ in 0..2 {
+            of_all.look().await.expect("read");
+        }
+        assert_eq!(ROOMS.map(|room| of_all.count(room)), [35, 60]);
+        // Rooms are not there where none are offered.
+        let mut without = keeper(Rules {
+            rooms: false,
+            ..rules(Some(1), Some(1))
+        });
+        rooms(&without);
+        say(&without, ROOMS[0], 60);
+        without.look().await.expect("read");
+        assert_eq!(without.count(ROOMS[0]), 60);
     }
 
     #[tokio::test]

@@ -29,6 +29,13 @@ pub static CREATORS: Table = Table {
     columns: &[Column::int("made")],
 };
 
+/// All rooms, by address: so that those are found whose archives are too large.
+pub static ARCHIVES: Table = Table {
+    name: "room_archives",
+    shape: Shape::KeyVal,
+    columns: &[Column::int("kept")],
+};
+
 const PREFIX: &str = "=";
 
 /// A room in the list.
@@ -97,7 +104,9 @@ pub(crate) fn save(batch: Batch, room: &Room) -> Batch {
 
 /// When its row is written for the first time.
 pub(crate) fn begin(batch: Batch, room: &Room) -> Batch {
-    batch.put(&CREATORS, &room.creator, room.jid.bare_str(), row![1])
+    batch
+        .put(&CREATORS, &room.creator, room.jid.bare_str(), row![1])
+        .put(&ARCHIVES, room.jid.bare_str(), None, row![1])
 }
 
 pub(crate) fn forget(batch: Batch, room: &Room) -> Batch {

@@ -10,7 +10,7 @@ use crate::avatar::Avatar;
 use crate::config::Config;
 use crate::extension;
 use crate::history::{self, History};
-use crate::listing::{self, CREATORS, LISTED};
+use crate::listing::{self, ARCHIVES, CREATORS, LISTED};
 use crate::rank::Affiliation;
 use crate::room::{Limits, Room, Subject};
 use crate::shared::Shared;
@@ -44,7 +44,7 @@ pub static AFFILIATIONS: Table = Table {
 /// All tables of rooms.
 pub fn tables() -> Vec<&'static Table> {
     let more = extension::tables().map(|kept| kept.table);
-    [&ROOMS, &AFFILIATIONS, &LISTED, &CREATORS]
+    [&ROOMS, &AFFILIATIONS, &LISTED, &CREATORS, &ARCHIVES]
         .into_iter()
         .chain(more)
         .collect()
@@ -93,6 +93,7 @@ pub fn read(jid: &Jid, ids: &ArchiveIds, found: Found) -> Result<Option<Room>, S
         requests: Shared::default(),
         applications: Shared::default(),
         voices: Shared::default(),
+        versions: Shared::default(),
         avatar: Avatar::default(),
         hats: Shared::default(),
         slow_mode: Shared::default(),

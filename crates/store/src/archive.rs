@@ -137,7 +137,8 @@ pub struct Range {
     /// start tag of the stanza). The owner's own bare JID: what he sent to himself.
     pub with: Option<Box<str>>,
     /// An attribute of the start tag, `from` or `to`, and what it is: in the archive of a room messages have the address of
-    /// an occupant, which is not that of their sender. There is no index for it.
+    /// an occupant, which is not that of their sender. There is no index for it: a page may end before it has any message,
+    /// without being the last.
     pub addressed: Option<(&'static str, Box<str>)>,
     /// Ids, exclusive.
     pub after: Option<i64>,

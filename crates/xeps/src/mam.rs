@@ -22,7 +22,7 @@ pub(crate) fn module() -> Module {
             "Message Archive Management",
             "1.1.3",
             // Section 8.1 has a stranger get `forbidden`, which would tell that the account exists.
-            Coverage::Partial("archives of accounts; a stranger gets service-unavailable, as from no account; an end in whole seconds covers \
+            Coverage::Partial("archives of accounts and rooms; a stranger gets service-unavailable, as from no account; an end in whole seconds covers \
                  its second"),
         )
         .xep(

@@ -17,6 +17,9 @@ use super::usage::{archive_behind, oldest_of_account, oldest_of_domain, sealed_b
 /// Postings whose rows are read at once where not each of them is on the page.
 const CHUNK: usize = 64;
 
+/// Messages that are read for one page of [`Range::addressed`]: there it ends, also with nothing on it.
+const ADDRESSED_LOOKS: usize = 16_384;
+
 /// Whether a query needs a [`Moment`].
 pub(crate) fn concerns(query: &Query) -> bool {
     match query {
@@ -317,7 +320,15 @@ fn page(
         })
     };
     let mut waiting = Vec::new();
+    let (mut looks, mut is_far) = (0, false);
     let mut add = |entry: &Entry| -> Result<bool, Error> {
+        if range.addressed.is_some() {
+            looks += 1;
+            is_far = looks > ADDRESSED_LOOKS;
+            if is_far {
+                return Ok(false);
+            }
+        }
         waiting.push(*entry);
         if !by_text {
             // One more than fits tells that the page is not the last.
@@ -336,7 +347,7 @@ fn page(
         waiting.truncate(room);
     }
     rows.read(&waiting, &mut push)?;
-    if is_cut {
+    if is_cut || is_far {
         builder.cut();
     }
     let mut page = builder.finish();

@@ -381,6 +381,16 @@ fn a_store_that_cannot_answer_is_told() {
     }
 }
 
+/// Where there is no index, a store may give up before it has found anything.
+#[test]
+fn an_empty_page_that_is_not_the_last_is_an_error() {
+    let (_, said) = asked(&query_of(&[], ""));
+    assert_eq!(
+        answer(said(Ok(Found::Archive(page(1, 0, false))))),
+        Err("resource-constraint")
+    );
+}
+
 /// What waited and stands on the page has arrived with it (section 6.1.1, last paragraph).
 #[test]
 fn what_waited_has_arrived() {
