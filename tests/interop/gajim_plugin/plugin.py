@@ -72,7 +72,7 @@ class Interop(GajimPlugin):
         self._tell(values)
 
     def _stanza(self, event):
-        if event.stanza.getType() == "error":
+        if event.stanza.getAttr("type") == "error":
             self._tell({"event": "refused", "stanza": str(event.stanza)})
 
     @staticmethod
