@@ -21,8 +21,8 @@ pub(crate) const EXTENSION: Extension = Extension {
     ..Extension::NONE
 };
 
-/// Bytes of a session id that are said again; of a longer one as many.
-const SESSION_BYTES: usize = 64;
+/// Characters of a session id that are said again; of a longer one as many.
+const SESSION_CHARACTERS: usize = 64;
 
 /// A command of a room.
 #[derive(Clone, Copy)]
@@ -94,7 +94,7 @@ impl Room {
             Err(error) => self.refuse(stanza, from, to, &error),
             Ok((status, command, stage)) => {
                 let session = match payload.attr("sessionid") {
-                    Some(id) => id.chars().take(SESSION_BYTES).collect(),
+                    Some(id) => id.chars().take(SESSION_CHARACTERS).collect(),
                     None => format!("{:x}", context.now.0),
                 };
                 let mut out = format!("<command xmlns='{COMMANDS}'");
@@ -130,6 +130,10 @@ impl Room {
         let command = command.ok_or_else(StanzaError::item_not_found)?;
         if !(command.may)(self, context, from) {
             return Err(StanzaError::forbidden());
+        }
+        // Nothing of it is in the store.
+        if self.is_locked {
+            return Err(StanzaError::not_allowed().text("the room is not configured yet"));
         }
         match payload.attr("action").as_deref() {
             None | Some("execute" | "complete" | "next") => {}

@@ -162,6 +162,14 @@ fn lists_and_forms() {
 }
 
 #[test]
+fn a_room_that_is_not_configured_has_none() {
+    let mut world = World::new();
+    world.enter(ONE, "firstwitch");
+    let told = run(&mut world, ONE, "create", &[("title", "T"), ("uri", "u:1")]);
+    refused(&told, ONE, "not-allowed", "cancel");
+}
+
+#[test]
 fn what_is_no_hat() {
     let mut world = World::open();
     let long = "u".repeat(1_025);
