@@ -8,10 +8,10 @@ use store::Batch;
 use xmlstream::Child;
 
 use crate::extension::{Extension, Request};
+use crate::mav::Step;
 use crate::occupants::Occupant;
 use crate::rank::{Affiliation, Role};
 use crate::room::{Context, Decided, Room, Shown, gone};
-use crate::rows;
 use crate::say::{Item, Say, error, result, x};
 use crate::standings::Standing;
 
@@ -195,7 +195,15 @@ impl Room {
         for wish in wishes {
             match wish {
                 Wish::Role { nick, role, reason } => match role {
-                    Role::None => self.put_out(context, &[nick], &[307], actor, reason.as_deref(), &mut outcome),
+                    Role::None => {
+                        let kicked = Shown {
+                            statuses: &[307],
+                            actor,
+                            reason: reason.as_deref(),
+                            ..gone()
+                        };
+                        self.put_out(context, &[nick], &kicked, &mut outcome);
+                    }
                     role => self.set_role(context, &nick, role, reason.as_deref(), &mut outcome),
                 },
                 Wish::Affiliation {
@@ -444,11 +452,18 @@ impl Room {
         let affiliation = self.affiliation(jid.as_ref().as_ref());
         let batch = std::mem::take(&mut outcome.batch);
         outcome.batch = self.keep_voice(batch, jid.bare_str(), affiliation, role);
-        outcome.told.extend(self.changed(context, nick, before, reason));
+        outcome.told.extend(self.changed(context, nick, before, reason, None));
     }
 
     /// An occupant's role or affiliation has changed. `before`: its role until then.
-    fn changed(&self, context: &Context<'_>, nick: &str, before: Role, reason: Option<&str>) -> Vec<Say> {
+    fn changed(
+        &self,
+        context: &Context<'_>,
+        nick: &str,
+        before: Role,
+        reason: Option<&str>,
+        step: Option<&Step>,
+    ) -> Vec<Say> {
         let Some(occupant) = self.occupants.get(nick) else {
             return Vec::new();
         };
@@ -469,6 +484,7 @@ impl Room {
         }
         let change = Shown {
             reason,
+            step,
             ..Shown::default()
         };
         say.extend(self.show(context, nick, occupant, &change));
@@ -480,9 +496,7 @@ impl Room {
         &mut self,
         context: &Context<'_>,
         nicks: &[Box<str>],
-        statuses: &[u16],
-        actor: Option<&str>,
-        reason: Option<&str>,
+        change: &Shown<'_>,
         outcome: &mut Outcome,
     ) {
         let removed: Vec<_> = nicks
@@ -490,13 +504,7 @@ impl Room {
             .filter_map(|nick| Some((nick, self.occupants.remove(nick)?)))
             .collect();
         for (nick, occupant) in removed {
-            let change = Shown {
-                statuses,
-                actor,
-                reason,
-                ..gone()
-            };
-            let mut say = self.show(context, nick, &occupant, &change);
+            let mut say = self.show(context, nick, &occupant, change);
             outcome.gone.extend(say.pop());
             outcome.told.extend(say);
         }
@@ -524,74 +532,65 @@ impl Room {
             Some(nick) => Some(nick.clone()).filter(|nick| !nick.is_empty()),
             None => kept,
         };
-        match new {
-            Affiliation::None => drop(self.standings.remove(bare)),
-            affiliation => {
-                let standing = Standing {
-                    affiliation,
-                    nick,
-                    reason: change.reason.map(Into::into).or(reason),
-                };
-                self.standings.insert(bare.into(), standing);
-            }
-        }
+        let listed = before.map_or(Affiliation::None, |standing| standing.affiliation);
+        let standing = Standing {
+            affiliation: new,
+            nick,
+            reason: change.reason.map(Into::into).or(reason),
+        };
+        let standing = Some(standing).filter(|_| new != Affiliation::None);
+        let step = self.stand(context, bare, standing, &mut outcome.batch);
         let batch = std::mem::take(&mut outcome.batch);
-        outcome.batch = self.forget_voice(rows::save_standing(batch, self, bare), bare);
+        outcome.batch = self.forget_voice(batch, bare);
         let is_domain = jid.local().is_none();
         let concerned: Vec<Box<str>> = match is_domain {
             false => self.occupants.nicks_of(bare),
             true => {
-                let is_of = |occupant: &Occupant| occupant.seen().jid.domain() == bare;
+                // Who has an affiliation of his own keeps it.
+                let is_of = |occupant: &Occupant| {
+                    occupant.seen().jid.domain() == bare && !self.standings.contains_key(occupant.bare())
+                };
                 let of_domain = self.occupants.iter().filter(|(_, occupant)| is_of(occupant));
                 of_domain.map(|(nick, _)| nick.into()).collect()
             }
         };
-        if concerned.is_empty() {
-            return self.tell_of_absent(jid, old, change.by, outcome);
+        // A change is told once: by the presence of the one occupant whose it is, where others see that; or by a message.
+        let shown = match &concerned[..] {
+            [nick] if !is_domain => self.occupants.get(nick),
+            _ => None,
+        };
+        let by_presence = shown.is_some_and(|occupant| self.config.broadcast.has(occupant.role));
+        if listed != new && !by_presence && (concerned.is_empty() || step.is_some()) {
+            self.tell_of_lists(bare, listed, new, step.as_ref(), &mut outcome.told);
         }
-        self.follow(context, &concerned, old, &change, outcome);
+        if concerned.is_empty() {
+            return self.tell_the_absent(jid, old, change.by, outcome);
+        }
+        let step = step.as_ref().filter(|_| by_presence);
+        self.follow(context, &concerned, old, &change, step, outcome);
     }
 
-    /// Somebody is something else who is not in the room.
-    fn tell_of_absent(&self, jid: &Jid, old: Affiliation, by: &str, outcome: &mut Outcome) {
+    /// Somebody is something else who is not in the room, and hears of it.
+    fn tell_the_absent(&self, jid: &Jid, old: Affiliation, by: &str, outcome: &mut Outcome) {
         let new = self.affiliation(jid.as_ref());
-        if new == old {
-            return;
-        }
-        // Sections 10.3 to 10.7: occupants hear of it, who may see the list in which he is or was.
-        let to = self.occupants.some(|_, watcher| {
-            let jid = &watcher.seen().jid;
-            let right = self.affiliation(jid.as_ref().as_ref());
-            let sees = |list| list == Affiliation::None || self.may_see(right, jid, list);
-            sees(old) && sees(new)
-        });
-        let item = Item {
-            jid: Some(jid.bare_str()),
-            ..Item::new(new, Role::None)
-        };
-        let message = |statuses: &[u16]| Rendered::from_text(&format!("<message>{}</message>", x(&item, statuses, "")));
-        let from = self.jid.bare_str();
-        if !to.is_empty() {
-            outcome.told.push(Say {
-                from: from.into(),
-                stanza: message(&[]),
-                to,
-            });
-        }
         // A domain reads nothing; and who was never here need not know that he must not come.
-        if jid.local().is_none() || old.max(new) < Affiliation::Member {
+        if new == old || jid.local().is_none() || old.max(new) < Affiliation::Member {
             return;
         }
         // Section 9.5: who is let in hears of it by an invitation, others by a message (section 16.1).
-        let is_let_in = self.config.members_only && old < Affiliation::Member;
         let jid = Arc::new(jid.to_bare());
-        outcome.told.push(match is_let_in {
-            true => self.invitation(None, by, jid, None),
-            false => Say {
-                from: from.into(),
-                stanza: message(&[101]),
-                to: vec![jid],
-            },
+        if self.config.members_only && old < Affiliation::Member {
+            return outcome.told.push(self.invitation(None, by, jid, None));
+        }
+        let item = Item {
+            jid: Some(jid.as_str()),
+            ..Item::new(new, Role::None)
+        };
+        let message = format!("<message>{}</message>", x(&item, &[101], ""));
+        outcome.told.push(Say {
+            from: self.jid.bare_str().into(),
+            stanza: Rendered::from_text(&message),
+            to: vec![Arc::clone(&jid)],
         });
     }
 
@@ -602,6 +601,7 @@ impl Room {
         nicks: &[Box<str>],
         old: Affiliation,
         change: &Change<'_>,
+        step: Option<&Step>,
         outcome: &mut Outcome,
     ) {
         let (mut banned, mut strangers) = (Vec::new(), Vec::new());
@@ -631,10 +631,18 @@ impl Room {
             if let Some(occupant) = self.occupants.get_mut(nick) {
                 occupant.role = role;
             }
-            outcome.told.extend(self.changed(context, nick, before, change.reason));
+            outcome.told.extend(self.changed(context, nick, before, change.reason, step));
         }
-        self.put_out(context, &banned, &[301], change.actor, change.reason, outcome);
-        self.put_out(context, &strangers, &[321], change.actor, change.reason, outcome);
+        for (gone_now, status) in [(banned, 301), (strangers, 321)] {
+            let change = Shown {
+                statuses: &[status],
+                actor: change.actor,
+                reason: change.reason,
+                step,
+                ..gone()
+            };
+            self.put_out(context, &gone_now, &change, outcome);
+        }
     }
 }
 

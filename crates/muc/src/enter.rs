@@ -119,8 +119,10 @@ impl Room {
         };
         let id = self.id_of(context, from.bare_str());
         self.occupants.enter(nick, role, session, || id);
-        let mut say = self.others(nick, from);
-        say.extend(self.entered(context, nick, is_new, to));
+        // Before any presence (XEP-0463 section 4.2.1).
+        let (mut say, lists) = self.lists_for(context, from, join);
+        say.extend(self.others(nick, from));
+        say.extend(self.entered(context, nick, is_new, to, &lists));
         say.extend(self.past(context, from, Some(join)));
         Decided::Say(say)
     }
@@ -154,8 +156,10 @@ impl Room {
         let password = join
             .child("password", ns::MUC)
             .map(|password| password.text().into_owned());
-        // An owner has to know it, too: section 7.2.5 has no exception, and who forgot it can read it in the form.
-        if !self.config.password.is_empty() && password.as_deref() != Some(&*self.config.password) {
+        // An owner has to know it, too: section 7.2.5 has no exception, and who forgot it can read it in the form. Whoever
+        // administers the service is above what rooms say.
+        let knows = context.is_service_admin || password.as_deref() == Some(&*self.config.password);
+        if !self.config.password.is_empty() && !knows {
             return Err(StanzaError::not_authorized());
         }
         let most = self
@@ -181,10 +185,7 @@ impl Room {
         if nick.chars().all(char::is_whitespace) || nick.len() > context.limits.nick_bytes {
             return Err(StanzaError::not_acceptable().text("that is no nickname for this room"));
         }
-        let is_taken = self
-            .occupants
-            .get(nick)
-            .is_some_and(|other| other.bare() != from.bare_str());
+        let is_taken = self.occupants.is_taken(nick, from.bare_str());
         let is_kept = self.keeper_of(nick).is_some_and(|keeper| keeper != from.bare_str());
         match is_taken || is_kept {
             true => Err(StanzaError::conflict()),
@@ -218,7 +219,7 @@ impl Room {
     }
 
     /// Somebody has come in: everybody is told, himself last. `to`: the address for which he has asked.
-    fn entered(&self, context: &Context<'_>, nick: &str, is_new: bool, to: JidRef<'_>) -> Vec<Say> {
+    fn entered(&self, context: &Context<'_>, nick: &str, is_new: bool, to: JidRef<'_>, own_more: &str) -> Vec<Say> {
         let Some(occupant) = self.occupants.get(nick) else {
             return Vec::new();
         };
@@ -242,6 +243,7 @@ impl Room {
             occupant,
             &Shown {
                 own: &own,
+                own_more,
                 ..Shown::default()
             },
         )
@@ -299,8 +301,9 @@ impl Room {
             let shown = occupant.map(|occupant| self.show(context, nick, occupant, &Shown::default()));
             return Decided::Say(shown.unwrap_or_default());
         };
-        let mut say = self.others(nick, from);
-        let mut shown = self.entered(context, nick, false, to);
+        let (mut say, lists) = self.lists_for(context, from, join);
+        say.extend(self.others(nick, from));
+        let mut shown = self.entered(context, nick, false, to, &lists);
         // Who asked hears all. The others, and other clients of his, hear of it only if there is something new in it.
         if !is_new {
             shown.drain(..shown.len().saturating_sub(1));
@@ -341,8 +344,10 @@ impl Room {
             ),
             // Section 17.3: who comes in once more is told everything, under whatever name.
             Some(join) => {
+                let (lists, own) = self.lists_for(context, from, &join);
+                say.extend(lists);
                 say.extend(self.others(new, from));
-                say.extend(self.entered(context, new, false, to));
+                say.extend(self.entered(context, new, false, to, &own));
                 say.extend(self.past(context, from, Some(&join)));
             }
         }

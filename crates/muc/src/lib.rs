@@ -32,6 +32,7 @@ mod mav;
 mod mentions;
 mod message;
 mod moderation;
+mod nickname;
 mod occupants;
 mod owner;
 mod rank;

@@ -366,8 +366,9 @@ impl Room {
                     nick: None,
                     reason: None,
                 };
-                self.standings.insert(jid.bare_str().into(), member);
-                batch = rows::save_standing(batch, self, jid.bare_str());
+                let (bare, none) = (jid.bare_str(), Affiliation::None);
+                let step = self.stand(context, bare, Some(member), &mut batch);
+                self.tell_of_lists(bare, none, Affiliation::Member, step.as_ref(), &mut say);
             }
             self.invitations.add(Invitation {
                 inviter: Arc::clone(from),

@@ -254,7 +254,11 @@ impl Room {
         };
         if self.config.members_only && !before.members_only {
             let strangers = nicks(self, &|occupant| self.affiliation_of(occupant) < Affiliation::Member);
-            self.put_out(context, &strangers, &[322], None, None, outcome);
+            let change = Shown {
+                statuses: &[322],
+                ..gone()
+            };
+            self.put_out(context, &strangers, &change, outcome);
         }
         if self.config.broadcast != before.broadcast {
             self.unveil(context, before, outcome);

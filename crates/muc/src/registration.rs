@@ -134,7 +134,10 @@ impl Room {
         {
             return self.refuse(stanza, from, to, &StanzaError::not_allowed());
         }
-        let nick = self.standings.get(from.bare_str()).and_then(|standing| standing.nick.as_deref());
+        let nick = self
+            .standings
+            .get(from.bare_str())
+            .and_then(|standing| standing.nick.as_deref());
         let mut payload = format!("<query xmlns='{}'>", ns::REGISTER);
         if affiliation >= Affiliation::Member {
             payload.push_str("<registered/>");
@@ -295,7 +298,10 @@ impl Room {
             .occupants
             .some(|_, occupant| self.affiliation_of(occupant).administers());
         if to.is_empty() {
-            let admins = self.standings.iter().filter(|(_, standing)| standing.affiliation.administers());
+            let admins = self
+                .standings
+                .iter()
+                .filter(|(_, standing)| standing.affiliation.administers());
             let jids = admins.filter_map(|(jid, _)| Jid::parse(jid).ok());
             to = jids.take(ASKED).map(Arc::new).collect();
         }
@@ -324,12 +330,7 @@ impl Room {
         }
     }
 
-    fn approved(
-        &mut self,
-        context: &Context<'_>,
-        from: &Jid,
-        submitted: &Submitted,
-    ) -> Result<Outcome, StanzaError> {
+    fn approved(&mut self, context: &Context<'_>, from: &Jid, submitted: &Submitted) -> Result<Outcome, StanzaError> {
         if !self.right_of(context, from.as_ref()).administers() {
             return Err(StanzaError::forbidden());
         }

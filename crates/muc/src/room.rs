@@ -1,5 +1,6 @@
 //! A room: what it is like, who belongs to it, who is in it; and how all of that is told and kept.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::hats::Hats;
 use crate::history::History;
 use crate::iq::Requests;
 use crate::message::Invitations;
+use crate::mav::{Seen, Step, Versions};
 use crate::occupants::{Occupant, Occupants};
 use crate::rank::{Affiliation, Role};
 use crate::registration::Applications;
@@ -212,6 +214,7 @@ pub struct Room {
     pub(crate) requests: Shared<Requests>,
     pub(crate) applications: Shared<Applications>,
     pub(crate) voices: Shared<Voices>,
+    pub(crate) versions: Shared<Versions>,
     pub(crate) avatar: Avatar,
     pub(crate) hats: Shared<Hats>,
     pub(crate) slow_mode: Shared<SlowMode>,
@@ -241,6 +244,7 @@ impl Room {
             requests: Shared::default(),
             applications: Shared::default(),
             voices: Shared::default(),
+            versions: Shared::default(),
             avatar: Avatar::default(),
             hats: Shared::default(),
             slow_mode: Shared::default(),
@@ -353,18 +357,29 @@ impl Room {
             None => occupant.presence().with(&self.marks(occupant)),
         };
         let from: Box<str> = self.address(nick).into();
-        let say = |item: &Item<'_>, statuses: &[u16], to: Vec<Arc<Jid>>| Say {
+        let say = |item: &Item<'_>, statuses: &[u16], more: &str, to: Vec<Arc<Jid>>| Say {
             from: from.clone(),
-            stanza: base.with(&x(item, statuses, change.more)),
+            stanza: base.with(&x(item, statuses, more)),
             to,
         };
         let mut all = Vec::new();
-        if self.config.broadcast.has(occupant.role) || change.was_seen {
+        let is_seen = self.config.broadcast.has(occupant.role) || change.was_seen;
+        if let Some(step) = change.step.filter(|_| is_seen) {
+            let mut others: BTreeMap<(bool, Seen), Vec<Arc<Jid>>> = BTreeMap::new();
+            for (_, watcher) in self.occupants.iter().filter(|(other, _)| *other != nick) {
+                let group = (self.sees_jids(watcher), self.seen_by(watcher));
+                others.entry(group).or_default().extend(watcher.jids().cloned());
+            }
+            for ((sees, lists), to) in others {
+                item.jid = Some(seen.as_str()).filter(|_| sees);
+                all.push(say(&item, change.statuses, &(step.element(lists) + change.more), to));
+            }
+        } else if is_seen {
             let mut others = |sees: bool, item: &Item<'_>| {
                 let is_meant = |other: &str, watcher: &Occupant| other != nick && self.sees_jids(watcher) == sees;
                 let to = self.occupants.some(is_meant);
                 if !to.is_empty() {
-                    all.push(say(item, change.statuses, to));
+                    all.push(say(item, change.statuses, change.more, to));
                 }
             };
             others(false, &item);
@@ -377,7 +392,9 @@ impl Room {
         statuses.extend_from_slice(change.own);
         statuses.push(110);
         statuses.sort_unstable();
-        all.push(say(&item, &statuses, occupant.jids().cloned().collect()));
+        let step = change.step.map(|step| step.element(self.seen_by(occupant)));
+        let more = step.unwrap_or_default() + change.own_more + change.more;
+        all.push(say(&item, &statuses, &more, occupant.jids().cloned().collect()));
         all
     }
 
@@ -427,6 +444,10 @@ pub(crate) struct Shown<'a> {
     pub(crate) own: &'a [u16],
     /// What else is in `<x/>`.
     pub(crate) more: &'a str,
+    /// The same, for the occupant itself.
+    pub(crate) own_more: &'a str,
+    /// A change of the lists that is told by it.
+    pub(crate) step: Option<&'a Step>,
 }
 
 /// An occupant that is gone, for whatever reason.

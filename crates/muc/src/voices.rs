@@ -75,6 +75,8 @@ impl Room {
     pub(crate) fn forget_voices(&mut self, batch: Batch) -> Batch {
         let room = self.jid.bare_str();
         let forgotten = std::mem::take(&mut self.voices.0);
-        forgotten.keys().fold(batch, |batch, jid| batch.delete(&VOICES, room, &**jid))
+        forgotten
+            .keys()
+            .fold(batch, |batch, jid| batch.delete(&VOICES, room, &**jid))
     }
 }

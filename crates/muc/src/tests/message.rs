@@ -388,7 +388,10 @@ fn into_a_room_for_members() {
     );
     refused(&world.send(THREE, &invite), THREE, "forbidden", "auth");
     world.configure(&[("muc#roomconfig_allowinvites", "1")]);
-    assert_eq!(world.send(THREE, &invite).len(), 1);
+    let told = world.send(THREE, &invite);
+    assert_eq!(of(&told, "hecate@shakespeare.lit").len(), 1);
+    // The owner sees who belongs to the room, and so hears of it.
+    assert_eq!((of(&told, ONE).len(), told.len()), (1, 2));
     // Who was invited is a member, and that lasts.
     world.enter("hecate@shakespeare.lit/broom", "hecate");
     let again = world.again().expect("it is kept");
