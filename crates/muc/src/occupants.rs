@@ -1,14 +1,15 @@
 //! Who is in a room. An occupant has a nickname and is one bare JID; it has a session for each client of it that came in
 //! under the same name (XEP-0045 section 7.2.8).
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use stanza::{Jid, JidRef, Rendered};
 
+use crate::nickname::alike;
 use crate::rank::Role;
 
 /// A client that is in the room.
@@ -95,6 +96,8 @@ pub(crate) struct Occupants {
     /// By nickname, as the order reaches the wire.
     by_nick: BTreeMap<Arc<str>, Occupant>,
     nicks: BTreeMap<Client, Arc<str>>,
+    /// Nicknames that are compared by something else than themselves, behind that.
+    alike: BTreeSet<(Box<str>, Arc<str>)>,
 }
 
 impl Occupants {
@@ -132,6 +135,30 @@ impl Occupants {
         Some((nick, self.by_nick.get(nick)?))
     }
 
+    /// Whether another account is here under this name, or one so much alike that it could be taken for it.
+    pub(crate) fn is_taken(&self, nick: &str, bare: &str) -> bool {
+        let is_others = |nick: &str| self.by_nick.get(nick).is_some_and(|other| other.bare() != bare);
+        let key = alike(nick);
+        if is_others(nick) || is_others(&key) {
+            return true;
+        }
+        let from = (Box::from(&*key), Arc::from(""));
+        let same = self.alike.range(from..).take_while(|(other, _)| **other == *key);
+        same.into_iter().any(|(_, nick)| is_others(nick))
+    }
+
+    fn note(&mut self, nick: &Arc<str>) {
+        if let Cow::Owned(key) = alike(nick) {
+            self.alike.insert((key.into(), Arc::clone(nick)));
+        }
+    }
+
+    fn forget(&mut self, nick: &Arc<str>) {
+        if let Cow::Owned(key) = alike(nick) {
+            self.alike.remove(&(key.into(), Arc::clone(nick)));
+        }
+    }
+
     /// Nicknames under which a bare JID is here: one may have several.
     pub(crate) fn nicks_of(&self, bare: &str) -> Vec<Box<str>> {
         let mut nicks: Vec<Box<str>> = self.clients_of(bare).map(|(_, nick)| nick.into()).collect();
@@ -158,6 +185,7 @@ impl Occupants {
             None => nick.into(),
         };
         self.nicks.insert(Client(Arc::clone(&session.jid)), Arc::clone(&nick));
+        self.note(&nick);
         let occupant = self.by_nick.entry(nick).or_insert_with(|| Occupant {
             id: id(),
             role,
@@ -199,6 +227,9 @@ impl Occupants {
             true => self.by_nick.remove(&nick),
             false => None,
         };
+        if last.is_some() {
+            self.forget(&nick);
+        }
         Some(Left {
             nick,
             session,
@@ -209,7 +240,8 @@ impl Occupants {
 
     /// Takes an occupant out with all its sessions.
     pub(crate) fn remove(&mut self, nick: &str) -> Option<Occupant> {
-        let occupant = self.by_nick.remove(nick)?;
+        let (nick, occupant) = self.by_nick.remove_entry(nick)?;
+        self.forget(&nick);
         for session in &occupant.sessions {
             self.nicks.remove(session.jid.as_str());
         }
@@ -229,7 +261,8 @@ impl Occupants {
 
     /// All clients.
     pub(crate) fn everyone(&self) -> Vec<Arc<Jid>> {
-        self.some(|_, _| true)
+        // By address: nothing but the list of clients is looked at.
+        self.nicks.keys().map(|client| Arc::clone(&client.0)).collect()
     }
 
     /// Clients of some occupants.

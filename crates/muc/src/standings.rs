@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, btree_map};
 use std::ops::Deref;
 
+use crate::nickname::alike;
 use crate::rank::Affiliation;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(crate) struct Standing {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Standings {
     by_jid: BTreeMap<Box<str>, Standing>,
-    /// Nicknames that are kept, to JIDs.
+    /// What nicknames that are kept are compared by, to JIDs.
     keepers: HashMap<Box<str>, Box<str>>,
 }
 
@@ -26,7 +27,7 @@ impl Standings {
     pub(crate) fn insert(&mut self, jid: Box<str>, standing: Standing) {
         self.remove(&jid);
         if let Some(nick) = &standing.nick {
-            self.keepers.insert(nick.clone(), jid.clone());
+            self.keepers.insert(alike(nick).into(), jid.clone());
         }
         self.by_jid.insert(jid, standing);
     }
@@ -34,16 +35,16 @@ impl Standings {
     pub(crate) fn remove(&mut self, jid: &str) -> Option<Standing> {
         let before = self.by_jid.remove(jid)?;
         if let Some(nick) = &before.nick
-            && self.keepers.get(nick).is_some_and(|keeper| **keeper == *jid)
+            && self.keeper_of(nick) == Some(jid)
         {
-            self.keepers.remove(nick);
+            self.keepers.remove(&*alike(nick));
         }
         Some(before)
     }
 
-    /// For whom this nickname is kept.
+    /// For whom this nickname is kept, or one that could be taken for it.
     pub(crate) fn keeper_of(&self, nick: &str) -> Option<&str> {
-        self.keepers.get(nick).map(|jid| &**jid)
+        self.keepers.get(&*alike(nick)).map(|jid| &**jid)
     }
 }
 

@@ -114,6 +114,9 @@ fn why_somebody_may_not_come_in() {
     // Its owner needs it as well.
     let phone = "crone1@shakespeare.lit/phone";
     refused(&world.join(phone, "firstwitch", ""), phone, "not-authorized", "auth");
+    // The service does not.
+    world.is_service_admin = true;
+    world.enter("root@shakespeare.lit/x", "root");
 
     let mut world = World::configured(&[("muc#roomconfig_membersonly", "1")]);
     refused(
@@ -271,6 +274,45 @@ fn another_name() {
     );
     refused(
         &world.send(THREE, &format!("<presence to='{ROOM}/hecate'/>")),
+        THREE,
+        "conflict",
+        "cancel",
+    );
+}
+
+/// Section 14.6: nobody passes for another, be it one who is there or one for whom a name is kept.
+#[test]
+fn names_that_are_too_much_alike() {
+    let mut world = World::open();
+    world.admin(
+        ONE,
+        "<item affiliation='member' jid='hecate@shakespeare.lit' nick='hecate'/>",
+    );
+    world.enter(TWO, "Old Hag");
+    for nick in [
+        "old hag",
+        "OLD HAG",
+        "Old  Hag",
+        "Old Hag ",
+        "FirstWitch",
+        " firstwitch",
+        "Hecate",
+    ] {
+        refused(&world.join(THREE, nick, ""), THREE, "conflict", "cancel");
+    }
+    // One's own is another matter.
+    world.enter("wiccarocks@shakespeare.lit/phone", "old hag");
+    world.send(TWO, &format!("<presence type='unavailable' to='{ROOM}/Old Hag'/>"));
+    refused(&world.join(THREE, "OLD HAG", ""), THREE, "conflict", "cancel");
+    world.send(
+        "wiccarocks@shakespeare.lit/phone",
+        &format!("<presence to='{ROOM}/Second'/>"),
+    );
+    world.enter(THREE, "OLD HAG");
+    let told = world.send(THREE, &format!("<presence to='{ROOM}/Old hag'/>"));
+    assert_eq!(of(&told, ONE).len(), 2, "{told:?}");
+    refused(
+        &world.send(THREE, &format!("<presence to='{ROOM}/second'/>")),
         THREE,
         "conflict",
         "cancel",
