@@ -294,7 +294,7 @@ impl Room {
         let is_new = self
             .occupants
             .get(nick)
-            .is_none_or(|occupant| *occupant.presence() != presence);
+            .is_none_or(|occupant| content(occupant.presence()) != content(&presence));
         self.occupants.speak(from.as_ref().as_ref(), presence);
         let Some(join) = join else {
             let occupant = self.occupants.get(nick);
@@ -461,6 +461,12 @@ fn said(stanza: &Stanza<'_>, room: &str) -> Rendered {
         }
     }
     Rendered::of(stanza, &edits)
+}
+
+/// Without the start tag: each stanza has an id of its own.
+fn content(presence: &Rendered) -> &str {
+    let text = presence.text();
+    &text[text.find('>').unwrap_or_default()..]
 }
 
 /// What nobody says but the room (section 17.3).

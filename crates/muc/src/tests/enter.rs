@@ -207,6 +207,21 @@ fn a_client_that_comes_in_again_is_told_everything_again() {
     let again = world.enter(THREE, "thirdwitch");
     assert_eq!(of(&again, THREE), of(&first, THREE));
     assert_eq!(of(&again, ONE), []);
+    // Each time the stanza has another id, which says nothing of him.
+    let join = |inner: &str| {
+        let x = "<x xmlns='http://jabber.org/protocol/muc'/>";
+        format!("<presence id='a{inner}' to='{ROOM}/thirdwitch'>{x}{inner}</presence>")
+            .replace("a<show>away</show>", "b")
+    };
+    assert_eq!(of(&world.send(THREE, &join("")), ONE), []);
+    assert_eq!(of(&world.send(THREE, &join("<show>away</show>")), ONE).len(), 1);
+    assert_eq!(
+        of(
+            &world.send(THREE, &join("<show>away</show>").replace("'b'", "'c'")),
+            ONE
+        ),
+        []
+    );
 }
 
 /// Section 7.2.8.
