@@ -163,7 +163,11 @@ impl List {
         };
         let pubsub = stanza.payload().filter(|payload| payload.is("pubsub", ns::PUBSUB));
         let items = pubsub.as_ref().and_then(|pubsub| pubsub.child("items", ns::PUBSUB));
-        let names: Vec<String> = items.iter().flat_map(Child::children).filter_map(|item| name(&item)).collect();
+        let names: Vec<String> = items
+            .iter()
+            .flat_map(Child::children)
+            .filter_map(|item| name(&item))
+            .collect();
         for name in &names {
             self.is_full |= !add(&mut read, name);
         }
@@ -356,7 +360,9 @@ impl Router {
             return;
         }
         let Some(from) = self.asks_for_lists() else { return };
-        let next = self.block_lists.answered(Moment::of(now.seconds()), &from, stanza, sender);
+        let next = self
+            .block_lists
+            .answered(Moment::of(now.seconds()), &from, stanza, sender);
         next.into_iter().for_each(|letter| turn.letter(letter));
     }
 

@@ -39,7 +39,28 @@ async fn enters(client: &mut Client, room: &str, nick: &str) -> Stanza {
     client
         .send(format!("<presence to='{room}/{nick}'><x xmlns='{MUC}'/></presence>"))
         .await;
-    client.wait(&format!("<presence from='{room}/{nick}'/>")).await
+    presence_of(client, room, nick).await
+}
+
+/// The next presence of this occupant, or the error in its place.
+async fn presence_of(client: &mut Client, room: &str, nick: &str) -> Stanza {
+    let from = format!("{room}/{nick}");
+    loop {
+        let stanza = client.stanza().await;
+        if stanza.name() == "presence" && stanza.get("from") == from {
+            return stanza;
+        }
+    }
+}
+
+/// The next message of this id, or the error in its place.
+async fn message_of(client: &mut Client, id: &str) -> Stanza {
+    loop {
+        let stanza = client.stanza().await;
+        if stanza.name() == "message" && stanza.get("id") == id {
+            return stanza;
+        }
+    }
 }
 
 async fn admin(server: &Server) -> Client {
@@ -295,17 +316,8 @@ async fn who_makes_rooms_is_the_operators_to_say() {
         // Where there is one, everybody may come.
         let room = format!("c@{AT}");
         for client in [&mut user, &mut other] {
-            assert_eq!(
-                error_of(
-                    &enters(
-                        client,
-                        &room,
-                        client.bare().split('@').next().unwrap_or("x").to_owned().as_str()
-                    )
-                    .await
-                ),
-                ""
-            );
+            let nick = client.bare().replace('@', "-");
+            assert_eq!(error_of(&enters(client, &room, &nick).await), "");
         }
     }
 }
@@ -354,8 +366,8 @@ async fn limits() {
         for id in ["m1", "m2", "m3"] {
             say(&mut a, &room, id, id).await;
         }
-        a.wait("<message id='m3'/>").await;
-        b.wait("<message id='m3'/>").await;
+        message_of(&mut a, "m3").await;
+        message_of(&mut b, "m3").await;
         b.send(format!("<presence type='unavailable' to='{room}/b'/>")).await;
         b.wait("<presence type='unavailable'/>").await;
         join_with(&mut c, &room, "c", "").await;
@@ -439,11 +451,11 @@ async fn a_flood_is_refused() {
                     "presence" => {
                         let presence = format!("<presence to='{room}/{nick}'><status>{taken}</status></presence>");
                         flood.send(presence).await;
-                        flood.wait(&format!("<presence from='{room}/{nick}'/>")).await
+                        presence_of(&mut flood, &room, &nick).await
                     }
                     _ => {
                         say(&mut flood, &room, &taken.to_string(), "spam").await;
-                        flood.wait(&format!("<message id='{taken}'/>")).await
+                        message_of(&mut flood, &taken.to_string()).await
                     }
                 };
                 refused = error_of(&answer);
@@ -465,7 +477,10 @@ async fn a_flood_is_refused() {
     }
     // Nobody else pays for it.
     say(&mut other, &room, "mine", "good morning").await;
-    watcher.wait(&format!("<message from='{room}/other' id='mine'/>")).await;
+    assert_eq!(
+        message_of(&mut watcher, "mine").await.get("from"),
+        format!("{room}/other")
+    );
     for client in [watcher, other] {
         client.close().await;
     }
@@ -478,7 +493,7 @@ async fn enters_behind_others(client: &mut Client, room: &str, nick: &str) -> St
             "<presence to='{room}/{nick}'><x xmlns='{MUC}'><history maxstanzas='0'/></x></presence>"
         ))
         .await;
-    client.wait(&format!("<presence from='{room}/{nick}'/>")).await
+    presence_of(client, room, nick).await
 }
 
 /// A node of somebody whom the operator trusts says who comes into no room.
@@ -487,6 +502,7 @@ async fn a_block_list_is_followed() {
     const LISTED: &str = "50cefeccd1e21157db8cd41fbecc1fe53a79e05b252f9cbf158a27d60f3c5d46";
     const ELSEWHERE: &str = "b5c772885f7b0b0d483fd77ef18dc6a839778a7b52db0e05e2603b6f0bf7dfc4";
     const NODE: &str = "blocked";
+    const ITEM: &str = "<report xmlns='urn:xmpp:reporting:1' reason='urn:xmpp:reporting:spam'/>";
     let mut server = Server::builder()
         .users(2)
         .account("listed@example.org")
@@ -502,7 +518,7 @@ async fn a_block_list_is_followed() {
         &k.iq("set", service, &pubsub(&format!("<create node='{NODE}'/>"))).await,
         "",
     );
-    is_result(&k.iq("set", service, &publish(NODE, LISTED, "", &[])).await, "");
+    is_result(&k.iq("set", service, &publish(NODE, LISTED, ITEM, &[])).await, "");
     k.cut();
     // What it has then is read at the start.
     server.kill9();
@@ -517,11 +533,11 @@ async fn a_block_list_is_followed() {
     assert_eq!(until(&mut listed, &room, "listed", true).await, "auth/forbidden");
     // Others come, and speak, until they are on it.
     assert_eq!(until(&mut stranger, &room, "stranger", false).await, "");
-    is_result(&k.iq("set", service, &publish(NODE, ELSEWHERE, "", &[])).await, "");
+    is_result(&k.iq("set", service, &publish(NODE, ELSEWHERE, ITEM, &[])).await, "");
     let mut refused = String::new();
     while refused.is_empty() {
         say(&mut stranger, &room, "m", "spam").await;
-        refused = error_of(&stranger.wait("<message id='m'/>").await);
+        refused = error_of(&message_of(&mut stranger, "m").await);
     }
     assert_eq!(refused, "auth/forbidden");
     // Nor is there anybody to write to.

@@ -100,7 +100,10 @@ mod tests {
             assert_eq!(read, expected, "{text}");
         };
         check("xmpp:Example.org?;node=muc_bans", Some(("example.org", "muc_bans")));
-        check("xmpp:a@example.org?;node=x%20%C3%A4%3B", Some(("a@example.org", "x ä;")));
+        check(
+            "xmpp:a@example.org?;node=x%20%C3%A4%3B",
+            Some(("a@example.org", "x ä;")),
+        );
         for wrong in [
             "example.org/node",
             "xmpp:example.org",
