@@ -25,6 +25,7 @@
 //! | 43 | `sm_away::a_thousand_messages`, `slow_reader`; over BOSH `limits::outbox_of_a_session`, `bosh::much_at_once` |
 //! | 45 | `rooms::occupant::a_message_for_everybody`, `rooms::occupant::am_i_in_the_room` |
 //! | 46 | `rooms::entering::why_somebody_may_not_come_in` (a room that was destroyed is as one that never was: XEP-0045 knows no `gone` there); who may make none: `rooms::service::who_makes_rooms_is_the_operators_to_say` |
+//! | 47 | `rooms::moderator::what_is_not_allowed` (its voice and subject, its configuration, its last owner); also `rooms::admin`, `rooms::owner` |
 //! | 48 | `pep::what_is_refused`, `pubsub_service::what_is_refused` (what is decided is no part of a transport: two of them) |
 //! | 49, 50 | `upload`: slots over every transport in `upload::a_file_comes_and_goes`; what is decided is no part of one |
 //!

@@ -68,7 +68,7 @@ pub(crate) async fn configure(client: &mut Client, room: &str, fields: &[&str]) 
         .iter()
         .map(|field| {
             let (var, value) = field.split_once('=').unwrap_or((field, ""));
-            let var = if var.contains('#') {
+            let var = if var.contains(['#', '{']) {
                 var.to_owned()
             } else {
                 format!("muc#roomconfig_{var}")
