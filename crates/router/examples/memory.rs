@@ -14,7 +14,7 @@ fn main() {
         .nth(1)
         .and_then(|count| count.parse().ok())
         .unwrap_or(2_000);
-    let mut world = World::new(sessions);
+    let mut world = World::new(sessions, Vec::new());
     let bound: Vec<_> = (0..sessions).map(|number| world.login(number)).collect();
     assert_eq!(world.router.count_sessions(), sessions, "all are bound");
     println!("{sessions} sessions");

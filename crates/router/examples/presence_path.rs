@@ -18,7 +18,7 @@ fn main() {
         .nth(1)
         .and_then(|count| count.parse().ok())
         .unwrap_or(1_000);
-    let mut world = World::new(USERS);
+    let mut world = World::new(USERS, Vec::new());
     let clients: Vec<_> = (0..USERS).map(|number| world.login(number)).collect();
     for kind in ["subscribe", "subscribed"] {
         for (number, client) in clients.iter().enumerate() {

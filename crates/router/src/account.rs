@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use module::{AccountView, ArchivePrefs, Connected, Contact, Device, LastActivity, Photo, Relation, Switches};
@@ -17,6 +16,7 @@ use stanza::{Jid, JidRef, Rendered};
 
 use crate::Outbox;
 use crate::caps::Caps;
+use crate::directed::Directed;
 use crate::guests::Guest;
 use crate::load::Held;
 use crate::push::{Registered, RoomSettings};
@@ -47,7 +47,7 @@ pub(crate) struct Session {
 #[derive(Default)]
 pub(crate) struct More {
     /// Who got directed presence from it and is to hear when it goes (RFC 6121 section 4.6.3).
-    directed: BTreeSet<Box<str>>,
+    directed: Directed,
     /// Archives of others that it has asked for, and by which request; it has no answer yet.
     asked: BTreeSet<(Box<str>, Box<str>)>,
     /// The client whose it is, where the resource does not tell.
@@ -87,12 +87,12 @@ impl Session {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         directed
-            .range::<str, _>((Bound::Included(bare), Bound::Unbounded))
+            .from(bare)
             .take_while(|other| other.starts_with(bare))
             .any(|other| is_of_bare(other))
     }
 
-    pub(crate) fn directed(&self) -> Option<&BTreeSet<Box<str>>> {
+    pub(crate) fn directed(&self) -> Option<&Directed> {
         self.more.as_ref().map(|more| &more.directed)
     }
 
@@ -114,14 +114,14 @@ impl Session {
         }
     }
 
-    pub(crate) fn take_directed(&mut self) -> BTreeSet<Box<str>> {
+    pub(crate) fn take_directed(&mut self) -> Directed {
         match self.more {
-            None => BTreeSet::new(),
+            None => Directed::default(),
             Some(_) => self.change_more(|more| std::mem::take(&mut more.directed)),
         }
     }
 
-    pub(crate) fn change_directed<R>(&mut self, change: impl FnOnce(&mut BTreeSet<Box<str>>) -> R) -> R {
+    pub(crate) fn change_directed<R>(&mut self, change: impl FnOnce(&mut Directed) -> R) -> R {
         self.change_more(|more| change(&mut more.directed))
     }
 

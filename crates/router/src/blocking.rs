@@ -12,6 +12,7 @@ use stanza::{ErrorType, Jid, JidRef, Kind, Stanza, StanzaError, error_reply, ns}
 use store::{Archived, Batch};
 
 use crate::account::Account;
+use crate::directed::Directed;
 use crate::durable::After;
 use crate::iq::Return;
 use crate::outbox::{Item, Receipt};
@@ -140,8 +141,8 @@ impl Router {
         // Who was shown a resource by itself (RFC 6121 section 4.6).
         let mut gone = Vec::new();
         for session in &mut account.sessions {
-            let blocked = session.directed().into_iter().flatten().filter(|jid| after.has(jid));
-            let blocked: Vec<_> = blocked.cloned().collect();
+            let blocked = session.directed().into_iter().flat_map(Directed::iter);
+            let blocked: Vec<Box<str>> = blocked.filter(|jid| after.has(jid)).map(Box::from).collect();
             for jid in blocked {
                 session.change_directed(|directed| directed.remove(&jid));
                 gone.push((session.resource.clone(), jid));

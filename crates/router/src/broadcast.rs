@@ -171,7 +171,7 @@ impl Router {
         // subscriber is one of them: the broadcast does not reach it unless it is available.
         if !directed.is_empty() {
             let strangers = directed.iter().filter(|jid| {
-                let is_told = ***jid == *account.jid.as_str() || account.roster.state(jid).subscription.from();
+                let is_told = **jid == *account.jid.as_str() || account.roster.state(jid).subscription.from();
                 !(was_available && is_told)
             });
             let letters = strangers.map(|to| Work::Letter(presence.text_with(&full, Some(to)).into_boxed_str()));
@@ -396,7 +396,7 @@ impl Router {
                     if directed.len() >= limit && !directed.contains(to.as_str()) {
                         return false;
                     }
-                    directed.insert(to.as_str().into());
+                    directed.insert(to.as_str());
                     true
                 }),
             }

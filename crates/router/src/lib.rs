@@ -28,6 +28,7 @@ mod clock;
 mod component;
 mod delivery;
 mod deposit;
+mod directed;
 mod durable;
 mod establish;
 mod guests;

@@ -13,6 +13,7 @@ use stanza::{Jid, Rendered};
 use store::{Batch, Column, Found, Query, Row, Shape, StoreError, Table, Value};
 
 use crate::account::{Account, Moment, Session};
+use crate::directed::Directed;
 use crate::load::Held;
 use crate::outbox::Outbox;
 use crate::{Router, Turn};
@@ -201,7 +202,7 @@ impl Session {
         out.number(i64::from(self.interested));
         out.number(i64::from(self.switches.bits()));
         out.number(self.directed().map_or(0, |directed| directed.len()) as i64);
-        for jid in self.directed().into_iter().flatten() {
+        for jid in self.directed().into_iter().flat_map(Directed::iter) {
             out.bytes(jid.as_bytes());
         }
         out.bytes(stream);
@@ -214,9 +215,9 @@ impl Session {
         let priority = i8::try_from(from.number()?).ok()?;
         let interested = from.number()? != 0;
         let switches = Switches::from_bits(u8::try_from(from.number()?).ok()?);
-        let mut directed = std::collections::BTreeSet::new();
+        let mut directed = Directed::default();
         for _ in 0..from.number()? {
-            directed.insert(from.text()?.into());
+            directed.insert(from.text()?);
         }
         let outbox = Outbox::restore(RESTORED_BYTES, from.bytes()?)?;
         let mut session = Session {

@@ -18,6 +18,7 @@ use stanza::{ErrorType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaE
 use store::{Batch, Column, Shape, Table, row};
 
 use crate::account::Account;
+use crate::directed::Directed;
 use crate::{Router, Turn};
 
 /// Whom accounts have written to that are no contacts: by their bare JIDs, since when in Unix seconds.
@@ -227,8 +228,12 @@ impl Account {
         {
             return true;
         }
-        let directed = self.sessions.iter().filter_map(|session| session.directed()).flatten();
-        let mut directed = directed.map(|jid| jid.split_once('/').map_or(&**jid, |(bare, _)| bare));
+        let directed = self
+            .sessions
+            .iter()
+            .filter_map(|session| session.directed())
+            .flat_map(Directed::iter);
+        let mut directed = directed.map(|jid| jid.split_once('/').map_or(jid, |(bare, _)| bare));
         directed.any(|shown| shown == bare)
     }
 }

@@ -6,9 +6,9 @@ use std::task::Waker;
 use jackdaw_router::{
     BindRequest, Bound, Event, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn, give_buffer,
 };
-use module::{Host, Now, Registry, Software};
+use module::{Host, Module, Now, Registry, Software};
 use stanza::{Jid, Stanza, ns};
-use store::{Memory, Store};
+use store::{Memory, Store, Table};
 use xmlstream::Scratch;
 
 pub(crate) const DOMAIN: &str = "example.org";
@@ -31,8 +31,11 @@ pub(crate) struct World {
 
 impl World {
     /// With so many accounts.
-    pub(crate) fn new(accounts: usize) -> World {
-        let store = Arc::new(Memory::new(&TABLES));
+    pub(crate) fn new(accounts: usize, modules: Vec<Module>) -> World {
+        let registry = Registry::new(modules).expect("the modules fit together");
+        let mut tables: Vec<&'static Table> = TABLES.to_vec();
+        tables.extend(registry.tables());
+        let store = Arc::new(Memory::new(&tables));
         for number in 0..accounts {
             let jid = Jid::parse(&jid(number)).expect("a JID");
             let account = accounts::Account::new(jid, 0, auth::Credentials::default());
@@ -50,7 +53,7 @@ impl World {
         );
         let router = Router::new(Parts {
             hosts: vec![host],
-            registry: Registry::new(Vec::new()).expect("no modules"),
+            registry,
             store: Arc::clone(&store) as Arc<dyn Store>,
             limits: Limits {
                 sessions: 10,

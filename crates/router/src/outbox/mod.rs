@@ -38,29 +38,57 @@ pub use uncounted::uncounted;
 use held::Held;
 use managed::{Entry, Managed};
 
-/// Buffers kept per thread for the next outbox that needs one.
+/// Buffers kept per thread for the next outbox that needs one. More are shared with other threads.
 const POOLED_BUFFERS: usize = 64;
 /// A buffer that grew beyond this is freed instead of pooled.
 const POOLED_CAPACITY: usize = 64 * 1024;
 
+/// Buffers that threads have given away for others: what a room says is written by the thread that hears of the commit,
+/// and sent by those of the connections. More are freed, and so are larger ones.
+const SHARED_BUFFERS: usize = 1_024;
+const SHARED_CAPACITY: usize = 4 * 1024;
+/// So many go from one to the other at a time.
+const MOVED_BUFFERS: usize = POOLED_BUFFERS / 2;
+
 thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
+static SHARED: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
-/// An empty buffer from this thread's pool.
-fn take_buffer() -> Vec<u8> {
-    POOL.with_borrow_mut(|pool| pool.pop()).unwrap_or_default()
+fn shared() -> MutexGuard<'static, Vec<Vec<u8>>> {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives a buffer back to this thread's pool.
+/// An empty buffer from this thread's pool, or from the others'.
+fn take_buffer() -> Vec<u8> {
+    POOL.with_borrow_mut(|pool| {
+        if pool.is_empty() {
+            let mut shared = shared();
+            let kept = shared.len().saturating_sub(MOVED_BUFFERS);
+            pool.extend(shared.drain(kept..));
+        }
+        pool.pop()
+    })
+    .unwrap_or_default()
+}
+
+/// Gives a buffer back to this thread's pool, which shares what it has too many of.
 pub fn give_buffer(mut buffer: Vec<u8>) {
     if buffer.capacity() == 0 || buffer.capacity() > POOLED_CAPACITY {
         return;
     }
     buffer.clear();
     POOL.with_borrow_mut(|pool| {
-        if pool.len() < POOLED_BUFFERS {
-            pool.push(buffer);
+        pool.push(buffer);
+        if pool.len() > POOLED_BUFFERS {
+            let mut given = pool.split_off(pool.len() - MOVED_BUFFERS);
+            given.retain(|buffer| buffer.capacity() <= SHARED_CAPACITY);
+            let mut shared = shared();
+            // Those for which there is no place are freed behind the lock.
+            let free = SHARED_BUFFERS.saturating_sub(shared.len());
+            let fits = given.len().min(free);
+            shared.extend(given.drain(..fits));
+            drop(shared);
         }
     });
 }
@@ -134,6 +162,8 @@ pub(crate) enum Item<'a> {
     },
     /// Presence of somebody, by the full JID: only the last matters.
     Presence(&'a str),
+    /// That the client is in a room, or out of it: behind the presence of others there, and before what is said then.
+    Own,
     /// Of the moment: chat states.
     Transient,
     Other,
@@ -317,7 +347,7 @@ impl Outbox {
             return moved.push(turn, item, write);
         }
         if inner.shut {
-            return None;
+            return inner.note(item, write);
         }
         let accepted = if inner.extra.is_none() {
             inner.append(write)
