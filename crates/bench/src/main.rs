@@ -44,7 +44,7 @@ struct Options {
     #[arg(long, value_delimiter = ',', value_name = "WORK")]
     only: Vec<Work>,
 
-    /// Write docs/performance.md
+    /// Write docs/performance.md; docs/performance-rooms.md if it is all about rooms
     #[arg(long)]
     save: bool,
 
@@ -184,10 +184,14 @@ fn measure(options: &Options) -> Outcome<bool> {
         println!("* other programs used the machine's cores meanwhile");
     }
     if options.save {
-        let page = root().join("docs/performance.md");
+        let name = match works.iter().all(|work| work.has_rooms()) {
+            true => "docs/performance-rooms.md",
+            false => "docs/performance.md",
+        };
+        let page = root().join(name);
         let text = report.page(&command(), options.rounds.max(1), &amounts);
         std::fs::write(&page, text).map_err(|error| format!("{}: {error}", page.display()))?;
-        println!("written: docs/performance.md");
+        println!("written: {name}");
     }
     Ok(all_well)
 }

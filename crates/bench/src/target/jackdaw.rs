@@ -67,6 +67,9 @@ fn config(address: SocketAddr) -> String {
         ("read_burst_bytes", 1 << 40),
         ("subscription_requests_per_minute", 1_000_000),
         ("offline_messages_per_account", 1_000_000),
+        ("room_occupants", 20_000),
+        ("room_deliveries_per_second", 1_000_000_000),
+        ("room_burst_deliveries", 1_000_000_000),
     ] {
         let _ = writeln!(text, "{key} = {value}");
     }
