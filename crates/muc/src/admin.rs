@@ -149,11 +149,16 @@ impl Room {
     /// Where everybody sees true addresses, members see all but outcasts, and other occupants the members (section 9.5),
     /// unless the owner keeps that list from their role.
     pub(crate) fn may_see(&self, right: Affiliation, from: &Jid, list: Affiliation) -> bool {
+        let role = self.occupants.of(from.as_ref()).map(|(_, occupant)| occupant.role);
+        self.may_see_as(right, role, list)
+    }
+
+    /// The same for somebody of this role, if he is here.
+    pub(crate) fn may_see_as(&self, right: Affiliation, role: Option<Role>, list: Affiliation) -> bool {
         if list == Affiliation::Outcast {
             return right.administers();
         }
-        let occupant = self.occupants.of(from.as_ref()).map(|(_, occupant)| occupant.role);
-        let role = occupant.or_else(|| (right >= Affiliation::Member).then(|| right.role(self.config.moderated)));
+        let role = role.or_else(|| (right >= Affiliation::Member).then(|| right.role(self.config.moderated)));
         let is_let = self.config.non_anonymous && role.is_some_and(|role| self.config.member_list.has(role));
         match list {
             Affiliation::Member => right.administers() || is_let,

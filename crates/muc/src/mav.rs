@@ -127,13 +127,12 @@ pub(crate) struct Versions {
 impl Room {
     /// Which lists an occupant sees.
     pub(crate) fn seen_by(&self, occupant: &Occupant) -> Seen {
-        let jid = &occupant.seen().jid;
-        self.seen_with(self.affiliation(jid.as_ref().as_ref()), jid)
+        self.seen_with(self.affiliation_of(occupant), Some(occupant.role))
     }
 
-    fn seen_with(&self, right: Affiliation, jid: &Jid) -> Seen {
+    fn seen_with(&self, right: Affiliation, role: Option<Role>) -> Seen {
         let lists = LISTS.iter().enumerate();
-        let seen = lists.filter(|(_, list)| self.may_see(right, jid, **list));
+        let seen = lists.filter(|(_, list)| self.may_see_as(right, role, **list));
         Seen(seen.map(|(list, _)| 1 << list).sum())
     }
 
@@ -208,7 +207,8 @@ impl Room {
             return (Vec::new(), String::new());
         };
         let room = self.jid.bare_str();
-        let seen = self.seen_with(self.right_of(context, from.as_ref().as_ref()), from);
+        let role = self.occupants.of(from.as_ref().as_ref()).map(|(_, occupant)| occupant.role);
+        let seen = self.seen_with(self.right_of(context, from.as_ref().as_ref()), role);
         if seen == Seen(0) {
             let error = StanzaError::forbidden().by(room.to_owned());
             return (vec![failed("message", None, room, from, &error)], String::new());

@@ -123,8 +123,10 @@ impl Room {
             batch: rows::save_room(self),
             ..Outcome::default()
         };
+        let mut say = vec![result(stanza, from, to.as_str(), "")];
+        // Who goes because of it hears of it before.
         if !was_locked {
-            outcome.told = self.notified(&before);
+            say.extend(self.notified(&before));
         }
         for (jid, affiliation) in lists {
             let change = Change {
@@ -141,7 +143,6 @@ impl Room {
             true => self.saved(),
             false => std::mem::take(&mut outcome.batch),
         };
-        let mut say = vec![result(stanza, from, to.as_str(), "")];
         say.extend(outcome.say());
         self.emptied_or(batch, say)
     }

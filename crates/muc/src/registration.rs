@@ -238,7 +238,7 @@ impl Room {
     /// Whether a name can be kept for somebody: for nobody else, and nobody else is here under it.
     fn is_free(&self, nick: &str, bare: &str) -> Result<(), StanzaError> {
         let is_kept = self.keeper_of(nick).is_some_and(|keeper| keeper != bare);
-        let is_taken = self.occupants.get(nick).is_some_and(|occupant| occupant.bare() != bare);
+        let is_taken = self.occupants.is_taken(nick, bare);
         match is_kept || is_taken {
             true => Err(StanzaError::conflict()),
             false => Ok(()),
