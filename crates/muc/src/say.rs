@@ -10,6 +10,9 @@ use crate::rank::{Affiliation, Role};
 /// XEP-0421.
 pub(crate) const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
 
+/// Bytes of `<x/>` as it nearly always is.
+const USUAL: usize = 192;
+
 /// One text for all who get it; the addresses go in where it is delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Say {
@@ -67,7 +70,11 @@ impl<'a> Item<'a> {
 
 /// `<x/>` of muc#user with an item, status codes, and what else is in it.
 pub(crate) fn x(item: &Item<'_>, statuses: &[u16], more: &str) -> String {
-    let mut out = format!("<x xmlns='{}'>", stanza::ns::MUC_USER);
+    // Enough for an item with addresses: a room of many says very many of these.
+    let mut out = String::with_capacity(USUAL + more.len());
+    out.push_str("<x xmlns='");
+    out.push_str(stanza::ns::MUC_USER);
+    out.push_str("'>");
     item.write(&mut out);
     for status in statuses {
         out.push_str(&format!("<status code='{status}'/>"));
@@ -95,28 +102,34 @@ pub(crate) fn stanza_id(room: &str, id: &str) -> String {
 /// An attribute, where there is a value.
 pub(crate) fn attribute(out: &mut String, name: &str, value: Option<&str>) {
     let Some(value) = value else { return };
-    let mut escaped = Vec::with_capacity(value.len());
-    escape_attr(&mut escaped, value);
     out.push(' ');
     out.push_str(name);
     out.push_str("='");
-    // Escaping text yields text.
-    out.push_str(&String::from_utf8(escaped).unwrap_or_default());
+    escaped(out, value, escape_attr);
     out.push('\'');
 }
 
 /// An element with a text and nothing else.
 pub(crate) fn text_element(out: &mut String, name: &str, text: &str) {
-    let mut escaped = Vec::with_capacity(text.len());
-    xmlstream::escape_text(&mut escaped, text);
     out.push('<');
     out.push_str(name);
     out.push('>');
-    // Escaping text yields text.
-    out.push_str(&String::from_utf8(escaped).unwrap_or_default());
+    escaped(out, text, xmlstream::escape_text);
     out.push_str("</");
     out.push_str(name);
     out.push('>');
+}
+
+/// Nearly every text is plain, and goes as it is.
+fn escaped(out: &mut String, text: &str, escape: impl FnOnce(&mut Vec<u8>, &str)) {
+    let is_plain = |b: u8| !matches!(b, b'<' | b'>' | b'&' | b'\'' | b'"') && b >= b' ';
+    if text.bytes().all(is_plain) {
+        return out.push_str(text);
+    }
+    let mut escaped = Vec::with_capacity(text.len());
+    escape(&mut escaped, text);
+    // Escaping text yields text.
+    out.push_str(&String::from_utf8(escaped).unwrap_or_default());
 }
 
 /// An error in answer to a stanza, from the address to which it was sent. None: it is one that is never answered.
