@@ -78,19 +78,21 @@ impl Room {
             (Some(now), join) if now == nick => self.update(context, stanza, from, to, nick, join.as_ref()),
             (Some(now), _) => self.rename(context, stanza, from, to, &now, nick),
             (None, Some(join)) => self.join(context, stanza, from, to, nick, &join),
-            (None, None) => self.not_in_the_room(from, to),
+            (None, None) => self.not_in_the_room(context, from, to),
         }
     }
 
     /// Section 7.2.18: a client that believes to be in the room is told that it is not.
-    fn not_in_the_room(&self, from: &Arc<Jid>, to: JidRef<'_>) -> Decided {
+    fn not_in_the_room(&self, context: &Context<'_>, from: &Arc<Jid>, to: JidRef<'_>) -> Decided {
         let item = Item {
             reason: Some("You are not in the room."),
             ..Item::new(Affiliation::None, Role::None)
         };
+        // XEP-0421 section 4: in all presence of a room.
+        let more = occupant_id(&self.id_of(context, from.bare_str())) + &x(&item, &[110, 307, 333], "");
         Decided::Say(vec![Say {
             from: to.as_str().into(),
-            stanza: Rendered::from_text("<presence type='unavailable'/>").with(&x(&item, &[110, 307, 333], "")),
+            stanza: Rendered::from_text("<presence type='unavailable'/>").with(&more),
             to: vec![Arc::clone(from)],
         }])
     }
@@ -434,6 +436,11 @@ impl Room {
         self.decided(rows::forget(self), say)
     }
 
+    /// A temporary room in which nobody is, as the process has ended without a word and nobody has come back: it ends now.
+    pub fn abandon(&mut self) -> Decided {
+        self.emptied(Vec::new())
+    }
+
     /// Everybody goes, since the service does (section 11.2).
     pub fn shut_down(&mut self) -> Vec<Say> {
         let mut say = Vec::new();
@@ -475,8 +482,8 @@ pub(crate) fn is_rooms_own(child: &Child<'_>, room: &str) -> bool {
         ("x", ns::MUC | ns::MUC_USER) => true,
         // XEP-0421 section 4, XEP-0317 section 3.
         ("occupant-id", OCCUPANT_ID) | ("hats", "urn:xmpp:hats:0") => true,
-        // XEP-0359 section 5: an id in the name of the room.
-        ("stanza-id", ns::STANZA_IDS) => child.attr("by").is_none_or(|by| is_of(&by, room)),
+        // XEP-0359 section 5: an id in the name of the room, or of whoever gets it. Nothing has an id before it comes here.
+        ("stanza-id", ns::STANZA_IDS) => true,
         // XEP-0203 section 3: the same of a delay, and of its older form. Without a name it is that of the sender of the
         // stanza, and everything in here comes from the room.
         ("delay", ns::DELAY) | ("x", OLD_DELAY) => child.attr("from").is_none_or(|by| is_of(&by, room)),

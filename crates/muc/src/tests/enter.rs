@@ -169,6 +169,8 @@ fn who_believes_to_be_there_is_told_that_he_is_not() {
         told,
         [(THREE.to_owned(), format!("{ROOM}/thirdwitch"), kicked.to_owned())]
     );
+    let told = world.send_whole(THREE, &format!("<presence to='{ROOM}/thirdwitch'/>"));
+    assert_eq!(told[0].2.matches("<occupant-id ").count(), 1, "{told:?}");
     // And whoever is not there does not go.
     assert_eq!(
         world.send(THREE, &format!("<presence type='unavailable' to='{ROOM}/thirdwitch'/>")),
