@@ -188,7 +188,7 @@ impl Room {
     ) -> Decided {
         let wishes = match self.wishes(context, from, query) {
             Ok(wishes) => wishes,
-            Err((error, item)) => return self.refuse_item(stanza, from, to, &error, item.as_ref()),
+            Err((error, item)) => return self.refuse_item(stanza, from, to, &error, item.as_deref()),
         };
         let actor = self.occupants.nick_of(from.as_ref().as_ref()).map(str::to_owned);
         let actor = actor.as_deref();
@@ -252,7 +252,8 @@ impl Room {
         why: &StanzaError,
         item: Option<&Child<'_>>,
     ) -> Decided {
-        let mut say = error(stanza, from, to.as_str(), why);
+        let why = why.clone().by(self.jid.bare_str().to_owned());
+        let mut say = error(stanza, from, to.as_str(), &why);
         if let (Some(say), Some(item)) = (&mut say, item) {
             let mut query = format!("<query xmlns='{ADMIN}'>");
             item.write_canonical(ADMIN, &mut query);
@@ -268,7 +269,7 @@ impl Room {
         context: &Context<'_>,
         from: &Jid,
         query: &Child<'q>,
-    ) -> Result<Vec<Wish>, (StanzaError, Option<Child<'q>>)> {
+    ) -> Result<Vec<Wish>, (StanzaError, Option<Box<Child<'q>>>)> {
         let items: Vec<_> = query.children().filter(|child| child.is("item", ADMIN)).collect();
         if items.is_empty() {
             return Err((StanzaError::bad_request().text("nothing is to be changed"), None));
@@ -280,7 +281,7 @@ impl Room {
         for item in items {
             match self.wish(context, from, &item) {
                 Ok(wish) => wishes.push(wish),
-                Err(error) => return Err((error, Some(item))),
+                Err(error) => return Err((error, Some(Box::new(item)))),
             }
         }
         let changes = wishes.iter().filter_map(|wish| match wish {
