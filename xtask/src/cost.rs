@@ -1,7 +1,8 @@
 //! What a message and a presence cost, in instructions: counted by callgrind, so the same on a busy machine.
 //!
-//! Two examples let a stanza take its whole way without a network a given number of times: `hot_path` a message (frame,
-//! check, route, write; and with `kept` also archive, acknowledge), `presence_path` a broadcast. Each is run with two counts; the difference is free of the login
+//! Three examples let a stanza take its whole way without a network a given number of times: `hot_path` a message (frame,
+//! check, route, write; and with `kept` also archive, acknowledge), `presence_path` a broadcast, `room_path` a message to
+//! a room. Each is run with two counts; the difference is free of the login
 //! and the set-up. The budgets leave room for a feature, not for a path that has become twice as dear.
 
 use std::process::Command;
@@ -24,7 +25,7 @@ struct Path {
     budget: u64,
 }
 
-const PATHS: [Path; 3] = [
+const PATHS: [Path; 4] = [
     // 7,945 when this was written, half of it to check the XML.
     Path {
         package: "jackdaw-c2s",
@@ -55,6 +56,16 @@ const PATHS: [Path; 3] = [
         counts: [20, 120],
         units: 80 * 21,
         budget: 1_300,
+    },
+    // 1,390 when this was written: four messages at a time to a hundred occupants, with the archive of the room.
+    Path {
+        package: "jackdaw-router",
+        example: "room_path",
+        what: "a delivery in a room",
+        mode: None,
+        counts: [50, 250],
+        units: 4 * 100,
+        budget: 1_450,
     },
 ];
 const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);

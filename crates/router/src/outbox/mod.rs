@@ -45,10 +45,12 @@ const POOLED_CAPACITY: usize = 64 * 1024;
 
 /// Buffers that threads have given away for others: what a room says is written by the thread that hears of the commit,
 /// and sent by those of the connections. More are freed, and so are larger ones.
-const SHARED_BUFFERS: usize = 1_024;
-const SHARED_CAPACITY: usize = 4 * 1024;
+const SHARED_BUFFERS: usize = 128;
+const SHARED_CAPACITY: usize = 2 * 1024;
 /// So many go from one to the other at a time.
 const MOVED_BUFFERS: usize = POOLED_BUFFERS / 2;
+/// What a new one has place for: two or three messages.
+const NEW_CAPACITY: usize = 1_024;
 
 thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -69,7 +71,7 @@ fn take_buffer() -> Vec<u8> {
         }
         pool.pop()
     })
-    .unwrap_or_default()
+    .unwrap_or_else(|| Vec::with_capacity(NEW_CAPACITY))
 }
 
 /// Gives a buffer back to this thread's pool, which shares what it has too many of.
