@@ -202,7 +202,17 @@ impl Router {
                 } else if waits_again && has_waited(&stanza, bound) {
                     // By its place, although it has no id there that a client could see.
                 } else if is_reclaimed(&stanza, bound) {
-                    letters.push(element.source().to_owned());
+                    // What was said in a room: whoever has the resource now has not entered it (RFC 6121 section 8.5.3.2.1).
+                    // A room of ours has heard that the client is gone, and would tell who said it of an error.
+                    if let (stanza::Kind::Message(MessageType::Groupchat), Some(from), Some(to)) =
+                        (stanza.kind(), stanza.from(), stanza.to())
+                    {
+                        if !self.is_room(from) {
+                            self.bounce(&stanza, from, to, &StanzaError::service_unavailable(), turn);
+                        }
+                    } else {
+                        letters.push(element.source().to_owned());
+                    }
                 }
             }
             rest = &rest[consumed..];

@@ -429,6 +429,30 @@ fn what_was_not_written_is_reclaimed() {
     );
 }
 
+/// Whoever has the resource next has not entered the room: it would be a message of a room in which he is not.
+#[test]
+fn what_was_said_in_a_room_is_not_for_the_next_session() {
+    let mut world = away();
+    world.online(&["juliet/balcony"]);
+    world.clients.get_mut("juliet/balcony").expect("online").reads = false;
+    world.send(
+        "romeo/orchard",
+        "<message type='groupchat' id='1' to='juliet@d/balcony'><body>1</body></message>",
+    );
+    world.settle();
+    let old = world.clients.remove("juliet/balcony").expect("online");
+    world.connect("juliet/balcony");
+    world.clients.insert("old".into(), old);
+    world.leave("old", false);
+    world.settle();
+    world.send("juliet/balcony", "<presence/>");
+    world.expect("juliet/balcony", &[NO_PRESENCE]);
+    world.expect(
+        "romeo/orchard",
+        &["message error service-unavailable juliet/balcony>romeo/orchard #1"],
+    );
+}
+
 /// A reader that does not read: its stream ends, and nothing is lost.
 #[test]
 fn a_full_outbox_ends_the_stream_and_keeps_the_messages() {
