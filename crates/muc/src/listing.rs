@@ -114,3 +114,42 @@ pub(crate) fn forget(batch: Batch, room: &Room) -> Batch {
         .delete(&LISTED, room.jid.domain(), &*key(room.jid.local().unwrap_or_default()))
         .delete(&CREATORS, &room.creator, room.jid.bare_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use stanza::Jid;
+    use store::Op;
+
+    use super::*;
+    use crate::Decided;
+
+    /// Tables of which something is deleted.
+    fn deleted(decided: &Decided) -> Vec<&'static str> {
+        let Decided::Write(batch, _) = decided else {
+            return Vec::new();
+        };
+        let ops = batch.ops.iter().filter_map(|op| match op {
+            Op::Delete { table, .. } => Some(table.name),
+            _ => None,
+        });
+        ops.collect()
+    }
+
+    #[test]
+    fn a_temporary_room_that_was_left_behind_ends() {
+        let jid = Jid::parse("cave@conference.example.org").expect("a JID");
+        let creator = Jid::parse("crone@example.org/x").expect("a JID");
+        for (persistent, ends) in [(true, false), (false, true)] {
+            let rooms = module::Rooms {
+                persistent,
+                ..module::Rooms::default()
+            };
+            let mut room = Room::create(&jid, creator.as_ref()).like(&rooms);
+            room.is_locked = false;
+            let deleted = deleted(&room.abandon());
+            for table in ["rooms", "rooms_listed", "room_creators"] {
+                assert_eq!(deleted.contains(&table), ends, "{deleted:?}");
+            }
+        }
+    }
+}

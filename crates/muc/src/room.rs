@@ -270,6 +270,11 @@ impl Room {
         &self.config
     }
 
+    /// Who has to say what it is like, as long as nobody has.
+    pub fn being_made_by(&self) -> Option<&str> {
+        self.is_locked.then_some(&*self.creator)
+    }
+
     /// Nicknames in it.
     pub fn count_occupants(&self) -> usize {
         self.occupants.len()

@@ -89,7 +89,7 @@ impl Session {
         directed
             .from(bare)
             .take_while(|other| other.starts_with(bare))
-            .any(|other| is_of_bare(other))
+            .any(is_of_bare)
     }
 
     pub(crate) fn directed(&self) -> Option<&Directed> {

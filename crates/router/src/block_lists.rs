@@ -102,16 +102,16 @@ impl List {
     /// `at`: its place among all.
     fn tend(&mut self, now: Moment, at: usize, from: &str) -> Option<String> {
         // A clock that was put back makes nothing wait longer than it ever does.
-        let until = self.at.0.min(now.0.saturating_add(AGAIN_SECONDS));
+        let was_set = self.at.0 > now.0.saturating_add(AGAIN_SECONDS);
         match self.step {
-            Step::Rests if now.0 < until => None,
+            Step::Rests if now < self.at && !was_set => None,
             Step::Rests => {
                 self.step = Step::Subscribes;
                 let payload = format!("<subscribe node='{}' jid='{}'/>", escaped(&self.of.node), escaped(from));
                 Some(self.request(now, at, from, "set", &payload))
             }
             Step::Subscribes | Step::Reads { .. } => {
-                if now.0 >= until.saturating_add(ANSWER_SECONDS) {
+                if was_set || now.0 >= self.at.0.saturating_add(ANSWER_SECONDS) {
                     self.fail(now, "no answer has come");
                 }
                 None
@@ -374,5 +374,168 @@ impl Router {
     /// Whether a list says that nobody wants to hear of this one.
     pub(crate) fn is_unwanted(&self, who: JidRef<'_>) -> bool {
         self.block_lists.has(who)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xmlstream::{Limits, Scratch, parse_element};
+
+    use super::*;
+
+    const FROM: &str = "conference.example.org";
+    const LISTED: &str = "50cefeccd1e21157db8cd41fbecc1fe53a79e05b252f9cbf158a27d60f3c5d46";
+    const ELSEWHERE: &str = "b5c772885f7b0b0d483fd77ef18dc6a839778a7b52db0e05e2603b6f0bf7dfc4";
+
+    struct World {
+        lists: BlockLists,
+        asked: String,
+    }
+
+    impl World {
+        fn new() -> World {
+            let lists = BlockLists::default();
+            let of = BlockList {
+                service: Jid::parse("lists.example").expect("a JID"),
+                node: "n".into(),
+            };
+            let _ = lists.lists.set(vec![Mutex::new(List::new(of))]);
+            World {
+                lists,
+                asked: String::new(),
+            }
+        }
+
+        /// What is asked now.
+        fn tend(&mut self, now: u32) -> bool {
+            let asked = self.lists.tend(Moment(now), FROM).pop();
+            self.asks(asked)
+        }
+
+        fn asks(&mut self, asked: Option<String>) -> bool {
+            let is_asked = asked.is_some();
+            self.asked = asked.unwrap_or_default();
+            is_asked
+        }
+
+        /// Answers what was asked last, and returns whether something more is.
+        fn answer(&mut self, now: u32, sender: &str, kind: &str, payload: &str) -> bool {
+            let id = self.asked.split("id='").nth(1).and_then(|rest| rest.split('\'').next());
+            let id = id.unwrap_or_default().to_owned();
+            let text = format!(
+                "<iq type='{kind}' id='{id}'><pubsub xmlns='{}'>{payload}</pubsub></iq>",
+                ns::PUBSUB
+            );
+            let sender = Jid::parse(sender).expect("a JID");
+            let asked = read(&text, |stanza| {
+                self.lists.answered(Moment(now), FROM, stanza, sender.as_ref())
+            });
+            match asked {
+                None => false,
+                asked => self.asks(asked),
+            }
+        }
+
+        fn tells(&self, sender: &str, event: &str) -> bool {
+            let text = format!("<message><event xmlns='{}'>{event}</event></message>", ns::PUBSUB_EVENT);
+            let sender = Jid::parse(sender).expect("a JID");
+            read(&text, |stanza| self.lists.happened(stanza, sender.as_ref()))
+        }
+
+        fn has(&self, who: &str) -> bool {
+            self.lists.has(Jid::parse(who).expect("a JID").as_ref())
+        }
+    }
+
+    fn read<T>(text: &str, then: impl FnOnce(&Stanza<'_>) -> T) -> T {
+        let mut scratch = Scratch::default();
+        let element = parse_element(text, ns::CLIENT, &mut scratch, &Limits::default()).expect("XML");
+        then(&Stanza::read(element).expect("a stanza").expect("a stanza"))
+    }
+
+    fn page(ids: &[&str], last: &str) -> String {
+        let items: String = ids.iter().map(|id| format!("<item id='{id}'/>")).collect();
+        format!(
+            "<items node='n'>{items}</items><set xmlns='{}'><last>{last}</last></set>",
+            ns::RSM
+        )
+    }
+
+    #[test]
+    fn a_list_is_read_and_followed() {
+        let mut world = World::new();
+        assert!(world.tend(10));
+        assert!(
+            world.asked.contains(&format!("<subscribe node='n' jid='{FROM}'/>")),
+            "{}",
+            world.asked
+        );
+        assert!(!world.tend(11));
+        // Nobody answers for another.
+        assert!(!world.answer(11, "evil.example", "result", ""));
+        assert!(world.answer(11, "lists.example", "result", ""));
+        assert!(
+            world.asked.contains("<max>500</max>") && !world.asked.contains("<after>"),
+            "{}",
+            world.asked
+        );
+        assert!(world.answer(12, "lists.example", "result", &page(&[LISTED, "what is this"], "a&lt;")));
+        assert!(world.asked.contains("<after>a&lt;</after>"), "{}", world.asked);
+        // It does not hold before it is whole; what happens meanwhile holds at once, and then.
+        assert!(!world.has("listed@example.org"));
+        let item = |id: &str| format!("<items node='n'><item id='{id}'/></items>");
+        assert!(!world.tells("evil.example", &item(ELSEWHERE)));
+        assert!(!world.has("a@elsewhere.test"));
+        assert!(world.tells("lists.example", &item(&ELSEWHERE.to_uppercase())));
+        assert!(world.has("a@elsewhere.test/x") && !world.has("a@elsewhere.example"));
+        assert!(!world.answer(13, "lists.example", "result", &page(&[], "")));
+        assert!(world.has("listed@example.org/phone") && world.has("elsewhere.test"));
+        assert!(!world.has("other@example.org"));
+
+        assert!(world.tells("lists.example", "<items node='other'><retract id='x'/></items>"));
+        assert!(world.tells(
+            "lists.example",
+            &format!("<items node='n'><retract id='{LISTED}'/></items>")
+        ));
+        assert!(!world.has("listed@example.org") && world.has("elsewhere.test"));
+        // Read anew it is what it is then.
+        assert!(!world.tend(13 + AGAIN_SECONDS - 1) && world.tend(13 + AGAIN_SECONDS));
+        assert!(world.answer(4_000, "lists.example", "result", ""));
+        assert!(world.has("elsewhere.test"));
+        // Without pages, as small services answer.
+        assert!(!world.answer(
+            4_001,
+            "lists.example",
+            "result",
+            &format!("<items node='n'><item id='{LISTED}'/></items>")
+        ));
+        assert!(!world.has("elsewhere.test") && world.has("listed@example.org"));
+        assert!(world.tells("lists.example", "<purge node='n'/>"));
+        assert!(!world.has("listed@example.org"));
+    }
+
+    #[test]
+    fn what_fails_is_tried_again() {
+        let mut world = World::new();
+        let mut now = 100;
+        for pause in [1, 2, 4, 8] {
+            assert!(world.tend(now));
+            assert!(!world.answer(now, "lists.example", "error", ""));
+            assert!(!world.tend(now + pause - 1));
+            now += pause;
+        }
+        // No answer is one, too; and an old one is none.
+        assert!(world.tend(now));
+        let old = world.asked.clone();
+        assert!(!world.tend(now + ANSWER_SECONDS) && !world.tend(now + ANSWER_SECONDS + 15));
+        assert!(world.tend(now + ANSWER_SECONDS + 16));
+        let new = std::mem::replace(&mut world.asked, old);
+        assert!(!world.answer(now, "lists.example", "result", ""));
+        world.asked = new;
+        assert!(world.answer(now + 100, "lists.example", "result", ""));
+        assert!(!world.answer(now + 100, "lists.example", "result", &page(&[], "")));
+        // A clock that was put back makes nobody wait for ever.
+        lock(&world.lists.all()[0]).at = Moment(1_000_000);
+        assert!(!world.tend(1_000_000 - AGAIN_SECONDS) && world.tend(10));
     }
 }

@@ -1,7 +1,7 @@
 //! The service for rooms: its list, the search in it (XEP-0433), who may make rooms, what its operator and its
 //! administrators may, lists of whom nobody wants, and what a flood costs.
 
-use testkit::{Client, Server, Stanza, Transport};
+use testkit::{ArchiveQuery, Client, Server, Stanza, Transport};
 
 use super::{MUC, OWNER, USER, configure, join, join_with, make, say};
 use crate::pep::{publish, pubsub};
@@ -376,6 +376,13 @@ async fn limits() {
         // One that is gone counts no more.
         let destroy = format!("<query xmlns='{OWNER}'><destroy/></query>");
         is_result(&a.iq("set", &room, &destroy).await, "");
+        // And one that is not configured counts as long as it is there.
+        join_with(&mut a, &format!("third-{room}"), "a", "").await;
+        let refused = enters(&mut a, &format!("second-{room}"), "a").await;
+        assert_eq!(error_of(&refused), "wait/resource-constraint", "{transport:?}");
+        a.send(format!("<presence type='unavailable' to='third-{room}/a'/>"))
+            .await;
+        a.wait("<presence type='unavailable'/>").await;
         make(&mut a, &format!("second-{room}"), "a", &[]).await;
         for client in [a, b, c] {
             client.close().await;
@@ -531,6 +538,9 @@ async fn a_block_list_is_followed() {
     make(&mut owner, &room, "owner", &[]).await;
     owner.forget().await;
     assert_eq!(until(&mut listed, &room, "listed", true).await, "auth/forbidden");
+    // Nor does he read what was said there.
+    let error = listed.archive_error(&ArchiveQuery::new().of(&room)).await;
+    assert_eq!(error_of(&error), "auth/forbidden");
     // Others come, and speak, until they are on it.
     assert_eq!(until(&mut stranger, &room, "stranger", false).await, "");
     is_result(&k.iq("set", service, &publish(NODE, ELSEWHERE, ITEM, &[])).await, "");

@@ -1,9 +1,12 @@
 //! Who is refused whatever a room says: who is on a list of those whom nobody wants, who has cost too much, and who may
 //! make no rooms, or no more of them.
 
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
+
 use module::{Host, Now, RoomCreators};
 use muc::{Decided, Room, Say};
-use stanza::{ErrorType, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError};
+use stanza::{ErrorType, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, ns};
 
 use crate::Router;
 
@@ -47,7 +50,9 @@ impl Router {
             Kind::Iq(IqType::Get | IqType::Set) => true,
             _ => return Ok(()),
         };
-        if !is_request && self.is_unwanted(from) && !self.is_admin(host, from) {
+        // Who may not enter may not read either (XEP-0313 section 6.1.2).
+        let reads = is_request && stanza.payload().is_some_and(|payload| payload.ns() == ns::MAM);
+        if (!is_request || reads) && self.is_unwanted(from) && !self.is_admin(host, from) {
             return Err(StanzaError::forbidden().text("you are on a list of those whom rooms here do not take"));
         }
         match self.rooms.charges.admits(now, from.bare_str(), self.allowance()) {
@@ -61,7 +66,24 @@ impl Router {
     /// As the operator wants new ones to be.
     pub(super) fn new_room(&self, place: &Place, creator: JidRef<'_>) -> Option<Room> {
         let host = self.room_service(place.jid.domain())?;
+        *self.making().entry(creator.bare_str().into()).or_default() += 1;
         Some(Room::create(&place.jid, creator).like(&host.rooms))
+    }
+
+    /// Rooms that somebody has begun and not configured: the store knows nothing of them yet.
+    fn making(&self) -> MutexGuard<'_, HashMap<Box<str>, u64>> {
+        self.rooms.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One that this bare JID has begun is there for good now, or gone.
+    pub(super) fn has_made(&self, creator: &str) {
+        let mut making = self.making();
+        if let Some(count) = making.get_mut(creator) {
+            *count -= 1;
+            if *count == 0 {
+                making.remove(creator);
+            }
+        }
     }
 
     /// Section 10.1.1: who makes rooms is the operator's affair.
@@ -88,8 +110,9 @@ impl Router {
             return Err(StanzaError::not_allowed().text("you may not make rooms here"));
         }
         let wait = |text: &'static str| Err(StanzaError::resource_constraint().kind(ErrorType::Wait).text(text));
+        let making = self.making().get(from.bare_str()).copied().unwrap_or_default();
         match made.filter(|made| *made.by == *from.bare_str()) {
-            Some(made) if made.count < host.rooms.per_account => Ok(()),
+            Some(made) if made.count + making < host.rooms.per_account => Ok(()),
             Some(_) => wait("you have made as many rooms as you may; destroy one"),
             // Somebody else has asked for it first, or it is gone just now.
             None => wait("try again"),

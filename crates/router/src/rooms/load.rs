@@ -130,7 +130,11 @@ impl Router {
     /// The session of somebody who is in the room is not there any more, without having said so.
     fn lose(&self, now: Now, place: &Arc<Place>, state: &mut State, jid: &Arc<Jid>, turn: &mut Turn) {
         let Slot::There(room) = &mut state.room else { return };
+        let making: Option<Box<str>> = room.being_made_by().map(Into::into);
         let decided = room.lost(&mut self.room_context(now, false), jid);
+        if let Some(by) = making.filter(|_| room.is_gone()) {
+            self.has_made(&by);
+        }
         self.decided_by_itself(place, state, decided, turn);
     }
 
@@ -248,9 +252,23 @@ impl Router {
         self.each_place(|place| {
             let mut state = place.lock();
             if state.room.is_empty() && state.is_at_rest() && state.touched <= horizon && place.is_silent() {
-                self.forget_place(place, &mut state);
+                self.leave_memory(place, &mut state);
             }
         });
+    }
+
+    fn leave_memory(&self, place: &Arc<Place>, state: &mut State) {
+        let Slot::There(room) = &mut state.room else { return };
+        if let Some(by) = room.being_made_by() {
+            self.has_made(by);
+        }
+        match room.abandon() {
+            Decided::Write(batch, says) => {
+                let back = Return::nowhere(place.jid.clone(), place.jid.clone());
+                self.write_room(place, state, batch, says, None, back, &mut Turn::default());
+            }
+            _ => self.forget_place(place, state),
+        }
     }
 
     /// Whether nothing of any room is under way.

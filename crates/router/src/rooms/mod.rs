@@ -19,10 +19,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use foldhash::quality::RandomState;
-use module::{
-    AccountView, ArchivePrefs, Connected, Contact, Device, Host, LastActivity, Now, Passing, Stage,
-    Verdict,
-};
+use module::{AccountView, ArchivePrefs, Connected, Contact, Device, Host, LastActivity, Now, Passing, Stage, Verdict};
 use muc::{Context, Next, Room};
 use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, ns};
 use store::{Found, StoreError};
@@ -51,6 +48,8 @@ pub(crate) struct Rooms {
     limits: OnceLock<muc::Limits>,
     allowance: OnceLock<Allowance>,
     charges: Charges,
+    /// By who makes them. No lock of a room is taken with it.
+    making: Mutex<HashMap<Box<str>, u64>>,
 }
 
 type Shard = HashMap<Box<str>, Arc<Place>, RandomState>;
@@ -62,6 +61,7 @@ impl Default for Rooms {
             limits: OnceLock::new(),
             allowance: OnceLock::new(),
             charges: Charges::default(),
+            making: Mutex::default(),
         }
     }
 }
@@ -220,16 +220,24 @@ impl Router {
                 Ok(edits) => {
                     let text = turn.text(|out| stanza::splice(stanza, from.as_str(), Some(to.as_str()), &edits, out));
                     return self.read_letter(&text, turn, |stanza, from, to, turn| {
-                        self.into_room(now, host, stanza, from, to, turn);
+                        self.filtered_to_room(now, host, stanza, from, to, turn);
                     });
                 }
                 Err(error) => return self.bounce(stanza, from, to, &error, turn),
             }
         }
-        self.into_room(now, host, stanza, from, to, turn);
+        self.filtered_to_room(now, host, stanza, from, to, turn);
     }
 
-    fn into_room(&self, now: Now, host: &Host, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
+    fn filtered_to_room(
+        &self,
+        now: Now,
+        host: &Host,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
         if let Err(error) = self.admits_to_rooms(now, host, stanza, from) {
             return self.bounce(stanza, from, to, &error, turn);
         }
@@ -284,6 +292,7 @@ impl Router {
     ) {
         let Slot::There(room) = &mut state.room else { return };
         let before = may_change_much(stanza, to).then(|| room.clone());
+        let making: Option<Box<str>> = room.being_made_by().map(Into::into);
         let mut context = self.room_context(now, is_admin);
         let sender = Arc::new(from.to_owned());
         let decided = match stanza.kind() {
@@ -291,6 +300,9 @@ impl Router {
             Kind::Message(_) => room.message(&mut context, stanza, &sender, to),
             Kind::Iq(_) => room.iq(&mut context, stanza, &sender, to),
         };
+        if let Some(by) = making.filter(|_| room.is_gone() || room.being_made_by().is_none()) {
+            self.has_made(&by);
+        }
         let cost = gate::cost(&decided, room);
         self.rooms.charges.charge(now, from.bare_str(), cost, self.allowance());
         self.decided(now, place, state, decided, before, stanza, from, to, turn);
@@ -307,6 +319,7 @@ impl Router {
     }
 
     /// Somebody asks for a room that is not there. Returns the room that begins with it.
+    #[allow(clippy::too_many_arguments)] // the parts of one delivery; a struct would only rename them
     fn without_room(
         &self,
         place: &Place,
