@@ -359,11 +359,49 @@ impl Inner {
                     }
                     return Some(Taking::Trusted);
                 }
+                Item::Own => self.release(),
                 Item::Archived { .. } | Item::Other if !detached => self.release(),
                 Item::Archived { .. } | Item::Other => {}
             }
         }
         self.send(item, write)
+    }
+
+    /// The connection is closing, and takes nothing. A stream that may be resumed behind it is given what only comes once,
+    /// such as what is said in a room: else it would miss that between what it had before and what it is given then. What
+    /// the archive has waits there.
+    pub(super) fn note(&mut self, item: Item<'_>, write: impl FnOnce(&mut Vec<u8>)) -> Option<Taking> {
+        let limit = self.limit as usize;
+        let extra = self.extra.as_mut()?;
+        let managed = extra.managed.as_mut()?;
+        if !managed.enabled || managed.resumable.is_none() || managed.has_given_up() {
+            return None;
+        }
+        let last = match item {
+            Item::Archived { .. } | Item::Transient => return None,
+            Item::Presence(from) => {
+                let mut presence = Vec::new();
+                write(&mut presence);
+                if extra.held.hold(from, presence) {
+                    return Some(Taking::Trusted);
+                }
+                None
+            }
+            Item::Own | Item::Other => {
+                let mut text = Vec::new();
+                write(&mut text);
+                Some(text.into_boxed_slice())
+            }
+        };
+        if !matches!(item, Item::Other) {
+            for presence in extra.held.take() {
+                managed.sent(Entry::Copy(presence), false, limit);
+            }
+        }
+        if let Some(text) = last {
+            managed.sent(Entry::Copy(text), false, limit);
+        }
+        Some(Taking::Acknowledges)
     }
 
     /// What was held is noted as if it had been sent to a connection that is gone.

@@ -133,11 +133,15 @@ impl Router {
         let Spoken { say, origin } = spoken;
         let read = xmlstream::parse_element(say.stanza.text(), stanza::ns::CLIENT, scratch, &crate::OWN_LIMITS);
         let (way, news) = match read.ok().and_then(|element| Stanza::read(element).ok().flatten()) {
-            Some(stanza) => (Way::of(stanza.kind(), &stanza, &say.from), self.news(&place.jid, &stanza, &say.from)),
+            Some(stanza) => (
+                Way::of(stanza.kind(), &stanza, &say.from),
+                self.news(&place.jid, &stanza, &say.from),
+            ),
             None => return tracing::error!("what a room says is not a stanza; this is a defect"),
         };
         let item = match way {
             Way::Letter => return self.post(say, origin, turn),
+            Way::Presence | Way::Gone if is_own(&say) => Item::Own,
             Way::Presence | Way::Gone => Item::Presence(&say.from),
             Way::Transient => Item::Transient,
             Way::Other => Item::Other,
@@ -201,4 +205,9 @@ impl Router {
             });
         }
     }
+}
+
+/// Section 7.2.2: presence of whom it is sent to.
+fn is_own(say: &Say) -> bool {
+    say.stanza.text().contains("<status code='110'/>")
 }

@@ -71,6 +71,31 @@ fn what_was_not_acknowledged_comes_again() {
     assert_eq!(world.cursor("juliet"), last);
 }
 
+/// What comes while the connection closes, before the stream waits to be resumed, is given to the one that resumes it:
+/// presence, which comes only once; what is said in a room goes the same way.
+#[test]
+fn what_comes_while_the_connection_closes() {
+    let mut world = world();
+    world.forget();
+    world.stop();
+    world.taken("juliet/balcony");
+    world.send(
+        "romeo/orchard",
+        "<presence to='juliet@d/balcony'><status>here</status></presence>",
+    );
+    chat(&mut world, "1");
+    world.settle();
+    let stream = world.detach("juliet/balcony");
+    world.resume("juliet/balcony", stream).expect("it goes on");
+    world.expect_all(
+        "juliet/balcony",
+        &[
+            "available romeo/orchard>juliet/balcony here",
+            "chat romeo/orchard>juliet 1 (delayed)",
+        ],
+    );
+}
+
 /// What stands before `<enabled/>` is counted by nobody: where the connection breaks before it was written, it waits for
 /// the next as if the stream were not managed (G5). The same where another connection resumes before this one breaks.
 #[test]

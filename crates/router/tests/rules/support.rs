@@ -503,6 +503,12 @@ impl World {
         elements(&unsent)
     }
 
+    /// A stop begins: all streams are told to end.
+    pub(crate) fn stop(&mut self) {
+        self.router.end_part(0, 1, &stanza::StreamError::system_shutdown());
+        self.settle();
+    }
+
     /// What a client was sent since it was last asked.
     pub(crate) fn read(&mut self, name: &str) -> Vec<Element> {
         self.settle();
