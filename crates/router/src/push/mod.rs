@@ -20,8 +20,8 @@ use crate::iq::Return;
 use crate::turn::Work;
 use crate::{Router, Turn};
 
-use sending::{Answered, Device, Follows, Summary};
 pub(crate) use rooms::{News, RoomSettings, WithoutPush};
+use sending::{Answered, Device, Follows, Summary};
 pub(crate) use sending::{ID_PREFIX, Pushes};
 pub(crate) use services::{PUSH, Registered};
 

@@ -136,7 +136,10 @@ impl Router {
         }
         // What was said before, for somebody who comes in.
         let is_past = |delay: xmlstream::Child<'_>| delay.attr("from").as_deref() == Some(room.bare_str());
-        if stanza.children().any(|child| child.is("delay", ns::DELAY) && is_past(child)) {
+        if stanza
+            .children()
+            .any(|child| child.is("delay", ns::DELAY) && is_past(child))
+        {
             return None;
         }
         Some(News {
@@ -177,7 +180,9 @@ impl Router {
         for candidate in candidates {
             let known = self.with(&candidate.owner, |account| {
                 let settings = account.rare.as_ref().map(|rare| &rare.rooms);
-                settings.map_or((Known::Nothing, 0), |rooms| (rooms.of(news.room.bare_str()), rooms.changes))
+                settings.map_or((Known::Nothing, 0), |rooms| {
+                    (rooms.of(news.room.bare_str()), rooms.changes)
+                })
             });
             match known {
                 Some((Known::Setting(setting), _)) => {
@@ -207,7 +212,9 @@ impl Router {
                 };
                 Ok((has_push, setting))
             };
-            let Ok((has_push, setting)) = found.and_then(read) else { return };
+            let Ok((has_push, setting)) = found.and_then(read) else {
+                return;
+            };
             if !has_push {
                 router.has_no_push(owner);
                 return;
