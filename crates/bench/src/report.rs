@@ -243,7 +243,9 @@ impl Report {
     /// The whole page.
     pub(crate) fn page(&self, command: &str, rounds: usize, amounts: &Amounts) -> String {
         let mut text = format!(
-            "# Performance\n\nMade by `{command}` on {}; do not edit by hand.\n\nMachine: {}.\n\n{}\n",
+            "# Performance\n\nMade by `{command}` on {}; do not edit by hand. Rooms are in \
+             [performance-rooms.md](performance-rooms.md), many sessions in \
+             [performance-scale.md](performance-scale.md).\n\nMachine: {}.\n\n{}\n",
             today(),
             machine(),
             self.table()
