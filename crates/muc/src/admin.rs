@@ -637,7 +637,9 @@ impl Room {
             if let Some(occupant) = self.occupants.get_mut(nick) {
                 occupant.role = role;
             }
-            outcome.told.extend(self.changed(context, nick, before, change.reason, step));
+            outcome
+                .told
+                .extend(self.changed(context, nick, before, change.reason, step));
         }
         for (gone_now, status) in [(banned, 301), (strangers, 321)] {
             let change = Shown {

@@ -15,8 +15,8 @@ use crate::config::Field;
 use crate::room::{Context, Decided, Room};
 use crate::say::Say;
 use crate::{
-    activity, admin, avatar, command, hats, iq, mam, mav, mentions, moderation, owner, registration, retraction, slow_mode,
-    spaces, voices,
+    activity, admin, avatar, command, hats, iq, mam, mav, mentions, moderation, owner, registration, retraction,
+    slow_mode, spaces, voices,
 };
 
 /// All of them. Their order is that of features and fields.

@@ -79,7 +79,10 @@ impl Sums {
         let mut mac = Hmac::<Sha256>::new_from_slice(context.secret).expect("a key");
         mac.update(format!("{MAV} {room} {jid} {}", affiliation.name()).as_bytes());
         let bytes = mac.finalize().into_bytes();
-        let term = bytes.iter().take(16).fold(0, |term: u128, byte| term << 8 | u128::from(*byte));
+        let term = bytes
+            .iter()
+            .take(16)
+            .fold(0, |term: u128, byte| term << 8 | u128::from(*byte));
         let sum = &mut self.0[list];
         *sum = match comes {
             true => sum.wrapping_add(term),
@@ -207,7 +210,10 @@ impl Room {
             return (Vec::new(), String::new());
         };
         let room = self.jid.bare_str();
-        let role = self.occupants.of(from.as_ref().as_ref()).map(|(_, occupant)| occupant.role);
+        let role = self
+            .occupants
+            .of(from.as_ref().as_ref())
+            .map(|(_, occupant)| occupant.role);
         let seen = self.seen_with(self.right_of(context, from.as_ref().as_ref()), role);
         if seen == Seen(0) {
             let error = StanzaError::forbidden().by(room.to_owned());
@@ -233,7 +239,9 @@ impl Room {
         let changed = since.and_then(|since| Some((self.changed_since(&since, seen)?, since)));
         let affiliation_of = |jid: &str| {
             let affiliation = self.standings.get(jid).map(|standing| standing.affiliation);
-            affiliation.filter(|affiliation| seen.has(*affiliation)).unwrap_or(Affiliation::None)
+            affiliation
+                .filter(|affiliation| seen.has(*affiliation))
+                .unwrap_or(Affiliation::None)
         };
         let (since, items): (Option<String>, Vec<(&str, Affiliation)>) = match &changed {
             Some((jids, since)) => {
@@ -242,7 +250,11 @@ impl Room {
             }
             None => {
                 let all = self.standings.keys().map(|jid| (&**jid, affiliation_of(jid)));
-                (None, all.filter(|(_, affiliation)| *affiliation != Affiliation::None).collect())
+                (
+                    None,
+                    all.filter(|(_, affiliation)| *affiliation != Affiliation::None)
+                        .collect(),
+                )
             }
         };
         (self.told_in_parts(from, since, &until, &items), own)
@@ -283,7 +295,11 @@ impl Room {
                 true => until.to_owned(),
                 false => format!("{until}-{number}"),
             };
-            let mut x = format!("<x xmlns='{}'>{}", stanza::ns::MUC_USER, element(since.as_deref(), &until));
+            let mut x = format!(
+                "<x xmlns='{}'>{}",
+                stanza::ns::MUC_USER,
+                element(since.as_deref(), &until)
+            );
             for (jid, affiliation) in part {
                 let item = Item {
                     affiliation: *affiliation,

@@ -56,7 +56,10 @@ fn what_has_changed_since() {
     assert_eq!(version(&lists[0], "until").as_ref(), Some(&first));
     assert_eq!(version(&lists[0], "since"), None);
     // The same: nothing is told but this.
-    assert_eq!(joins(&mut world, ONE, "firstwitch", Some(&first)), (vec![], Some(first.clone())));
+    assert_eq!(
+        joins(&mut world, ONE, "firstwitch", Some(&first)),
+        (vec![], Some(first.clone()))
+    );
     // A change of who is not here.
     let told = changed(&mut world, "hag66@shakespeare.lit", "outcast");
     let [.., ("", message)] = of(&told, ONE)[..] else {
@@ -68,7 +71,10 @@ fn what_has_changed_since() {
     world.enter(TWO, "secondwitch");
     let told = changed(&mut world, "wiccarocks@shakespeare.lit", "admin");
     let shown = of(&told, ONE);
-    let (_, shown) = shown.iter().find(|(from, _)| *from == "/secondwitch").expect("presence");
+    let (_, shown) = shown
+        .iter()
+        .find(|(from, _)| *from == "/secondwitch")
+        .expect("presence");
     assert_eq!(version(shown, "since").as_ref(), Some(&second));
     let third = version(shown, "until").expect("a version");
     // Once, whoever has changed twice.
@@ -83,7 +89,10 @@ fn what_has_changed_since() {
     let (lists, _) = joins(&mut world, ONE, "firstwitch", Some("x"));
     assert_eq!((items(&lists[0]).len(), version(&lists[0], "since")), (2, None));
     world.room = world.again().expect("it is kept");
-    assert_eq!(joins(&mut world, ONE, "firstwitch", now.as_deref()), (vec![], now.clone()));
+    assert_eq!(
+        joins(&mut world, ONE, "firstwitch", now.as_deref()),
+        (vec![], now.clone())
+    );
     assert_eq!(joins(&mut world, ONE, "firstwitch", Some(&third)).0.len(), 1);
 }
 
@@ -91,14 +100,21 @@ fn what_has_changed_since() {
 #[test]
 fn everybody_hears_of_the_lists_that_he_sees() {
     let mut world = World::configured(&[("muc#roomconfig_whois", "anyone")]);
-    for (jid, affiliation) in [("out@d", "outcast"), ("in@d", "member"), ("wiccarocks@shakespeare.lit", "admin")] {
+    for (jid, affiliation) in [
+        ("out@d", "outcast"),
+        ("in@d", "member"),
+        ("wiccarocks@shakespeare.lit", "admin"),
+    ] {
         changed(&mut world, jid, affiliation);
     }
     changed(&mut world, "hag66@shakespeare.lit", "member");
     let (lists, of_admin) = joins(&mut world, TWO, "secondwitch", None);
     assert_eq!(items(&lists[0]).len(), 5);
     let (lists, of_member) = joins(&mut world, THREE, "thirdwitch", None);
-    assert_eq!(items(&lists[0]), ["crone1 owner", "hag66 member", "in member", "wiccarocks admin"]);
+    assert_eq!(
+        items(&lists[0]),
+        ["crone1 owner", "hag66 member", "in member", "wiccarocks admin"]
+    );
     assert_ne!(of_admin, of_member);
     // An outcast of whom he has not heard is nothing to him.
     let told = changed(&mut world, "out@d", "none");
@@ -112,7 +128,10 @@ fn everybody_hears_of_the_lists_that_he_sees() {
     world.configure(&[("muc#roomconfig_whois", "moderators")]);
     let (lists, own) = joins(&mut world, THREE, "thirdwitch", of_member.as_deref());
     assert!(own.is_none() && lists.len() == 1, "{lists:?}");
-    assert!(lists[0].contains("<error type='auth' by='coven@chat.shakespeare.lit'><forbidden"), "{lists:?}");
+    assert!(
+        lists[0].contains("<error type='auth' by='coven@chat.shakespeare.lit'><forbidden"),
+        "{lists:?}"
+    );
     // In such a room the list of admins is for owners.
     let (lists, _) = joins(&mut world, TWO, "secondwitch", of_admin.as_deref());
     assert_eq!(items(&lists[0]), ["hag66 member", "in outcast"]);
