@@ -31,8 +31,8 @@ use crate::service_manager::{self, Sockets};
 use crate::{database, first_run, metrics, retention, uploads};
 
 use settings::{
-    block_lists, connection_limits, default_domain, hosts, http_settings, offer, passwords, registration_of, room_limits,
-    router_limits, stanza_limits, stream_config,
+    block_lists, connection_limits, default_domain, hosts, http_settings, offer, passwords, registration_of,
+    room_limits, router_limits, stanza_limits, stream_config,
 };
 
 /// How often accounts that nobody uses are looked for.

@@ -10,8 +10,8 @@ use xmlstream::Child;
 
 use crate::command::{CommandSessions, node_of};
 use crate::{
-    Access, Assist, Change, ChatSettings, Command, Face, Filter, Form, Handle, Host, Identity, MakeForm, Method, Module, Nodes,
-    Occasion, Service, Stage, Step, StreamFeature, Upgrade, Xep, face,
+    Access, Assist, Change, ChatSettings, Command, Face, Filter, Form, Handle, Host, Identity, MakeForm, Method,
+    Module, Nodes, Occasion, Service, Stage, Step, StreamFeature, Upgrade, Xep, face,
 };
 
 /// Who is asked.

@@ -10,6 +10,8 @@ use crate::room::Room;
 /// Entries of the lists of a room whose members are told although they are in it with no client. In a larger one only those
 /// are whom a message mentions: it would be too much to look for all of them with each message.
 const MEMBERS: usize = 256;
+/// Characters of a message in which somebody is looked for by name: it is done for each who may have to be told.
+const SEARCHED: usize = 4_096;
 /// Words of a message, and mentions in it, that are looked at for nicknames.
 const WORDS: usize = 64;
 const MENTIONS: usize = 16;
@@ -58,7 +60,7 @@ impl Mentions {
         Mentions {
             body: body
                 .filter(|_| !is_encrypted)
-                .map(|body| body.text().to_lowercase())
+                .map(|body| body.text().chars().take(SEARCHED).collect::<String>().to_lowercase())
                 .unwrap_or_default(),
             jids,
         }

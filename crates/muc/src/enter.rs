@@ -13,6 +13,9 @@ use crate::room::{Context, Decided, Room, Shown, gone};
 use crate::rows;
 use crate::say::{Item, OCCUPANT_ID, Say, occupant_id, text_element, x};
 
+/// Bytes of a presence stanza: everybody who enters is given that of all others. More is `policy-violation`.
+const PRESENCE_BYTES: usize = 8 * 1024;
+
 /// XEP-0091.
 const OLD_DELAY: &str = "jabber:x:delay";
 
@@ -70,6 +73,10 @@ impl Room {
                 &StanzaError::jid_malformed().text("a nickname is missing"),
             );
         };
+        if stanza.element().source().len() > PRESENCE_BYTES {
+            let error = StanzaError::policy_violation().text("that is too long for the presence of an occupant");
+            return self.refuse(stanza, from, to, &error);
+        }
         // Section 7.10: who has to be here under another name is let in under that.
         let locked = self.locked_nick(from.bare_str()).filter(|_| join.is_some());
         let nick = &*locked.map_or_else(|| nick.to_owned(), str::to_owned);

@@ -16,6 +16,7 @@ use crate::say::{Say, stanza_id};
 pub(crate) struct History {
     /// Oldest first.
     messages: VecDeque<Kept>,
+    bytes: usize,
 }
 
 /// One message as everybody got it.
@@ -29,7 +30,8 @@ pub(crate) struct Kept {
     pub(crate) id: Option<Box<str>>,
 }
 
-/// Bytes of messages that are read from the archive for it.
+/// Bytes of messages that are kept so, and read from the archive for it: what who enters is given at most. Older ones are
+/// in the archive alone.
 const BYTES: usize = 1024 * 1024;
 
 impl Kept {
@@ -92,9 +94,13 @@ impl Wanted {
 
 impl History {
     pub(crate) fn add(&mut self, kept: Kept, limit: usize) {
+        self.bytes += kept.message.text().len();
         self.messages.push_back(kept);
-        while self.messages.len() > limit {
-            self.messages.pop_front();
+        while self.messages.len() > limit || self.bytes > BYTES {
+            let Some(oldest) = self.messages.pop_front() else {
+                return;
+            };
+            self.bytes -= oldest.message.text().len();
         }
     }
 
@@ -102,16 +108,18 @@ impl History {
     pub(crate) fn of_archive(room: &Jid, ids: &ArchiveIds, page: &Page) -> History {
         let messages = page.messages.iter();
         let read = |message: &Archived| Kept::read(room, &ids.show(message.id), message.at, &message.stanza);
-        History {
-            messages: messages.filter_map(read).collect(),
-        }
+        let messages: VecDeque<Kept> = messages.filter_map(read).collect();
+        let bytes = messages.iter().map(|kept| kept.message.text().len()).sum();
+        History { messages, bytes }
     }
 
-    /// A message has become another.
-    pub(crate) fn replace(&mut self, kept: Kept) {
-        if let Some(place) = self.messages.iter_mut().find(|old| old.id == kept.id) {
-            *place = kept;
-        }
+    /// A message has become another. Returns it as it was.
+    pub(crate) fn replace(&mut self, kept: Kept) -> Option<Kept> {
+        let place = self.messages.iter_mut().find(|old| old.id == kept.id)?;
+        self.bytes += kept.message.text().len();
+        let before = std::mem::replace(place, kept);
+        self.bytes -= before.message.text().len();
+        Some(before)
     }
 
     /// The newest that are wanted, oldest first, for one client.

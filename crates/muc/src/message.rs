@@ -205,6 +205,9 @@ impl Room {
         if let Some(before) = reflect.before {
             self.subject = before;
         }
+        if let Some(buried) = reflect.buried {
+            self.history.replace(buried);
+        }
     }
 
     fn change_subject(

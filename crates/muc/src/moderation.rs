@@ -139,9 +139,10 @@ impl Room {
             "<message type='groupchat' id='{by}'><retract xmlns='{}' id='{shown}'>{moderated}</retract></message>",
             ns::RETRACTION
         );
-        let batch = self.bury(context, &message, &tombstone);
+        let (batch, buried) = self.bury(context, &message, &tombstone);
         Decided::Reflect(Reflect {
             batch,
+            buried,
             then: vec![later.answer(Ok(String::new()))],
             ..Reflect::of(
                 self,

@@ -41,7 +41,7 @@ impl Retraction {
         let next = move |room: &mut Room, context: &mut Context<'_>, found| match the_message(found) {
             Ok(Some(message)) if is_sent_by(&message.stanza, &account) && !is_room_tombstone(&message.stanza) => {
                 let retracted = retracted(&self.by, &context.now.stamp(), "");
-                Decided::Write(room.bury(context, &message, &retracted), Vec::new())
+                Decided::Write(room.bury(context, &message, &retracted).0, Vec::new())
             }
             // There is nothing, or nothing of his.
             _ => Decided::nothing(),
@@ -63,13 +63,21 @@ pub(crate) fn the_message(found: Result<Found, StoreError>) -> Result<Option<Arc
 }
 
 impl Room {
-    /// A tombstone in the place of a message: at once in the history, with the batch in the archive.
-    pub(crate) fn bury(&mut self, context: &Context<'_>, message: &Archived, retracted: &str) -> Batch {
+    /// A tombstone in the place of a message: at once in the history, with the batch in the archive. Returns also what
+    /// stood in the history.
+    pub(crate) fn bury(
+        &mut self,
+        context: &Context<'_>,
+        message: &Archived,
+        retracted: &str,
+    ) -> (Batch, Option<history::Kept>) {
         let tombstone = room_tombstone(&message.stanza, retracted);
         let shown = context.ids.show(message.id);
-        if let Some(kept) = history::Kept::read(&self.jid, &shown, message.at, &tombstone) {
-            self.history.replace(kept);
-        }
-        Batch::new().replace(self.jid.bare_str(), message.id, &tombstone)
+        let kept = history::Kept::read(&self.jid, &shown, message.at, &tombstone);
+        let before = kept.and_then(|kept| self.history.replace(kept));
+        (
+            Batch::new().replace(self.jid.bare_str(), message.id, &tombstone),
+            before,
+        )
     }
 }

@@ -50,7 +50,8 @@ impl Room {
 
     /// Clients of a domain that are here.
     pub fn clients_of_domain(&self, domain: &str) -> Vec<Arc<Jid>> {
-        self.occupants.some(|_, occupant| occupant.seen().jid.domain() == domain)
+        self.occupants
+            .some(|_, occupant| occupant.seen().jid.domain() == domain)
     }
 
     /// A client is gone without having said so: others are told that it was an error (status 333).

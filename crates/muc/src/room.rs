@@ -17,7 +17,7 @@ use crate::avatar::Avatar;
 use crate::config::Config;
 use crate::extension::EXTENSIONS;
 use crate::hats::Hats;
-use crate::history::History;
+use crate::history::{History, Kept};
 use crate::iq::Requests;
 use crate::mav::{Seen, Step, Versions};
 use crate::message::Invitations;
@@ -162,6 +162,8 @@ pub struct Reflect {
     pub(crate) retraction: Option<Retraction>,
     /// What the room was about before.
     pub(crate) before: Option<Subject>,
+    /// What stood in the history in place of a tombstone.
+    pub(crate) buried: Option<Kept>,
 }
 
 impl Reflect {
@@ -178,6 +180,7 @@ impl Reflect {
             then: Vec::new(),
             retraction: None,
             before: None,
+            buried: None,
         }
     }
 

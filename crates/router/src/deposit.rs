@@ -472,9 +472,12 @@ impl Router {
             stanza: text,
         });
         let me = self.me.clone();
+        // What its recipient is given goes through the store behind it, whether it is kept there or not.
+        let behind = Behind::of(Arc::clone(&origin.outbox), copied.text.len());
         self.store.write(
             batch,
             Box::new(move |result| {
+                drop(behind);
                 let Some(router) = me.upgrade() else { return };
                 gather();
                 // Who has sent it is told by the recipient's side when the disk takes nothing.

@@ -80,7 +80,7 @@ section! {
         pub read_burst_bytes: u64 = 4_194_304,
         /// What may wait for a connection that reads too slowly, in bytes. Above it the connection
         /// is closed, and messages go the way of messages to an absent resource.
-        pub outbox_bytes: usize = 4_194_304,
+        pub outbox_bytes: usize = 8_388_608,
         /// The same of a component, which has many users. Half of it is for what others send: what does not fit there
         /// is answered with `resource-constraint`, and the connection stays.
         pub component_outbox_bytes: usize = 33_554_432,

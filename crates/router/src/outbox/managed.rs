@@ -279,6 +279,8 @@ impl Managed {
     /// The session has ended: the messages that nobody may count on it for, and copies of the other stanzas.
     /// No copies, if it was given up while it had a connection: that knows what it has written.
     pub(crate) fn end(&mut self) -> (Vec<i64>, Option<Vec<u8>>) {
+        // Nobody comes back for it.
+        self.resumable = None;
         let (mut ids, mut copies) = (std::mem::take(&mut self.lost), Vec::new());
         for entry in self.queue.drain(..) {
             match entry {

@@ -71,7 +71,15 @@ impl Router {
                 };
                 self.write_room(place, state, batch, says, before, back, turn);
             }
-            Decided::Look(query, next) => self.look_for_room(place, query, next, Some(letter(stanza, from, to))),
+            Decided::Look(query, next) => {
+                // What comes of it is covered by the acknowledgement of what was asked.
+                let origin = turn.origin.take().map(|origin| Origin {
+                    is_awaited: false,
+                    ..origin
+                });
+                let asked = Some((letter(stanza, from, to), origin));
+                self.look_for_room(place, query, next, asked);
+            }
             Decided::Reflect(reflect) => self.reflect(now, place, state, reflect, stanza, from, to, turn),
         }
     }
@@ -119,6 +127,10 @@ impl Router {
         back: &Return,
         result: Result<Wrote, StoreError>,
     ) {
+        // The process ends, and so have the streams. It may be said to who holds the lock.
+        if matches!(result, Err(StoreError::Closed)) {
+            return;
+        }
         let mut turn = Turn::default();
         let mut state = place.lock();
         state.is_writing = false;
@@ -127,8 +139,6 @@ impl Router {
                 place.say(says, None);
                 state.room.forget_gone();
             }
-            // The process ends, and so have the streams.
-            Err(StoreError::Closed) => return,
             Err(error) => {
                 tracing::error!(room = place.jid.as_str(), %error, "a change of a room could not be written and was taken back");
                 // Without it nothing has changed but who is in the room, or the room is empty: then it is read again.
@@ -211,6 +221,10 @@ impl Router {
         back: &Return,
         result: Result<Wrote, StoreError>,
     ) {
+        // As with a write.
+        if matches!(result, Err(StoreError::Closed)) {
+            return;
+        }
         let now = (self.clock)();
         let mut turn = Turn::default();
         let mut state = place.lock();
@@ -224,7 +238,6 @@ impl Router {
                 Some(_) => {}
                 None => self.reflect_now(now, place, &mut state, reflect, None, &mut turn),
             },
-            Err(StoreError::Closed) => return,
             // It was only to wait its turn.
             Err(_) if !is_written => self.reflect_now(now, place, &mut state, reflect, None, &mut turn),
             Err(error) => {
@@ -251,7 +264,7 @@ impl Router {
         let Slot::There(room) = &mut state.room else { return };
         let (says, decided) = room.reflected(&self.room_context(now, false), reflect, id);
         place.say(says, None);
-        self.decided_by_itself(place, state, decided, turn);
+        self.decided_by_itself(place, state, decided, None, turn);
     }
 
     /// The session of somebody who is in the room is not there any more, without having said so.

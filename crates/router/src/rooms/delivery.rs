@@ -22,6 +22,9 @@ use super::Place;
 /// its line.
 const AHEAD: usize = 256;
 
+/// Of what one thread delivers, so much goes out before the connections are woken.
+const WOKEN_AFTER: usize = 64;
+
 /// What a room has said, in order.
 #[derive(Default)]
 pub(super) struct Out {
@@ -77,7 +80,7 @@ impl Place {
         let mut out = self.out();
         let last = says.len().saturating_sub(1);
         for (at, say) in says.into_iter().enumerate() {
-            let takes = at == last && say.stanza.text().starts_with("<message") && say.to.len() == 1;
+            let takes = at == last && say.stanza.text().starts_with("<message") && is_for_one(&say);
             let origin = if takes { origin.take() } else { None };
             out.queue.push_back(Spoken { say, origin });
         }
@@ -118,9 +121,15 @@ impl Router {
         loop {
             let mut is_mine = false;
             let mut scratch = std::mem::take(&mut turn.scratch);
+            let mut delivered = 0;
             while let Some(spoken) = place.next(is_mine) {
                 is_mine = true;
                 self.deliver_spoken(place, spoken, &mut scratch, turn);
+                delivered += 1;
+                // In a busy room there is always more, and who only reads is to hear of it.
+                if delivered % WOKEN_AFTER == 0 {
+                    turn.finish();
+                }
             }
             turn.scratch = scratch;
             if !is_mine || !self.take_waiting(place, turn) {
@@ -175,7 +184,10 @@ impl Router {
                 Some(false) if matches!(way, Way::Gone) => {}
                 Some(false) => lost.push(Arc::clone(to)),
                 // Not in memory, or none of this server.
-                None => turn.letter(say.stanza.text_with(&say.from, Some(to.as_str()))),
+                None => {
+                    let text = say.stanza.text_with(&say.from, Some(to.as_str()));
+                    self.post_now(Work::Letter(text.into_boxed_str()), turn);
+                }
             }
         }
         if !lost.is_empty() {
@@ -187,10 +199,12 @@ impl Router {
     }
 
     fn post(&self, say: Say, mut origin: Option<Origin>, turn: &mut Turn) {
-        for to in &say.to {
+        for (at, to) in say.to.iter().enumerate() {
             let text = say.stanza.text_with(&say.from, Some(to.as_str())).into_boxed_str();
+            // With the last: batches are committed in order, so when this one is, all are.
+            let origin = origin.take_if(|_| at + 1 == say.to.len());
             // It comes from the room now: which has no such archive, and no other devices.
-            turn.queue.push_back(match origin.take() {
+            let work = match origin {
                 Some(origin) => Work::Sent(
                     text,
                     Origin {
@@ -202,9 +216,23 @@ impl Router {
                     },
                 ),
                 None => Work::Letter(text),
-            });
+            };
+            self.post_now(work, turn);
         }
     }
+
+    /// At once, while nobody else delivers for the room: so letters keep its order too.
+    fn post_now(&self, work: Work, turn: &mut Turn) {
+        let (origin, is_held) = (turn.origin.take(), std::mem::take(&mut turn.is_held));
+        self.run((self.clock)(), work, turn);
+        (turn.origin, turn.is_held) = (origin, is_held);
+    }
+}
+
+/// For one person, who may have several clients in the room.
+fn is_for_one(say: &Say) -> bool {
+    let bare = say.to.first().map(|to| to.bare_str());
+    bare.is_some() && say.to.iter().all(|to| Some(to.bare_str()) == bare)
 }
 
 /// Section 7.2.2: presence of whom it is sent to.

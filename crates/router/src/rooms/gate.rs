@@ -6,7 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use module::{Host, Now, RoomCreators};
 use muc::{Decided, Room, Say};
-use stanza::{ErrorType, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, ns};
+use stanza::{ErrorType, IqType, JidRef, Kind, MessageType, PresenceType, Rendered, Stanza, StanzaError, ns};
 
 use crate::Router;
 
@@ -19,14 +19,21 @@ pub(super) struct Made {
     pub(super) count: u64,
 }
 
+/// A question to the store counts as so many deliveries.
+const QUESTION: usize = 10;
+/// What is longer counts as several.
+const COUNTED_BYTES: usize = 1_024;
+
 /// How many stanzas are delivered because of one.
 pub(super) fn cost(decided: &Decided, room: &Room) -> usize {
-    let of = |says: &[Say]| says.iter().map(|say| say.to.len()).sum();
+    let of = |text: &Rendered, to: usize| to.saturating_mul(1 + text.text().len() / COUNTED_BYTES);
     match decided {
-        Decided::Say(says) | Decided::Write(_, says) => of(says),
-        Decided::Reflect(_) => room.sessions(),
-        // One answer.
-        Decided::Ask(..) | Decided::Look(..) => 1,
+        Decided::Say(says) | Decided::Write(_, says) => {
+            let says = says.iter().map(|say: &Say| of(&say.stanza, say.to.len()));
+            says.fold(0, usize::saturating_add)
+        }
+        Decided::Reflect(reflect) => of(&reflect.message, room.sessions()),
+        Decided::Ask(..) | Decided::Look(..) => QUESTION,
     }
 }
 

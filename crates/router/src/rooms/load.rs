@@ -13,7 +13,7 @@ use crate::load::store_failed;
 use crate::{Router, Turn};
 
 use super::gate::Made;
-use super::{Held, Place, Slot, State, What};
+use super::{Asked, Held, Place, Slot, State, What};
 
 impl Slot {
     /// A room that is no more.
@@ -51,6 +51,10 @@ impl Router {
     }
 
     fn room_loaded(&self, place: &Arc<Place>, found: Result<Option<Room>, StoreError>, made: Option<Made>) {
+        // The process ends. It may be said to who holds the lock.
+        if matches!(found, Err(StoreError::Closed)) {
+            return;
+        }
         let mut turn = Turn::default();
         let mut state = place.lock();
         state.made = made;
@@ -64,7 +68,6 @@ impl Router {
                 Slot::There(room)
             }
             Ok(None) => Slot::Absent,
-            Err(StoreError::Closed) => return,
             Err(error) => {
                 tracing::error!(room = place.jid.as_str(), %error, "a room could not be read; what was for it is answered with an error");
                 for held in std::mem::take(&mut state.waiting) {
@@ -135,11 +138,18 @@ impl Router {
         if let Some(by) = making.filter(|_| room.is_gone()) {
             self.has_made(&by);
         }
-        self.decided_by_itself(place, state, decided, turn);
+        self.decided_by_itself(place, state, decided, None, turn);
     }
 
     /// What follows where nobody has asked for anything.
-    pub(super) fn decided_by_itself(&self, place: &Arc<Place>, state: &mut State, decided: Decided, turn: &mut Turn) {
+    pub(super) fn decided_by_itself(
+        &self,
+        place: &Arc<Place>,
+        state: &mut State,
+        decided: Decided,
+        before: Option<Room>,
+        turn: &mut Turn,
+    ) {
         match decided {
             Decided::Say(says) => {
                 place.say(says, None);
@@ -147,7 +157,7 @@ impl Router {
             }
             Decided::Write(batch, says) => {
                 let back = Return::nowhere(place.jid.clone(), place.jid.clone());
-                self.write_room(place, state, batch, says, None, back, turn);
+                self.write_room(place, state, batch, says, before, back, turn);
             }
             Decided::Look(query, next) => self.look_for_room(place, query, next, None),
             Decided::Reflect(_) | Decided::Ask(..) => {}
@@ -155,7 +165,7 @@ impl Router {
     }
 
     /// The store is asked; the room goes on in its line.
-    pub(super) fn look_for_room(&self, place: &Arc<Place>, query: Query, next: Next, asked: Option<Box<str>>) {
+    pub(super) fn look_for_room(&self, place: &Arc<Place>, query: Query, next: Next, asked: Option<Asked>) {
         let held = Arc::clone(place);
         self.when_read(place.jid.as_str(), query, move |router, _, found| {
             let mut state = held.lock();
@@ -175,20 +185,24 @@ impl Router {
         state: &mut State,
         found: Result<Found, StoreError>,
         next: Next,
-        asked: Option<Box<str>>,
+        asked: Option<Asked>,
         turn: &mut Turn,
     ) {
+        let before = match &state.room {
+            Slot::There(room) => Some(room.clone()),
+            _ => None,
+        };
         let decided = match &mut state.room {
             Slot::There(room) => Some(next.go_on(room, &mut self.room_context(now, false), found)),
             // It was forgotten meanwhile, as it may be when nobody is in it.
             _ => None,
         };
         match (decided, asked) {
-            (Some(decided), Some(text)) => self.read_held(&text, None, turn, |stanza, from, to, turn| {
-                self.decided(now, place, state, decided, None, stanza, from, to, turn);
+            (Some(decided), Some((text, origin))) => self.read_held(&text, origin, turn, |stanza, from, to, turn| {
+                self.decided(now, place, state, decided, before, stanza, from, to, turn);
             }),
-            (Some(decided), None) => self.decided_by_itself(place, state, decided, turn),
-            (None, Some(text)) => self.read_held(&text, None, turn, |stanza, from, to, turn| {
+            (Some(decided), None) => self.decided_by_itself(place, state, decided, before, turn),
+            (None, Some((text, origin))) => self.read_held(&text, origin, turn, |stanza, from, to, turn| {
                 self.answer_with_error(stanza, from, to, &store_failed(), turn);
             }),
             (None, None) => {}
@@ -214,8 +228,13 @@ impl Router {
     }
 
     fn turn_away_from_room(&self, held: Held, error: &StanzaError, turn: &mut Turn) {
-        let What::Stanza { text, origin, .. } = held.what else {
-            return;
+        let (text, origin) = match held.what {
+            What::Stanza { text, origin, .. }
+            | What::Found {
+                asked: Some((text, origin)),
+                ..
+            } => (text, origin),
+            What::Found { asked: None, .. } | What::Lost(_) => return,
         };
         self.read_held(&text, origin, turn, |stanza, from, to, turn| {
             self.answer_with_error(stanza, from, to, error, turn);

@@ -117,9 +117,12 @@ enum What {
         found: Result<Found, StoreError>,
         next: Next,
         /// The stanza in answer to which it goes on.
-        asked: Option<Box<str>>,
+        asked: Option<Asked>,
     },
 }
+
+/// A stanza, and who has sent it.
+type Asked = (Box<str>, Option<Origin>);
 
 impl Place {
     fn new(jid: Jid, room: Slot) -> Arc<Place> {
@@ -335,7 +338,7 @@ impl Router {
                 let joins = stanza.children().any(|child| child.is("x", ns::MUC));
                 match (self.may_create(made, to, from, is_admin), joins) {
                     // Whoever believes to be in it is told that he is not (section 7.2.18), by a room that is forgotten.
-                    (_, false) => return Some(Room::create(&place.jid, from)),
+                    (_, false) => return Some(Room::create(&place.jid, place.jid.as_ref())),
                     (Ok(()), true) if to.resource().is_some() => return self.new_room(place, from),
                     (Ok(()), true) => StanzaError::jid_malformed().text("a nickname is missing"),
                     (Err(error), true) => error,
