@@ -413,9 +413,9 @@ mod tests {
         }
 
         fn asks(&mut self, asked: Option<String>) -> bool {
-            let is_asked = asked.is_some();
-            self.asked = asked.unwrap_or_default();
-            is_asked
+            let Some(asked) = asked else { return false };
+            self.asked = asked;
+            true
         }
 
         /// Answers what was asked last, and returns whether something more is.
