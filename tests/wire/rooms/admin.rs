@@ -473,3 +473,71 @@ async fn a_list_that_is_too_long() {
     assert_eq!(error_of(&answer), "modify/bad-request");
     court.close().await;
 }
+
+/// XEP-0463: lists come before any presence, and the next time what has changed in them.
+#[tokio::test]
+async fn what_has_changed_in_the_lists() {
+    const MAV: &str = "urn:xmpp:muc:affiliations:1";
+    let server = Server::with_users(7);
+    let mut court = Court::of(&server, Transport::Direct, &[]).await;
+    let room = court.room.clone();
+    assert!(features(&mut court.owner, &room).await.contains(&MAV.to_owned()));
+    let ask = |since: &str| {
+        format!("<presence to='{room}/owner'><x xmlns='{MUC}'><mav xmlns='{MAV}'{since}/></x></presence>")
+    };
+    let items: String = ["owner", "admin", "member"]
+        .map(|who| affiliation(court.named(who), who))
+        .concat();
+    court.owner.send(ask("")).await;
+    let lists = format!(
+        "<message from='{room}'><x xmlns='{USER}'><mav xmlns='{MAV}' since='-' until='*'/>{items}</x></message>"
+    );
+    let lists = court.owner.expect(&lists).await;
+    let until = |stanza: &testkit::Stanza| {
+        let x = stanza.get_child("x", USER).expect("x");
+        let mav = x.get_child("mav", MAV).expect("a version");
+        mav.attr("until").expect("a version").to_owned()
+    };
+    let first = until(&lists);
+    let own = format!(
+        "<presence from='{room}/owner'><x xmlns='{USER}'><mav xmlns='{MAV}' until='{first}'/><status code='110'/></x></presence>"
+    );
+    court.owner.wait(&own).await;
+    court.owner.forget().await;
+    // Who is here hears of a change as of one between two versions; who may not see the list hears of no version.
+    let (outside, visitor) = (
+        affiliation(&court.outside, "outcast"),
+        affiliation(&court.visitor, "admin"),
+    );
+    change(&mut court.owner, &room, &outside).await;
+    let step =
+        format!("<message from='{room}'><x xmlns='{USER}'><mav xmlns='{MAV}' since='{first}'/>{outside}</x></message>");
+    let second = until(&court.owner.expect(&step).await);
+    change(&mut court.owner, &room, &visitor).await;
+    let step = format!(
+        "<presence from='{room}/visitor'><x xmlns='{USER}'><mav xmlns='{MAV}' since='{second}'/></x></presence>"
+    );
+    let third = until(&court.owner.expect(&step).await);
+    let told = court.member.expect(&format!("<presence from='{room}/visitor'/>")).await;
+    assert!(!told.raw().contains("<mav"), "{told:?}");
+    court.owner.send(ask(&format!(" since='{first}'"))).await;
+    let changed = format!(
+        "<message from='{room}'><x xmlns='{USER}'><mav xmlns='{MAV}' since='{first}' until='{third}'/>{outside}{visitor}</x></message>"
+    );
+    court.owner.expect(&changed).await;
+    court.owner.wait(&own.replace(&first, &third)).await;
+    court.owner.forget().await;
+    court.owner.send(ask(&format!(" since='{third}'"))).await;
+    assert_eq!(court.owner.stanza().await.name(), "presence");
+    // Section 4.2.3.
+    court
+        .member
+        .send(format!(
+            "<presence to='{room}/member'><x xmlns='{MUC}'><mav xmlns='{MAV}'/></x></presence>"
+        ))
+        .await;
+    assert_eq!(error_of(&court.member.stanza().await), "auth/forbidden");
+    let own = court.member.wait(&format!("<presence from='{room}/member'/>")).await;
+    assert!(!own.raw().contains("<mav"), "{own:?}");
+    court.close().await;
+}

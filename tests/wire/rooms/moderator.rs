@@ -294,7 +294,7 @@ async fn what_is_not_allowed() {
             let item = format!("<item jid='{owner}' affiliation='{new}'/>");
             court.refused("owner", &item, "cancel/conflict").await;
         }
-        for value in ["", &court.admin.bare().to_owned()] {
+        for value in ["", court.admin.bare()] {
             let field = format!("roomowners={value}");
             let answer = configure(&mut court.owner, &room, &[&field]).await;
             let expected = if value.is_empty() { "cancel/conflict" } else { "" };

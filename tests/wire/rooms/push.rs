@@ -2,7 +2,7 @@
 //!
 //! That something was not told is seen by the number of messages in what is told next.
 
-use testkit::{Client, Loss, Server, Transport};
+use testkit::{Client, Loss, Transport};
 
 use super::{change, configure, join, make, room_of, say};
 use crate::push::{SERVICE, announced, builder, enable, online};

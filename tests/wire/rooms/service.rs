@@ -70,6 +70,9 @@ async fn admin(server: &Server) -> Client {
     Client::online(server, Transport::Direct, &admin).await
 }
 
+/// Of a form: names and values.
+type Fields = &'static [(&'static str, &'static str)];
+
 #[tokio::test]
 async fn the_list_has_rooms_that_everybody_may_find() {
     let mut server = Server::with_users(8);
@@ -203,7 +206,7 @@ async fn rooms_are_searched() {
         );
         c.close().await;
     }
-    let cases: [(&str, &[(&str, &str)], &[&str]); 14] = [
+    let cases: [(&str, Fields, &[&str]); 14] = [
         ("", &[("all", "true")], &["apples", "birds", "chess"]),
         ("", &[("all", "1"), BY_USERS], &["birds", "apples", "chess"]),
         ("<max>1</max>", &[("all", "1"), BY_USERS], &["birds"]),
@@ -240,7 +243,7 @@ async fn rooms_are_searched() {
             answer.raw()
         );
     }
-    let errors: [(&[(&str, &str)], &str, &str); 7] = [
+    let errors: [(Fields, &str, &str); 7] = [
         (&[], "modify/bad-request", "no-search-conditions"),
         (&[("all", "false")], "modify/bad-request", "no-search-conditions"),
         (
