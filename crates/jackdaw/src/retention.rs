@@ -260,8 +260,12 @@ mod tests {
             keep_milliseconds: None,
             account_bytes,
             domain_bytes,
-            rooms: true,
+            rooms: false,
         }
+    }
+
+    fn with_rooms(rules: Rules) -> Rules {
+        Rules { rooms: true, ..rules }
     }
 
     const STANZA: usize = 100;
@@ -366,7 +370,7 @@ mod tests {
                 keeper.store.write_wait(batch).expect("the row is right");
             }
         };
-        let mut of_each = keeper(rules(Some(50 * STANZA as u64), None));
+        let mut of_each = keeper(with_rooms(rules(Some(50 * STANZA as u64), None)));
         rooms(&of_each);
         say(&of_each, ROOMS[0], 51);
         say(&of_each, ROOMS[1], 50);
@@ -375,7 +379,7 @@ mod tests {
         }
         assert_eq!(ROOMS.map(|room| of_each.count(room)), [47, 50]);
 
-        let mut of_all = keeper(rules(None, Some(100 * STANZA as u64)));
+        let mut of_all = keeper(with_rooms(rules(None, Some(100 * STANZA as u64))));
         rooms(&of_all);
         say(&of_all, ROOMS[0], 60);
         say(&of_all, ROOMS[1], 60);
@@ -384,10 +388,7 @@ mod tests {
         }
         assert_eq!(ROOMS.map(|room| of_all.count(room)), [35, 60]);
         // Rooms are not there where none are offered.
-        let mut without = keeper(Rules {
-            rooms: false,
-            ..rules(Some(1), Some(1))
-        });
+        let mut without = keeper(rules(Some(1), Some(1)));
         rooms(&without);
         say(&without, ROOMS[0], 60);
         without.look().await.expect("read");

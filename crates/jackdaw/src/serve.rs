@@ -620,6 +620,7 @@ fn changed(router: &Arc<Router>, service: Option<&Service>, jid: &Jid, change: C
             end("the account was removed", true);
             router.tell_contacts_of_removal(jid);
             router.leave_nodes(jid);
+            router.leave_rooms(jid);
         }
         Change::Removed => end("the account was removed", true),
     }

@@ -13,7 +13,7 @@ use crate::room::{Context, Decided, Room, Shown, gone};
 use crate::rows;
 use crate::say::{Item, OCCUPANT_ID, Say, occupant_id, text_element, x};
 
-/// Bytes of a presence stanza: everybody who enters is given that of all others. More is `policy-violation`.
+/// Bytes of what is shown of an occupant's presence: everybody who enters is given that of all others. More is `policy-violation`.
 const PRESENCE_BYTES: usize = 8 * 1024;
 
 /// XEP-0091.
@@ -73,7 +73,9 @@ impl Room {
                 &StanzaError::jid_malformed().text("a nickname is missing"),
             );
         };
-        if stanza.element().source().len() > PRESENCE_BYTES {
+        // What is taken out of it does not count.
+        let is_long = |text: &str| text.len() > PRESENCE_BYTES;
+        if is_long(stanza.element().source()) && is_long(said(stanza, self.jid.bare_str()).text()) {
             let error = StanzaError::policy_violation().text("that is too long for the presence of an occupant");
             return self.refuse(stanza, from, to, &error);
         }
@@ -446,23 +448,6 @@ impl Room {
     /// A temporary room in which nobody is, as the process has ended without a word and nobody has come back: it ends now.
     pub fn abandon(&mut self) -> Decided {
         self.emptied(Vec::new())
-    }
-
-    /// Everybody goes, since the service does (section 11.2).
-    pub fn shut_down(&mut self) -> Vec<Say> {
-        let mut say = Vec::new();
-        for (nick, occupant) in self.occupants.iter() {
-            let item = Item::new(self.affiliation_of(occupant), Role::None);
-            let presence = Rendered::from_text("<presence type='unavailable'/>");
-            let more = occupant_id(&occupant.id) + &x(&item, &[110, 332], "");
-            say.push(Say {
-                from: self.address(nick).into(),
-                stanza: presence.with(&more),
-                to: occupant.jids().cloned().collect(),
-            });
-        }
-        self.occupants = Default::default();
-        say
     }
 }
 

@@ -151,6 +151,14 @@ impl Hats {
         }
     }
 
+    /// He wears none any more.
+    pub(crate) fn forget(&mut self, batch: Batch, room: &str, jid: &str) -> Batch {
+        match self.worn.remove(jid) {
+            Some(_) => self.save_wearer(batch, room, jid),
+            None => batch,
+        }
+    }
+
     /// He wears it no more. False: he did not.
     fn take(&mut self, jid: &str, uri: &str) -> bool {
         let Some(worn) = self.worn.get_mut(jid) else {

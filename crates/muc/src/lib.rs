@@ -59,5 +59,5 @@ pub use rank::{Affiliation, Role};
 pub use registration::Registration;
 pub use returning::Returning;
 pub use room::{Answer, Context, Decided, Limits, Next, Reflect, Room};
-pub use rows::{AFFILIATIONS, ROOMS, get, read, tables};
+pub use rows::{AFFILIATIONS, ROOMS, get, read, rooms_of, tables};
 pub use say::Say;

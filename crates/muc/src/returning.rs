@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use stanza::{Jid, Rendered};
 
+use crate::admin::{Change, Outcome};
 use crate::occupants::Session;
-use crate::rank::Role;
+use crate::rank::{Affiliation, Role};
 use crate::room::{Context, Decided, Room};
 
 /// An occupant as it outlives the process.
@@ -52,6 +53,27 @@ impl Room {
     pub fn clients_of_domain(&self, domain: &str) -> Vec<Arc<Jid>> {
         self.occupants
             .some(|_, occupant| occupant.seen().jid.domain() == domain)
+    }
+
+    /// An account is no more: whoever has its name next is nobody here.
+    pub fn removed(&mut self, context: &Context<'_>, account: &Jid) -> Decided {
+        let room = self.jid.bare_str().to_owned();
+        let change = Change {
+            affiliation: Affiliation::None,
+            nick: None,
+            reason: None,
+            actor: None,
+            by: &room,
+        };
+        let mut outcome = Outcome::default();
+        self.set_affiliation(context, account, change, &mut outcome);
+        let batch = self
+            .hats
+            .forget(std::mem::take(&mut outcome.batch), &room, account.bare_str());
+        let mut say = outcome.say();
+        // It need not be told itself.
+        say.retain(|say| say.to.iter().any(|to| to.bare_str() != account.bare_str()));
+        self.decided(batch, say)
     }
 
     /// A client is gone without having said so: others are told that it was an error (status 333).

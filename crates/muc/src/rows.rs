@@ -41,10 +41,23 @@ pub static AFFILIATIONS: Table = Table {
     ],
 };
 
+/// By bare JID or domain: the addresses of the rooms in which it has an affiliation.
+static BELONGS: Table = Table {
+    name: "rooms_of",
+    shape: Shape::Map,
+    // There is nothing to say but that it is there, and a table has a column.
+    columns: &[Column::int("belongs")],
+};
+
+/// The rooms in which somebody has an affiliation: rows by their addresses.
+pub fn rooms_of(bare: &str) -> Query {
+    Query::all(&BELONGS, bare)
+}
+
 /// All tables of rooms.
 pub fn tables() -> Vec<&'static Table> {
     let more = extension::tables().map(|kept| kept.table);
-    [&ROOMS, &AFFILIATIONS, &LISTED, &CREATORS, &ARCHIVES]
+    [&ROOMS, &AFFILIATIONS, &BELONGS, &LISTED, &CREATORS, &ARCHIVES]
         .into_iter()
         .chain(more)
         .collect()
@@ -143,21 +156,27 @@ pub(crate) fn save_room(room: &Room) -> Batch {
 pub(crate) fn save_standing(batch: Batch, room: &Room, jid: &str) -> Batch {
     let owner = room.jid.bare_str();
     match room.standings.get(jid) {
-        None => batch.delete(&AFFILIATIONS, owner, jid),
+        None => batch.delete(&AFFILIATIONS, owner, jid).delete(&BELONGS, jid, owner),
         Some(standing) => {
             let row = row![
                 standing.affiliation.name(),
                 standing.nick.as_deref().unwrap_or_default(),
                 standing.reason.as_deref().unwrap_or_default(),
             ];
-            batch.put(&AFFILIATIONS, owner, jid, row)
+            batch
+                .put(&AFFILIATIONS, owner, jid, row)
+                .put(&BELONGS, jid, owner, row![1_i64])
         }
     }
 }
 
 /// Nothing is left of it; also its archive.
 pub(crate) fn forget(room: &Room) -> Batch {
-    let batch = Batch::new()
+    let people = room.standings.keys();
+    let batch = people
+        .fold(Batch::new(), |batch, jid| {
+            batch.delete(&BELONGS, jid, room.jid.bare_str())
+        })
         .delete(&ROOMS, room.jid.domain(), room.jid.local().unwrap_or_default())
         .forget(room.jid.bare_str())
         .horizon(room.jid.bare_str(), i64::MAX);

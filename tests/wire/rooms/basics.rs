@@ -1,8 +1,8 @@
 //! What every room does, over every transport: somebody makes it, others come, all hear each other, all leave.
 
-use testkit::{Client, Server, Transport};
+use testkit::{Client, Server, Transport, password_of};
 
-use super::{MUC, USER, join, make, room_of, say};
+use super::{MUC, USER, change, join, make, room_of, say};
 use crate::support::error_of;
 
 #[tokio::test]
@@ -99,4 +99,43 @@ async fn a_room_that_is_not_there() {
         "<presence from='{room}/nick'><x xmlns='{USER}'><status code='201'/></x></presence>"
     ))
     .await;
+}
+
+/// Whoever gets the name of an account that was removed is nobody in its rooms, whether they are in memory or not.
+#[tokio::test]
+async fn a_removed_account_is_nobody_in_its_rooms() {
+    let server = Server::with_users(16);
+    let transport = Transport::EVERY[0];
+    let (owner, user) = (server.user(), server.user());
+    let room = room_of(&server);
+    let mut a = Client::online(&server, transport, &format!("{owner}/a")).await;
+    make(&mut a, &room, "first", &["membersonly=1", "persistentroom=1"]).await;
+    change(
+        &mut a,
+        &room,
+        &format!("<item affiliation='member' jid='{user}' nick='second'/>"),
+    )
+    .await;
+    let mut b = Client::online(&server, transport, &format!("{user}/b")).await;
+    join(&mut b, &room, "second").await;
+    b.close().await;
+    a.forget().await;
+
+    let removed = server.jackdaw(&["account", "remove", &user], "");
+    assert!(removed.status.success(), "{removed:?}");
+    // Who is there hears of it: a message, as nobody of that name is in the room.
+    a.wait(&format!(
+        "<message from='{room}'><x xmlns='{USER}'><item affiliation='none' jid='{user}'/></x></message>"
+    ))
+    .await;
+    let members = "<query xmlns='http://jabber.org/protocol/muc#admin'><item affiliation='member'/></query>";
+    let answer = a.iq("get", &room, members).await;
+    assert!(!answer.raw().contains(&user), "{}", answer.raw());
+
+    server.import(&[(user.clone(), password_of(&user))]);
+    let mut b = Client::online(&server, transport, &format!("{user}/b")).await;
+    b.send(format!("<presence to='{room}/second'><x xmlns='{MUC}'/></presence>"))
+        .await;
+    let answer = b.wait("<presence type='error'/>").await;
+    assert_eq!(error_of(&answer), "auth/registration-required", "{answer:?}");
 }

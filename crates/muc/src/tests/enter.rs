@@ -495,17 +495,40 @@ fn some_are_not_shown() {
     );
 }
 
+/// Everybody who enters is given it: what is long keeps others out.
 #[test]
-fn the_service_stops() {
+fn presence_has_a_limit() {
     let mut world = World::open();
     world.enter(THREE, "thirdwitch");
-    let say = world.room.shut_down();
-    assert_eq!(say.len(), 2);
-    for say in say {
-        assert!(
-            say.stanza.text().contains("<status code='110'/><status code='332'/>"),
-            "{say:?}"
+    let long = |count: usize| {
+        format!(
+            "<presence to='{ROOM}/thirdwitch'><status>{}</status></presence>",
+            "x".repeat(count)
+        )
+    };
+    assert!(!of(&world.send(THREE, &long(8_000)), ONE).is_empty());
+    let told = world.send(THREE, &long(8 * 1_024));
+    refused(&told, THREE, "policy-violation", "modify");
+    assert_eq!(told.len(), 1);
+}
+
+/// The history has one in bytes, besides that in messages.
+#[test]
+fn who_enters_is_not_given_more_than_he_can_take() {
+    let mut world = World::open();
+    for number in 0..6 {
+        let body = "x".repeat(250_000);
+        world.send(
+            ONE,
+            &format!("<message to='{ROOM}' type='groupchat' id='{number}'><body>{body}</body></message>"),
         );
     }
-    assert_eq!(world.room.sessions(), 0);
+    let told = world.enter(THREE, "thirdwitch");
+    let came: Vec<bool> = (0..6)
+        .map(|number| {
+            told.iter()
+                .any(|told| format!("{told:?}").contains(&format!("id='{number}'")))
+        })
+        .collect();
+    assert_eq!(came, [false, false, true, true, true, true]);
 }

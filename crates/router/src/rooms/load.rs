@@ -117,6 +117,7 @@ impl Router {
         let (text, origin, is_admin) = match held.what {
             What::Stanza { text, origin, is_admin } => (text, origin, is_admin),
             What::Lost(jid) => return self.lose(now, place, state, &jid, turn),
+            What::Removed(jid) => return self.remove_from_room(now, place, state, &jid, turn),
             What::Found { found, next, asked } => return self.go_on_with(now, place, state, found, next, asked, turn),
         };
         self.read_held(&text, origin, turn, |stanza, from, to, turn| {
@@ -139,6 +140,46 @@ impl Router {
             self.has_made(&by);
         }
         self.decided_by_itself(place, state, decided, None, turn);
+    }
+
+    fn remove_from_room(&self, now: Now, place: &Arc<Place>, state: &mut State, jid: &Jid, turn: &mut Turn) {
+        let Slot::There(room) = &mut state.room else { return };
+        let before = room.clone();
+        let decided = room.removed(&self.room_context(now, false), jid);
+        self.decided_by_itself(place, state, decided, Some(before), turn);
+    }
+
+    /// An account is about to be removed: it has nothing in any room, so that nobody inherits it by a name. Blocking, as what
+    /// is to be read goes with the account; the rest goes on by itself.
+    pub fn leave_rooms(&self, jid: &Jid) {
+        let found = self
+            .store
+            .read_wait(muc::rooms_of(jid.bare_str()))
+            .and_then(Found::rows);
+        let rooms = match found {
+            Ok(rooms) => rooms,
+            Err(error) => {
+                return tracing::error!(account = %jid, %error, "its rooms cannot be read; it stays in their lists");
+            }
+        };
+        for room in rooms.iter().filter_map(|(room, _)| Jid::parse(room).ok()) {
+            if !self.is_room(room.as_ref()) {
+                continue;
+            }
+            loop {
+                let place = self.place(room.as_ref(), jid.as_ref());
+                let mut state = place.lock();
+                if matches!(state.room, Slot::Gone) {
+                    continue;
+                }
+                state.waiting.push_back(Held {
+                    what: What::Removed(jid.clone()),
+                    is_for_everybody: false,
+                });
+                self.go_on(&place, state, Turn::default());
+                break;
+            }
+        }
     }
 
     /// What follows where nobody has asked for anything.
@@ -234,7 +275,7 @@ impl Router {
                 asked: Some((text, origin)),
                 ..
             } => (text, origin),
-            What::Found { asked: None, .. } | What::Lost(_) => return,
+            What::Found { asked: None, .. } | What::Lost(_) | What::Removed(_) => return,
         };
         self.read_held(&text, origin, turn, |stanza, from, to, turn| {
             self.answer_with_error(stanza, from, to, error, turn);
