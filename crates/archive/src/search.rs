@@ -171,6 +171,10 @@ fn refused(error: StanzaError) -> Said {
 /// Section 4.1.1, of a room: a message is with who has published it. True: of whom not everybody sees it, and what does
 /// not show it is left out.
 fn of_publisher(range: &mut Range, room: &str, sees: Sees, jid: &Jid) -> Result<bool, StanzaError> {
+    if jid.as_str() == room {
+        // By the bare address all are the room's.
+        return Ok(false);
+    }
     if jid.bare_str() == room {
         range.addressed = Some(("from", jid.as_str().into()));
         range.count = false;

@@ -483,6 +483,7 @@ impl Room {
             let change = Shown {
                 was_seen: true,
                 reason,
+                step,
                 ..gone()
             };
             say = self.show(context, nick, occupant, &change);
@@ -565,7 +566,8 @@ impl Room {
             [nick] if !is_domain => self.occupants.get(nick),
             _ => None,
         };
-        let by_presence = shown.is_some_and(|occupant| self.config.broadcast.has(occupant.role));
+        let by_presence = shown
+            .is_some_and(|occupant| self.config.broadcast.has(occupant.role) && self.affiliation_of(occupant) != old);
         if listed != new && !by_presence && (concerned.is_empty() || step.is_some()) {
             self.tell_of_lists(bare, listed, new, step.as_ref(), &mut outcome.told);
         }

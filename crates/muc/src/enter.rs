@@ -173,17 +173,16 @@ impl Room {
         if !self.config.password.is_empty() && !knows {
             return Err(StanzaError::not_authorized());
         }
-        let most = self
-            .config
-            .max_users
-            .map_or(context.limits.occupants, |most| most as usize);
-        let most = most.min(context.limits.occupants);
         let beyond = if affiliation.administers() {
             context.limits.occupants_beyond
         } else {
             0
         };
-        if self.occupants.sessions() >= most + beyond {
+        // Another client of somebody who is here is no other occupant (section 7.2.8).
+        let is_new = self.occupants.get(nick).is_none();
+        let most = self.config.max_users.filter(|_| is_new);
+        let is_full = most.is_some_and(|most| self.occupants.len() >= most as usize + beyond);
+        if is_full || self.occupants.sessions() >= context.limits.occupants + beyond {
             return Err(StanzaError::service_unavailable()
                 .kind(ErrorType::Wait)
                 .text("the room is full"));
@@ -355,8 +354,9 @@ impl Room {
             ),
             // Section 17.3: who comes in once more is told everything, under whatever name.
             Some(join) => {
+                // Lists come before any presence (XEP-0463 section 4.2.1).
                 let (lists, own) = self.lists_for(context, from, &join);
-                say.extend(lists);
+                say.splice(..0, lists);
                 say.extend(self.others(new, from));
                 say.extend(self.entered(context, new, false, to, &own));
                 say.extend(self.past(context, from, Some(&join)));
@@ -399,7 +399,7 @@ impl Room {
             return Decided::nothing();
         };
         // Section 10.1.3: it ends with its creator, who is told so.
-        let end = match self.is_locked {
+        let end = match self.is_locked && self.occupants.is_empty() {
             true => destroyed(None, None, None),
             false => String::new(),
         };

@@ -49,16 +49,22 @@ struct Pending {
     /// A client, or an account that answers for its clients.
     asked: Arc<Jid>,
     asker: Arc<Jid>,
+    /// As whom the asker is known to who was asked: ids are unique for each sender alone.
+    by: Box<str>,
+    /// The nickname that was asked, from which the answer comes.
+    nick: Box<str>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requests(VecDeque<Pending>);
 
 impl Requests {
-    fn is_asked(&self, id: &str, asked: &Jid) -> bool {
-        self.0
-            .iter()
-            .any(|pending| *pending.id == *id && *pending.asked == *asked)
+    /// Another client has asked the same under the same name. What the same client has asked before is forgotten.
+    fn is_asked(&mut self, pending: &Pending) -> bool {
+        let is_same =
+            |other: &Pending| other.id == pending.id && other.asked == pending.asked && other.by == pending.by;
+        self.0.retain(|other| !is_same(other) || other.asker != pending.asker);
+        self.0.iter().any(is_same)
     }
 
     fn add(&mut self, pending: Pending) {
@@ -68,11 +74,11 @@ impl Requests {
         }
     }
 
-    fn take(&mut self, id: &str, asked: &Jid) -> Option<Pending> {
+    fn take(&mut self, id: &str, asked: &Jid, by: &str) -> Option<Pending> {
         let at = self
             .0
             .iter()
-            .position(|pending| *pending.id == *id && *pending.asked == *asked)?;
+            .position(|pending| *pending.id == *id && *pending.asked == *asked && *pending.by == *by)?;
         self.0.remove(at)
     }
 }
@@ -271,8 +277,15 @@ impl Room {
             ns::VCARD | ns::PUBSUB => Arc::new(target.seen().jid.to_bare()),
             _ => Arc::clone(&target.seen().jid),
         };
-        let id = stanza.id().unwrap_or_default();
-        if self.requests.is_asked(id, &asked) {
+        let pending = Pending {
+            id: stanza.id().unwrap_or_default().into(),
+            asked: Arc::clone(&asked),
+            asker: Arc::clone(from),
+            by: own.into(),
+            nick: nick.into(),
+        };
+        let address = self.address(own);
+        if self.requests.is_asked(&pending) {
             // Whose answer would it be?
             let error = StanzaError::resource_constraint().kind(ErrorType::Wait);
             return self.refuse(
@@ -283,32 +296,21 @@ impl Room {
             );
         }
         let say = Say {
-            from: self.address(own).into(),
+            from: address.into(),
             stanza: Rendered::of(stanza, &Edits::default()),
-            to: vec![Arc::clone(&asked)],
+            to: vec![asked],
         };
-        self.requests.add(Pending {
-            id: id.into(),
-            asked,
-            asker: Arc::clone(from),
-        });
+        self.requests.add(pending);
         Decided::Say(vec![say])
     }
 
-    fn answered(&mut self, stanza: &Stanza<'_>, from: &Arc<Jid>, _: JidRef<'_>) -> Decided {
-        let Some(pending) = self.requests.take(stanza.id().unwrap_or_default(), from) else {
-            return Decided::nothing();
-        };
-        // Under the name that the one who answers has now; who has left has none.
-        let nick = match self.occupants.of(from.as_ref().as_ref()) {
-            Some((nick, _)) => Some(nick.into()),
-            None => self.occupants.nicks_of(from.bare_str()).into_iter().next(),
-        };
-        let Some(nick): Option<Box<str>> = nick else {
+    fn answered(&mut self, stanza: &Stanza<'_>, from: &Arc<Jid>, to: JidRef<'_>) -> Decided {
+        let by = to.resource().unwrap_or_default();
+        let Some(pending) = self.requests.take(stanza.id().unwrap_or_default(), from, by) else {
             return Decided::nothing();
         };
         Decided::Say(vec![Say {
-            from: self.address(&nick).into(),
+            from: self.address(&pending.nick).into(),
             stanza: Rendered::of(stanza, &Edits::default()),
             to: vec![pending.asker],
         }])

@@ -62,7 +62,7 @@ fn list_of(affiliation: Affiliation) -> Option<usize> {
 
 /// A sum of what is in each list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sums([u128; LISTS.len()]);
+pub(crate) struct Sums([u128; LISTS.len()]);
 
 impl Sums {
     fn version(self, seen: Seen) -> String {
@@ -204,32 +204,35 @@ impl Room {
         }
     }
 
+    /// From now on changes have versions.
+    pub(crate) fn know_versions(&mut self, context: &Context<'_>) -> Sums {
+        let (room, standings) = (self.jid.bare_str(), &self.standings);
+        *self.versions.now.get_or_insert_with(|| {
+            let mut sums = Sums::default();
+            for (jid, standing) in standings.iter() {
+                sums.change(context, room, jid, standing.affiliation, true);
+            }
+            sums
+        })
+    }
+
     /// Section 4.2.1: what somebody is told who has entered and asks, and what his own presence has of it.
     pub(crate) fn lists_for(&mut self, context: &Context<'_>, from: &Arc<Jid>, join: &Child<'_>) -> (Vec<Say>, String) {
         let Some(asked) = join.child("mav", MAV) else {
             return (Vec::new(), String::new());
         };
-        let room = self.jid.bare_str();
         let role = self
             .occupants
             .of(from.as_ref().as_ref())
             .map(|(_, occupant)| occupant.role);
-        let seen = self.seen_with(self.right_of(context, from.as_ref().as_ref()), role);
+        // As what is told of changes: not by what the service lets him see besides.
+        let seen = self.seen_with(self.affiliation(from.as_ref().as_ref()), role);
         if seen == Seen(0) {
+            let room = self.jid.bare_str();
             let error = StanzaError::forbidden().by(room.to_owned());
             return (vec![failed("message", None, room, from, &error)], String::new());
         }
-        let now = match self.versions.now {
-            Some(now) => now,
-            None => {
-                let mut sums = Sums::default();
-                for (jid, standing) in self.standings.iter() {
-                    sums.change(context, room, jid, standing.affiliation, true);
-                }
-                self.versions.now = Some(sums);
-                sums
-            }
-        };
+        let now = self.know_versions(context);
         let until = now.version(seen);
         let own = element(None, &until);
         let since = asked.attr("since");

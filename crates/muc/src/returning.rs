@@ -40,6 +40,9 @@ impl Room {
 
     /// They are here as before. Nobody is told, as nobody has seen them leave.
     pub fn put_back(&mut self, context: &Context<'_>, returning: Vec<Returning>) {
+        if !returning.is_empty() {
+            self.know_versions(context);
+        }
         for occupant in returning {
             for (jid, presence) in occupant.sessions {
                 let id = self.id_of(context, jid.bare_str());
@@ -67,6 +70,7 @@ impl Room {
         };
         let mut outcome = Outcome::default();
         self.set_affiliation(context, account, change, &mut outcome);
+        self.succeed(context, &mut outcome);
         let batch = self
             .hats
             .forget(std::mem::take(&mut outcome.batch), &room, account.bare_str());
@@ -74,6 +78,31 @@ impl Room {
         // It need not be told itself.
         say.retain(|say| say.to.iter().any(|to| to.bare_str() != account.bare_str()));
         self.decided(batch, say)
+    }
+
+    /// Section 10: a room has an owner. If it has none any more, the first of its admins is it, or of its members; where there
+    /// is nobody, those who administer the service have it.
+    fn succeed(&mut self, context: &Context<'_>, outcome: &mut Outcome) {
+        let first = |room: &Room, wanted: Affiliation| {
+            let mut standings = room.standings.iter();
+            let found = standings.find(|(jid, standing)| standing.affiliation == wanted && jid.contains('@'));
+            found.and_then(|(jid, _)| Jid::parse(jid).ok())
+        };
+        if first(self, Affiliation::Owner).is_some() {
+            return;
+        }
+        let next = first(self, Affiliation::Admin).or_else(|| first(self, Affiliation::Member));
+        if let Some(next) = next {
+            let room = self.jid.bare_str().to_owned();
+            let change = Change {
+                affiliation: Affiliation::Owner,
+                nick: None,
+                reason: None,
+                actor: None,
+                by: &room,
+            };
+            self.set_affiliation(context, &next, change, outcome);
+        }
     }
 
     /// A client is gone without having said so: others are told that it was an error (status 333).

@@ -62,6 +62,11 @@ impl Router {
         if (!is_request || reads) && self.is_unwanted(from) && !self.is_admin(host, from) {
             return Err(StanzaError::forbidden().text("you are on a list of those whom rooms here do not take"));
         }
+        // Whoever gets another error for it believes that he is out, and enters again (XEP-0410 section 3).
+        let pings = is_request && stanza.payload().is_some_and(|payload| payload.is("ping", ns::PING));
+        if pings {
+            return Ok(());
+        }
         match self.rooms.charges.admits(now, from.bare_str(), self.allowance()) {
             true => Ok(()),
             false => Err(StanzaError::policy_violation()
