@@ -63,7 +63,9 @@ impl Router {
             return Err(StanzaError::forbidden().text("you are on a list of those whom rooms here do not take"));
         }
         // Whoever gets another error for it believes that he is out, and enters again (XEP-0410 section 3).
-        let pings = is_request && stanza.payload().is_some_and(|payload| payload.is("ping", ns::PING));
+        let is_of_occupant = stanza.to().is_some_and(|to| to.resource().is_some());
+        let pings =
+            is_request && stanza.payload().is_some_and(|payload| payload.is("ping", ns::PING)) && is_of_occupant;
         if pings {
             return Ok(());
         }
