@@ -334,3 +334,36 @@ fn who_sees_which_list() {
         "<query xmlns='http://jabber.org/protocol/muc#admin'><item affiliation='member' jid='member@d'/></query>";
     assert_eq!(told[0].2, format!("<iq type='result' id='q'>{list}</iq>"));
 }
+
+/// An account that is removed is nobody here any more; a room has an owner all the same (section 10).
+#[test]
+fn an_account_that_is_removed_has_a_successor() {
+    let mut world = World::open();
+    world.admin(ONE, "<item affiliation='member' jid='wiccarocks@shakespeare.lit'/>");
+    world.admin(ONE, "<item affiliation='admin' jid='hag66@shakespeare.lit'/>");
+    let mut remove = |who: &str| {
+        let ids = module::ArchiveIds::new(&[1; 32]);
+        let context = crate::Context {
+            now: module::Now(world.now),
+            limits: &world.limits,
+            secret: b"secret",
+            ids: &ids,
+            is_service_admin: false,
+        };
+        let account = stanza::Jid::parse(who).expect("a JID").to_bare();
+        let crate::Decided::Write(batch, say) = world.room.removed(&context, &account) else {
+            panic!("nothing is written");
+        };
+        assert!(
+            say.iter()
+                .all(|say| say.to.iter().all(|to| to.bare_str() != account.bare_str()))
+        );
+        world.store.write_wait(batch).expect("written");
+        let room = world.again().expect("it is there");
+        let of = |jid: &str| room.affiliation(stanza::Jid::parse(jid).expect("a JID").as_ref());
+        [ONE, TWO, THREE].map(of)
+    };
+    use crate::Affiliation::{Member, None, Owner};
+    assert_eq!(remove(ONE), [None, Member, Owner]);
+    assert_eq!(remove(THREE), [None, Owner, None]);
+}

@@ -144,6 +144,8 @@ fn why_somebody_may_not_come_in() {
         "service-unavailable",
         "wait",
     );
+    // Another client of somebody who is here is no other occupant.
+    world.enter("crone1@shakespeare.lit/phone", "firstwitch");
     // Whoever runs it comes in all the same.
     world.admin(ONE, "<item affiliation='admin' jid='hag66@shakespeare.lit'/>");
     world.enter(THREE, "thirdwitch");
