@@ -203,6 +203,7 @@ class Slixmpp(Guest):
 class GajimGuest(Guest):
     name = "gajim"
     needed = gajim.NEEDED
+    at_once = True  # with the time of its own clock, to which what crossed it on the way may be later
 
     def __init__(self, server: Server | Wire, account: tuple[str, str], folder: Path):
         super().__init__(server, account, folder)
