@@ -27,6 +27,7 @@ const FLOORS: &[&[&str]] = &[
         "jackdaw-backends",
         "jackdaw-store-sqlite",
         "jackdaw-c2s",
+        "jackdaw-s2s",
         "jackdaw-http",
     ],
     &["jackdaw"],
