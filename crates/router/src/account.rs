@@ -196,6 +196,8 @@ pub(crate) struct Rare {
     pub(crate) rooms: RoomSettings,
     /// Bare JIDs that it has written to and that are no contacts, since when.
     pub(crate) acquainted: BTreeMap<Box<str>, i64>,
+    /// What clients of contacts at other servers can do, by their full JIDs.
+    pub(crate) elsewhere: BTreeMap<Box<str>, Arc<Caps>>,
     /// It is a guest's, and this is its place.
     pub(crate) guest: Option<Guest>,
     /// What its presence tells of its picture (XEP-0398); None: it never had one.
@@ -247,11 +249,15 @@ impl Account {
 
     /// What `other` is to this account; the base of every authorisation.
     pub(crate) fn relation(&self, other: JidRef<'_>) -> Relation {
-        if other.bare_str() == self.jid.as_str() {
+        self.relation_of(other.bare_str())
+    }
+
+    pub(crate) fn relation_of(&self, bare: &str) -> Relation {
+        if *bare == *self.jid.as_str() {
             Relation::Owner
         } else if self
             .roster
-            .get(other.bare_str())
+            .get(bare)
             .is_some_and(|item| item.state.subscription.from())
         {
             Relation::Subscriber

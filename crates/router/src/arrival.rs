@@ -22,7 +22,8 @@ const CONTACTS: usize = 1_000;
 /// A session that wants to hear, and whose nodes are still to be looked at.
 pub(crate) struct Arrived {
     who: Jid,
-    session: u64,
+    /// None: it is of another server, and has just said that it is there.
+    session: Option<u64>,
     caps: Arc<Caps>,
     /// Bare JIDs; the next one is the last.
     owners: Vec<Box<str>>,
@@ -41,12 +42,25 @@ impl Router {
         let seen = seen.filter(|jid| !account.blocks(jid)).take(CONTACTS);
         turn.queue.push_back(Work::Arrives(Box::new(Arrived {
             who,
-            session: session.id,
+            session: Some(session.id),
             caps: Arc::clone(caps),
             owners: std::iter::once(account.jid.as_str())
                 .chain(seen)
                 .map(Into::into)
                 .collect(),
+        })));
+    }
+
+    /// The same of a client of another server, for one account: its own server sees to the rest.
+    pub(crate) fn has_arrived_elsewhere(&self, account: &Account, who: JidRef<'_>, caps: Arc<Caps>, turn: &mut Turn) {
+        if caps.notify().is_empty() {
+            return;
+        }
+        turn.queue.push_back(Work::Arrives(Box::new(Arrived {
+            who: who.to_owned(),
+            session: None,
+            caps,
+            owners: vec![account.jid.as_str().into()],
         })));
     }
 
@@ -78,9 +92,11 @@ impl Router {
 
     /// The next account.
     pub(crate) fn look_at_next(&self, now: Now, mut arrived: Box<Arrived>, turn: &mut Turn) {
-        let is_there = |account: &mut Account| account.session(arrived.session).is_some_and(Session::is_available);
-        if self.with(arrived.who.bare_str(), is_there) != Some(true) {
-            return;
+        if let Some(session) = arrived.session {
+            let is_there = |account: &mut Account| account.session(session).is_some_and(Session::is_available);
+            if self.with(arrived.who.bare_str(), is_there) != Some(true) {
+                return;
+            }
         }
         while let Some(owner) = arrived.owners.pop() {
             let Ok(owner) = Jid::parse(&owner) else { continue };

@@ -242,7 +242,7 @@ impl Router {
         turn: &mut Turn,
     ) {
         for contact in to.iter() {
-            if self.say_to_component(contact, turn, |out| presence.write(contact, out)) {
+            if self.say_elsewhere(from, contact, turn, |out| presence.write(contact, out)) {
                 continue;
             }
             self.with(contact, |account| {
@@ -270,7 +270,7 @@ impl Router {
     pub(crate) fn probe_for_session(&self, from: &Jid, session: u64, contacts: &Contacts, turn: &mut Turn) {
         let mut found: Vec<(String, Rendered)> = Vec::new();
         for contact in contacts.iter() {
-            let is_asked = self.say_to_component(contact, turn, |out| {
+            let is_asked = self.say_elsewhere(from.as_str(), contact, turn, |out| {
                 let (from, to) = (escaped(from.bare_str()), escaped(contact));
                 out.extend_from_slice(format!("<presence type='probe' from='{from}' to='{to}'/>").as_bytes());
             });
@@ -379,7 +379,15 @@ impl Router {
     }
 
     /// Remembers to whom directed presence went (section 4.6.3). False where it would be too many.
-    pub(crate) fn note_directed(&self, bound: &Bound, kind: PresenceType, to: JidRef<'_>) -> bool {
+    pub(crate) fn note_directed(
+        &self,
+        bound: &Bound,
+        kind: PresenceType,
+        stanza: &Stanza<'_>,
+        to: JidRef<'_>,
+    ) -> bool {
+        // XEP-0045 section 7.2.2.
+        let enters = to.resource().is_some() && stanza.children().any(|child| child.is("x", stanza::ns::MUC));
         let noted = self.with(bound.jid.bare_str(), |account| {
             let limit = self.limits.directed_presence;
             let Some(session) = account.session_mut(bound.id) else {
@@ -396,7 +404,10 @@ impl Router {
                     if directed.len() >= limit && !directed.contains(to.as_str()) {
                         return false;
                     }
-                    directed.insert(to.as_str());
+                    match enters {
+                        true => directed.insert_room(to.as_str()),
+                        false => directed.insert(to.as_str()),
+                    }
                     true
                 }),
             }

@@ -18,14 +18,14 @@ use crate::sessions::escaped;
 use crate::{Bound, Router, Turn};
 
 /// What the id of the question begins with.
-const ID_PREFIX: &str = "caps-";
+pub(crate) const ID_PREFIX: &str = "caps-";
 
 /// Capabilities that are remembered. When there are more, those are forgotten that no session has.
 const KNOWN: usize = 4_096;
 
 /// Of a session.
 pub(crate) struct Caps {
-    advertised: Advertised,
+    pub(crate) advertised: Advertised,
     /// Nodes of which it wants to hear, in order. None: it was asked and has not answered.
     notify: Option<Box<[Box<str>]>>,
 }
@@ -39,10 +39,26 @@ impl Caps {
     pub(crate) fn notify(&self) -> &[Box<str>] {
         self.notify.as_deref().unwrap_or_default()
     }
+
+    pub(crate) fn wants(&self, node: &str) -> bool {
+        let notify = self.notify();
+        notify.binary_search_by(|wanted| (**wanted).cmp(node)).is_ok()
+    }
+
+    /// Of whom that was just asked.
+    pub(crate) fn asked(advertised: Advertised) -> Arc<Caps> {
+        let notify = None;
+        Arc::new(Caps { advertised, notify })
+    }
+
+    /// It has not answered yet.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.notify.is_none()
+    }
 }
 
 impl KnownCaps {
-    fn get(&self, advertised: &Advertised) -> Option<Arc<Caps>> {
+    pub(crate) fn get(&self, advertised: &Advertised) -> Option<Arc<Caps>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(&advertised.key).map(Arc::clone)
     }
@@ -62,8 +78,7 @@ impl KnownCaps {
 impl Router {
     /// Whether the session wants the items of this node (XEP-0163 section 4.3.2.2).
     pub(crate) fn wants(&self, session: &Session, node: &str) -> bool {
-        let notify = session.caps().map(|caps| caps.notify());
-        notify.is_some_and(|notify| notify.binary_search_by(|wanted| (**wanted).cmp(node)).is_ok())
+        session.caps().is_some_and(|caps| caps.wants(node))
     }
 
     /// The session has sent this presence, `initial`: it was not available before. What is not known of it is asked for;
@@ -93,10 +108,7 @@ impl Router {
             return;
         }
         let node = escaped(&advertised.node);
-        session.set_caps(Some(Arc::new(Caps {
-            advertised,
-            notify: None,
-        })));
+        session.set_caps(Some(Caps::asked(advertised)));
         let Some(session) = account.session(id) else { return };
         let (from, to) = (account.jid.domain(), escaped(&account.full(session)));
         let question = format!(
@@ -120,6 +132,21 @@ impl Router {
         }
     }
 
+    /// What follows from the answer, and is known of all who advertise the same if it is what they do.
+    pub(crate) fn caps_answered(&self, asked: &Caps, answer: &Stanza<'_>) -> Arc<Caps> {
+        let query = answer.payload().filter(|query| query.is("query", ns::DISCO_INFO));
+        let query = query.filter(|_| answer.kind() == Kind::Iq(IqType::Result));
+        let info = query.map(|query| Info::read(&query, answer.lang())).unwrap_or_default();
+        let caps = Arc::new(Caps {
+            advertised: asked.advertised.clone(),
+            notify: Some(info.notify()),
+        });
+        if asked.advertised.is_verified_by(&info) {
+            self.known_caps.add(&caps);
+        }
+        caps
+    }
+
     /// The answer to that. An error is one too: this client wants to hear nothing.
     pub(crate) fn answered_caps(&self, bound: &Bound, answer: &Stanza<'_>, turn: &mut Turn) {
         let session = answer.id().and_then(|id| id.strip_prefix(ID_PREFIX)?.parse().ok());
@@ -128,21 +155,11 @@ impl Router {
         }
         let owner = bound.jid.bare_str();
         let asked = self.with(owner, |account| account.session(bound.id)?.caps().cloned());
-        let Some(asked) = asked.flatten().filter(|caps| caps.notify.is_none()) else {
+        let Some(asked) = asked.flatten().filter(|caps| caps.is_asked()) else {
             return;
         };
-        let query = answer.payload().filter(|query| query.is("query", ns::DISCO_INFO));
-        let query = query.filter(|_| answer.kind() == Kind::Iq(IqType::Result));
-        let info = query.map(|query| Info::read(&query, answer.lang())).unwrap_or_default();
         // Outside of the owner's lock: it is work.
-        let is_verified = asked.advertised.is_verified_by(&info);
-        let caps = Arc::new(Caps {
-            advertised: asked.advertised.clone(),
-            notify: Some(info.notify()),
-        });
-        if is_verified {
-            self.known_caps.add(&caps);
-        }
+        let caps = self.caps_answered(&asked, answer);
         self.with(owner, |account| {
             let session = account.session_mut(bound.id)?;
             // It may have said something else meanwhile.

@@ -162,6 +162,7 @@ impl Router {
                 if kind == PresenceType::Unavailable && to.resource().is_some() {
                     account.forget_directed(from.as_str(), to.resource());
                 }
+                self.note_presence_elsewhere(account, kind, stanza, from, turn);
             }
             PresenceType::Error => {
                 let addressed = |session: &&Session| match to.resource() {
@@ -202,8 +203,8 @@ impl Router {
         let Some(resource) = to.resource() else {
             match kind {
                 IqType::Get | IqType::Set => self.ask_account(now, account, stanza, from, to, turn),
-                // Nothing was asked in the account's name: a stray answer.
-                IqType::Result | IqType::Error => {}
+                // Else nothing was asked in the account's name: a stray answer.
+                IqType::Result | IqType::Error => self.answered_elsewhere(account, stanza, from, turn),
             }
             return;
         };

@@ -30,6 +30,7 @@ mod delivery;
 mod deposit;
 mod directed;
 mod durable;
+mod elsewhere;
 mod establish;
 mod guests;
 pub mod invitations;
@@ -76,7 +77,7 @@ pub use guests::Guest;
 pub use load::LAST_ACTIVITY;
 pub use outbox::{Event, Issued, NotResumed, Outbox, Resumed, Taken, TooHigh, give_buffer, uncounted};
 pub use push::PushRules;
-pub use remote::{Dialer, Failure, FailureKind, Linked, Pair};
+pub use remote::{Dialer, Failure, FailureKind, LinkCounts, LinkReport, Linked, Pair, RemoteRules, ResumeRemote};
 pub use resume::{EnableRequest, ResumeRequest, STREAM_ID_BYTES, failed};
 pub use rooms::Allowance;
 pub use sessions::BindRequest;
@@ -101,7 +102,7 @@ pub(crate) const OWN_LIMITS: xmlstream::Limits = xmlstream::Limits {
 };
 
 /// The tables of the account itself; those of features come from their declarations.
-pub static TABLES: [&Table; 24] = [
+pub static TABLES: [&Table; 26] = [
     &accounts::ACCOUNTS,
     &accounts::tokens::TOKENS,
     &accounts::invitations::INVITATIONS,
@@ -120,6 +121,8 @@ pub static TABLES: [&Table; 24] = [
     &resume::STREAMS,
     &saved::SAVED,
     &rooms::OCCUPANTS,
+    &remote::SPOOL,
+    &remote::REMOTES,
     &moved::OFFLINE,
     &moved::OFFLINE_MOVED,
     &upgrade::UPGRADES,
@@ -196,6 +199,7 @@ pub struct Router {
     lines: line::Lines,
     components: component::Components,
     rooms: rooms::Rooms,
+    remotes: remote::Remotes,
     block_lists: block_lists::BlockLists,
     pushes: push::Pushes,
     without_push: push::WithoutPush,
@@ -239,6 +243,7 @@ impl Router {
             lines: line::Lines::default(),
             components,
             rooms: rooms::Rooms::default(),
+            remotes: remote::Remotes::default(),
             block_lists: block_lists::BlockLists::default(),
             pushes: push::Pushes::default(),
             without_push: push::WithoutPush::default(),

@@ -491,6 +491,7 @@ impl Router {
     pub fn look_for_silence(&self, now: Now, seconds: u32) {
         let mut turn = Turn::default();
         self.look_for_silent_components(now, seconds, &mut turn);
+        self.look_for_silent_remotes(now, seconds, &mut turn);
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             for slot in shard.iter() {
@@ -579,6 +580,7 @@ fn read_account(jid: &Jid, found: Found, most: u64) -> Result<Option<Account>, S
                     push,
                     rooms: Default::default(),
                     acquainted,
+                    elsewhere: Default::default(),
                     guest: None,
                     photo,
                 })

@@ -41,16 +41,25 @@ impl Router {
                 }
             }
         };
-        let (contacts, subscribers) = self.with(owner, |account| {
+        let (contacts, elsewhere, subscribers) = self.with(owner, |account| {
             if told(owner) {
                 push(account, turn);
             }
             let contacts = account.roster.subscribers().map(|item| &*item.jid);
             let contacts = contacts.filter(|bare| told(bare) && may_see(account, notice, bare));
+            let is_told = |bare: &str| told(bare) && account.relation_of(bare) == Relation::Subscriber && may_see(account, notice, bare);
+            let elsewhere: Vec<&str> = account.wanting_elsewhere(&notice.node, is_told).collect();
             let subscribers = notice.subscribers.iter().map(|jid| &**jid);
             let subscribers = subscribers.filter(|jid| may_see(account, notice, jid));
-            (Contacts::of(contacts), Contacts::of(subscribers))
+            (
+                Contacts::of(contacts),
+                Contacts::of(elsewhere.into_iter()),
+                Contacts::of(subscribers),
+            )
         })?;
+        for full in elsewhere.iter() {
+            self.say_elsewhere(owner, full, turn, |out| sent.write(full, out));
+        }
         for contact in contacts.iter() {
             self.with(contact, |account| {
                 if !account.blocks(owner) {

@@ -183,8 +183,7 @@ impl Router {
             if let Some(component) = self.components.get(to.domain()) {
                 return self.to_component(component, stanza, from, to, turn);
             }
-            // No federation yet: what cannot be reached is said at once (RFC 6120 section 10.4).
-            return self.bounce(stanza, from, to, &StanzaError::remote_server_not_found(), turn);
+            return self.to_remote(now, stanza, from, to, turn);
         };
         if to.local().is_none() {
             return self.for_server(now, host, Target::Server, stanza, from, to, turn);
@@ -374,6 +373,7 @@ impl Router {
                 except,
             } => self.fan_out(&presence, &from, left, &to, except.as_ref(), turn),
             Work::Probes { from, session, to } => self.probe_for_session(&from, session, &to, turn),
+            Work::Link(change) => self.link_changed(change, turn),
         }
     }
 
@@ -383,7 +383,7 @@ impl Router {
             (PresenceType::Available, None) => self.broadcast_available(bound, stanza, turn),
             (PresenceType::Unavailable, None) => self.broadcast_unavailable(now, bound, stanza, turn),
             (PresenceType::Available | PresenceType::Unavailable, Some(to)) => {
-                if self.note_directed(bound, kind, to) {
+                if self.note_directed(bound, kind, stanza, to) {
                     match self.with_photo(bound, kind, stanza, to) {
                         None => self.send_on(now, bound, stanza, from, to, turn),
                         Some(text) => self.read_letter(&text, turn, |stanza, from, to, turn| {

@@ -202,8 +202,8 @@ impl Session {
         out.number(i64::from(self.interested));
         out.number(i64::from(self.switches.bits()));
         out.number(self.directed().map_or(0, |directed| directed.len()) as i64);
-        for jid in self.directed().into_iter().flat_map(Directed::iter) {
-            out.bytes(jid.as_bytes());
+        for entry in self.directed().into_iter().flat_map(Directed::entries) {
+            out.bytes(entry.as_bytes());
         }
         out.bytes(stream);
     }
@@ -217,7 +217,7 @@ impl Session {
         let switches = Switches::from_bits(u8::try_from(from.number()?).ok()?);
         let mut directed = Directed::default();
         for _ in 0..from.number()? {
-            directed.insert(from.text()?);
+            directed.put_back(from.text()?);
         }
         let outbox = Outbox::restore(RESTORED_BYTES, from.bytes()?)?;
         let mut session = Session {

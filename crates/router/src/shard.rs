@@ -93,14 +93,26 @@ impl Router {
 
     /// Looks at every account in memory, shard by shard.
     pub(crate) fn each_account(&self, mut act: impl FnMut(&mut Account)) {
-        for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            for slot in shard.slots.iter_mut() {
-                if let Slot::Ready(account) = &mut **slot {
-                    act(account);
-                }
+        for at in 0..SHARDS {
+            self.each_account_of_shard(at, &mut act);
+        }
+    }
+
+    /// Returns how many there are.
+    pub(crate) fn each_account_of_shard(&self, at: usize, mut act: impl FnMut(&mut Account)) -> usize {
+        let mut shard = self.shards[at].lock().unwrap_or_else(PoisonError::into_inner);
+        for slot in shard.slots.iter_mut() {
+            if let Slot::Ready(account) = &mut **slot {
+                act(account);
             }
         }
+        shard.slots.len()
+    }
+
+    /// Whether nothing of this account is in memory, and it is not being read.
+    pub(crate) fn is_absent(&self, bare: &str) -> bool {
+        let hash = self.hash(bare);
+        self.lock(hash).get_mut(hash, bare).is_none()
     }
 
     /// Whether nothing is under way: no account is being read, no decision waits for its commit.

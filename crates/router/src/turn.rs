@@ -15,6 +15,7 @@ use xmlstream::Scratch;
 use crate::arrival::Arrived;
 use crate::deposit::{Copied, Origin};
 use crate::outbox::Receipt;
+use crate::remote::Change;
 use crate::wake::wake;
 use crate::{Bound, Outbox};
 
@@ -62,9 +63,12 @@ pub(crate) enum Work {
         session: u64,
         to: Contacts,
     },
+    /// A link to another server broke, or was made again.
+    Link(Box<Change>),
 }
 
 /// Bare JIDs, one behind the other in one text: a list of a thousand is two blocks of memory.
+#[derive(Clone)]
 pub(crate) struct Contacts {
     text: String,
     /// Where each ends.

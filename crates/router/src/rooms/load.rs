@@ -13,7 +13,7 @@ use crate::load::store_failed;
 use crate::{Router, Turn};
 
 use super::gate::Made;
-use super::{Asked, Held, Place, Slot, State, What};
+use super::{Asked, Held, Place, SHARDS, Slot, State, What};
 
 impl Slot {
     /// A room that is no more.
@@ -253,19 +253,29 @@ impl Router {
     /// Who is in rooms from this domain cannot be reached any more, and others are told so (section 14.1).
     pub(crate) fn lose_domain_in_rooms(&self, domain: &str) {
         let mut turn = Turn::default();
-        self.each_place(|place| {
-            let lost = match &place.lock().room {
-                Slot::There(room) => room.clients_of_domain(domain),
-                _ => return,
-            };
-            if !lost.is_empty() {
-                self.lost_from_room(place, lost);
-                self.take_waiting(place, &mut turn);
-                self.deliver_all(place, &mut turn);
-            }
-        });
+        for part in 0..SHARDS {
+            self.lose_domain_in_part(part, None, domain, &mut turn);
+        }
         self.settle((self.clock)(), &mut turn);
         turn.finish();
+    }
+
+    /// The same of one shard of rooms, and of those of one service if that is given.
+    pub(crate) fn lose_domain_in_part(&self, part: usize, service: Option<&str>, domain: &str, turn: &mut Turn) {
+        for place in self.places_of_shard(part) {
+            if service.is_some_and(|service| place.jid.domain() != service) {
+                continue;
+            }
+            let lost = match &place.lock().room {
+                Slot::There(room) => room.clients_of_domain(domain),
+                _ => continue,
+            };
+            if !lost.is_empty() {
+                self.lost_from_room(&place, lost);
+                self.take_waiting(&place, turn);
+                self.deliver_all(&place, turn);
+            }
+        }
     }
 
     fn turn_away_from_room(&self, held: Held, error: &StanzaError, turn: &mut Turn) {
@@ -296,15 +306,15 @@ impl Router {
     }
 
     pub(super) fn each_place(&self, mut act: impl FnMut(&Arc<Place>)) {
-        for shard in &self.rooms.shards {
-            let places: Vec<_> = shard
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .values()
-                .cloned()
-                .collect();
-            places.iter().for_each(&mut act);
+        for part in 0..SHARDS {
+            self.places_of_shard(part).iter().for_each(&mut act);
         }
+    }
+
+    /// Without the lock of the shard.
+    fn places_of_shard(&self, at: usize) -> Vec<Arc<Place>> {
+        let shard = self.rooms.shards[at].lock().unwrap_or_else(PoisonError::into_inner);
+        shard.values().cloned().collect()
     }
 
     /// Forgets rooms that nobody is in and nobody has used since.

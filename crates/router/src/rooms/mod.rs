@@ -37,7 +37,7 @@ pub(crate) use saved::OCCUPANTS;
 
 /// Shards of rooms: where they are looked up. A room has a lock of its own besides, since one with many occupants takes
 /// its time.
-const SHARDS: usize = 64;
+pub(crate) const SHARDS: usize = 64;
 
 /// Stanzas that wait for a room: while it is read, or something of it is written. More is `resource-constraint`.
 const WAITING: usize = 4_096;
