@@ -473,6 +473,10 @@ impl Router {
                 }
             }
         }
+        if part + 1 == parts {
+            // Behind what the others have said at their end.
+            self.end_remotes(error, &mut turn);
+        }
         turn.finish();
     }
 }

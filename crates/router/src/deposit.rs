@@ -67,6 +67,17 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// What comes from another server is counted where its stream is managed, goes in order, and is not read faster than it
+    /// is kept.
+    pub(crate) fn of_remote(bound: &Bound) -> Result<Origin, Moved> {
+        Ok(Origin {
+            receipt: bound.outbox.receive()?,
+            ..Origin::of_component(bound)
+        })
+    }
+}
+
 /// What a client sends behind a message does not overtake it while it is on its way into the archive.
 pub(crate) struct Behind(Arc<Outbox>, u32);
 
@@ -115,6 +126,11 @@ impl Source {
             copies: origin.is_some_and(|origin| origin.copies),
         }
     }
+
+    /// Another of the sender's devices wants copies.
+    pub(crate) fn copies(self) -> bool {
+        self.is_own && self.copies
+    }
 }
 
 /// A message for the other devices of its sender.
@@ -122,7 +138,17 @@ pub(crate) struct Copied {
     text: Arc<str>,
     from: Jid,
     /// Its id, where it stands in the sender's archive.
-    id: Option<i64>,
+    pub(crate) id: Option<i64>,
+}
+
+impl Copied {
+    pub(crate) fn of(text: &Arc<str>, from: JidRef<'_>) -> Copied {
+        Copied {
+            text: Arc::clone(text),
+            from: from.to_owned(),
+            id: None,
+        }
+    }
 }
 
 impl Router {
@@ -260,7 +286,7 @@ impl Router {
 
     /// XEP-0424 section 4, in the archives that have the retraction too.
     fn retract(&self, now: Now, kept: &Kept, before: i64) {
-        let Some((id, by)) = &kept.retraction else { return };
+        let Some(retraction) = &kept.retraction else { return };
         let (sender, recipient) = (kept.from.bare_str(), kept.to.bare_str());
         let (owner, with) = if kept.places.has(Places::RECEIVED) {
             (recipient, sender)
@@ -269,6 +295,20 @@ impl Router {
         } else {
             return;
         };
+        self.retract_in(now, owner, with, sender, retraction, before);
+    }
+
+    /// The same in the archive of this owner, of what `sender` has said to or heard from `with`. `before`: the id of the
+    /// retraction.
+    pub(crate) fn retract_in(
+        &self,
+        now: Now,
+        owner: &str,
+        with: &str,
+        sender: &str,
+        (id, by): &(String, String),
+        before: i64,
+    ) {
         self.bury(Search {
             owner: owner.into(),
             with: with.into(),

@@ -247,7 +247,7 @@ impl Router {
     }
 
     /// There is no such session: how many stanzas of it were handled is told if it is known.
-    fn tell_counter(&self, request: ResumeRequest) {
+    pub(crate) fn tell_counter(&self, request: ResumeRequest) {
         let owner = request.account.as_str();
         let query = Query::get(&STREAMS, owner, &*request.previd);
         let me = self.me.clone();

@@ -127,6 +127,9 @@ impl Router {
     /// [`Router::reclaim`] with what was never written to it. Where this returns some the stream was managed, and knows
     /// better: then with that, and of the rest only what stands before it was ([`uncounted`](crate::uncounted)).
     pub fn unbind(&self, now: Now, bound: &Bound, clean: bool, turn: &mut Turn) -> Option<Vec<u8>> {
+        if self.link_ended(now, bound, clean, turn) {
+            return Some(Vec::new());
+        }
         if self.detach(bound) {
             return None;
         }
@@ -175,49 +178,31 @@ impl Router {
     /// for their address (guarantee G5). `unsent` is what [`Outbox::shut`] returned, or the rest of
     /// it. Returns how many bytes were dealt with: call it with what is behind them until it is 0.
     pub fn reclaim(&self, now: Now, bound: &Bound, unsent: &[u8], turn: &mut Turn) -> usize {
-        let mut scratch = std::mem::take(&mut turn.scratch);
-        let mut letters = Vec::new();
-        let mut framer = Framer::new();
-        // The framer reads streams, so what was for the client is read as one.
-        if let Err(error) = framer.next(HEADER.as_bytes(), &mut scratch, &crate::OWN_LIMITS) {
-            tracing::error!(?error, "our own header is not read; this is a defect");
+        if let Some(used) = self.give_back(now, bound, unsent, turn) {
+            return used;
         }
-        let mut rest = unsent;
+        let mut letters = Vec::new();
         let mut returned = Vec::new();
         let waits_again = bound.outbox.is_returned();
-        for _ in 0..RECLAIMED_AT_ONCE {
-            if unsent.len() - rest.len() >= RECLAIMED_BYTES {
-                break;
-            }
-            let Ok(step) = framer.next(rest, &mut scratch, &crate::OWN_LIMITS) else {
-                break;
-            };
-            let xmlstream::Event::Element(element) = step.event else {
-                break;
-            };
-            let consumed = step.consumed;
-            if let Ok(Some(stanza)) = Stanza::read(element) {
-                if let Some(id) = self.archived_as(&stanza, bound) {
-                    returned.push(id);
-                } else if waits_again && has_waited(&stanza, bound) {
-                    // By its place, although it has no id there that a client could see.
-                } else if is_reclaimed(&stanza, bound) {
-                    // What was said in a room: whoever has the resource now has not entered it (RFC 6121 section 8.5.3.2.1).
-                    // A room of ours has heard that the client is gone, and would tell who said it of an error.
-                    if let (stanza::Kind::Message(MessageType::Groupchat), Some(from), Some(to)) =
-                        (stanza.kind(), stanza.from(), stanza.to())
-                    {
-                        if !self.is_room(from) {
-                            self.bounce(&stanza, from, to, &StanzaError::service_unavailable(), turn);
-                        }
-                    } else {
-                        letters.push(element.source().to_owned());
+        let used = read_unsent(unsent, turn, |stanza, turn| {
+            if let Some(id) = self.archived_as(stanza, bound) {
+                returned.push(id);
+            } else if waits_again && has_waited(stanza, bound) {
+                // By its place, although it has no id there that a client could see.
+            } else if is_reclaimed(stanza, bound) {
+                // What was said in a room: whoever has the resource now has not entered it (RFC 6121 section 8.5.3.2.1).
+                // A room of ours has heard that the client is gone, and would tell who said it of an error.
+                if let (stanza::Kind::Message(MessageType::Groupchat), Some(from), Some(to)) =
+                    (stanza.kind(), stanza.from(), stanza.to())
+                {
+                    if !self.is_room(from) {
+                        self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
                     }
+                } else {
+                    letters.push(stanza.element().source().to_owned());
                 }
             }
-            rest = &rest[consumed..];
-        }
-        turn.scratch = scratch;
+        });
         if !returned.is_empty() {
             self.with(bound.jid.bare_str(), |account| {
                 for id in returned {
@@ -230,7 +215,7 @@ impl Router {
             turn.letter(text);
         }
         self.settle(now, turn);
-        unsent.len() - rest.len()
+        used
     }
 
     /// [`Router::reclaim`] to the end. What a session keeps in memory is limited, so this ends soon.
@@ -255,6 +240,9 @@ impl Router {
 
     /// Everything that was pushed to a connection has been written.
     pub fn drained(&self, now: Now, bound: &Bound, turn: &mut Turn) {
+        if bound.jid.as_ref().local().is_none() && self.link_drained(now, bound, turn) {
+            return;
+        }
         self.with(bound.jid.bare_str(), |account| {
             if bound.outbox.is_resuming() {
                 return self.pump(account, bound.id, turn);
@@ -425,6 +413,36 @@ impl Router {
             });
         self.store.write_many(writes.collect());
     }
+}
+
+/// Reads the first stanzas of what a connection had not written, no more than may be dealt with at once. Returns how many
+/// bytes they are.
+pub(crate) fn read_unsent(unsent: &[u8], turn: &mut Turn, mut act: impl FnMut(&Stanza<'_>, &mut Turn)) -> usize {
+    let mut scratch = std::mem::take(&mut turn.scratch);
+    let mut framer = Framer::new();
+    // The framer reads streams, so what was for the client is read as one.
+    if let Err(error) = framer.next(HEADER.as_bytes(), &mut scratch, &crate::OWN_LIMITS) {
+        tracing::error!(?error, "our own header is not read; this is a defect");
+    }
+    let mut rest = unsent;
+    for _ in 0..RECLAIMED_AT_ONCE {
+        if unsent.len() - rest.len() >= RECLAIMED_BYTES {
+            break;
+        }
+        let Ok(step) = framer.next(rest, &mut scratch, &crate::OWN_LIMITS) else {
+            break;
+        };
+        let xmlstream::Event::Element(element) = step.event else {
+            break;
+        };
+        let consumed = step.consumed;
+        if let Ok(Some(stanza)) = Stanza::read(element) {
+            act(&stanza, turn);
+        }
+        rest = &rest[consumed..];
+    }
+    turn.scratch = scratch;
+    unsent.len() - rest.len()
 }
 
 /// How a session ends.

@@ -1,0 +1,272 @@
+//! What comes from other servers.
+//!
+//! The session has checked who it is that speaks ([`Pair`]), and that every stanza has both addresses, `from` one of the
+//! peer's domain and `to` one of ours. Here it is written anew into the namespace of clients, and goes its way as what a
+//! component sends.
+//!
+//! A managed stream (XEP-0198) that breaks is remembered for a while with how many stanzas of it were handled: so the peer
+//! sends again what was not, and nothing else.
+
+use std::sync::Arc;
+
+use module::Now;
+use stanza::{IqType, Jid, JidRef, Kind, Stanza, StanzaError};
+
+use super::link::PING_PREFIX;
+use super::{Linked, Pair};
+use crate::deposit::Origin;
+use crate::outgoing::letter;
+use crate::{Bound, Event, NotResumed, Outbox, ResumeRequest, Resumed, Router, Turn};
+
+/// Streams that broke and may be resumed; with more the first is forgotten, and its peer is told what the store knows.
+const PARKED: usize = 4_096;
+
+/// A stream of another server.
+pub(crate) struct Incoming {
+    pub(super) pair: Pair,
+    pub(super) bound: Bound,
+}
+
+impl Incoming {
+    pub(super) fn new(pair: Pair, bound: Bound) -> Incoming {
+        Incoming { pair, bound }
+    }
+}
+
+/// One that broke.
+pub(crate) struct Parked {
+    pair: Pair,
+    id: Box<str>,
+    outbox: Arc<Outbox>,
+    /// In seconds.
+    until: i64,
+}
+
+/// Another server wants to go on with a stream that it has opened.
+pub struct ResumeRemote {
+    pub pair: Pair,
+    pub previd: Box<str>,
+    pub h: u32,
+    pub outbox: Arc<Outbox>,
+}
+
+impl Router {
+    /// Another server has shown that it may speak for its domain. The answer comes as [`Event::Bound`], with the domain
+    /// for an address. `is_bidirectional`: stanzas may go to it over the same stream (XEP-0288).
+    pub fn admit(&self, now: Now, pair: &Pair, outbox: &Arc<Outbox>, is_bidirectional: bool, turn: &mut Turn) {
+        let refused = match self.remotes.port.get() {
+            None => Some(StanzaError::remote_server_not_found()),
+            Some(_) if !self.federates(&pair.local) => Some(StanzaError::item_not_found()),
+            Some((dialer, _)) => dialer.may_reach(pair).err(),
+        };
+        let answer = match (refused, Jid::parse(&pair.remote)) {
+            (None, Ok(jid)) => {
+                let (id, outbox) = (self.next_session(), Arc::clone(outbox));
+                Ok(Bound { jid, id, outbox })
+            }
+            (Some(error), _) => Err(error),
+            (None, Err(_)) => Err(StanzaError::jid_malformed()),
+        };
+        if let Ok(bound) = &answer {
+            let incoming = Incoming::new(pair.clone(), bound.clone());
+            self.remotes.streams().insert(bound.id, incoming);
+        }
+        let bound = answer.as_ref().ok().cloned();
+        outbox.tell(turn, Event::Bound(answer));
+        if let (Some(bound), true) = (bound, is_bidirectional) {
+            self.goes_both_ways(now, pair, bound, turn);
+        }
+    }
+
+    /// The link of the pair goes by a stream that the peer has opened, unless it has one.
+    fn goes_both_ways(&self, now: Now, pair: &Pair, bound: Bound, turn: &mut Turn) {
+        let Some(cell) = self.remotes.of(pair) else { return };
+        let has_one = matches!(cell.lock().state, super::State::Up(_));
+        if !has_one {
+            // Whether the peer manages its own direction says nothing of this one: it is asked by pings.
+            self.goes_by(now, &cell, bound, &Linked::default(), turn);
+        }
+    }
+
+    /// Handles a stanza of another server. True: as [`Router::from_client`].
+    pub fn from_remote(
+        &self,
+        now: Now,
+        bound: &Bound,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) -> bool {
+        self.stanzas.up(bound.id);
+        // It went on elsewhere, and whoever has sent this will send it again there.
+        let Ok(origin) = Origin::of_remote(bound) else {
+            return false;
+        };
+        if self.is_answer_of_link(now, stanza, from, to, turn) {
+            return false;
+        }
+        turn.origin = Some(origin);
+        self.read_letter(&letter(stanza, from, to), turn, |stanza, from, to, turn| {
+            if self.is_apart(from.domain(), to.domain()) {
+                self.refuse_at_border(stanza, from, to, turn);
+            } else {
+                self.route(now, stanza, from, to, turn);
+            }
+        });
+        let origin = turn.origin.take();
+        let is_held = std::mem::take(&mut turn.is_held);
+        self.settle(now, turn);
+        drop(origin);
+        is_held || bound.outbox.is_to_wait()
+    }
+
+    /// Whether this answers what a link has asked.
+    fn is_answer_of_link(
+        &self,
+        now: Now,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) -> bool {
+        if !matches!(stanza.kind(), Kind::Iq(IqType::Result | IqType::Error))
+            || from.as_str() != from.domain()
+            || to.as_str() != to.domain()
+        {
+            return false;
+        }
+        let number = stanza.id().and_then(|id| id.strip_prefix(PING_PREFIX)?.parse().ok());
+        let Some(number) = number else { return false };
+        let pair = Pair::new(to.domain(), from.domain());
+        self.link_answered(now, &pair, number, turn);
+        true
+    }
+
+    /// A stanza of another server that is wrong in itself is answered over the way to that server: `text` has both
+    /// addresses.
+    pub fn answer_remote(&self, now: Now, text: String, turn: &mut Turn) {
+        turn.letter(text);
+        self.settle(now, turn);
+    }
+
+    /// `<resume/>` on a stream of another server. The answer comes as [`Event::Resumed`].
+    pub fn resume_remote(&self, now: Now, request: ResumeRemote, turn: &mut Turn) {
+        let ResumeRemote { pair, previd, h, outbox } = request;
+        let Ok(jid) = Jid::parse(&pair.remote) else { return };
+        let found = self.take_stream(&pair, &previd);
+        let request = ResumeRequest {
+            account: jid.clone(),
+            previd,
+            h,
+            outbox: Arc::clone(&outbox),
+            access: None,
+        };
+        let Some(old) = found else {
+            // What the store knows of it.
+            return self.tell_counter(request);
+        };
+        if !old.is_settled() {
+            // What is on its way is counted when it has arrived: until then `h` would be too low.
+            return self.resume_remote_later(pair, request, old);
+        }
+        // What we have sent is acknowledged at the link.
+        let answer = match old.move_to(&outbox, 0) {
+            Ok((_, handled)) => {
+                let bound = Bound {
+                    jid,
+                    id: self.next_session(),
+                    outbox: Arc::clone(&outbox),
+                };
+                let incoming = Incoming::new(pair, bound.clone());
+                self.remotes.streams().insert(bound.id, incoming);
+                Ok(Resumed {
+                    bound,
+                    id: request.previd,
+                    h: handled,
+                })
+            }
+            Err(error) => Err(NotResumed::TooHigh(error)),
+        };
+        outbox.tell(turn, Event::Resumed(answer));
+        self.settle(now, turn);
+    }
+
+    fn resume_remote_later(&self, pair: Pair, request: ResumeRequest, old: Arc<Outbox>) {
+        let me = self.me.clone();
+        self.store.write(
+            store::Batch::new(),
+            Box::new(move |result| {
+                if let (Some(router), false) = (me.upgrade(), matches!(result, Err(store::StoreError::Closed))) {
+                    let now = (router.clock)();
+                    let ResumeRequest { previd, h, outbox, .. } = request;
+                    router.keep_parked(Parked {
+                        pair: pair.clone(),
+                        id: previd.clone(),
+                        outbox: old,
+                        until: i64::MAX,
+                    });
+                    let mut turn = Turn::default();
+                    let again = ResumeRemote { pair, previd, h, outbox };
+                    router.resume_remote(now, again, &mut turn);
+                    turn.finish();
+                }
+            }),
+        );
+    }
+
+    /// The outbox of a stream with this id, which is over with this: whether its connection knows already or not.
+    fn take_stream(&self, pair: &Pair, id: &str) -> Option<Arc<Outbox>> {
+        let mut parked = self.parked();
+        if let Some(at) = parked.iter().position(|parked| parked.pair == *pair && &*parked.id == id) {
+            return Some(parked.swap_remove(at).outbox);
+        }
+        drop(parked);
+        let streams = self.remotes.streams();
+        let is_it = |stream: &&super::Incoming| {
+            stream.pair == *pair && stream.bound.outbox.resumable().is_some_and(|resumable| &*resumable.id == id)
+        };
+        let found = streams.values().find(is_it).map(|stream| Arc::clone(&stream.bound.outbox));
+        drop(streams);
+        // "and the server still has the stream ... open": it ends with conflict (section 5).
+        if let Some(outbox) = &found {
+            let mut turn = Turn::default();
+            outbox.tell(&mut turn, Event::End(stanza::StreamError::conflict()));
+            turn.finish();
+        }
+        found
+    }
+
+    /// The connection of a stream is gone; the peer may go on with it.
+    pub(super) fn park(&self, now: Now, incoming: Incoming, clean: bool) {
+        let Incoming { pair, bound } = incoming;
+        let Some(resumable) = bound.outbox.resumable().filter(|_| !clean) else {
+            return;
+        };
+        if !bound.outbox.detach() {
+            return;
+        }
+        self.keep_parked(Parked {
+            pair,
+            id: resumable.id,
+            outbox: bound.outbox,
+            until: now.seconds().saturating_add(i64::from(resumable.seconds)),
+        });
+    }
+
+    fn keep_parked(&self, stream: Parked) {
+        let mut parked = self.parked();
+        if parked.len() >= PARKED {
+            parked.remove(0);
+        }
+        parked.push(stream);
+    }
+
+    pub(super) fn forget_parked(&self, now: Now) {
+        self.parked().retain(|parked| parked.until > now.seconds());
+    }
+
+    fn parked(&self) -> std::sync::MutexGuard<'_, Vec<Parked>> {
+        self.remotes.parked.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

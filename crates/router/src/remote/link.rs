@@ -1,0 +1,389 @@
+//! One link: what is for a domain, from where it waits until it is acknowledged.
+//!
+//! A stanza comes into the queue, goes out over a stream, and stands among what was sent until the peer has said that it
+//! has it: by XEP-0198, or, where the peer cannot do that, by answering a ping that went behind it (what came before on
+//! the stream has been handled by then, RFC 6120 section 10.1). What is in the spool is deleted only then. If the stream
+//! breaks, the next one begins with what is not acknowledged.
+//!
+//! The queue in memory has a limit. Of what is in the spool only the place is kept behind it, and it is read page by page
+//! once the peer takes it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use module::Now;
+
+use super::{Failure, Linked};
+use crate::sessions::escaped;
+use crate::{Bound, TooHigh, Turn};
+
+/// What was sent and is not acknowledged: stanzas, and bytes. More waits until something is.
+const WINDOW: usize = 1_024;
+const WINDOW_BYTES: usize = 512 * 1024;
+
+/// Where the peer cannot acknowledge, and nothing of the spool was sent, so many stanzas go out before it is asked: they
+/// are remembered only to be sent again if the stream breaks.
+const UNASKED: usize = 64;
+
+/// The id of the ping that is answered behind what was sent; a number is appended.
+pub(super) const PING_PREFIX: &str = "link-";
+
+/// A stanza on its way.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) text: Arc<str>,
+    /// Its key in the spool.
+    pub(super) key: Option<u64>,
+    /// An IQ request: sent again it might be carried out twice.
+    pub(super) is_request: bool,
+}
+
+/// The peer was asked what it has.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// Of the ping, where it is one.
+    number: u32,
+    /// How many were sent before.
+    up_to: u32,
+    /// In seconds.
+    at: i64,
+}
+
+/// The stream that stanzas go out by.
+pub(super) struct Stream {
+    pub(super) local: Box<str>,
+    pub(super) bound: Bound,
+    /// The peer acknowledges by XEP-0198.
+    pub(super) is_managed: bool,
+}
+
+#[derive(Default)]
+pub(super) enum State {
+    /// Nothing is under way.
+    #[default]
+    Idle,
+    Dialing,
+    Up(Stream),
+}
+
+/// What becomes of a stanza that is given to a link.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Took {
+    /// It is on its way, or waits.
+    Taken,
+    /// A stream is to be made.
+    Dial,
+    /// Too much waits in memory.
+    Full,
+}
+
+#[derive(Default)]
+pub(super) struct Link {
+    pub(super) state: State,
+    /// Read from the spool, before all else.
+    replay: VecDeque<Item>,
+    queue: VecDeque<Item>,
+    /// Of both.
+    bytes: usize,
+    sent: VecDeque<Item>,
+    sent_bytes: usize,
+    /// Of what was sent over this stream, so many are acknowledged.
+    acknowledged: u32,
+    asked: Option<Asked>,
+    pings: u32,
+    /// Of the last managed stream that we have opened: its id, and until when it can be resumed, in seconds.
+    pub(super) resumable: Option<(Box<str>, u32)>,
+
+    /// Rows in the spool.
+    pub(super) spooled: u64,
+    /// The spool has rows that are not in memory: behind this key.
+    pub(super) unread: bool,
+    read_up_to: u64,
+    is_reading: bool,
+    /// A row came while the spool was read.
+    has_more: bool,
+    last_key: u64,
+
+    /// When there was a stream last, in seconds; 0: never.
+    pub(super) reached: i64,
+    /// In a row.
+    pub(super) failures: u32,
+    pub(super) failed_at: i64,
+    pub(super) failure: Option<Failure>,
+    /// There was a stream, it broke, and none could be made since.
+    pub(super) is_broken: bool,
+    /// The last stream did not end in good order.
+    pub(super) is_torn: bool,
+    /// The store knows the pair.
+    pub(super) is_known: bool,
+}
+
+impl Link {
+    /// The key of the next row. Above all that were given out, also by an earlier process.
+    pub(super) fn next_key(&mut self, now: Now) -> u64 {
+        let by_clock = u64::try_from(now.0).unwrap_or_default() << 16;
+        self.last_key = by_clock.max(self.last_key + 1);
+        self.last_key
+    }
+
+    /// Rows of an earlier process.
+    pub(super) fn found(&mut self, rows: u64, last: u64) {
+        self.spooled += rows;
+        self.unread |= rows > 0;
+        self.last_key = self.last_key.max(last);
+    }
+
+    /// Takes a stanza. `limit`: bytes that may wait in memory.
+    pub(super) fn take(&mut self, item: Item, limit: usize, now: Now, turn: &mut Turn) -> Took {
+        let is_over = self.bytes + item.text.len() > limit && self.bytes > 0;
+        match item.key {
+            Some(_) if self.unread || is_over => {
+                // It is read when its turn comes.
+                self.unread = true;
+                self.has_more = true;
+            }
+            None if is_over => return Took::Full,
+            key => {
+                self.read_up_to = key.unwrap_or(self.read_up_to);
+                self.bytes += item.text.len();
+                self.queue.push_back(item);
+            }
+        }
+        match self.state {
+            State::Idle => return Took::Dial,
+            State::Dialing => {}
+            State::Up(_) => self.pump(now, turn),
+        }
+        Took::Taken
+    }
+
+    /// Sends what the stream takes.
+    pub(super) fn pump(&mut self, now: Now, turn: &mut Turn) {
+        let State::Up(stream) = &self.state else { return };
+        let outbox = &stream.bound.outbox;
+        loop {
+            // What is not in the spool does not overtake what is there and was said before.
+            let queue = match self.replay.is_empty() {
+                false => &mut self.replay,
+                true if self.unread => break,
+                true => &mut self.queue,
+            };
+            let Some(item) = queue.front() else { break };
+            if self.sent.len() >= WINDOW || self.sent_bytes >= WINDOW_BYTES {
+                break;
+            }
+            if !outbox.has_room(item.text.len()) {
+                outbox.want_drained(turn);
+                break;
+            }
+            outbox.say(&item.text, turn);
+            let Some(item) = queue.pop_front() else { break };
+            self.bytes -= item.text.len();
+            self.sent_bytes += item.text.len();
+            self.sent.push_back(item);
+        }
+        self.ask(now, turn);
+    }
+
+    /// Asks the peer what it has, unless it was asked already.
+    fn ask(&mut self, now: Now, turn: &mut Turn) {
+        let State::Up(stream) = &self.state else { return };
+        let is_due = stream.is_managed || self.sent.len() >= UNASKED || self.sent.iter().any(|item| item.key.is_some());
+        if self.asked.is_some() || self.sent.is_empty() || !is_due {
+            return;
+        }
+        let outbox = &stream.bound.outbox;
+        if stream.is_managed {
+            outbox.say(&format!("<r xmlns='{}'/>", stanza::ns::SM), turn);
+        } else {
+            self.pings = self.pings.wrapping_add(1);
+            let (from, to, id) = (escaped(&stream.local), escaped(stream.bound.jid.as_str()), self.pings);
+            let ping = format!(
+                "<iq type='get' id='{PING_PREFIX}{id}' from='{from}' to='{to}'><ping xmlns='{}'/></iq>",
+                stanza::ns::PING
+            );
+            outbox.say(&ping, turn);
+        }
+        self.asked = Some(Asked {
+            number: self.pings,
+            up_to: self.acknowledged.wrapping_add(self.sent.len() as u32),
+            at: now.seconds(),
+        });
+    }
+
+    /// `<a h=''/>`. Returns the keys of what may leave the spool.
+    pub(super) fn acknowledge(&mut self, h: u32, now: Now, turn: &mut Turn) -> Result<Vec<u64>, TooHigh> {
+        let sent = self.acknowledged.wrapping_add(self.sent.len() as u32);
+        let count = h.wrapping_sub(self.acknowledged) as usize;
+        if count > self.sent.len() {
+            return Err(TooHigh { h, sent });
+        }
+        self.asked = None;
+        let keys = self.forget(count);
+        self.pump(now, turn);
+        Ok(keys)
+    }
+
+    /// The ping of this number was answered; an answer that nobody waits for is none.
+    pub(super) fn answered(&mut self, number: u32, now: Now, turn: &mut Turn) -> Vec<u64> {
+        let is_managed = matches!(&self.state, State::Up(stream) if stream.is_managed);
+        match self.asked {
+            Some(asked) if asked.number == number && !is_managed => {
+                self.acknowledge(asked.up_to, now, turn).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The first `count` of what was sent have arrived.
+    fn forget(&mut self, count: usize) -> Vec<u64> {
+        let mut keys = Vec::new();
+        for item in self.sent.drain(..count) {
+            self.sent_bytes -= item.text.len();
+            keys.extend(item.key);
+        }
+        self.acknowledged = self.acknowledged.wrapping_add(count as u32);
+        self.spooled = self.spooled.saturating_sub(keys.len() as u64);
+        keys
+    }
+
+    /// Looks whether an answer is overdue. True: the peer acknowledges, and did not: the stream is to be given up. Where it
+    /// cannot acknowledge and has no way to us, what its connection took is all that will ever be known.
+    pub(super) fn is_overdue(&mut self, seconds: i64, now: Now, turn: &mut Turn, keys: &mut Vec<u64>) -> bool {
+        let (State::Up(stream), Some(asked)) = (&self.state, self.asked) else {
+            return false;
+        };
+        if now.seconds() < asked.at.saturating_add(seconds) {
+            return false;
+        }
+        if !stream.is_managed {
+            keys.extend(self.acknowledge(asked.up_to, now, turn).unwrap_or_default());
+        }
+        matches!(&self.state, State::Up(stream) if stream.is_managed)
+    }
+
+    /// There is a stream. Returns the keys of what may leave the spool, and the requests that were on their way when the
+    /// stream before it broke: nobody can tell whether they were carried out.
+    pub(super) fn up(&mut self, stream: Stream, linked: &Linked, now: Now, turn: &mut Turn) -> (Vec<u64>, Vec<Arc<str>>) {
+        let handled = linked.resumed.or(linked.handled).map(|h| h.wrapping_sub(self.acknowledged) as usize);
+        let keys = self.forget(handled.unwrap_or_default().min(self.sent.len()));
+        self.asked = None;
+        self.resumable = linked.resumable.clone();
+        let mut lost = Vec::new();
+        if linked.resumed.is_some() {
+            for item in &self.sent {
+                stream.bound.outbox.say(&item.text, turn);
+            }
+        } else {
+            self.acknowledged = 0;
+            self.sent_bytes = 0;
+            for item in std::mem::take(&mut self.sent).into_iter().rev() {
+                // With `h` it is known that it did not arrive.
+                if item.is_request && linked.handled.is_none() {
+                    lost.push(item.text);
+                } else {
+                    self.bytes += item.text.len();
+                    self.replay.push_front(item);
+                }
+            }
+            lost.reverse();
+        }
+        self.state = State::Up(stream);
+        self.reached = now.seconds().max(1);
+        self.failures = 0;
+        self.failure = None;
+        self.pump(now, turn);
+        (keys, lost)
+    }
+
+    /// The stream is gone. True: something is left to be sent, or to be known.
+    pub(super) fn down(&mut self) -> bool {
+        self.state = State::Idle;
+        self.asked = None;
+        self.is_waited_for()
+    }
+
+    pub(super) fn is_waited_for(&self) -> bool {
+        !self.sent.is_empty() || !self.queue.is_empty() || !self.replay.is_empty() || self.unread
+    }
+
+    /// None could be made. What is in the spool stays there alone; returns the rest, and whether there was a stream before.
+    pub(super) fn failed(&mut self, failure: Failure, now: Now) -> (Vec<Arc<str>>, bool) {
+        self.state = State::Idle;
+        self.failures = self.failures.saturating_add(1);
+        self.failed_at = now.seconds();
+        self.failure = Some(failure);
+        self.resumable = None;
+        self.acknowledged = 0;
+        let (mut refused, mut kept) = (Vec::new(), false);
+        let all = self.sent.drain(..).chain(self.replay.drain(..)).chain(self.queue.drain(..));
+        for item in all {
+            match item.key {
+                Some(_) => kept = true,
+                None => refused.push(item.text),
+            }
+        }
+        (self.sent_bytes, self.bytes) = (0, 0);
+        if kept {
+            self.unread = true;
+            self.has_more = true;
+        }
+        if self.unread {
+            self.read_up_to = 0;
+        }
+        let was_up = self.reached > 0 && !std::mem::replace(&mut self.is_broken, true);
+        (refused, was_up)
+    }
+
+    /// Where the spool is to be read on from, if it is to be read now.
+    pub(super) fn read_from(&mut self) -> Option<u64> {
+        let is_wanted = self.unread && !self.is_reading && self.replay.is_empty() && matches!(self.state, State::Up(_));
+        is_wanted.then(|| {
+            self.is_reading = true;
+            self.has_more = false;
+            self.read_up_to
+        })
+    }
+
+    /// What was read. `is_last`: there was no more then.
+    pub(super) fn has_read(&mut self, rows: Vec<(u64, Arc<str>)>, is_last: bool, now: Now, turn: &mut Turn) {
+        self.is_reading = false;
+        if !matches!(self.state, State::Up(_)) {
+            return;
+        }
+        for (key, text) in rows {
+            if key <= self.read_up_to {
+                continue;
+            }
+            self.read_up_to = key;
+            self.bytes += text.len();
+            self.replay.push_back(Item {
+                text,
+                key: Some(key),
+                is_request: false,
+            });
+        }
+        self.unread = !is_last || self.has_more;
+        self.pump(now, turn);
+    }
+
+    /// The spool could not be read; it is tried again when something is sent or acknowledged.
+    pub(super) fn could_not_read(&mut self) {
+        self.is_reading = false;
+        self.has_more = true;
+    }
+
+    /// A row is gone by another way than an acknowledgement.
+    pub(super) fn dropped(&mut self, rows: u64) {
+        self.spooled = self.spooled.saturating_sub(rows);
+        if self.spooled == 0 && !self.is_reading {
+            self.unread = false;
+        }
+    }
+
+    /// Stanzas in memory and in the spool, for who asks.
+    pub(super) fn waiting(&self) -> (usize, u64) {
+        let in_memory = self.queue.iter().chain(&self.replay).chain(&self.sent);
+        (in_memory.filter(|item| item.key.is_none()).count(), self.spooled)
+    }
+}

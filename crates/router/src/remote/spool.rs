@@ -1,0 +1,326 @@
+//! What must not be lost on its way to another server stands in the store until that server has it.
+//!
+//! One row for a stanza, written in the batch that archives it for its sender and counts it on its stream: so what is
+//! acknowledged to a client is in the spool, or has arrived (guarantee G1). Where the disk refuses it the sender is told.
+//! A row leaves when the peer has acknowledged it, or when it has waited for too long; then its sender is told why.
+
+use std::sync::Arc;
+
+use archive::Keeping;
+use module::Now;
+use stanza::{Edits, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice};
+use store::{Batch, Column, Deposit, Found, Keys, Places, Query, Row, Shape, StoreError, Table, row};
+
+use super::link::{Item, State};
+use super::{Cell, Pair};
+use crate::deposit::{Behind, Copied, Source};
+use crate::durable::{close, mark, told};
+use crate::turn::Work;
+use crate::wake::gather;
+use crate::{Router, Turn};
+
+/// By pair: what waits, in order of the keys.
+pub(crate) static SPOOL: Table = Table {
+    name: "remote_spool",
+    shape: Shape::Map,
+    columns: &[Column::int("at"), Column::text("stanza")],
+};
+
+/// The pairs that have, or had, something in the spool, or were connected: when last, in seconds; 0: never.
+pub(crate) static REMOTES: Table = Table {
+    name: "remotes",
+    shape: Shape::KeyVal,
+    columns: &[Column::int("reached")],
+};
+
+/// Rows that are read at once.
+const PAGE: usize = 100;
+
+/// Every key begins so: the store reads parts of a map by a prefix.
+const KEY_PREFIX: &str = "k";
+
+fn key_text(key: u64) -> String {
+    format!("{KEY_PREFIX}{key:016x}")
+}
+
+fn key_of(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.strip_prefix(KEY_PREFIX)?, 16).ok()
+}
+
+fn owner_of(pair: &Pair) -> String {
+    format!("{} {}", pair.local, pair.remote)
+}
+
+pub(super) fn pair_of(owner: &str) -> Option<Pair> {
+    owner.split_once(' ').map(|(local, remote)| Pair::new(local, remote))
+}
+
+pub(super) fn reached_of(row: &Row) -> i64 {
+    row.first().and_then(store::Value::as_int).unwrap_or_default()
+}
+
+pub(super) fn remember(pair: &Pair, reached: i64) -> Batch {
+    Batch::new().put(&REMOTES, &owner_of(pair), None, row![reached])
+}
+
+fn rows_of(pair: &Pair, after: u64, limit: usize) -> Keys {
+    let mut keys = Keys::of(&SPOOL, &owner_of(pair), KEY_PREFIX, limit);
+    keys.after = Some(key_text(after).into());
+    keys
+}
+
+/// How many rows a pair has, and the last.
+pub(super) fn what_is_there(pair: &Pair) -> Query {
+    let mut last = rows_of(pair, 0, 1);
+    last.last = true;
+    Query::Many(vec![Query::count(&SPOOL, &owner_of(pair)), Query::keys(last)])
+}
+
+pub(super) fn read_what_is_there(found: Found) -> Result<(u64, u64), StoreError> {
+    let mut parts = found.many()?.into_iter();
+    let (Some(count), Some(last)) = (parts.next(), parts.next()) else {
+        return Err(StoreError::Misuse("an answer is missing".into()));
+    };
+    let last = last.rows()?.last().and_then(|(key, _)| key_of(key)).unwrap_or_default();
+    Ok((count.count()?, last))
+}
+
+/// A row: its key, when it came, and the stanza.
+fn read_row(key: &str, row: &Row) -> Option<(u64, i64, Arc<str>)> {
+    match &row[..] {
+        [at, stanza] => Some((key_of(key)?, at.as_int()?, stanza.as_text()?.into())),
+        _ => None,
+    }
+}
+
+/// Whether a stanza must arrive, as far as it can be told from itself.
+pub(super) fn must_arrive(stanza: &Stanza<'_>, from_client: bool) -> Option<Keeping> {
+    use PresenceType::{Subscribe, Subscribed, Unsubscribe, Unsubscribed};
+    match stanza.kind() {
+        Kind::Message(MessageType::Error) | Kind::Iq(_) => None,
+        Kind::Message(kind) => {
+            let keeping = archive::keeping(kind, stanza);
+            // What a room says stands in its archive; what is said to one stands nowhere yet.
+            let is_said_there = kind == MessageType::Groupchat && from_client && !keeping.transient;
+            (keeping.archive || keeping.wait || is_said_there).then_some(keeping)
+        }
+        Kind::Presence(Subscribe | Subscribed | Unsubscribe | Unsubscribed) => Some(Keeping::default()),
+        Kind::Presence(_) => None,
+    }
+}
+
+impl Router {
+    /// Puts a stanza into the spool, and into its sender's archive, and sends it behind the commit.
+    #[allow(clippy::too_many_arguments)] // the parts of one delivery; a struct would only rename them
+    pub(super) fn spool(
+        &self,
+        now: Now,
+        cell: &Arc<Cell>,
+        keeping: Keeping,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let origin = turn.origin.take();
+        let source = Source::of(origin.as_ref());
+        // What a service says on behalf of somebody is in no archive of the address that it has.
+        let is_own = origin.as_ref().is_some_and(|origin| origin.is_client) && self.host(from.domain()).is_some();
+        let archives =
+            is_own && keeping.archive && self.archives && origin.as_ref().is_some_and(|origin| origin.archives);
+        let text = turn.text(|out| splice(stanza, from.as_str(), Some(to.as_str()), &Edits::default(), out));
+        let mut batch = Batch::new();
+        if archives {
+            batch = batch.deposit(Deposit {
+                at: now.0,
+                sender: from.bare_str().into(),
+                recipient: to.bare_str().into(),
+                places: Places::SENT,
+                fingerprint: archive::fingerprint(&self.secret, from.bare_str(), to.as_str(), stanza),
+                stanza: Arc::clone(&text),
+            });
+        }
+        let retraction = archives.then(|| archive::retraction(stanza)).flatten();
+        let copied = (is_own && source.copies() && keeping.carbons).then(|| Copied::of(&text, from));
+        let (from, to) = (from.to_owned(), to.to_owned());
+        let (behind, receipt) = match origin {
+            Some(origin) => (Some(Behind::of(origin.outbox, text.len())), origin.receipt),
+            None => (None, None),
+        };
+        mark(receipt.as_ref(), &mut batch);
+        let owner = owner_of(&cell.pair);
+        let (held, cell, me) = (Arc::clone(cell), Arc::clone(cell), self.me.clone());
+        // Under the lock of the link, so that rows are committed in the order of their keys.
+        let mut link = held.lock();
+        let key = link.next_key(now);
+        link.spooled += 1;
+        batch = batch.put(&SPOOL, &owner, &*key_text(key), row![now.0, &*text]);
+        if !std::mem::replace(&mut link.is_known, true) {
+            batch = batch.put(&REMOTES, &owner, None, row![link.reached]);
+        }
+        self.store.write(
+            batch,
+            Box::new(move |result| {
+                let Some(router) = me.upgrade() else { return };
+                gather();
+                let taken = result.is_ok();
+                let now = (router.clock)();
+                let mut turn = Turn::default();
+                match result {
+                    Ok(wrote) => {
+                        let deposited = wrote.deposited;
+                        if deposited.is_some_and(|deposited| !deposited.is_new) {
+                            // It came once more (guarantee G2), and is on its way or has arrived.
+                            router.delete_from_spool(&cell, vec![key]);
+                            cell.lock().dropped(1);
+                        } else {
+                            let item = Item {
+                                text: Arc::clone(&text),
+                                key: Some(key),
+                                is_request: false,
+                            };
+                            router.send_over(now, &cell, item, &mut turn);
+                            if let Some(mut copied) = copied {
+                                copied.id = deposited.map(|deposited| deposited.id);
+                                router.copy_to_sender(&copied, &mut turn);
+                            }
+                            if let Some((retraction, deposited)) = retraction.as_ref().zip(deposited) {
+                                let (sender, with) = (from.bare_str(), to.bare_str());
+                                router.retract_in(now, sender, with, sender, retraction, deposited.id);
+                            }
+                        }
+                    }
+                    // The process ends, and so have the streams.
+                    Err(StoreError::Closed) => return,
+                    Err(error) => {
+                        tracing::error!(from = from.bare_str(), %error, "a stanza for another server could not be kept");
+                        cell.lock().dropped(1);
+                        let error = told(&error);
+                        router.read_letter(&text, &mut turn, |stanza, from, to, turn| {
+                            router.answer_with_error(stanza, from, to, &error, turn);
+                        });
+                    }
+                }
+                router.settle(now, &mut turn);
+                turn.finish();
+                drop(behind);
+                close(receipt, taken);
+            }),
+        );
+        drop(link);
+    }
+
+    /// The peer has these, or will never have them.
+    pub(super) fn delete_from_spool(&self, cell: &Cell, keys: Vec<u64>) {
+        if keys.is_empty() {
+            return;
+        }
+        let owner = owner_of(&cell.pair);
+        let mut batch = Batch::new();
+        for key in keys {
+            batch = batch.delete(&SPOOL, &owner, &*key_text(key));
+        }
+        // If it fails they are sent once more after a restart: at least once is what is promised between servers.
+        self.store.write(batch, Box::new(|_| ()));
+    }
+
+    /// Reads more of the spool, if it is its turn.
+    pub(super) fn read_spool(&self, cell: &Arc<Cell>) {
+        let Some(after) = cell.lock().read_from() else { return };
+        let (cell, me) = (Arc::clone(cell), self.me.clone());
+        self.store.read(
+            Query::keys(rows_of(&cell.pair, after, PAGE)),
+            Box::new(move |found| {
+                let Some(router) = me.upgrade() else { return };
+                let rows = match found.and_then(Found::rows) {
+                    Ok(rows) => rows,
+                    Err(StoreError::Closed) => return,
+                    Err(error) => {
+                        tracing::error!(remote = &*cell.pair.remote, %error, "what waits for a server could not be read");
+                        return cell.lock().could_not_read();
+                    }
+                };
+                let is_last = rows.len() < PAGE;
+                let rows = rows.iter().filter_map(|(key, row)| read_row(key, row));
+                let rows = rows.map(|(key, _, text)| (key, text)).collect();
+                let now = (router.clock)();
+                let mut turn = Turn::default();
+                cell.lock().has_read(rows, is_last, now, &mut turn);
+                turn.finish();
+                router.read_spool(&cell);
+            }),
+        );
+    }
+
+    /// Gives up what came before this moment (milliseconds), and tells its senders why. Only while there is no stream.
+    pub(super) fn give_up(&self, cell: &Arc<Cell>, before: i64, error: StanzaError) {
+        let (cell, me) = (Arc::clone(cell), self.me.clone());
+        self.store.read(
+            Query::keys(rows_of(&cell.pair, 0, PAGE)),
+            Box::new(move |found| {
+                let Some(router) = me.upgrade() else { return };
+                let rows = match found.and_then(Found::rows) {
+                    Ok(rows) => rows,
+                    Err(error) => {
+                        if error != StoreError::Closed {
+                            tracing::error!(remote = &*cell.pair.remote, %error, "what waits for a server could not be read");
+                        }
+                        return;
+                    }
+                };
+                let is_full = rows.len() == PAGE;
+                let rows = rows.iter().filter_map(|(key, row)| read_row(key, row));
+                let rows: Vec<_> = rows.filter(|(_, at, _)| *at < before).collect();
+                if rows.is_empty() {
+                    return;
+                }
+                let owner = owner_of(&cell.pair);
+                let mut batch = Batch::new();
+                for (key, ..) in &rows {
+                    batch = batch.delete(&SPOOL, &owner, &*key_text(*key));
+                }
+                let is_more = is_full && rows.len() == PAGE;
+                let other = Arc::clone(&cell);
+                let mut link = other.lock();
+                if matches!(link.state, State::Up(_)) {
+                    // There is one now, and it is to be given all.
+                    return;
+                }
+                link.dropped(rows.len() as u64);
+                router.store.write(
+                    batch,
+                    Box::new(move |result| {
+                        let Some(router) = me.upgrade() else { return };
+                        let now = (router.clock)();
+                        let mut turn = Turn::default();
+                        if let Err(failed) = result {
+                            if failed != StoreError::Closed {
+                                tracing::error!(error = %failed, "what has waited for too long stays");
+                            }
+                            let mut link = cell.lock();
+                            return link.found(rows.len() as u64, 0);
+                        }
+                        for (_, _, text) in &rows {
+                            router.refuse_text(text, &error, &mut turn);
+                        }
+                        router.settle(now, &mut turn);
+                        turn.finish();
+                        if is_more {
+                            router.give_up(&cell, before, error);
+                        }
+                    }),
+                );
+            }),
+        );
+    }
+
+    /// What is not kept has its copies at once (XEP-0280 section 8).
+    pub(super) fn copy_unkept(&self, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
+        let Kind::Message(kind) = stanza.kind() else { return };
+        if !Source::of(turn.origin.as_ref()).copies() || !archive::keeping(kind, stanza).carbons {
+            return;
+        }
+        let text = turn.text(|out| splice(stanza, from.as_str(), Some(to.as_str()), &Edits::default(), out));
+        turn.queue.push_back(Work::Copies(Copied::of(&text, from)));
+    }
+}
