@@ -18,6 +18,14 @@ pub(crate) fn identity(data: &[u8]) -> Result<Option<&str>, Malformed> {
     }
 }
 
+/// What another server says with EXTERNAL that it is (XEP-0178 section 3): None if it leaves that to the stream's header.
+///
+/// # Errors
+/// [`Failure::MalformedRequest`] if it is no identity at all.
+pub fn server_identity(data: &[u8]) -> Result<Option<&str>, Failure> {
+    identity(data).map_err(|_| Failure::MalformedRequest)
+}
+
 /// The message of ANONYMOUS: nothing, an address, or a token of 1 to 255 characters. What it says is read by people
 /// only, so the grammar of addresses is not held against it; no control characters, as it goes into the log.
 pub(crate) fn trace(data: &[u8]) -> Result<Option<&str>, Malformed> {

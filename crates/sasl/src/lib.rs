@@ -29,6 +29,7 @@ mod base64;
 mod bearer;
 mod component;
 mod credentials;
+mod dialback;
 mod exchange;
 mod external;
 mod failure;
@@ -50,8 +51,9 @@ pub use component::is_handshake;
 pub use credentials::{
     Credentials, DEFAULT_ITERATIONS, MAX_ITERATIONS, MAX_PASSWORD, PasswordError, SALT_LENGTH, Verifier,
 };
+pub use dialback::{dialback_key, is_dialback_key};
 pub use exchange::{Exchange, MAX_MESSAGE, MIN_NONCE};
-pub use external::{certified, certifies};
+pub use external::{certified, certifies, server_identity};
 pub use failure::Failure;
 pub use hash::{Hash, Sha512};
 pub use mechanism::{Binding, Mechanism};

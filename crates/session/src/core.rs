@@ -7,8 +7,8 @@ use accounts::backend::Question;
 use accounts::tokens::{Agent, Lifetimes};
 use auth::{Binding, Credentials, Mechanism, PasswordCheck, Proof};
 use module::Now;
-use router::{Bound, Event, Guest, Outbox, Router, Turn};
-use stanza::{Jid, StreamError, ns};
+use router::{Bound, Event, Guest, Outbox, Pair, Router, Turn};
+use stanza::{Jid, StanzaError, StreamError, ns};
 use xmlstream::{Element, Framer, Limits, Scratch};
 
 use crate::bound;
@@ -17,6 +17,9 @@ use crate::config::StreamConfig;
 use crate::errors::stream_error;
 use crate::header::Opening;
 use crate::negotiation::Negotiation;
+use crate::server::incoming::Incoming;
+use crate::server::peered::Peered;
+use crate::server::{Claim, Established, ServerConfig};
 
 /// A login that was let in, to be written down (XEP-0484, XEP-0494).
 pub struct Recording {
@@ -72,6 +75,20 @@ pub trait Shell {
     fn login_ended(&mut self, _mechanism: Option<Mechanism>, _failure: Option<auth::Failure>) {}
     /// The stream ends, as it has made as many attempts as it may; for whoever counts.
     fn too_many_attempts(&mut self) {}
+    /// Whether the certificate that another server has shown speaks for the other domain of the pair. None: that has to be
+    /// looked up, and [`Event::Vouched`] says it.
+    fn certifies(&mut self, _pair: &Pair) -> Option<bool> {
+        Some(false)
+    }
+    /// Has a dialback key verified by the authoritative server of its domain: [`Event::Verified`].
+    ///
+    /// # Errors
+    /// Nobody is asked.
+    fn verify_key(&mut self, _claim: Claim) -> Result<(), StanzaError> {
+        Err(StanzaError::not_authorized())
+    }
+    /// Something went wrong with the stream of another server, which says that it is this one; for whoever asks why.
+    fn note_server(&mut self, _remote: &str, _note: &str) {}
 }
 
 /// What a call of the stream works with.
@@ -114,6 +131,9 @@ pub(crate) enum State {
     /// A component that has not shown yet that it is one.
     Handshake(Box<Handshake>),
     Attached(Attached),
+    /// Another server that has not shown yet which one it is.
+    Incoming(Box<Incoming>),
+    Peered(Box<Peered>),
     /// The closing tag was written; nothing is read any more.
     Closed,
     /// Closed while the router was binding a resource: its answer is still to come.
@@ -122,7 +142,7 @@ pub(crate) enum State {
     Late(Bound),
 }
 
-/// One client's stream, or a component's.
+/// One client's stream, or a component's, or another server's.
 pub struct StreamCore {
     framer: Framer,
     state: State,
@@ -149,11 +169,31 @@ impl StreamCore {
         }
     }
 
+    /// A stream that another server opens to us.
+    pub fn incoming(config: Arc<ServerConfig>, secured: bool) -> StreamCore {
+        StreamCore {
+            framer: Framer::new(),
+            state: State::Incoming(Box::new(Incoming::new(config, secured))),
+            ended_by_client: false,
+        }
+    }
+
+    /// A stream that we have opened to another server ([`Outgoing`](crate::Outgoing)), and of which the router knows
+    /// ([`Router::linked`]). [`Established::early`] has to be put before what comes.
+    pub fn established(mut established: Established, bound: Bound) -> StreamCore {
+        StreamCore {
+            framer: mem::take(&mut established.framer),
+            state: State::Peered(Box::new(Peered::ours(established, bound))),
+            ended_by_client: false,
+        }
+    }
+
     /// The bound resource, once there is one; of a component, that it speaks for its domain.
     pub fn bound(&self) -> Option<&Bound> {
         match &self.state {
             State::Bound(stream) => Some(&stream.bound),
             State::Attached(component) => Some(&component.bound),
+            State::Peered(peer) => Some(&peer.bound),
             _ => None,
         }
     }
@@ -168,8 +208,9 @@ impl StreamCore {
         match &self.state {
             State::Negotiating(negotiation) => negotiation.is_binding(),
             State::Handshake(handshake) => handshake.is_attaching(),
+            State::Incoming(incoming) => incoming.is_admitting(),
             State::Awaited => true,
-            State::Bound(_) | State::Attached(_) | State::Closed | State::Late(_) => false,
+            State::Bound(_) | State::Attached(_) | State::Peered(_) | State::Closed | State::Late(_) => false,
         }
     }
 
@@ -183,6 +224,7 @@ impl StreamCore {
             _ => match mem::replace(&mut self.state, State::Closed) {
                 State::Bound(stream) => (Some(stream.bound), clean),
                 State::Attached(component) => (Some(component.bound), clean),
+                State::Peered(peer) => (Some(peer.bound), clean),
                 State::Late(bound) => (Some(bound), clean),
                 _ => (None, clean),
             },
@@ -192,8 +234,10 @@ impl StreamCore {
     /// TLS is established: a new stream begins (RFC 6120 section 5.4.3.3).
     pub fn secured(&mut self) {
         self.framer.restart();
-        if let State::Negotiating(negotiation) = &mut self.state {
-            negotiation.secured();
+        match &mut self.state {
+            State::Negotiating(negotiation) => negotiation.secured(),
+            State::Incoming(incoming) => incoming.secured(),
+            _ => {}
         }
     }
 
@@ -207,6 +251,9 @@ impl StreamCore {
             State::Handshake(handshake) if handshake.is_attaching() => Err(Next::Wait),
             State::Handshake(handshake) => Ok(handshake.config.before_login),
             State::Attached(component) => Ok(component.config.after_login),
+            State::Incoming(incoming) if incoming.is_waiting() => Err(Next::Wait),
+            State::Incoming(incoming) => Ok(*incoming.limits()),
+            State::Peered(peer) => Ok(peer.config.after_login),
         }
     }
 
@@ -241,6 +288,7 @@ impl StreamCore {
                         xmlstream::Event::Header(header) => match &mut self.state {
                             State::Negotiating(negotiation) => negotiation.header(Opening::read(&header), cx),
                             State::Handshake(handshake) => handshake.header(Opening::read_component(&header), cx),
+                            State::Incoming(incoming) => incoming.header(&header, cx),
                             _ => Err(StreamError::not_well_formed()),
                         },
                         xmlstream::Event::Element(element) => self.element(element, cx),
@@ -250,7 +298,9 @@ impl StreamCore {
                 }
             };
             *cx.scratch = scratch;
-            consumed += used;
+            if !self.is_unread() {
+                consumed += used;
+            }
             match self.follow(result, cx) {
                 Next::Read => {}
                 next => return Progress { consumed, next },
@@ -304,6 +354,8 @@ impl StreamCore {
             State::Bound(stream) => stream.element(element, cx),
             State::Handshake(handshake) => handshake.element(&element, cx),
             State::Attached(component) => component.element(element, cx),
+            State::Incoming(incoming) => incoming.element(&element, cx),
+            State::Peered(peer) => peer.element(element, cx),
             State::Closed | State::Awaited | State::Late(_) => Ok(Next::Close),
         }
     }
@@ -360,6 +412,15 @@ impl StreamCore {
             // XEP-0114 section 3: another speaks for the domain.
             (State::Handshake(_), Event::Bound(Err(_))) => Err(StreamError::conflict()),
             (State::Handshake(_), _) => return Next::Read,
+            (State::Incoming(incoming), Event::Bound(Ok(bound))) => {
+                self.state = State::Peered(Box::new(incoming.admitted(bound)));
+                return Next::Read;
+            }
+            (State::Incoming(incoming), Event::Resumed(Ok(resumed))) => {
+                self.state = State::Peered(Box::new(incoming.resumed(resumed, cx)));
+                return Next::Read;
+            }
+            (State::Incoming(incoming), event) => incoming.event(event, cx),
             (State::Awaited, Event::Bound(answer)) => {
                 self.state = answer.map_or(State::Closed, State::Late);
                 return Next::Close;
@@ -373,7 +434,7 @@ impl StreamCore {
                 return Next::Close;
             }
             // An answer that comes too late to matter.
-            (State::Bound(_) | State::Attached(_), _) => return Next::Read,
+            (State::Bound(_) | State::Attached(_) | State::Peered(_), _) => return Next::Read,
             (State::Closed | State::Awaited | State::Late(_), _) => return Next::Close,
         };
         self.follow(result, cx)
@@ -386,7 +447,8 @@ impl StreamCore {
             State::Closed | State::Awaited | State::Late(_) => return Next::Close,
             State::Negotiating(negotiation) => negotiation.open(cx),
             State::Handshake(handshake) => handshake.open(cx),
-            State::Bound(_) | State::Attached(_) => {}
+            State::Incoming(incoming) => incoming.open(cx),
+            State::Bound(_) | State::Attached(_) | State::Peered(_) => {}
         }
         error.write(cx.out);
         cx.out.extend_from_slice(b"</stream:stream>");
@@ -401,7 +463,10 @@ impl StreamCore {
 
     /// Nothing is read or written any more. A bound resource stays for [`StreamCore::take_bound`].
     fn end(&mut self) {
-        if matches!(self.state, State::Negotiating(_) | State::Handshake(_)) {
+        if matches!(
+            self.state,
+            State::Negotiating(_) | State::Handshake(_) | State::Incoming(_)
+        ) {
             self.state = if self.awaits_resource() {
                 State::Awaited
             } else {
@@ -411,10 +476,21 @@ impl StreamCore {
     }
 
     fn restart_if_due(&mut self) {
-        if let State::Negotiating(negotiation) = &mut self.state
-            && negotiation.take_restart()
-        {
+        let is_due = match &mut self.state {
+            State::Negotiating(negotiation) => negotiation.take_restart(),
+            State::Incoming(incoming) => incoming.take_restart(),
+            _ => false,
+        };
+        if is_due {
             self.framer.restart();
+        }
+    }
+
+    /// Whether what was read last is to be read again, once what [`Next`] says is done.
+    fn is_unread(&mut self) -> bool {
+        match &mut self.state {
+            State::Incoming(incoming) => incoming.take_unread(),
+            _ => false,
         }
     }
 }

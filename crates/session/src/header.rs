@@ -68,7 +68,7 @@ impl Opening {
 }
 
 /// `content`: the namespace of what follows.
-fn fault(header: &Header<'_>, content: &str) -> Option<StreamError> {
+pub(crate) fn fault(header: &Header<'_>, content: &str) -> Option<StreamError> {
     // Section 4.9.3.1 and 4.9.3.10: the element and its namespace, then the content namespace.
     if header.ns() != ns::STREAM {
         return Some(StreamError::invalid_namespace());
@@ -86,7 +86,7 @@ fn fault(header: &Header<'_>, content: &str) -> Option<StreamError> {
     None
 }
 
-fn major(version: &str) -> Option<u32> {
+pub(crate) fn major(version: &str) -> Option<u32> {
     let (major, minor) = version.split_once('.')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if !digits(major) || !digits(minor) {
@@ -97,7 +97,7 @@ fn major(version: &str) -> Option<u32> {
 }
 
 /// An identifier that may stand in `xml:lang`: letters, digits and hyphens (RFC 5646), not long.
-fn is_language(lang: &str) -> bool {
+pub(crate) fn is_language(lang: &str) -> bool {
     (1..=35).contains(&lang.len()) && lang.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 

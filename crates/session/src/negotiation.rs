@@ -567,6 +567,8 @@ impl Negotiation {
             Event::Bound(Ok(_))
             | Event::Established(_)
             | Event::Resumed(Ok(_))
+            | Event::Vouched(_)
+            | Event::Verified(_)
             | Event::Proceed
             | Event::End(_)
             | Event::Silent => Ok(Next::Read),

@@ -98,6 +98,10 @@ pub const CARBONS: &str = "urn:xmpp:carbons:2";
 pub const CARBONS_RULES: &str = "urn:xmpp:carbons:rules:0";
 /// XEP-0297 Stanza Forwarding.
 pub const FORWARD: &str = "urn:xmpp:forward:0";
+/// XEP-0355 Namespace Delegation.
+pub const DELEGATION: &str = "urn:xmpp:delegation:2";
+/// XEP-0356 Privileged Entity.
+pub const PRIVILEGE: &str = "urn:xmpp:privilege:2";
 /// XEP-0308 Last Message Correction.
 pub const CORRECTION: &str = "urn:xmpp:message-correct:0";
 /// XEP-0313 Message Archive Management.
@@ -148,6 +152,12 @@ pub const IAP: &str = "urn:xmpp:iap:0";
 pub const INVITE: &str = "urn:xmpp:invite";
 /// XEP-0440 SASL Channel-Binding Type Capability.
 pub const SASL_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
+/// XEP-0220 Server Dialback, and its stream feature.
+pub const DIALBACK: &str = "jabber:server:dialback";
+pub const DIALBACK_FEATURE: &str = "urn:xmpp:features:dialback";
+/// XEP-0288 Bidirectional Server-to-Server Connections, and the stream feature.
+pub const BIDI: &str = "urn:xmpp:bidi";
+pub const BIDI_FEATURE: &str = "urn:xmpp:features:bidi";
 /// XEP-0444 Message Reactions.
 pub const REACTIONS: &str = "urn:xmpp:reactions:0";
 /// XEP-0445 Pre-Authenticated In-Band Registration: stream feature `<register/>`.

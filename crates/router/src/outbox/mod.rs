@@ -121,6 +121,10 @@ pub enum Event {
     Resumed(Result<Resumed, NotResumed>),
     /// A stanza that had to wait for its recipient to be read has gone on its way: those behind it may follow.
     Proceed,
+    /// Whether the certificate of another server speaks for it.
+    Vouched(bool),
+    /// Whether the dialback key of another server is good (XEP-0220), or why that cannot be told.
+    Verified(Result<bool, StanzaError>),
     /// Nothing came from the client for so long that it has to be found out whether it is there.
     Silent,
     /// Write what waits, then this error, then close.
