@@ -360,6 +360,11 @@ impl Managed {
         Some(managed)
     }
 
+    /// It is counted on from here; nothing has come yet.
+    pub(crate) fn has_handled(&mut self, handled: u32) {
+        (self.received, self.told) = (handled, handled);
+    }
+
     /// A stanza has come; its number.
     pub(crate) fn receive(&mut self) -> u32 {
         self.received = self.received.wrapping_add(1);

@@ -317,7 +317,7 @@ impl Outbox {
         let was_dirty = mem::replace(&mut inner.dirty, true);
         drop(inner);
         if !was_dirty {
-            wake(Arc::clone(self));
+            wake(Arc::clone(self), false);
         }
     }
 

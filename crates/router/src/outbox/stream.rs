@@ -34,6 +34,19 @@ impl Outbox {
         self.lock().extra.get_or_insert_default().managed = Some(managed);
     }
 
+    /// As [`Outbox::manage_at_once`], where so many stanzas were handled before.
+    pub(crate) fn manage_from(&self, handled: u32) {
+        let mut managed = Managed::new(None);
+        managed.enabled = true;
+        managed.has_handled(handled);
+        self.lock().extra.get_or_insert_default().managed = Some(managed);
+    }
+
+    /// How many stanzas of the peer are handled; 0 where they are not counted.
+    pub(crate) fn handled(&self) -> u32 {
+        self.lock().managed().map_or(0, |managed| managed.handled())
+    }
+
     /// It is managed, and cannot be resumed after all.
     pub(crate) fn never_resume(&self) {
         if let Some(managed) = self.lock().managed() {
@@ -115,7 +128,7 @@ impl Outbox {
             drop(inner);
             // Not with a turn: this may be the end of a batch, far from any.
             if !was_dirty {
-                wake(Arc::clone(self));
+                wake(Arc::clone(self), false);
             }
         }
     }

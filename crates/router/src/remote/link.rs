@@ -93,6 +93,8 @@ pub(super) struct Link {
     pings: u32,
     /// Of the last managed stream that we have opened: its id, and until when it can be resumed, in seconds.
     pub(super) resumable: Option<(Box<str>, u32)>,
+    /// So many stanzas of the peer were handled on the stream that is to be resumed.
+    pub(super) heard: u32,
 
     /// Rows in the spool.
     pub(super) spooled: u64,

@@ -60,8 +60,16 @@ pub trait Dialer: Send + Sync {
     fn may_reach(&self, pair: &Pair) -> Result<(), StanzaError>;
 
     /// Makes a stream. Returns at once, and may be called under a lock. Either [`Router::linked`] or
-    /// [`Router::not_linked`] follows, once. `resume`: the id of a managed stream that broke (XEP-0198 section 5).
-    fn dial(&self, pair: &Pair, resume: Option<Box<str>>);
+    /// [`Router::not_linked`] follows, once. `resume`: a managed stream that broke.
+    fn dial(&self, pair: &Pair, resume: Option<Resume>);
+}
+
+/// A managed stream to go on with (XEP-0198 section 5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    pub id: Box<str>,
+    /// How many stanzas of the peer were handled.
+    pub h: u32,
 }
 
 /// What is configured, each a key of the section `[federation]`.
@@ -376,9 +384,10 @@ impl Router {
         link.failure.is_none() || now.seconds() >= link.failed_at.saturating_add(ASKED_AGAIN)
     }
 
-    fn dial(&self, cell: &Cell, link: &mut Link, resume: Option<Box<str>>) {
+    fn dial(&self, cell: &Cell, link: &mut Link, resume: Option<Resume>) {
         if let Some((dialer, _)) = self.remotes.port.get() {
             link.state = State::Dialing;
+            link.heard = resume.as_ref().map_or(0, |resume| resume.h);
             dialer.dial(&cell.pair, resume);
         }
     }
@@ -394,8 +403,9 @@ impl Router {
             outbox: Arc::clone(outbox),
         };
         if linked.is_managed && linked.is_bidirectional {
-            // What comes is counted (XEP-0198 section 4), and not remembered beyond this stream.
-            outbox.manage_at_once(None);
+            // What comes is counted (XEP-0198 section 4), on from where the stream before this one was.
+            let heard = linked.resumed.map_or(0, |_| cell.lock().heard);
+            outbox.manage_from(heard);
         }
         self.remotes.streams().insert(bound.id, Incoming::new(pair.clone(), bound.clone()));
         self.goes_by(now, &cell, bound.clone(), linked, turn);
@@ -494,6 +504,8 @@ impl Router {
             return false;
         };
         let cell = self.remotes.find(&incoming.pair.local, &incoming.pair.remote);
+        // What is on its way into the archive is not among it: it comes again, and is known there.
+        let heard = incoming.bound.outbox.handled();
         self.park(now, incoming, clean);
         let Some(cell) = cell else { return true };
         let mut link = cell.lock();
@@ -504,7 +516,10 @@ impl Router {
         link.is_torn = !clean;
         // One that broke is made again at once, as only so it is known whether the peer is there.
         if is_waited_for || !clean {
-            let resume = link.resumable.as_ref().map(|(id, _)| id.clone());
+            let resume = link.resumable.as_ref().map(|(id, _)| Resume {
+                id: id.clone(),
+                h: heard,
+            });
             self.dial(&cell, &mut link, resume);
         }
         drop(link);

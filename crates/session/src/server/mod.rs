@@ -19,7 +19,7 @@ use stanza::ns;
 use xmlstream::Limits;
 
 pub use dialback::Claim;
-pub use outgoing::{Attempt, Established, Failed, Note, Outgoing, Purpose, Reason, Resume, Stage, Then};
+pub use outgoing::{Attempt, Established, Failed, Note, Outgoing, Purpose, Reason, Stage, Then};
 
 /// What this server has decided about others. Domains are in prepared form.
 pub trait Rules: Send + Sync {

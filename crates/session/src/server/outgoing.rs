@@ -8,7 +8,7 @@ mod read;
 
 use std::sync::Arc;
 
-use router::{FailureKind, Linked, Pair};
+use router::{FailureKind, Linked, Pair, Resume};
 use stanza::{StanzaError, StreamError, ns};
 use xmlstream::{Element, Event, Framer, Header, Limits, Scratch};
 
@@ -24,14 +24,6 @@ const MAX_ELEMENTS: u32 = 64;
 const EARLY_STANZAS: usize = 2;
 /// For how long a stream can be resumed where the peer does not say it (XEP-0198 section 3 has `max` as optional).
 const RESUME_SECONDS: u32 = 300;
-
-/// A managed stream to go on with (XEP-0198 section 5).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resume {
-    pub id: Box<str>,
-    /// How many stanzas of the peer were handled.
-    pub h: u32,
-}
 
 /// What a stream is made for.
 #[derive(Clone, Debug, PartialEq, Eq)]
