@@ -18,6 +18,7 @@ mod bytestreams;
 mod change;
 mod chat_settings;
 pub mod command;
+mod component;
 mod data_form;
 mod datetime;
 mod face;
@@ -45,6 +46,9 @@ pub use bytestreams::{Bytestreams, Relay, Unmet};
 pub use change::{Audience, Change, MakeChange, Notice, Step};
 pub use chat_settings::{ChatSetting, ChatSettings, Notify};
 pub use command::{COMMANDS, Command};
+pub use component::{
+    Act, Answered, Component, Delegate, Delegated, Greet, Judge, Methods, Nested, PresenceSeen, Privileges,
+};
 pub use data_form::{DataField, DataForm, FieldType, Submitted};
 pub use face::{Deed, Face, Follow, Occasion};
 pub use filter::{Filter, Passing, Stage, Verdict};
@@ -52,7 +56,7 @@ pub use form::{Field, Form};
 pub use host::{Contacts, Credentials, ExternalService, Host, Inviting, Privacy, Software, Strangers};
 pub use photo::{Photo, Reach};
 pub use push::{Push, PushService};
-pub use registry::{Component, Registry, RegistryError, Target};
+pub use registry::{Registry, RegistryError, Target};
 pub use rooms::{Occupancy, RoomCreators, Rooms};
 pub use shows::Shows;
 pub use upgrade::Upgrade;
@@ -285,6 +289,9 @@ pub struct Module {
     pub(crate) upgrades: Vec<Upgrade>,
     pub(crate) assists: Vec<Assist>,
     pub(crate) chat_settings: Option<ChatSettings>,
+    pub(crate) greetings: Vec<Greet>,
+    pub(crate) judge: Option<Judge>,
+    pub(crate) delegate: Option<Delegate>,
 }
 
 impl Module {
@@ -310,6 +317,9 @@ impl Module {
             upgrades: Vec::new(),
             assists: Vec::new(),
             chat_settings: None,
+            greetings: Vec::new(),
+            judge: None,
+            delegate: None,
         }
     }
 
@@ -494,6 +504,24 @@ impl Module {
     #[must_use]
     pub fn chat_settings(mut self, settings: ChatSettings) -> Module {
         self.chat_settings = Some(settings);
+        self
+    }
+
+    /// What a component is told when it has connected: one element, or nothing.
+    pub fn greeting(mut self, greet: Greet) -> Module {
+        self.greetings.push(greet);
+        self
+    }
+
+    /// What a component may do in the name of accounts. One module can say it.
+    pub fn judge(mut self, judge: Judge) -> Module {
+        self.judge = Some(judge);
+        self
+    }
+
+    /// How components answer for the server. One module can say it.
+    pub fn delegate(mut self, delegate: Delegate) -> Module {
+        self.delegate = Some(delegate);
         self
     }
 

@@ -10,8 +10,8 @@ use xmlstream::Child;
 
 use crate::command::{CommandSessions, node_of};
 use crate::{
-    Access, Assist, Change, ChatSettings, Command, Face, Filter, Form, Handle, Host, Identity, MakeForm, Method,
-    Module, Nodes, Occasion, Service, Stage, Step, StreamFeature, Upgrade, Xep, face,
+    Access, Assist, Change, ChatSettings, Command, Component, Delegate, Face, Filter, Form, Handle, Host, Identity, MakeForm, Method,
+    Greet, Judge, Module, Nested, Nodes, Occasion, Service, Stage, Step, StreamFeature, Upgrade, Xep, face,
 };
 
 /// Who is asked.
@@ -25,15 +25,6 @@ pub enum Target {
     Service(&'static str),
     /// Every service, beside what it has of its own.
     EveryService,
-}
-
-/// A domain that a program of its own speaks for (XEP-0114). Which there are is configured and not declared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Component {
-    /// Prepared.
-    pub domain: Box<str>,
-    /// The domain in whose disco#items it is shown.
-    pub shown_by: Box<str>,
 }
 
 /// A declaration that cannot stand. Only ever seen by a developer: the server refuses to start.
@@ -106,6 +97,10 @@ pub struct Registry {
     upgrades: Vec<Upgrade>,
     assists: Vec<Assist>,
     chat_settings: Option<ChatSettings>,
+    greetings: Vec<Greet>,
+    judge: Option<Judge>,
+    delegate: Option<Delegate>,
+    nested: Nested,
     xeps: Vec<(Xep, &'static str)>,
 }
 
@@ -133,6 +128,10 @@ impl Registry {
             upgrades: Vec::new(),
             assists: Vec::new(),
             chat_settings: None,
+            greetings: Vec::new(),
+            judge: None,
+            delegate: None,
+            nested: Nested::default(),
             xeps: Vec::new(),
         };
         let mut names = HashSet::new();
@@ -191,6 +190,9 @@ impl Registry {
             registry.upgrades.extend(module.upgrades);
             registry.assists.extend(module.assists);
             registry.chat_settings = registry.chat_settings.or(module.chat_settings);
+            registry.greetings.extend(module.greetings);
+            registry.judge = registry.judge.or(module.judge);
+            registry.delegate = registry.delegate.or(module.delegate);
             registry
                 .xeps
                 .extend(module.xeps.into_iter().map(|xep| (xep, module.name)));
@@ -275,6 +277,26 @@ impl Registry {
     /// The components of all domains.
     pub fn components(&self) -> &[Component] {
         &self.components
+    }
+
+    /// What a component is told when it has connected.
+    pub fn greetings(&self, component: &Component) -> impl Iterator<Item = String> {
+        self.greetings.iter().filter_map(move |greet| greet(component))
+    }
+
+    /// Who says what components may do in the name of accounts.
+    pub fn judge(&self) -> Option<Judge> {
+        self.judge
+    }
+
+    /// How components answer for the server.
+    pub fn delegate(&self) -> Option<Delegate> {
+        self.delegate
+    }
+
+    /// What they have said that they can.
+    pub fn nested(&self) -> &Nested {
+        &self.nested
     }
 
     /// Data forms that extend disco#info (XEP-0128).

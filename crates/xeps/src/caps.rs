@@ -4,6 +4,9 @@
 use module::{Coverage, Form, Host, Identity, Module, Registry, Target};
 use presence::caps::{self, Info};
 use stanza::ns;
+use xmlstream::Scratch;
+
+use crate::delegation::Nest;
 
 /// What names the software (section 4): a URI, without an address that somebody else might own.
 const NODE: &str = "urn:x-jackdaw:server";
@@ -34,15 +37,35 @@ fn announce(host: &Host, registry: &Registry) -> String {
     )
 }
 
+/// Of what `disco` answers.
 fn of(host: &Host, registry: &Registry) -> String {
-    let identities: Vec<_> = registry.identities(Target::Server).collect();
-    let features: Vec<_> = registry.features(Target::Server).collect();
-    let forms: Vec<_> = registry.forms(Target::Server, host).collect();
-    ver(identities, features, forms)
+    let nest = Nest::of(registry, &host.domain, Target::Server);
+    let nested = nest.written();
+    let identities = registry.identities(Target::Server);
+    let identities = identities.filter(|identity| !nested.has_identity(identity.category, identity.kind));
+    let features = registry.features(Target::Server);
+    let features = features.filter(|feature| !nest.hides(feature) && !nested.has_feature(feature));
+    let forms = registry.forms(Target::Server, host);
+    let forms = forms.filter(|form| !nest.hides(form.form_type));
+    let own = info(identities.collect(), features.collect(), forms.collect());
+    if nested.text.is_empty() {
+        return own.ver();
+    }
+    let text = format!("<x><query xmlns='{}'>{}</query></x>", ns::DISCO_INFO, nested.text);
+    let mut scratch = Scratch::default();
+    let read = xmlstream::parse_element(&text, ns::CLIENT, &mut scratch, &crate::delegation::OWN_LIMITS);
+    let told = read.as_ref().ok().and_then(|x| x.children().next());
+    let told = told.map(|query| Info::read(&query, None)).unwrap_or_default();
+    Info::new(
+        [own.identities, told.identities].concat(),
+        [own.features, told.features].concat(),
+        [own.forms, told.forms].concat(),
+    )
+    .ver()
 }
 
 /// Section 5.1.
-fn ver(identities: Vec<Identity>, features: Vec<&str>, forms: Vec<Form>) -> String {
+fn info<'a>(identities: Vec<Identity>, features: Vec<&'a str>, forms: Vec<Form>) -> Info<'a> {
     let identities = identities.into_iter().map(|identity| caps::Identity {
         category: identity.category.into(),
         kind: identity.kind.into(),
@@ -58,7 +81,7 @@ fn ver(identities: Vec<Identity>, features: Vec<&str>, forms: Vec<Form>) -> Stri
             .collect(),
     });
     let features = features.into_iter().map(Into::into);
-    Info::new(identities.collect(), features.collect(), forms.collect()).ver()
+    Info::new(identities.collect(), features.collect(), forms.collect())
 }
 
 #[cfg(test)]
@@ -66,6 +89,10 @@ mod tests {
     use module::Field;
 
     use super::*;
+
+    fn ver(identities: Vec<Identity>, features: Vec<&str>, forms: Vec<Form>) -> String {
+        info(identities, features, forms).ver()
+    }
 
     /// The example of section 5.2.
     #[test]

@@ -3,6 +3,8 @@
 use module::{Access, Answer, Ask, Coverage, Method, Module, Nodes, Relation, Target};
 use stanza::{StanzaError, ns};
 
+use crate::delegation::Nest;
+
 pub(crate) fn module() -> Module {
     Module::new("disco")
         .xep(30, "Service Discovery", "2.5.0", Coverage::Complete)
@@ -48,8 +50,10 @@ pub(crate) fn info(ask: &mut Ask<'_>) -> Answer {
     }
     let mut out = opened(ns::DISCO_INFO, node.as_deref());
     let of_guest = target == Target::Account && ask.host.guests.is_some();
+    let nest = Nest::of(ask.registry, &ask.host.domain, target);
+    let nested = nest.written();
     for mut identity in ask.registry.identities(target) {
-        if of_guest && identity.category == "pubsub" {
+        if of_guest && identity.category == "pubsub" || nested.has_identity(identity.category, identity.kind) {
             continue;
         }
         // XEP-0175 section 5.
@@ -69,11 +73,16 @@ pub(crate) fn info(ask: &mut Ask<'_>) -> Answer {
         false => ask.registry.features(target).collect(),
     };
     for feature in features {
-        out.extend_from_slice(format!("<feature var='{feature}'/>").as_bytes());
+        if !nest.hides(feature) && !nested.has_feature(feature) {
+            out.extend_from_slice(format!("<feature var='{feature}'/>").as_bytes());
+        }
     }
     for form in ask.registry.forms(target, ask.host) {
-        form.write(&mut out);
+        if !nest.hides(form.form_type) {
+            form.write(&mut out);
+        }
     }
+    out.extend_from_slice(nested.text.as_bytes());
     closed(out)
 }
 

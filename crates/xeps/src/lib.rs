@@ -19,6 +19,7 @@ mod components;
 mod contact;
 mod core;
 mod csi;
+mod delegation;
 mod disco;
 mod external_services;
 mod fast;
@@ -36,6 +37,7 @@ mod pep;
 mod ping;
 mod pipelining;
 mod private_xml;
+mod privileged;
 mod pubsub_service;
 mod push;
 mod registration;
@@ -112,6 +114,7 @@ pub fn all(offer: &Offer) -> Vec<Module> {
         contact::module(),
         core::module(),
         csi::module(),
+        delegation::module(),
         disco::module(),
         external_services::module(offer),
         fast::module(),
@@ -129,6 +132,7 @@ pub fn all(offer: &Offer) -> Vec<Module> {
         ping::module(),
         pipelining::module(),
         private_xml::module(),
+        privileged::module(),
         push::module(),
         pubsub_service::module(offer),
         registration::module(),

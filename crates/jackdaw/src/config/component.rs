@@ -1,16 +1,22 @@
-//! Programs that speak for a domain of their own (`[[component]]`).
+//! Programs that speak for a domain of their own (`[[component]]`), and what they may do beside that.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use auth::Secret;
+use module::{Delegated, Methods, PresenceSeen};
+use serde::{Deserialize, Serialize};
+use stanza::ns;
 
 use super::check::{Problem, is_local, problem};
 use super::external::first_line;
 use super::locate::Step::{Index, Key};
 use super::section::section;
 use super::{Config, DomainName, Kind, Listen, Tls, types};
+
+/// The most streams of one component: each looks like a program, and nobody has so many.
+const MOST_CONNECTIONS: u16 = 100;
 
 /// The port of components. None is registered; this is the usual one.
 pub const COMPONENT_PORT: u16 = 5347;
@@ -25,6 +31,103 @@ section! {
         pub domain: DomainName = types::localhost() => "\"irc.example.org\"",
         /// A file whose first line is the secret by which it is known. Read once, at the start.
         pub secret_file: PathBuf = PathBuf::from("component.secret") => "\"component.secret\"",
+        /// How many times it may be connected at once: programs that share the work. What one account says comes to one
+        /// of them, in its order; what a connection that breaks was not given goes to the others. Without it: 1.
+        pub connections: Option<u16> = None => "2",
+    }
+    tables {
+        @default pub privileges: Privileges = Privileges::default(),
+        @default pub delegation: Vec<Delegation> = Vec::new(),
+    }
+}
+
+section! {
+    /// What a component may do in the name of the accounts of the domain that it stands below, or else of the first domain
+    /// (XEP-0356). Trust it as you trust this server: it can read and say whatever you allow here, and nobody notices.
+    @default pub struct Privileges {
+        /// Rosters of accounts: "none", "get" (read them), "set" (change them) or "both".
+        pub roster: Permitted = Permitted::None,
+        /// Whether it is told of every change of a roster that it may read.
+        pub roster_pushes: bool = true,
+        /// Messages in the name of an account: "none" or "outgoing".
+        pub message: PermittedMessages = PermittedMessages::None,
+        /// Whose presence it sees: "none", "managed-entity" (that of accounts) or "roster" (and that of their contacts;
+        /// it has to be allowed to read rosters).
+        pub presence: PermittedPresence = PermittedPresence::None,
+        /// Requests in the name of an account, by the namespace of what they ask:
+        /// iq = { "http://jabber.org/protocol/pubsub" = "both" }
+        pub iq: BTreeMap<String, Permitted> = BTreeMap::new(),
+    }
+}
+
+section! {
+    /// Requests that a component answers in the place of this server, for the domain that it stands below, or else the
+    /// first, and its accounts (XEP-0355). Repeat the section for each namespace. Where the component is not there they
+    /// are answered with an error.
+    pub struct Delegation {
+        /// The namespace of the payload.
+        pub namespace: String = String::new() => "\"http://jabber.org/protocol/pubsub\"",
+        /// Only requests whose payload has all of these attributes: attributes = ["node"]
+        @default pub attributes: Vec<String> = Vec::new(),
+    }
+}
+
+/// Requests of which types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Permitted {
+    #[default]
+    None,
+    Get,
+    Set,
+    Both,
+}
+
+impl Permitted {
+    fn methods(self) -> Methods {
+        Methods {
+            get: matches!(self, Permitted::Get | Permitted::Both),
+            set: matches!(self, Permitted::Set | Permitted::Both),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PermittedMessages {
+    #[default]
+    None,
+    Outgoing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PermittedPresence {
+    #[default]
+    None,
+    ManagedEntity,
+    Roster,
+}
+
+impl Privileges {
+    fn read(&self) -> module::Privileges {
+        let roster = self.roster.methods();
+        module::Privileges {
+            roster,
+            // Section "Server Allows Roster Access": only to who may read it.
+            pushes: roster.get && self.roster_pushes,
+            messages: self.message == PermittedMessages::Outgoing,
+            iq: self
+                .iq
+                .iter()
+                .map(|(namespace, permitted)| (namespace.as_str().into(), permitted.methods()))
+                .collect(),
+            presence: match self.presence {
+                PermittedPresence::None => PresenceSeen::Nobodys,
+                PermittedPresence::ManagedEntity => PresenceSeen::Accounts,
+                PermittedPresence::Roster => PresenceSeen::Contacts,
+            },
+        }
     }
 }
 
@@ -49,19 +152,30 @@ pub fn secrets(config: &Config) -> Result<BTreeMap<String, Secret>, String> {
     config.component.iter().map(secret).collect()
 }
 
-/// Each with the domain that shows it: the one it stands below, or else the first.
+/// Of a component the domain that shows it: the one it stands below, or else the first.
+fn shown_by<'c>(config: &'c Config, name: &str) -> &'c str {
+    let above = config.domain.iter().map(|domain| domain.name.as_str());
+    let above = above.filter(|domain| name.strip_suffix(domain).is_some_and(|label| label.ends_with('.')));
+    let first = config.domain.first().map_or("", |domain| domain.name.as_str());
+    above.max_by_key(|domain| domain.len()).unwrap_or(first)
+}
+
+/// All of them, as the router has them.
 pub fn shown(config: &Config) -> Vec<module::Component> {
-    let shown_by = |name: &str| {
-        let above = config.domain.iter().map(|domain| domain.name.as_str());
-        let above = above.filter(|domain| name.strip_suffix(domain).is_some_and(|label| label.ends_with('.')));
-        let first = config.domain.first().map_or("", |domain| domain.name.as_str());
-        above.max_by_key(|domain| domain.len()).unwrap_or(first)
-    };
-    let components = config.component.iter().map(|component| component.domain.as_str());
+    let components = config.component.iter();
     components
-        .map(|domain| module::Component {
-            domain: domain.into(),
-            shown_by: shown_by(domain).into(),
+        .map(|component| {
+            let domain = component.domain.as_str();
+            let delegated = component.delegation.iter().map(|delegation| Delegated {
+                namespace: delegation.namespace.as_str().into(),
+                attributes: delegation.attributes.iter().map(|name| name.as_str().into()).collect(),
+            });
+            module::Component {
+                streams: component.connections.unwrap_or(1).into(),
+                privileges: component.privileges.read(),
+                delegated: delegated.collect(),
+                ..module::Component::new(domain, shown_by(config, domain))
+            }
         })
         .collect()
 }
@@ -83,12 +197,58 @@ pub fn problem_of(config: &Config) -> Option<Problem> {
                 format!("the component `{name}` is there twice; remove one"),
             ));
         }
+        if component.connections.is_some_and(|count| !(1..=MOST_CONNECTIONS).contains(&count)) {
+            return Some(problem(
+                &[Key("component"), Index(index), Key("connections")],
+                format!("a component has from 1 to {MOST_CONNECTIONS} connections"),
+            ));
+        }
+        let found = problem_of_privileges(component, index).or_else(|| problem_of_delegation(config, component, index));
+        if found.is_some() {
+            return found;
+        }
     }
     let without = config.listen.iter().position(|listen| listen.kind == Kind::Component)?;
     config.component.is_empty().then(|| {
         let message = "nobody may connect to a listener for components: add a [[component]], or remove it";
         problem(&[Key("listen"), Index(without), Key("kind")], message.to_owned())
     })
+}
+
+fn problem_of_privileges(component: &Component, index: usize) -> Option<Problem> {
+    let privileges = &component.privileges;
+    let path = |key| [Key("component"), Index(index), Key("privileges"), Key(key)];
+    // XEP-0356, "Roster Presence": "The server MUST reject the permission".
+    if privileges.presence == PermittedPresence::Roster && !privileges.roster.methods().get {
+        let message = r#"`presence = "roster"` is for a component that may read rosters: set roster to "get" or "both""#;
+        return Some(problem(&path("presence"), message.to_owned()));
+    }
+    // Its answers are messages, which would come to the devices of the account.
+    if privileges.iq.contains_key(ns::MAM) {
+        let message = format!("archives cannot be read in the name of accounts; remove `{}`", ns::MAM);
+        return Some(problem(&path("iq"), message));
+    }
+    None
+}
+
+fn problem_of_delegation(config: &Config, component: &Component, index: usize) -> Option<Problem> {
+    for (at, delegation) in component.delegation.iter().enumerate() {
+        let namespace = delegation.namespace.as_str();
+        let path = [Key("component"), Index(index), Key("delegation"), Index(at), Key("namespace")];
+        // XEP-0355, "Business Rules", 5.
+        if namespace.is_empty() || namespace == ns::DELEGATION {
+            return Some(problem(&path, format!("the namespace `{namespace}` cannot be delegated")));
+        }
+        let domain = shown_by(config, component.domain.as_str());
+        let others = config.component[..index].iter();
+        let others = others.filter(|other| shown_by(config, other.domain.as_str()) == domain);
+        let earlier = others.flat_map(|other| &other.delegation).chain(&component.delegation[..at]);
+        if earlier.into_iter().any(|other| other.namespace == namespace) {
+            let message = format!("the namespace `{namespace}` of {domain} is delegated twice; remove one");
+            return Some(problem(&path, message));
+        }
+    }
+    None
 }
 
 /// What is allowed and probably not meant.

@@ -1,0 +1,200 @@
+//! Components (XEP-0114): programs that speak for a domain of their own, over streams to this server.
+//!
+//! Which there are is configured, and how many streams at a time may speak for a domain ([`places`]); what is for the
+//! domain while there is none is answered with `remote-server-timeout`, as it would be by a server that cannot be reached
+//! (RFC 6120 section 10.4.3). A component is what another server is to an account: it gets the same presence, probes and
+//! notifications, and what comes from it passes the same gates.
+
+mod places;
+
+use std::sync::Arc;
+
+use module::Now;
+use stanza::{Edits, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, StreamError, splice};
+
+use crate::deposit::Origin;
+use crate::outgoing::letter;
+use crate::sessions::read_unsent;
+use crate::{Bound, Event, Outbox, Router, Turn};
+
+pub(crate) use places::Components;
+use places::Slot;
+
+impl Router {
+    /// Whether a component speaks for this domain (prepared form), connected or not.
+    pub fn is_component(&self, domain: &str) -> bool {
+        self.components.get(domain).is_some()
+    }
+
+    /// A component has shown that it may speak for its domain. The answer comes as [`Event::Bound`]: the address of the
+    /// domain takes the place of a full JID. Others that are connected stay; where they are as many as there may be, they
+    /// are asked whether they are still there.
+    pub fn attach(&self, domain: &str, outbox: &Arc<Outbox>, turn: &mut Turn) {
+        let answer = match (self.components.get(domain), Jid::parse(domain)) {
+            (Some(slot), Ok(jid)) => {
+                let mut place = slot.lock();
+                if place.streams.len() < slot.component.streams {
+                    let id = self.next_session();
+                    let outbox = Arc::clone(outbox);
+                    let bound = Bound { jid, id, outbox };
+                    place.streams.push(bound.clone());
+                    Ok(bound)
+                } else {
+                    for other in &place.streams {
+                        other.outbox.tell(turn, Event::Silent);
+                    }
+                    Err(StanzaError::conflict())
+                }
+            }
+            _ => Err(StanzaError::item_not_found()),
+        };
+        outbox.tell(turn, Event::Bound(answer));
+    }
+
+    /// A stream of a component is over; what it had not written comes by [`Router::reclaim`]. False: it is none.
+    pub(crate) fn detach(&self, bound: &Bound) -> bool {
+        let Some(slot) = self.components.get(bound.jid.as_str()) else {
+            return false;
+        };
+        let mut place = slot.lock();
+        let was_last = place.remove(bound.id) && place.streams.is_empty();
+        drop(place);
+        if was_last {
+            self.lose_domain_in_rooms(bound.jid.as_str());
+        }
+        true
+    }
+
+    /// What a stream of a component had not written when it ended, for the others, or back to who sent it. None: it is none
+    /// of a component. Otherwise as [`Router::reclaim`], which calls this.
+    pub(crate) fn give_back(&self, now: Now, bound: &Bound, unsent: &[u8], turn: &mut Turn) -> Option<usize> {
+        let slot = self.components.get(bound.jid.as_str())?;
+        let used = read_unsent(unsent, turn, |stanza, turn| {
+            // What the server has said of the stream itself has none.
+            let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else {
+                return;
+            };
+            let text = stanza.element().source();
+            let given = slot
+                .lock()
+                .give_again(self.components.shares(), from.bare_str(), text, turn);
+            // A room of ours has heard that the domain is gone.
+            let is_told = matches!(stanza.kind(), Kind::Message(MessageType::Groupchat)) && self.is_room(from);
+            match given {
+                Err(error) if !is_told => self.refuse_for_component(stanza, from, to, &error, turn),
+                _ => {}
+            }
+        });
+        if used == 0 {
+            let refused = slot.lock().returned(bound.id, self.components.shares(), turn);
+            for (waiting, error) in refused {
+                self.read_letter(&waiting.text, turn, |stanza, from, to, turn| {
+                    self.refuse_for_component(stanza, from, to, &error, turn);
+                });
+            }
+        }
+        self.settle(now, turn);
+        Some(used)
+    }
+
+    /// A stanza for an address of a component.
+    pub(crate) fn to_component(
+        &self,
+        slot: &Slot,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let write = |out: &mut Vec<u8>| splice(stanza, from.as_str(), Some(to.as_str()), &Edits::default(), out);
+        let bytes = stanza.element().source().len();
+        let shares = self.components.shares();
+        let given = slot.lock().give(shares, from.bare_str(), bytes, turn, write);
+        if let Err(error) = given {
+            self.refuse_for_component(stanza, from, to, &error, turn);
+        }
+    }
+
+    /// Who has sent something that does not get to a component is told so, but for what is of the moment.
+    fn refuse_for_component(
+        &self,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        error: &StanzaError,
+        turn: &mut Turn,
+    ) {
+        match stanza.kind() {
+            Kind::Presence(PresenceType::Probe | PresenceType::Unavailable) => {}
+            _ => self.bounce(stanza, from, to, error, turn),
+        }
+    }
+
+    /// Something of the moment from somebody for an address of a component, which nobody is told of if it does not get
+    /// there. False: the address is none of a component's.
+    pub(crate) fn say_to_component(
+        &self,
+        from: &str,
+        address: &str,
+        turn: &mut Turn,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        if self.components.is_empty() {
+            return false;
+        }
+        let domain = address.split_once('@').map_or(address, |(_, domain)| domain);
+        let Some(slot) = self.components.get(domain) else {
+            return false;
+        };
+        let sender = from.split_once('/').map_or(from, |(bare, _)| bare);
+        let shares = self.components.shares();
+        // It is of the moment.
+        let _ = slot.lock().give(shares, sender, 0, turn, write);
+        true
+    }
+
+    /// Handles a stanza of a component. The connection has checked that it has both addresses, and that `from` is one of
+    /// the component's domain. True: as [`Router::from_client`].
+    pub fn from_component(
+        &self,
+        now: Now,
+        bound: &Bound,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) -> bool {
+        self.stanzas.up(bound.id);
+        turn.origin = Some(Origin::of_component(bound));
+        // Written and read again, since only so it is in the namespace that everything here is in.
+        self.read_letter(&letter(stanza, from, to), turn, |stanza, from, to, turn| {
+            if self.is_apart(from.domain(), to.domain()) {
+                self.refuse_at_border(stanza, from, to, turn);
+            } else {
+                self.route(now, stanza, from, to, turn);
+            }
+        });
+        let origin = turn.origin.take();
+        let is_held = std::mem::take(&mut turn.is_held);
+        self.settle(now, turn);
+        drop(origin);
+        is_held || bound.outbox.is_to_wait()
+    }
+
+    /// Ends the streams of all components (shutdown).
+    pub(crate) fn end_components(&self, error: &StreamError, turn: &mut Turn) {
+        for slot in self.components.iter() {
+            for bound in &slot.lock().streams {
+                bound.outbox.tell(turn, Event::End(error.clone()));
+            }
+        }
+    }
+
+    pub(crate) fn look_for_silent_components(&self, now: Now, seconds: u32, turn: &mut Turn) {
+        for slot in self.components.iter() {
+            for bound in &slot.lock().streams {
+                bound.outbox.tell_if_silent(now, seconds, turn);
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Who speaks for the domain of a component now, and which of several streams gets what.
+//!
+//! Of several streams each has its share of the senders, by a hash: so what one account says comes in its order, over one
+//! stream. When a stream ends what it had not written goes to the others, and before what comes meanwhile: that waits.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use foldhash::quality::RandomState;
+use module::Component;
+use stanza::StanzaError;
+
+use crate::outbox::Item;
+use crate::{Bound, Turn};
+
+/// Bytes that wait while what a stream had not written is given to the others: a moment. More is refused.
+const HELD_BYTES: usize = 4 * 1024 * 1024;
+
+/// One configured component. Pushes to the outboxes happen under its lock, as those to a resource do under the lock of its
+/// account. It may be taken under that, never the other way round.
+pub(crate) struct Slot {
+    pub(crate) component: Component,
+    place: Mutex<Place>,
+}
+
+impl Slot {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All that are configured, by domain.
+#[derive(Default)]
+pub(crate) struct Components {
+    slots: HashMap<Box<str>, Slot, RandomState>,
+    /// For the shares.
+    hasher: RandomState,
+}
+
+impl Components {
+    pub(crate) fn new(configured: &[Component]) -> Components {
+        let slots = configured.iter().map(|component| {
+            let slot = Slot {
+                component: component.clone(),
+                place: Mutex::default(),
+            };
+            (component.domain.clone(), slot)
+        });
+        Components {
+            slots: slots.collect(),
+            hasher: RandomState::default(),
+        }
+    }
+
+    pub(crate) fn get(&self, domain: &str) -> Option<&Slot> {
+        self.slots.get(domain)
+    }
+
+    /// Most servers have none, and need not look at addresses for it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.values()
+    }
+
+    /// The share of a sender, any address of his.
+    pub(crate) fn shares(&self) -> Shares<'_> {
+        Shares(&self.hasher)
+    }
+}
+
+/// Which stream is whose: the one with the highest number for him, so that nobody moves but with a stream that comes or
+/// ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Shares<'a>(&'a RandomState);
+
+impl Shares<'_> {
+    fn of<'p>(self, streams: &'p [Bound], sender: &str) -> Option<&'p Bound> {
+        use std::hash::BuildHasher as _;
+        match streams {
+            [] => None,
+            [only] => Some(only),
+            several => several.iter().max_by_key(|stream| self.0.hash_one((stream.id, sender))),
+        }
+    }
+}
+
+/// What waits for a stream to be given back.
+pub(crate) struct Waiting {
+    sender: Box<str>,
+    pub(crate) text: Box<str>,
+}
+
+#[derive(Default)]
+pub(crate) struct Place {
+    /// In the order in which they came.
+    pub(crate) streams: Vec<Bound>,
+    /// Streams that have ended, and what they had not written is still being given to the others.
+    returning: Vec<u64>,
+    held: VecDeque<Waiting>,
+    held_bytes: usize,
+}
+
+impl Place {
+    /// Into the outbox of the stream that is the sender's, a bare JID. Else what he is told.
+    pub(crate) fn give(
+        &mut self,
+        shares: Shares<'_>,
+        sender: &str,
+        bytes: usize,
+        turn: &mut Turn,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), StanzaError> {
+        let Some(outbox) = shares.of(&self.streams, sender).map(|stream| &stream.outbox) else {
+            return Err(StanzaError::remote_server_timeout());
+        };
+        let is_closing = outbox.is_shut();
+        if !self.returning.is_empty() || is_closing && self.streams.len() > 1 {
+            if self.held_bytes + bytes > HELD_BYTES {
+                return Err(too_slow());
+            }
+            let mut text = Vec::with_capacity(bytes);
+            write(&mut text);
+            self.held_bytes += text.len();
+            self.held.push_back(Waiting {
+                sender: sender.into(),
+                // What was checked to be UTF-8 together with escaped text.
+                text: String::from_utf8(text).unwrap_or_default().into(),
+            });
+            return Ok(());
+        }
+        if is_closing {
+            return Err(StanzaError::remote_server_timeout());
+        }
+        // Nobody who sends may end the stream of a component by sending much.
+        if !outbox.has_room(bytes) {
+            return Err(too_slow());
+        }
+        // It may have begun to close in this moment.
+        let taken = outbox.push(turn, Item::Other, write);
+        taken.map(|_| ()).ok_or_else(StanzaError::remote_server_timeout)
+    }
+
+    /// The same for what a stream that has ended had not written: it waits for nothing.
+    pub(crate) fn give_again(
+        &mut self,
+        shares: Shares<'_>,
+        sender: &str,
+        text: &str,
+        turn: &mut Turn,
+    ) -> Result<(), StanzaError> {
+        let Some(stream) = shares.of(&self.streams, sender) else {
+            return Err(StanzaError::remote_server_timeout());
+        };
+        if !stream.outbox.has_room(text.len()) {
+            return Err(too_slow());
+        }
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(text.as_bytes());
+        let taken = stream.outbox.push(turn, Item::Other, write);
+        taken.map(|_| ()).ok_or_else(StanzaError::remote_server_timeout)
+    }
+
+    /// A stream has ended. False: it was none of these.
+    pub(crate) fn remove(&mut self, id: u64) -> bool {
+        let before = self.streams.len();
+        self.streams.retain(|stream| stream.id != id);
+        let was_here = self.streams.len() < before;
+        if was_here {
+            self.returning.push(id);
+        }
+        was_here
+    }
+
+    /// What it had not written has been given back. What has waited for that goes its way; returned is what does not get
+    /// there.
+    pub(crate) fn returned(&mut self, id: u64, shares: Shares<'_>, turn: &mut Turn) -> Vec<(Waiting, StanzaError)> {
+        self.returning.retain(|ended| *ended != id);
+        if !self.returning.is_empty() {
+            return Vec::new();
+        }
+        self.held_bytes = 0;
+        let mut refused = Vec::new();
+        for waiting in std::mem::take(&mut self.held) {
+            let Waiting { sender, text } = &waiting;
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(text.as_bytes());
+            if let Err(error) = self.give(shares, sender, text.len(), turn, write) {
+                refused.push((waiting, error));
+            }
+        }
+        refused
+    }
+}
+
+fn too_slow() -> StanzaError {
+    StanzaError::resource_constraint().text("the service does not read as fast as it is sent to")
+}
