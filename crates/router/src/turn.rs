@@ -120,6 +120,8 @@ pub struct Turn {
     /// It waits for its recipient to be read.
     pub(crate) is_held: bool,
     woken: Vec<Arc<Outbox>>,
+    /// Those that are woken belong to a crowd, see [`wake`].
+    pub(crate) is_crowd: bool,
     /// Where a text is put together whose length is not known before.
     text: Vec<u8>,
 }
@@ -150,8 +152,9 @@ impl Turn {
 
     /// Wakes everyone who got something. Call once per batch, not per stanza.
     pub fn finish(&mut self) {
+        let is_crowd = std::mem::take(&mut self.is_crowd);
         for outbox in self.woken.drain(..) {
-            wake(outbox);
+            wake(outbox, is_crowd);
         }
         // What a crowd once needed is given back.
         self.woken.shrink_to(KEPT_PLACES);

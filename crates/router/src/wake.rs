@@ -3,14 +3,29 @@
 //! Waking a task of the runtime from another thread is the dearest part of handing over a commit, and one commit has
 //! something for the same connections many times. So on the store's thread they are gathered, until
 //! `store::Store::after_commits` says that the commit has been handed over.
+//!
+//! Those of a crowd, who hear what is said in a room, wait for the next commit where that is under way already: what is said
+//! at the same time goes to each of them in one write then, and the write is most of what it costs. No longer than that
+//! one: so a message is never later than by one commit, and where nothing else is written it is not later at all.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::Outbox;
 
+/// From so many on the recipients of one stanza are a crowd.
+pub(crate) const CROWD: usize = 32;
+
+#[derive(Default)]
+struct Gathered {
+    now: Vec<Arc<Outbox>>,
+    crowd: Vec<Arc<Outbox>>,
+    /// What is in `crowd` has waited for a commit already.
+    has_waited: bool,
+}
+
 thread_local! {
-    static GATHERED: RefCell<Option<Vec<Arc<Outbox>>>> = const { RefCell::new(None) };
+    static GATHERED: RefCell<Option<Gathered>> = const { RefCell::new(None) };
 }
 
 /// From now on connections are gathered on this thread.
@@ -21,10 +36,14 @@ pub(crate) fn gather() {
 }
 
 /// Wakes a connection, now or with the others.
-pub(crate) fn wake(outbox: Arc<Outbox>) {
+pub(crate) fn wake(outbox: Arc<Outbox>, is_crowd: bool) {
     let now = GATHERED.with_borrow_mut(|gathered| match gathered {
+        Some(gathered) if is_crowd => {
+            gathered.crowd.push(outbox);
+            None
+        }
         Some(gathered) => {
-            gathered.push(outbox);
+            gathered.now.push(outbox);
             None
         }
         None => Some(outbox),
@@ -34,9 +53,76 @@ pub(crate) fn wake(outbox: Arc<Outbox>) {
     }
 }
 
-/// Wakes all that were gathered on this thread, and gathers no more: it may be any thread.
-pub(crate) fn wake_gathered() {
-    for outbox in GATHERED.take().into_iter().flatten() {
+/// Wakes all that were gathered on this thread, and gathers no more: it may be any thread. `is_more`: this is called again
+/// behind another commit.
+pub(crate) fn wake_gathered(is_more: bool) {
+    let Some(Gathered { now, crowd, has_waited }) = GATHERED.take() else {
+        return;
+    };
+    for outbox in now {
         outbox.wake();
+    }
+    if is_more && !has_waited && !crowd.is_empty() {
+        return GATHERED.set(Some(Gathered {
+            now: Vec::new(),
+            crowd,
+            has_waited: true,
+        }));
+    }
+    for outbox in crowd {
+        outbox.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::{Wake, Waker};
+
+    use super::*;
+    use crate::Turn;
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Something is for a connection; how often it was woken.
+    fn connection(is_crowd: bool) -> impl Fn() -> u32 {
+        let (outbox, count) = (Outbox::new(1_024), Arc::new(Count::default()));
+        outbox.take(&Waker::from(Arc::clone(&count)), true);
+        let mut turn = Turn {
+            is_crowd,
+            ..Turn::default()
+        };
+        outbox.say("<r/>", &mut turn);
+        turn.finish();
+        move || count.0.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_crowd_waits_for_one_commit_and_no_longer() {
+        gather();
+        let (one, crowd) = (connection(false), connection(true));
+        assert_eq!((one(), crowd()), (0, 0));
+        wake_gathered(true);
+        assert_eq!((one(), crowd()), (1, 0));
+        gather();
+        let late = connection(true);
+        wake_gathered(true);
+        assert_eq!((crowd(), late()), (1, 1));
+        assert_eq!(connection(true)(), 1, "nothing is gathered any more");
+    }
+
+    #[test]
+    fn a_crowd_waits_for_nothing_where_nothing_is_under_way() {
+        gather();
+        let crowd = connection(true);
+        wake_gathered(false);
+        assert_eq!(crowd(), 1);
     }
 }

@@ -34,7 +34,8 @@ pub(crate) fn run(finished: &Receiver<Finished>, shared: &Shared) {
                 }
                 shared.release(batches, bytes);
                 if let Some(call) = shared.after_commits() {
-                    guarded(|| call());
+                    let is_more = shared.has_batches();
+                    guarded(|| call(is_more));
                 }
             }
             Finished::Read(done, result) => {

@@ -201,7 +201,7 @@ impl Store for SqliteStore {
         self.secret
     }
 
-    fn after_commits(&self, call: Box<dyn Fn() + Send + Sync>) {
+    fn after_commits(&self, call: Box<dyn Fn(bool) + Send + Sync>) {
         self.shared.set_after_commits(call);
     }
 }

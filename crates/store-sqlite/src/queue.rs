@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     waiting_bytes: AtomicUsize,
     waiting_reads: AtomicUsize,
     pub(crate) figures: Figures,
-    after_commits: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    after_commits: Mutex<Option<Arc<dyn Fn(bool) + Send + Sync>>>,
 }
 
 #[derive(Default)]
@@ -155,6 +155,11 @@ impl Shared {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Batches that were taken and are not called back.
+    pub(crate) fn has_batches(&self) -> bool {
+        self.waiting_batches.load(Ordering::Relaxed) > 0
+    }
+
     pub(crate) fn submit_read(&self, query: Result<Query, StoreError>, done: Answered) {
         let mut inner = self.lock();
         if inner.closed {
@@ -252,7 +257,7 @@ impl Shared {
         self.wake_readers.notify_all();
     }
 
-    pub(crate) fn set_after_commits(&self, call: Box<dyn Fn() + Send + Sync>) {
+    pub(crate) fn set_after_commits(&self, call: Box<dyn Fn(bool) + Send + Sync>) {
         let mut place = self.after_commits.lock().unwrap_or_else(PoisonError::into_inner);
         let old = place.replace(call.into());
         drop(place);
@@ -260,7 +265,7 @@ impl Shared {
         drop(old);
     }
 
-    pub(crate) fn after_commits(&self) -> Option<Arc<dyn Fn() + Send + Sync>> {
+    pub(crate) fn after_commits(&self) -> Option<Arc<dyn Fn(bool) + Send + Sync>> {
         self.after_commits
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -40,7 +40,7 @@ struct State {
     /// What the next writes fail with.
     write_faults: VecDeque<StoreError>,
     read_faults: VecDeque<StoreError>,
-    after_commits: Option<Arc<dyn Fn() + Send + Sync>>,
+    after_commits: Option<Arc<dyn Fn(bool) + Send + Sync>>,
 }
 
 enum Job {
@@ -207,7 +207,7 @@ impl Memory {
                 done(result);
                 let after = self.lock().after_commits.clone();
                 if let Some(after) = after {
-                    after();
+                    after(false);
                 }
             }
             Done::Read(done, result) => done(result),
@@ -259,7 +259,7 @@ impl Store for Memory {
         SECRET
     }
 
-    fn after_commits(&self, call: Box<dyn Fn() + Send + Sync>) {
+    fn after_commits(&self, call: Box<dyn Fn(bool) + Send + Sync>) {
         let old = self.lock().after_commits.replace(call.into());
         // Outside the lock: its captures may do anything when dropped.
         drop(old);

@@ -73,8 +73,9 @@ pub trait Store: Send + Sync {
     fn secret(&self) -> [u8; 32];
 
     /// Called after the callbacks of each commit, on their thread: for what is cheaper once for many than for each.
-    /// At most one is kept; a driver that calls back one by one may call it after each.
-    fn after_commits(&self, call: Box<dyn Fn() + Send + Sync>);
+    /// At most one is kept; a driver that calls back one by one may call it after each. The argument tells whether another
+    /// commit is under way, and so another call is certain to come.
+    fn after_commits(&self, call: Box<dyn Fn(bool) + Send + Sync>);
 
     /// Calls back when everything submitted before is durable or has failed.
     fn flush(&self, done: Written) {

@@ -14,6 +14,7 @@ use xmlstream::Scratch;
 use crate::deposit::Origin;
 use crate::outbox::Item;
 use crate::turn::Work;
+use crate::wake::CROWD;
 use crate::{Router, Turn};
 
 use super::Place;
@@ -156,6 +157,7 @@ impl Router {
             Way::Other => Item::Other,
         };
         let sent = say.stanza.sent_by(&say.from);
+        turn.is_crowd |= say.to.len() >= CROWD;
         let mut lost: Vec<Arc<Jid>> = Vec::new();
         // Accounts that may have to be told by a push service.
         let mut away: Vec<Box<str>> = Vec::new();
@@ -183,7 +185,13 @@ impl Router {
                 // Not its last word to who is gone anyway.
                 Some(false) if matches!(way, Way::Gone) => {}
                 Some(false) => lost.push(Arc::clone(to)),
-                // Not in memory, or none of this server.
+                // Nobody is there, whose client could be (as after a crash).
+                None if self.host(to.domain()).is_some() && self.is_absent(to.bare_str()) => {
+                    if !matches!(way, Way::Gone) {
+                        lost.push(Arc::clone(to));
+                    }
+                }
+                // It is being read, or none of this server.
                 None => {
                     let text = say.stanza.text_with(&say.from, Some(to.as_str()));
                     self.post_now(Work::Letter(text.into_boxed_str()), turn);

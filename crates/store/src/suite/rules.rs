@@ -169,8 +169,10 @@ pub(super) fn after_commits(store: &dyn Store) {
         let seen = Arc::clone(&seen);
         move || seen.lock().unwrap_or_else(PoisonError::into_inner).push(what)
     };
-    store.after_commits(Box::new(note("forgotten")));
-    store.after_commits(Box::new(note("after")));
+    let call = note("forgotten");
+    store.after_commits(Box::new(move |_| call()));
+    let call = note("after");
+    store.after_commits(Box::new(move |_| call()));
     let (first, second) = (note("batch"), note("batch"));
     store.write_many(vec![
         (
