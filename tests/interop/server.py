@@ -61,11 +61,12 @@ class Server:
     name = "none"
     # What the server must offer; the login checks go through all of these.
     mechanisms: tuple[str, ...] = ("SCRAM-SHA-1", "PLAIN")
+    start_seconds = START_SECONDS
 
-    def __init__(self, folder: Path, domain: str = "interop.test"):
+    def __init__(self, folder: Path, domain: str = "interop.test", address: str | None = None):
         self.folder = folder
         self.domain = domain
-        self.address = free_loopback()
+        self.address = address or free_loopback()
         self.port = STARTTLS_PORT
         self.direct_port = DIRECT_TLS_PORT
         self.https_port: int | None = None  # the web's part of it, where there is such
@@ -122,7 +123,7 @@ class Server:
 
     def wait_for_port(self) -> None:
         assert self.process is not None  # launch() has just set it
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         for port in (self.port, self.direct_port):
             while True:
                 try:
@@ -153,8 +154,8 @@ class Jackdaw(Server):
     name = "jackdaw"
     mechanisms = ("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN")
 
-    def __init__(self, folder: Path, binary: Path, domain: str = "interop.test"):
-        super().__init__(folder, domain)
+    def __init__(self, folder: Path, binary: Path, domain: str = "interop.test", address: str | None = None):
+        super().__init__(folder, domain, address)
         self.binary = binary
         self.https_port = self.websocket_port = HTTPS_PORT
         self.config = folder / "jackdaw.toml"
@@ -193,8 +194,8 @@ class Prosody(Server):
 
     name = "prosody"
 
-    def __init__(self, folder: Path, domain: str = "interop.test"):
-        super().__init__(folder, domain)
+    def __init__(self, folder: Path, domain: str = "interop.test", address: str | None = None):
+        super().__init__(folder, domain, address)
         self.websocket_port = HTTPS_PORT
 
     def prepare(self) -> None:

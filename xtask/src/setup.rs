@@ -12,7 +12,8 @@ use crate::process;
 use crate::{cargo, root};
 
 /// Debian packages of the tests: the clients with a screen and a bus to run them on, proxies, what makes certificates of
-/// kinds that we do not make, a relay for calls, a directory, and what counts instructions.
+/// kinds that we do not make, a relay for calls, a directory, what counts instructions, and other servers with a DNS and
+/// a network for them.
 const PACKAGES: &[&str] = &[
     "profanity",
     "haproxy",
@@ -29,6 +30,11 @@ const PACKAGES: &[&str] = &[
     "slapd",
     "util-linux",
     "valgrind",
+    "prosody",
+    "lua-unbound",
+    "ejabberd",
+    "knot",
+    "iproute2",
 ];
 /// The oldest Node.js that the web clients run on. Debian 12 has 18.
 const NODE: u32 = 20;

@@ -1,0 +1,194 @@
+"""The servers that talk to each other: Jackdaw, Debian's Prosody and Debian's ejabberd, each with federation on, in a place
+of its own (federation_net.py), under one authority for certificates."""
+
+import json
+import os
+import shutil
+import subprocess
+import urllib.request
+from glob import glob
+from pathlib import Path
+
+import server
+from federation_net import Dns, Place
+from server import HTTP_PORT, HTTPS_PORT, Jackdaw, Prosody
+
+S2S_PORT = 5269
+S2S_DIRECT_PORT = 5270
+PROGRAMS = {"prosody": "prosody", "ejabberdctl": "ejabberd", "erl": "erlang-base"}
+SERVICES = ["conference", "upload", "pubsub"]
+SLOW_START_SECONDS = 60.0  # Erlang's machine, on two cores on which everybody else starts as well
+
+
+class Federated:
+    """What all of them have, before what makes them this or that server."""
+
+    place: Place
+    self_signed = False
+
+    def set_up(self, certificates: Path, dns: Dns) -> None:
+        """Certificate and DNS; then the server may be started."""
+        self.folder.mkdir(mode=0o711)
+        self.certificates = certificates
+        self.authorities = certificates / "ca.crt"
+        self.ca_file = self.authorities
+        host = f"xmpp.{self.domain}"
+        names = [self.domain, *(f"{service}.{self.domain}" for service in SERVICES), host]
+        self.certificate, self.key = (certificates / f"{self.domain}.{end}" for end in ("crt", "key"))
+        if self.self_signed:
+            self.ca_file = self.certificate
+            subprocess.run(
+                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
+                 "-subj", "/O=Jackdaw test", "-addext", f"subjectAltName={','.join(f'DNS:{name}' for name in names)}",
+                 "-keyout", self.key, "-out", self.certificate],
+                check=True, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            dns.tlsa(host, self.certificate)
+        else:
+            super().make_certificates(certificates, ",".join(names))
+        dns.server(self.domain, SERVICES, self.place, host)
+
+    def make_certificates(self, folder: Path, name: str | None = None) -> None:
+        """They are there since set_up()."""
+
+    def command(self) -> list[str]:
+        return self.place.within(super().command())
+
+
+class FederatedJackdaw(Federated, Jackdaw):
+    def __init__(self, folder: Path, binary: Path, domain: str, place: Place, anchor: Path, self_signed: bool = False):
+        super().__init__(folder, binary, domain, place.address)
+        self.place = place
+        self.anchor = anchor
+        self.self_signed = self_signed
+        self.resolver = "10.77.0.53:53"
+        self.more_domains: list[str] = []
+
+    def prepare(self) -> None:
+        domains = "".join(
+            f'[[domain]]\nname = "{name}"\ncertificate = "{self.certificate}"\nkey = "{self.key}"\n\n'
+            for name in (self.domain, *self.more_domains)
+        )
+        listeners = {
+            "c2s": self.port, "c2s-direct": self.direct_port, "https": self.https_port, "s2s": S2S_PORT,
+            "s2s-direct": S2S_DIRECT_PORT,
+        }  # fmt: skip
+        self.config.write_text(
+            f'data = "{self.folder / "data"}"\n\n[log]\nlevel = "debug"\n\n{domains}'
+            + "".join(f'[[listen]]\nkind = "{kind}"\naddress = "[::]:{port}"\n\n' for kind, port in listeners.items())
+            + f'[federation]\nresolver = ["{self.resolver}"]\ntrust_anchor = "{self.anchor}"\nauthorities = "{self.authorities}"\n'
+        )
+        (self.folder / "data").mkdir(exist_ok=True)
+
+
+class FederatedProsody(Federated, Prosody):
+    """With lua-unbound, which reads /etc/resolv.conf and gets the root's key."""
+
+    def __init__(self, folder: Path, domain: str, place: Place, anchor: Path):
+        super().__init__(folder, domain, place.address)
+        self.place = place
+        self.anchor = anchor
+        self.https_port = HTTPS_PORT
+
+    def prepare(self) -> None:
+        data = self.folder / "data"
+        data.mkdir(exist_ok=True)
+        tls = f'certificate = "{self.certificate}"; key = "{self.key}"; cafile = "{self.authorities}"'
+        (self.folder / "prosody.cfg.lua").write_text(f"""
+run_as_root = true; daemonize = false; pidfile = "{self.folder}/prosody.pid"; data_path = "{data}"
+log = {{ {os.environ.get("FEDERATION_LOG", "info")} = "*console" }}
+unbound = {{ resolvconf = "/etc/resolv.conf"; trustfile = "{self.anchor}" }}
+use_dane = true
+modules_enabled = {{ "roster"; "saslauth"; "tls"; "dialback"; "disco"; "ping"; "version"; "time"; "offline"; "posix"; "smacks";
+  "carbons"; "mam"; "pep"; "vcard_legacy"; "private"; "blocklist"; "bookmarks"; "s2s_bidi" }}
+modules_disabled = {{ "register" }}
+interfaces = {{ "*", "::" }}
+c2s_ports = {{ {self.port} }}; c2s_direct_tls_ports = {{ {self.direct_port} }}
+s2s_ports = {{ {S2S_PORT} }}; s2s_direct_tls_ports = {{ {S2S_DIRECT_PORT} }}
+http_ports = {{}}; https_ports = {{ {HTTPS_PORT} }}
+c2s_require_encryption = true; s2s_require_encryption = true; s2s_secure_auth = true
+ssl = {{ {tls} }}
+https_ssl = {{ {tls} }}; c2s_direct_tls_ssl = {{ {tls} }}; s2s_direct_tls_ssl = {{ {tls} }}
+authentication = "internal_plain"
+storage = "internal"
+http_file_share_expires_after = 3600
+VirtualHost "{self.domain}"
+  disco_items = {{ {{ "upload.{self.domain}" }} }}
+Component "conference.{self.domain}" "muc"
+  modules_enabled = {{ "muc_mam" }}
+  muc_room_default_persistent = true
+Component "upload.{self.domain}" "http_file_share"
+""")
+
+
+class FederatedEjabberd(Federated, server.Server):
+    name = "ejabberd"
+    start_seconds = SLOW_START_SECONDS
+
+    def __init__(self, folder: Path, domain: str, place: Place):
+        super().__init__(folder, domain, place.address)
+        self.place = place
+        self.https_port = HTTPS_PORT
+
+    def prepare(self) -> None:
+        pem = self.folder / "certificate.pem"
+        pem.write_text(self.certificate.read_text() + self.key.read_text())
+        config = self.folder / "ejabberd.yml"
+        config.write_text(f"""
+hosts: ["{self.domain}"]
+loglevel: {os.environ.get("FEDERATION_LOG", "info")}
+certfiles: ["{pem}"]
+ca_file: "{self.authorities}"
+auth_method: internal
+s2s_use_starttls: required
+listen:
+  - {{ port: {self.port}, ip: "::", module: ejabberd_c2s, starttls_required: true, max_stanza_size: 262144 }}
+  - {{ port: {self.direct_port}, ip: "::", module: ejabberd_c2s, tls: true, max_stanza_size: 262144 }}
+  - {{ port: {S2S_PORT}, ip: "::", module: ejabberd_s2s_in }}
+  - {{ port: {S2S_DIRECT_PORT}, ip: "::", module: ejabberd_s2s_in, tls: true }}
+  - {{ port: {HTTPS_PORT}, ip: "::", module: ejabberd_http, tls: true, request_handlers: {{ /upload: mod_http_upload }} }}
+  - {{ port: {HTTP_PORT}, ip: "::", module: ejabberd_http, request_handlers: {{ /api: mod_http_api }} }}
+api_permissions:
+  tests: {{ from: [mod_http_api], who: all, what: [register] }}
+access_rules:
+  everybody: {{ allow: all }}
+shaper_rules:
+  max_user_sessions: 100
+modules:
+  mod_caps: {{}}
+  mod_carboncopy: {{}}
+  mod_disco: {{}}
+  mod_http_api: {{}}
+  mod_http_upload: {{ access: everybody, put_url: "https://{self.domain}:{HTTPS_PORT}/upload", docroot: "{self.folder}/files" }}
+  mod_last: {{}}
+  mod_mam: {{ default: always, assume_mam_usage: false }}
+  mod_muc: {{ access: everybody, access_create: everybody, default_room_options: {{ mam: true, persistent: true }} }}
+  mod_offline: {{}}
+  mod_ping: {{}}
+  mod_pubsub: {{ plugins: [flat, pep] }}
+  mod_roster: {{ versioning: true }}
+  mod_s2s_dialback: {{}}
+  mod_stream_mgmt: {{}}
+  mod_vcard: {{}}
+  mod_vcard_xupdate: {{}}
+  mod_avatar: {{}}
+  mod_version: {{}}
+""")
+
+    def command(self) -> list[str]:
+        library = Path(sorted(glob("/usr/lib/*/ejabberd-[0-9]*"))[0]).parent
+        place = {
+            "EJABBERD_CONFIG_PATH": self.folder / "ejabberd.yml", "EJABBERD_LOG_PATH": self.folder / "ejabberd-own.log",
+            "ERL_LIBS": library, "ERL_CRASH_DUMP_BYTES": 0, "HOME": self.folder,
+        }  # fmt: skip
+        return self.place.within(
+            ["env", *(f"{name}={value}" for name, value in place.items()), "erl", "-noinput", "+sbwt", "none", "+sbwtdcpu", "none",
+             "+sbwtdio", "none", "-mnesia", "dir", f'"{self.folder}/data"', "-s", "ejabberd"]
+        )  # fmt: skip
+
+    def create(self, jid: str, password: str) -> None:
+        local, domain = jid.split("@")
+        body = json.dumps({"user": local, "host": domain, "password": password}).encode()
+        request = urllib.request.Request(f"http://{self.address}:{HTTP_PORT}/api/register", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            answer.read()
