@@ -9,22 +9,28 @@
 //! - [`Session`] and [`Loss`]: stream management, and connections that break.
 //! - [`Bosh`]: a session of BOSH, and [`Line`]: a connection of HTTP.
 //! - [`Web`]: a web server that says what it is told to, and [`Signer`]: whoever signs bearer tokens.
+//! - [`Federation`], [`Remote`], [`Dns`], [`Authority`]: servers of other domains, real ones and scripted ones, where they are
+//!   and who vouches for them.
 //! - [`ArchiveQuery`]: what is asked of a message archive.
 //!
 //! Whatever is not as expected panics, with what came instead; the server's log is printed then.
 
 mod archive;
+mod authority;
 mod binary;
 mod bosh;
 mod carried;
 mod client;
 mod client_state;
 mod component;
+mod dns;
+mod federation;
 mod login;
 mod management;
 mod negotiation;
 mod process;
 mod reader;
+mod remote;
 mod sasl2;
 mod scram;
 mod server;
@@ -35,14 +41,18 @@ mod web;
 mod websocket;
 
 pub use archive::{ArchiveQuery, Archived, NS_MAM, NS_RSM, NS_SID, Page};
+pub use authority::{Authority, Certified};
 pub use bosh::{Bosh, CREATION, HttpAnswer, Line, NS_BOSH, Wrapper, post};
 pub use client::{Client, ConnectOptions, TIMEOUT, Transport};
 pub use client_state::NS_CSI;
 pub use component::{COMPONENT_SECRET, NS_COMPONENT};
+pub use dns::{Dns, Record};
+pub use federation::Federation;
 pub use login::{password_of, plain};
 pub use management::{Loss, NS_SM, Session, resume};
 pub use negotiation::handshake;
 pub use reader::{Header, Item};
+pub use remote::{NS_BIDI, NS_DIALBACK, NS_SERVER, Offers, Remote, server_header};
 pub use sasl2::{
     Issued, NS_FAST, NS_SASL2, NS_UPGRADE, agent, enable, resume_inline, task_hash, task_of, token_message, upgrades,
 };

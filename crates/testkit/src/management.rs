@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::client::{Client, Conn, TIMEOUT, Transport};
 use crate::reader::{Item, Reader};
+use crate::remote::NS_DIALBACK;
 use crate::stanza::{NS_STREAM, Stanza};
 use crate::{ConnectOptions, NS_SASL2, Server};
 
@@ -48,7 +49,7 @@ pub struct Session {
 
 /// Stream management of one connection.
 pub(crate) struct Management {
-    id: String,
+    pub(crate) id: String,
     received: u32,
     sent: u32,
     acked: u32,
@@ -58,8 +59,8 @@ pub(crate) struct Management {
     /// Whether `<r/>` is answered without being told to, and whether one waits for that.
     answers: bool,
     owed: bool,
-    /// `<enabled/>` or `<resumed/>` has come.
-    active: bool,
+    /// `<enabled/>` or `<resumed/>` has come; of a server that was asked for it: `<enable/>` has.
+    pub(crate) active: bool,
     /// What was sent, cut into stanzas. None once it was no XML.
     outgoing: Option<Reader>,
 }
@@ -76,7 +77,8 @@ impl Management {
     fn new() -> Management {
         let mut outgoing = Reader::new();
         // The stream has been opened long ago.
-        let opening = format!("<stream:stream xmlns='jabber:client' xmlns:stream='{NS_STREAM}'>");
+        let opening =
+            format!("<stream:stream xmlns='jabber:client' xmlns:stream='{NS_STREAM}' xmlns:db='{NS_DIALBACK}'>");
         let opened = outgoing.feed(opening.as_bytes(), &mut VecDeque::new());
         Management {
             id: String::new(),
@@ -90,6 +92,15 @@ impl Management {
             active: false,
             outgoing: opened.is_ok().then_some(outgoing),
         }
+    }
+
+    /// Of a server that was asked to go on with a stream, of which the other side has had so much.
+    pub(crate) fn resumed(session: &Session, h: u32) -> Management {
+        let mut management = Management::new();
+        session.id.clone_into(&mut management.id);
+        management.received = session.received;
+        (management.sent, management.acked, management.active) = (h, h, true);
+        management
     }
 
     /// Counts what is sent.
@@ -121,7 +132,7 @@ impl Management {
             return Ok(false);
         }
         match stanza.name() {
-            "enabled" => self.active = true,
+            "enabled" | "enable" => self.active = true,
             "resumed" => {
                 self.active = true;
                 self.sent = self.told(stanza)?;

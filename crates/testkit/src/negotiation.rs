@@ -100,7 +100,9 @@ impl Client {
             .map_err(|_| io::ErrorKind::TimedOut)??;
         stream.set_nodelay(true)?;
         stream.write_all(&options.preamble).await?;
-        Ok(Client::over(Conn::Tcp(stream), transport, options))
+        let mut client = Client::over(Conn::Tcp(stream), transport, options);
+        server.domain().clone_into(&mut client.domain);
+        Ok(client)
     }
 
     /// Connects and brings TLS up. Nothing is sent on the encrypted stream yet.
@@ -204,7 +206,7 @@ impl Client {
             .await
             .map_err(|_| io::ErrorKind::TimedOut)??;
         self.channel = Channel::of(stream.get_ref().1);
-        self.conn = Conn::Tls(Box::new(stream));
+        self.conn = Conn::Tls(Box::new(stream.into()));
         self.restart();
         Ok(())
     }

@@ -6,7 +6,10 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,7 +17,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::component::{COMPONENT_PORT, COMPONENT_SECRET};
-use crate::{binary, password_of, process};
+use crate::{Authority, Certified, Dns, binary, password_of, process};
 
 /// How long a server may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -25,6 +28,12 @@ const LOG_TAIL: usize = 64 * 1024;
 
 /// The domain of a server unless the test names others.
 pub(crate) const DOMAIN: &str = "example.org";
+
+/// Where servers listen for servers: with STARTTLS, and with TLS at once.
+pub(crate) const S2S_PORT: u16 = 5269;
+pub(crate) const S2S_DIRECT_PORT: u16 = 5270;
+/// What a domain has services under, which are domains of their own to other servers.
+const SERVICES: [&str; 3] = ["conference", "pubsub", "upload"];
 
 /// All tests come from one address, so nothing that counts per address may stand in their way.
 const WIDE_LIMITS: [(&str, u64); 5] = [
@@ -50,9 +59,32 @@ pub struct Builder {
     listeners: Vec<(&'static str, u16, String)>,
     components: Vec<String>,
     hands_over: bool,
+    /// What tells where others are, and who vouches for them. None: it talks with no other server.
+    federation: Option<(Arc<Dns>, Arc<Authority>)>,
+    federation_extra: String,
+    certificate: Option<Certified>,
 }
 
 impl Builder {
+    /// It is of this domain instead, talks with other servers, and is found by them.
+    pub(crate) fn federated(mut self, domain: &str, dns: &Arc<Dns>, authority: &Arc<Authority>) -> Self {
+        self.domains = vec![domain.to_owned()];
+        self.federation = Some((Arc::clone(dns), Arc::clone(authority)));
+        self
+    }
+
+    /// TOML in the section `[federation]`; sections of peers last.
+    pub fn federation_toml(mut self, text: &str) -> Self {
+        self.federation_extra.push_str(text);
+        self
+    }
+
+    /// Its certificate is not what the authority would have given it.
+    pub fn shows(mut self, certified: &Certified) -> Self {
+        self.certificate = Some(certified.clone());
+        self
+    }
+
     /// The socket of the c2s listener is the test's, which hands it over as systemd does.
     pub fn hand_over(mut self) -> Self {
         self.hands_over = true;
@@ -143,20 +175,22 @@ impl Builder {
             .tempdir()
             .expect("a temporary folder");
         let address = address();
+        let domain = self.domains[0].clone();
         self.accounts.extend((0..self.users).map(|number| {
-            let jid = user(number);
+            let jid = user(number, &domain);
             let password = password_of(&jid);
             (jid, password)
         }));
         // The first account is made by the server itself where there is none: it costs the same here.
         if self.accounts.is_empty() {
-            self.accounts.push((format!("nobody@{DOMAIN}"), "unused".to_owned()));
+            self.accounts.push((format!("nobody@{domain}"), "unused".to_owned()));
         }
         let mut config = String::new();
         let _ = writeln!(config, "data = \"data\"\n{}\n[log]\nlevel = \"debug\"", self.extra);
+        let certificate = self.certificate_in(folder.path());
         for (number, name) in self.domains.iter().enumerate() {
             let extra = if number == 0 { self.domain_extra.as_str() } else { "" };
-            let _ = writeln!(config, "[[domain]]\nname = \"{name}\"\n{extra}");
+            let _ = writeln!(config, "[[domain]]\nname = \"{name}\"\n{certificate}{extra}");
         }
         let tls = self.tls;
         let _ = writeln!(
@@ -202,10 +236,12 @@ impl Builder {
                 "[[component]]\ndomain = \"{domain}\"\nsecret_file = \"component.secret\""
             );
         }
+        self.federate(&mut config, address);
         fs::write(folder.path().join("jackdaw.toml"), config).expect("the temporary folder can be written");
         let mut server = Server {
             folder,
             address,
+            domain,
             handed_over: self
                 .hands_over
                 .then(|| TcpListener::bind((address, 5222)).expect("nobody listens there")),
@@ -217,12 +253,74 @@ impl Builder {
         server.start();
         server
     }
+
+    /// All domains of a server, and their services.
+    fn names(&self) -> Vec<String> {
+        let services = |domain: &String| {
+            let services = SERVICES.iter().map(move |service| format!("{service}.{domain}"));
+            std::iter::once(domain.clone()).chain(services).collect::<Vec<_>>()
+        };
+        let domains = self.domains.iter().flat_map(services);
+        domains.chain(self.components.iter().cloned()).collect()
+    }
+
+    /// The keys of a domain that tell its certificate; empty where it makes one itself.
+    fn certificate_in(&self, folder: &Path) -> String {
+        let Some((_, authority)) = &self.federation else {
+            return String::new();
+        };
+        let names = self.names();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let usual = || authority.certify(&names);
+        let certified = self.certificate.clone().unwrap_or_else(usual);
+        let (certificate, key) = certified.pem();
+        for (file, text) in [
+            ("server.crt", certificate),
+            ("server.key", key),
+            ("authorities.pem", authority.pem()),
+        ] {
+            write_private(&folder.join(file), text);
+        }
+        "certificate = \"server.crt\"\nkey = \"server.key\"\n".to_owned()
+    }
+
+    /// Who else is talked with, and what the DNS says of this server.
+    fn federate(&self, config: &mut String, address: Ipv4Addr) {
+        let Some((dns, _)) = &self.federation else {
+            config.push_str("[federation]\nenabled = false\n");
+            return;
+        };
+        for (kind, port) in [("s2s", S2S_PORT), ("s2s-direct", S2S_DIRECT_PORT)] {
+            let _ = writeln!(config, "[[listen]]\nkind = \"{kind}\"\naddress = \"{address}:{port}\"");
+        }
+        let (resolver, extra) = (dns.address(), &self.federation_extra);
+        let _ = writeln!(
+            config,
+            "[federation]\nresolver = [\"{resolver}\"]\nauthorities = \"authorities.pem\"\n{extra}"
+        );
+        for name in self.names() {
+            dns.locate(&name, address, false);
+        }
+    }
+}
+
+/// Nobody else may read it: it may be a key.
+fn write_private(path: &Path, text: &str) {
+    let file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.expect("the temporary folder can be written");
 }
 
 /// A running server. Killed when it is dropped; its log is printed if the test has failed.
 pub struct Server {
     folder: TempDir,
     address: Ipv4Addr,
+    domain: String,
     handed_over: Option<TcpListener>,
     users: usize,
     given: AtomicUsize,
@@ -230,7 +328,7 @@ pub struct Server {
 }
 
 /// A loopback address that no other test uses at the same time.
-fn address() -> Ipv4Addr {
+pub(crate) fn address() -> Ipv4Addr {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = (std::process::id() % 0x1_0000) * 64 + COUNT.fetch_add(1, Ordering::Relaxed) % 64;
     // 8, 7 and 7 of the 22 bits, and none of it 127.0.0.x.
@@ -238,8 +336,8 @@ fn address() -> Ipv4Addr {
     Ipv4Addr::new(127, bits(14, 0xff), bits(7, 0x7f) | 0x80, bits(0, 0x7f) + 1)
 }
 
-fn user(number: usize) -> String {
-    format!("u{number}@{DOMAIN}")
+fn user(number: usize, domain: &str) -> String {
+    format!("u{number}@{domain}")
 }
 
 impl Server {
@@ -261,6 +359,9 @@ impl Server {
             listeners: Vec::new(),
             components: Vec::new(),
             hands_over: false,
+            federation: None,
+            federation_extra: String::new(),
+            certificate: None,
         }
     }
 
@@ -273,14 +374,19 @@ impl Server {
     pub fn user(&self) -> String {
         let number = self.given.fetch_add(1, Ordering::Relaxed);
         assert!(number < self.users, "give the server more than {} users", self.users);
-        user(number)
+        user(number, &self.domain)
     }
 
     pub fn address(&self) -> Ipv4Addr {
         self.address
     }
 
-    pub fn folder(&self) -> &std::path::Path {
+    /// The first of its domains.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 

@@ -5,6 +5,8 @@ use std::ops::Deref;
 
 use minidom::Element;
 
+use crate::remote::NS_DIALBACK;
+
 /// Of the root and of features and errors of a stream.
 pub const NS_STREAM: &str = "http://etherx.jabber.org/streams";
 /// Of the conditions of stream errors.
@@ -33,9 +35,10 @@ impl fmt::Debug for Stanza {
     }
 }
 
-/// Reads an element as one of a client's stream: with its default namespace, and the prefix `stream`.
+/// Reads an element as one of a client's stream: with its default namespace, and the prefix `stream`. One of a server's
+/// stream is read as if it were one too, beside the prefix `db`.
 fn parse(text: &str) -> Result<Element, String> {
-    let whole = format!("<w xmlns='jabber:client' xmlns:stream='{NS_STREAM}'>{text}</w>");
+    let whole = format!("<w xmlns='jabber:client' xmlns:stream='{NS_STREAM}' xmlns:db='{NS_DIALBACK}'>{text}</w>");
     let whole: Element = whole
         .parse()
         .map_err(|error| format!("not an element: {error}: {text}"))?;

@@ -1,4 +1,4 @@
-//! TLS as a client that accepts any certificate, and what of it SASL can be bound to.
+//! TLS as a peer that accepts any certificate, and what of it SASL can be bound to.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,7 +6,11 @@ use ring::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring::default_provider};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, SignatureScheme, version};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    ClientConfig, ClientConnection, CommonState, DigitallySignedStruct, DistinguishedName, Error, HandshakeKind,
+    ServerConfig, SignatureScheme, version,
+};
 
 /// Versions of TLS that a client offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -17,10 +21,10 @@ pub enum Version {
     Tls13,
 }
 
-/// A certificate of the client's own. Connections with the same value resume their TLS sessions.
+/// A certificate of the peer's own. Connections with the same value resume their TLS sessions.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
-    /// In DER, the client's first.
+    /// In DER, the peer's first.
     chain: Vec<Vec<u8>>,
     /// PKCS #8 in DER.
     key: Vec<u8>,
@@ -34,6 +38,14 @@ impl Identity {
             key,
             config: Arc::default(),
         }
+    }
+
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.chain.iter().cloned().map(CertificateDer::from).collect()
+    }
+
+    fn key(&self) -> PrivatePkcs8KeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key.clone())
     }
 }
 
@@ -75,6 +87,60 @@ impl ServerCertVerifier for AcceptAll {
     }
 }
 
+impl ClientCertVerifier for AcceptAll {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        ServerCertVerifier::verify_tls12_signature(self, message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        ServerCertVerifier::verify_tls13_signature(self, message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ServerCertVerifier::supported_verify_schemes(self)
+    }
+}
+
+/// Of a peer that is connected to: whoever connects is asked for a certificate.
+pub(crate) fn server_config(identity: &Identity, alpn: &[&str]) -> Arc<ServerConfig> {
+    let provider = Arc::new(default_provider());
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has both versions")
+        .with_client_cert_verifier(Arc::new(AcceptAll(provider)))
+        .with_single_cert(identity.chain(), identity.key().into())
+        .expect("a usable key");
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
 pub(crate) fn config(version: Version, alpn: &[&str], identity: Option<&Identity>) -> Arc<ClientConfig> {
     match identity {
         None => Arc::new(new_config(version, alpn, None)),
@@ -102,9 +168,10 @@ fn new_config(version: Version, alpn: &[&str], identity: Option<&Identity>) -> C
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
-            let chain = identity.chain.iter().cloned().map(CertificateDer::from).collect();
-            let key = PrivatePkcs8KeyDer::from(identity.key.clone());
-            builder.with_client_auth_cert(chain, key.into()).expect("a usable key")
+            let key = identity.key().into();
+            builder
+                .with_client_auth_cert(identity.chain(), key)
+                .expect("a usable key")
         }
     };
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
@@ -126,27 +193,32 @@ pub(crate) struct Channel {
 
 impl Channel {
     pub(crate) fn of(connection: &ClientConnection) -> Channel {
-        let certificate = connection
-            .peer_certificates()
-            .and_then(<[_]>::first)
-            .map(|der| der.to_vec());
-        let certificate = certificate.unwrap_or_default();
         let exporter = match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_3) => connection
                 .export_keying_material(vec![0; 32], b"EXPORTER-Channel-Binding", Some(b""))
                 .expect("the handshake is complete"),
             _ => Vec::new(),
         };
+        let common = Channel::common(connection);
         Channel {
             exporter,
             // The certificates of the tests are signed with SHA-256, whose hash is the same.
-            end_point: digest::digest(&digest::SHA256, &certificate).as_ref().to_vec(),
-            certificate,
-            alpn: connection
+            end_point: digest::digest(&digest::SHA256, &common.certificate).as_ref().to_vec(),
+            ..common
+        }
+    }
+
+    /// What either side knows of it.
+    pub(crate) fn common(state: &CommonState) -> Channel {
+        let certificate = state.peer_certificates().and_then(<[_]>::first);
+        Channel {
+            certificate: certificate.map(|der| der.to_vec()).unwrap_or_default(),
+            alpn: state
                 .alpn_protocol()
                 .map(|name| String::from_utf8_lossy(name).into_owned()),
-            version: connection.protocol_version(),
-            is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            version: state.protocol_version(),
+            is_resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+            ..Channel::default()
         }
     }
 }
