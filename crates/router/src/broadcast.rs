@@ -71,6 +71,7 @@ impl Router {
             }
             self.tell_subscribers(account, &bound.outbox, sent, bound.jid.as_str().into(), false, turn);
             if initial {
+                self.show_to_privileged(account, bound.jid.as_str(), &told, turn);
                 self.give_standing(account);
                 let seen = account.roster.subscriptions().map(|item| &*item.jid);
                 let to = Contacts::of(seen.filter(|jid| !account.blocks(jid)));
@@ -185,6 +186,7 @@ impl Router {
             let to = account.full(other);
             self.push(account, other, Item::Presence(&full), turn, |out| sent.write(&to, out));
         }
+        self.show_to_privileged(account, &full, presence, turn);
         self.tell_subscribers(account, &outbox, sent, full.into_boxed_str(), true, turn);
         if !account.is_guest() && !account.sessions.iter().any(|session| session.is_available()) {
             let mut status = status;
@@ -245,6 +247,8 @@ impl Router {
             if self.say_elsewhere(from, contact, turn, |out| presence.write(contact, out)) {
                 continue;
             }
+            let domain = contact.split_once('@').map_or(contact, |(_, domain)| domain);
+            self.show_contact_to_privileged(domain, from, |to, out| presence.write(to, out), turn);
             self.with(contact, |account| {
                 if left {
                     account.forget_directed(from, None);

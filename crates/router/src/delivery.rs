@@ -24,6 +24,9 @@ impl Router {
         turn: &mut Turn,
     ) {
         account.touched = Moment::of(now.seconds());
+        if turn.origin.as_ref().is_some_and(|origin| origin.is_privileged) {
+            return self.acts_for(now, account, stanza, from, to, turn);
+        }
         if account.blocks(from.as_str()) {
             return self.turn_away_blocked(stanza, from, to, turn);
         }
@@ -57,6 +60,10 @@ impl Router {
     pub(crate) fn no_such_user(&self, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
         match stanza.kind() {
             Kind::Message(MessageType::Headline | MessageType::Error) => {}
+            // XEP-0356: it is no managed entity.
+            _ if turn.origin.as_ref().is_some_and(|origin| origin.is_privileged) => {
+                self.bounce(stanza, from, to, &StanzaError::forbidden(), turn);
+            }
             Kind::Message(_) | Kind::Iq(_) => {
                 self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);
             }
@@ -142,6 +149,10 @@ impl Router {
     ) {
         match kind {
             PresenceType::Available | PresenceType::Unavailable => {
+                if to.resource().is_none() && account.roster.state(from.bare_str()).subscription.to() {
+                    let write = |to: &str, out: &mut Vec<u8>| splice(stanza, from.as_str(), Some(to), edits, out);
+                    self.show_contact_to_privileged(account.jid.domain(), from.as_str(), write, turn);
+                }
                 let item = Item::Presence(from.as_str());
                 match to.resource() {
                     // Sections 8.5.3.1 and 8.5.3.2.2.
@@ -204,7 +215,10 @@ impl Router {
             match kind {
                 IqType::Get | IqType::Set => self.ask_account(now, account, stanza, from, to, turn),
                 // Else nothing was asked in the account's name: a stray answer.
-                IqType::Result | IqType::Error => self.answered_elsewhere(account, stanza, from, turn),
+                IqType::Result | IqType::Error => {
+                    self.answered_in_name(stanza, from, to, turn);
+                    self.answered_elsewhere(account, stanza, from, turn);
+                }
             }
             return;
         };

@@ -33,10 +33,14 @@ pub(crate) struct Origin {
     /// What becomes of a message, where that was asked already.
     pub(crate) keeping: Option<Keeping>,
     pub(crate) outbox: Arc<Outbox>,
-    /// It is a client, and not a component.
+    /// It is a client, and not a component or another server.
     pub(crate) is_client: bool,
+    /// It is another server, which sends again what it has no acknowledgement for.
+    pub(crate) is_server: bool,
     /// The connection waits for it: to be told with [`Event::Proceed`](crate::Event) when it goes on.
     pub(crate) is_awaited: bool,
+    /// It is what a component does by a privilege.
+    pub(crate) is_privileged: bool,
 }
 
 impl Origin {
@@ -48,7 +52,9 @@ impl Origin {
             keeping: None,
             outbox: Arc::clone(&bound.outbox),
             is_client: true,
+            is_server: false,
             is_awaited: true,
+            is_privileged: false,
         })
     }
 
@@ -62,7 +68,9 @@ impl Origin {
             keeping: None,
             outbox: Arc::clone(&bound.outbox),
             is_client: false,
+            is_server: false,
             is_awaited: true,
+            is_privileged: false,
         }
     }
 }
@@ -73,8 +81,20 @@ impl Origin {
     pub(crate) fn of_remote(bound: &Bound) -> Result<Origin, Moved> {
         Ok(Origin {
             receipt: bound.outbox.receive()?,
+            is_server: true,
             ..Origin::of_component(bound)
         })
+    }
+
+    /// What tells a message that comes once more, where that may be: a client or a server sends it again over a new stream,
+    /// if the one before broke before it was acknowledged.
+    pub(crate) fn fingerprint(&self, secret: &[u8; 32], from: &str, to: &str, stanza: &Stanza<'_>) -> Option<u128> {
+        match (self.is_client, self.is_server) {
+            (true, _) => archive::fingerprint(secret, from, to, stanza),
+            (_, true) => archive::fingerprint_of_server(secret, from, to, stanza),
+            // Who sends again here is not a stream that broke.
+            _ => None,
+        }
     }
 }
 
@@ -203,13 +223,9 @@ impl Router {
             places = places.and(Places::WAITING);
         }
         let text = turn.text(|out| splice(stanza, from.as_str(), Some(to.as_str()), edits, out));
-        // Only of who sends here: what comes again by another way has been told apart where it came in.
-        let fingerprint = match &origin {
-            Some(origin) if origin.is_client => {
-                archive::fingerprint(&self.secret, from.bare_str(), to.as_str(), stanza)
-            }
-            _ => None,
-        };
+        let fingerprint = origin
+            .as_ref()
+            .and_then(|origin| origin.fingerprint(&self.secret, from.bare_str(), to.as_str(), stanza));
         let mut batch = Batch::new().deposit(Deposit {
             at: now.0,
             sender: from.bare_str().into(),

@@ -58,6 +58,10 @@ impl Return {
         }
     }
 
+    pub(crate) fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or_default()
+    }
+
     pub(crate) fn from(&self) -> &Jid {
         &self.from
     }
@@ -130,6 +134,9 @@ impl Router {
         let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else {
             return;
         };
+        if self.delegates(&host.domain, target, &payload, stanza, from, to, turn) {
+            return;
+        }
         let is_admin = self.is_admin(host, from);
         let answer = match self.registry().handler(target, method, payload.ns(), payload.name()) {
             Err(error) => Answer::Error(error),
@@ -176,6 +183,9 @@ impl Router {
         let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else {
             return;
         };
+        if self.delegates(account.jid.domain(), Target::Account, &payload, stanza, from, to, turn) {
+            return;
+        }
         let relation = account.relation(from);
         if payload.ns() == stanza::ns::ROSTER && account.is_guest() {
             // RFC 6121 section 2.3.3 has the second.

@@ -234,6 +234,7 @@ impl Router {
             Kind::Iq(IqType::Result | IqType::Error) => {
                 self.push_answered(now, stanza, from, turn);
                 self.list_answers(now, stanza, from, turn);
+                self.component_answers(stanza, from, turn);
             }
             Kind::Presence(_) => {}
             Kind::Message(MessageType::Error) => {}
@@ -315,6 +316,8 @@ impl Router {
             };
             match (filter.run)(&mut passing) {
                 Verdict::Pass => {}
+                // A room would put its occupant out for the error that somebody else's words have brought.
+                _ if self.is_of_room_elsewhere(stanza, from) => return None,
                 Verdict::NoSuchUser => {
                     if let Some(origin) = turn.origin.as_mut() {
                         origin.copies = false;
@@ -331,6 +334,11 @@ impl Router {
         Some(edits)
     }
 
+    /// What was said in a room of another server, or says to be.
+    pub(crate) fn is_of_room_elsewhere(&self, stanza: &Stanza<'_>, from: JidRef<'_>) -> bool {
+        matches!(stanza.kind(), Kind::Message(MessageType::Groupchat)) && self.host(from.domain()).is_none()
+    }
+
     /// One thing that was left for another owner.
     pub(crate) fn run(&self, now: Now, work: Work, turn: &mut Turn) {
         match work {
@@ -339,7 +347,8 @@ impl Router {
             }),
             Work::Refusal(text) => self.read_letter(&text, turn, |stanza, from, to, turn| {
                 let believes = |account: &mut Account| account.roster.state(from.bare_str()).subscription.to();
-                if self.with(to.bare_str(), believes) == Some(true) {
+                // Another server knows by itself what it believes.
+                if self.host(to.domain()).is_none() || self.with(to.bare_str(), believes) == Some(true) {
                     self.route(now, stanza, from, to, turn);
                 }
             }),

@@ -412,6 +412,7 @@ impl Router {
         }
         self.tend_pushes(now, &mut turn);
         self.tend_block_lists(now, &mut turn);
+        self.tend_questions(now, &mut turn);
         self.settle(now, &mut turn);
         turn.finish();
     }

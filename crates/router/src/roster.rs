@@ -42,7 +42,7 @@ impl Router {
         to: JidRef<'_>,
         turn: &mut Turn,
     ) {
-        debug_assert!(relation == Relation::Owner, "`route` refuses the rosters of others");
+        debug_assert!(relation == Relation::Owner, "`route` refuses the rosters of others, but for components that may");
         if payload.name() != "query" {
             return self.bounce(stanza, from, to, &StanzaError::feature_not_implemented(), turn);
         }
@@ -54,6 +54,7 @@ impl Router {
             Method::Get => {
                 let mut roster = Vec::new();
                 let known = payload.attr("ver");
+                let owner = account.jid.as_str().to_owned();
                 account.roster.result_since(known.as_deref(), &mut roster);
                 let result = back.result(&String::from_utf8(roster).unwrap_or_default());
                 let Some(session) = from.resource().and_then(|resource| {
@@ -62,6 +63,13 @@ impl Router {
                         .iter_mut()
                         .find(|session| &*session.resource == resource)
                 }) else {
+                    // A component with a privilege, which is told of changes behind this; or one that asks in the
+                    // name of the account.
+                    if !self.say_to_component(&owner, from.as_str(), turn, |out| out.extend(result.as_bytes()))
+                        && from.resource().is_none()
+                    {
+                        turn.letter(result);
+                    }
                     return;
                 };
                 session.interested = true;
@@ -93,10 +101,13 @@ impl Router {
                             .resource()
                             .and_then(|resource| account.resource(resource))
                             .map(|session| Arc::clone(&session.outbox));
-                        let result = client.as_ref().map(|client| After::push(client, back.result("")));
+                        let result = match &client {
+                            Some(client) => After::push(client, back.result("")),
+                            None => After::letter(back.result("")),
+                        };
                         let failed = Box::new(move |error: &StanzaError| back.error(error));
                         // Pushes first, as section 2.1.6 and the examples of 2.3.2 have it.
-                        self.carry_out(account, effects, &passed, None, result, failed, client, turn.receipt());
+                        self.carry_out(account, effects, &passed, None, Some(result), failed, client, turn.receipt());
                     }
                 }
             }
@@ -268,6 +279,7 @@ impl Router {
                     format!("<iq type='set' id='roster-{id}' to='{to}'>{query}</iq>"),
                 ));
             }
+            then.extend(self.roster_pushes(account, &query));
         }
         then.extend(result);
         if effects.send_presence == presence::Presence::Available {

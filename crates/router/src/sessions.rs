@@ -240,6 +240,9 @@ impl Router {
 
     /// Everything that was pushed to a connection has been written.
     pub fn drained(&self, now: Now, bound: &Bound, turn: &mut Turn) {
+        if self.component_drained(bound, turn) {
+            return;
+        }
         if bound.jid.as_ref().local().is_none() && self.link_drained(now, bound, turn) {
             return;
         }

@@ -76,9 +76,12 @@ impl Router {
     }
 
     pub(crate) fn lock(&self, hash: u64) -> MutexGuard<'_, Shard> {
-        // The low bits address the table inside the shard, so the shard is chosen by others.
-        let index = (hash >> 40) as usize % SHARDS;
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard_of(hash)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of an account's shard.
+    pub(crate) fn shard_of(&self, bare: &str) -> usize {
+        shard_of(self.hash(bare))
     }
 
     /// Runs `act` on a loaded account. None where it is not in memory.
@@ -169,4 +172,9 @@ mod tests {
         let outbox = size_of::<crate::Outbox>();
         assert!(outbox + 16 <= 96, "an outbox: {outbox}");
     }
+}
+
+/// The low bits address the table inside the shard, so the shard is chosen by others.
+fn shard_of(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARDS
 }

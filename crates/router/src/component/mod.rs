@@ -5,20 +5,24 @@
 //! (RFC 6120 section 10.4.3). A component is what another server is to an account: it gets the same presence, probes and
 //! notifications, and what comes from it passes the same gates.
 
+mod delegation;
 mod places;
+mod privileged;
+mod questions;
 
 use std::sync::Arc;
 
-use module::Now;
+use module::{Now, PresenceSeen};
 use stanza::{Edits, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, StreamError, splice};
 
 use crate::deposit::Origin;
 use crate::outgoing::letter;
-use crate::sessions::read_unsent;
+use crate::sessions::{escaped, read_unsent};
 use crate::{Bound, Event, Outbox, Router, Turn};
 
 pub(crate) use places::Components;
 use places::Slot;
+pub(crate) use questions::Questions;
 
 impl Router {
     /// Whether a component speaks for this domain (prepared form), connected or not.
@@ -38,6 +42,10 @@ impl Router {
                     let outbox = Arc::clone(outbox);
                     let bound = Bound { jid, id, outbox };
                     place.streams.push(bound.clone());
+                    let is_first = place.streams.len() == 1;
+                    if is_first && slot.component.privileges.presence != PresenceSeen::Nobodys {
+                        place.shows_from = Some(0);
+                    }
                     Ok(bound)
                 } else {
                     for other in &place.streams {
@@ -48,7 +56,34 @@ impl Router {
             }
             _ => Err(StanzaError::item_not_found()),
         };
+        let bound = answer.as_ref().ok().cloned();
         outbox.tell(turn, Event::Bound(answer));
+        if let (Some(bound), Some(slot)) = (bound, self.components.get(domain)) {
+            self.greet(slot, &bound, turn);
+        }
+    }
+
+    /// What a component is told of what it may do, and what it is asked.
+    fn greet(&self, slot: &Slot, bound: &Bound, turn: &mut Turn) {
+        let component = &slot.component;
+        for greeting in self.registry().greetings(component) {
+            let (from, to) = (escaped(&component.shown_by), escaped(&component.domain));
+            let id = bound.id;
+            bound.outbox.answer(turn, |out| {
+                out.extend_from_slice(format!("<message from='{from}' to='{to}' id='may-{id}'>{greeting}</message>").as_bytes());
+            });
+        }
+        self.ask_what_it_can(&component.domain, turn);
+        slot.lock().shows_on(turn);
+    }
+
+    /// A stream of a component has read all that it was given. False: it is none of a component.
+    pub(crate) fn component_drained(&self, bound: &Bound, turn: &mut Turn) -> bool {
+        let Some(slot) = self.components.get(bound.jid.as_str()) else {
+            return false;
+        };
+        self.show_more(slot, turn);
+        true
     }
 
     /// A stream of a component is over; what it had not written comes by [`Router::reclaim`]. False: it is none.
@@ -57,11 +92,18 @@ impl Router {
             return false;
         };
         let mut place = slot.lock();
+        let mut turn = Turn::default();
         let was_last = place.remove(bound.id) && place.streams.is_empty();
+        // It may have been this one that was asked.
+        place.shows_on(&mut turn);
         drop(place);
         if was_last {
+            self.registry().nested().forget(bound.jid.as_str());
+            self.fail_questions(bound.jid.as_str(), &mut turn);
             self.lose_domain_in_rooms(bound.jid.as_str());
         }
+        self.settle((self.clock)(), &mut turn);
+        turn.finish();
         true
     }
 
@@ -169,8 +211,10 @@ impl Router {
         // Written and read again, since only so it is in the namespace that everything here is in.
         self.read_letter(&letter(stanza, from, to), turn, |stanza, from, to, turn| {
             if self.is_apart(from.domain(), to.domain()) {
-                self.refuse_at_border(stanza, from, to, turn);
-            } else {
+                return self.refuse_at_border(stanza, from, to, turn);
+            }
+            let slot = self.components.get(bound.jid.as_str());
+            if !slot.is_some_and(|slot| self.acts(now, slot, stanza, from, to, turn)) {
                 self.route(now, stanza, from, to, turn);
             }
         });

@@ -11,7 +11,7 @@ use module::Component;
 use stanza::StanzaError;
 
 use crate::outbox::Item;
-use crate::{Bound, Turn};
+use crate::{Bound, SHARDS, Turn};
 
 /// Bytes that wait while what a stream had not written is given to the others: a moment. More is refused.
 const HELD_BYTES: usize = 4 * 1024 * 1024;
@@ -101,6 +101,10 @@ pub(crate) struct Place {
     returning: Vec<u64>,
     held: VecDeque<Waiting>,
     held_bytes: usize,
+    /// The shard of accounts whose presence it is to be shown next, while it is.
+    pub(super) shows_from: Option<usize>,
+    /// The last presence that it was shown of contacts, as a hash.
+    pub(super) seen: HashMap<Box<str>, u64, RandomState>,
 }
 
 impl Place {
@@ -170,7 +174,26 @@ impl Place {
         if was_here {
             self.returning.push(id);
         }
+        if self.streams.is_empty() {
+            self.shows_from = None;
+            self.seen.clear();
+        }
         was_here
+    }
+
+    /// The shard whose turn it is; what happens there from now on is told as it happens.
+    pub(super) fn shows_next(&mut self) -> Option<usize> {
+        let at = self.shows_from.filter(|at| *at < SHARDS)?;
+        self.shows_from = Some(at + 1);
+        Some(at)
+    }
+
+    /// Goes on once somebody has read what he was given.
+    pub(super) fn shows_on(&mut self, turn: &mut Turn) {
+        match (self.shows_from, self.streams.first()) {
+            (Some(at), Some(stream)) if at < SHARDS => stream.outbox.want_drained(turn),
+            _ => self.shows_from = None,
+        }
     }
 
     /// What it had not written has been given back. What has waited for that goes its way; returned is what does not get

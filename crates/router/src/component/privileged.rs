@@ -1,0 +1,365 @@
+//! What a component does in the name of accounts, and what it is told of them (XEP-0356). Whether it may says the feature
+//! (`module::Judge`), of what comes over a stream of the component and of nothing else.
+
+use module::{Act, Method, Now, PresenceSeen, Relation};
+use stanza::{IqType, Jid, JidRef, Kind, Rendered, Stanza, StanzaError, ns};
+use xmlstream::{Child, Scratch};
+
+use super::places::Slot;
+use super::questions::Question;
+use crate::account::Account;
+use crate::deposit::Origin;
+use crate::durable::After;
+use crate::iq::Return;
+use crate::load::Held;
+use crate::outgoing::letter;
+use crate::sessions::escaped;
+use crate::turn::Work;
+use crate::{Router, Turn};
+
+/// Bytes of presence that a component is given before it has read what it was given.
+const SHOWN_BYTES: usize = 64 * 1024;
+
+/// Resources of contacts of other domains whose last presence is known, so that it is told once and not for each account
+/// that has the contact. With more all are forgotten, and told anew.
+const SEEN: usize = 16_384;
+
+impl Router {
+    /// A stanza of a component that only a privilege allows. False: it is one like others.
+    pub(super) fn acts(
+        &self,
+        now: Now,
+        slot: &Slot,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) -> bool {
+        let Some(judge) = self.registry().judge() else {
+            return false;
+        };
+        let owner = match judge(&slot.component, stanza) {
+            Act::Nothing => return false,
+            Act::Refused(error) => {
+                self.bounce(stanza, from, to, &error, turn);
+                return true;
+            }
+            Act::Roster | Act::Iq(_) => to.bare().to_owned(),
+            Act::Message(message) => match sender(&message) {
+                Some(sender) if sender.as_ref().local().is_some() => sender,
+                // In the name of the server itself.
+                Some(server) => {
+                    self.send_in_name(server.as_ref(), &message, stanza, from, to, turn);
+                    return true;
+                }
+                None => return true,
+            },
+        };
+        if let Some(origin) = &mut turn.origin {
+            origin.is_privileged = true;
+        }
+        let result = self.with_or_hold(
+            turn,
+            owner.as_ref(),
+            |account, turn| self.acts_for(now, account, stanza, from, to, turn),
+            |turn| {
+                let origin = turn.origin.take();
+                turn.is_held |= origin.as_ref().is_some_and(|origin| origin.is_awaited);
+                Held::Letter(letter(stanza, from, to), origin)
+            },
+        );
+        if let Err(error) = result {
+            self.bounce(stanza, from, to, &error, turn);
+        }
+        true
+    }
+
+    /// The same at the account in whose name it is done.
+    pub(crate) fn acts_for(
+        &self,
+        now: Now,
+        account: &mut Account,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let (Some(judge), Some(slot)) = (self.registry().judge(), self.components.get(from.domain())) else {
+            return;
+        };
+        // "The server MUST NOT allow the privileged entity to do anything that the managed entity could not do."
+        if account.disabled || account.is_guest() {
+            return self.bounce(stanza, from, to, &StanzaError::forbidden(), turn);
+        }
+        match judge(&slot.component, stanza) {
+            Act::Nothing => {}
+            Act::Refused(error) => self.bounce(stanza, from, to, &error, turn),
+            Act::Roster => {
+                let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else {
+                    return;
+                };
+                self.ask_roster(account, Relation::Owner, method, payload, stanza, from, to, turn);
+            }
+            Act::Message(message) => {
+                let own = account.jid.clone();
+                let Some(whom) = self.may_write(account, &message, stanza, from, to, turn) else {
+                    return;
+                };
+                self.meets(now, account, whom.as_ref());
+                if let Some(origin) = &mut turn.origin {
+                    origin.archives = !self.archives || account.archives(whom.as_ref());
+                    origin.copies = account.copies_what_is_sent_by(None);
+                }
+                self.send_in_name(own.as_ref(), &message, stanza, from, to, turn);
+            }
+            Act::Iq(iq) => {
+                let Some(whom) = self.may_write(account, &iq, stanza, from, to, turn) else {
+                    return;
+                };
+                let own = account.jid.clone();
+                self.ask_in_name(now, &slot.component.domain, own.as_ref(), whom, &iq, stanza, from, to, turn);
+            }
+        }
+    }
+
+    /// To whom this goes in the name of the account, if it may write there. The component is told if not.
+    fn may_write(
+        &self,
+        account: &Account,
+        inner: &Child<'_>,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) -> Option<Jid> {
+        // As of a client that names nobody.
+        let whom = match inner.attr("to") {
+            None => Ok(account.jid.clone()),
+            Some(whom) => Jid::parse(&whom).map_err(|_| StanzaError::jid_malformed()),
+        };
+        let whom = whom.and_then(|whom| {
+            let is_barred = self.is_apart(account.jid.domain(), whom.domain()) || account.blocks(whom.as_str());
+            if is_barred { Err(StanzaError::not_acceptable()) } else { Ok(whom) }
+        });
+        whom.map_err(|error| self.bounce(stanza, from, to, &error, turn)).ok()
+    }
+
+    /// A message of an account, or of the server, that the component has written.
+    fn send_in_name(
+        &self,
+        own: JidRef<'_>,
+        message: &Child<'_>,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let mut text = String::new();
+        message.write_canonical(ns::CLIENT, &mut text);
+        let mut scratch = Scratch::default();
+        let read = xmlstream::parse_element(&text, ns::CLIENT, &mut scratch, &crate::OWN_LIMITS);
+        let said = match read.map(Stanza::read) {
+            Ok(Ok(Some(said))) => letter(&said, own, said.to().unwrap_or(own)),
+            Ok(Err(fault)) => return self.bounce(stanza, from, to, &fault.error(), turn),
+            _ => return self.bounce(stanza, from, to, &StanzaError::bad_request(), turn),
+        };
+        let work = match turn.origin.take() {
+            // The connection waits for the account, at most.
+            Some(origin) => Work::Sent(
+                said,
+                Origin {
+                    is_awaited: false,
+                    is_privileged: false,
+                    ..origin
+                },
+            ),
+            None => Work::Letter(said),
+        };
+        turn.queue.push_back(work);
+    }
+
+    /// A request of an account that the component has written. It is asked under an id of our own, which nobody else has.
+    #[allow(clippy::too_many_arguments)] // the parts of one request; a struct would only rename them
+    fn ask_in_name(
+        &self,
+        now: Now,
+        component: &str,
+        own: JidRef<'_>,
+        whom: Jid,
+        iq: &Child<'_>,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let mut children = iq.children();
+        let (Some(payload), None, Some(id)) = (children.next(), children.next(), iq.attr("id")) else {
+            return self.bounce(stanza, from, to, &StanzaError::bad_request(), turn);
+        };
+        let question = Question::InName {
+            back: Return::of(stanza, from.to_owned(), to.to_owned()),
+            id: id.as_ref().into(),
+            whom: whom.clone(),
+        };
+        let Ok(id) = self.questions.open(now, component, question) else {
+            let error = StanzaError::resource_constraint().text("too many requests were not answered yet");
+            return self.bounce(stanza, from, to, &error, turn);
+        };
+        let type_ = iq.attr("type").unwrap_or_default();
+        let lang = iq.lang().map(|lang| format!(" xml:lang='{}'", escaped(&lang)));
+        let (own, whom) = (escaped(own.as_str()), escaped(whom.as_str()));
+        let mut text = format!(
+            "<iq type='{type_}' id='{id}' from='{own}' to='{whom}'{}>",
+            lang.unwrap_or_default()
+        );
+        payload.write_canonical(ns::CLIENT, &mut text);
+        text.push_str("</iq>");
+        turn.letter(text);
+    }
+
+    /// An answer to an account's bare address: what was asked in its name goes to the component.
+    pub(crate) fn answered_in_name(&self, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
+        if self.components.is_empty() {
+            return;
+        }
+        let may = |_: &str, question: &Question| match question {
+            Question::InName { back, whom, .. } => {
+                whom.as_str() == from.as_str() && back.addresses().1.as_str() == to.as_str()
+            }
+            _ => false,
+        };
+        let asked = self.questions.answered(stanza.id().unwrap_or_default(), may);
+        let Some((_, Question::InName { back, id, whom })) = asked else {
+            return;
+        };
+        let type_ = match stanza.kind() {
+            Kind::Iq(IqType::Result) => "result",
+            _ => "error",
+        };
+        let (whom, own, id) = (escaped(whom.as_str()), escaped(to.as_str()), escaped(&id));
+        let mut inner = format!(
+            "<iq xmlns='{}' type='{type_}' id='{id}' from='{whom}' to='{own}'>",
+            ns::CLIENT
+        );
+        for child in stanza.children() {
+            child.write_canonical(ns::CLIENT, &mut inner);
+        }
+        turn.letter(back.result(&format!(
+            "<privilege xmlns='{}'><forwarded xmlns='{}'>{inner}</iq></forwarded></privilege>",
+            ns::PRIVILEGE,
+            ns::FORWARD
+        )));
+    }
+
+    /// Components that see this much of the accounts of the domain.
+    fn seeing<'r>(&'r self, domain: &'r str, what: impl Fn(PresenceSeen) -> bool + 'r) -> impl Iterator<Item = &'r Slot> {
+        let is_any = !self.components.is_empty() && self.registry().judge().is_some();
+        let slots = is_any.then(|| self.components.iter());
+        slots.into_iter().flatten().filter(move |slot| {
+            *slot.component.shown_by == *domain && what(slot.component.privileges.presence)
+        })
+    }
+
+    /// "Server Sends Roster Pushes". `query`: what every client is told of the change.
+    pub(crate) fn roster_pushes(&self, account: &Account, query: &str) -> Vec<After> {
+        if self.components.is_empty() || self.registry().judge().is_none() {
+            return Vec::new();
+        }
+        let components = self.registry().components().iter();
+        let told = components
+            .filter(|component| component.privileges.pushes && *component.shown_by == *account.jid.domain());
+        told.map(|component| {
+            let (from, id) = (escaped(account.jid.as_str()), account.roster.version());
+            let to = &component.domain;
+            After::letter(format!("<iq type='set' id='roster-{id}' from='{from}' to='{to}'>{query}</iq>"))
+        })
+        .collect()
+    }
+
+    /// A resource of the account has come, or gone: who sees that is told.
+    pub(crate) fn show_to_privileged(&self, account: &Account, full: &str, presence: &Rendered, turn: &mut Turn) {
+        let own = account.jid.as_str();
+        for slot in self.seeing(account.jid.domain(), |seen| seen != PresenceSeen::Nobodys) {
+            let mut place = slot.lock();
+            // A component that has just come gets to it.
+            if place.shows_from.is_none_or(|from| self.shard_of(own) < from) {
+                // It is of the moment.
+                let _ = place.give(self.components.shares(), own, 0, turn, |out| {
+                    presence.write(full, Some(&slot.component.domain), out);
+                });
+            }
+        }
+    }
+
+    /// An account of this domain is told of presence of a contact, a full JID: who sees that as well is told, once.
+    pub(crate) fn show_contact_to_privileged(
+        &self,
+        domain: &str,
+        from: &str,
+        presence: impl Fn(&str, &mut Vec<u8>),
+        turn: &mut Turn,
+    ) {
+        let sender = from.split_once('/').map_or(from, |(bare, _)| bare);
+        let of_contact = sender.split_once('@').map_or(sender, |(_, domain)| domain);
+        if of_contact == domain {
+            // It is told as that of an account.
+            return;
+        }
+        for slot in self.seeing(domain, |seen| seen == PresenceSeen::Contacts) {
+            if *of_contact == *slot.component.domain {
+                continue;
+            }
+            let mut text = Vec::new();
+            presence(&slot.component.domain, &mut text);
+            let mut place = slot.lock();
+            if place.streams.is_empty() {
+                continue;
+            }
+            let hash = self.hash(std::str::from_utf8(&text).unwrap_or_default());
+            if place.seen.len() >= SEEN {
+                place.seen.clear();
+            }
+            if place.seen.insert(from.into(), hash) != Some(hash) {
+                let _ = place.give(self.components.shares(), sender, 0, turn, |out| out.extend(text));
+            }
+        }
+    }
+
+    /// A component that has read what it was given is given more of the presence of accounts ("Business Rules", 1).
+    pub(super) fn show_more(&self, slot: &Slot, turn: &mut Turn) {
+        let mut bytes = 0;
+        while bytes < SHOWN_BYTES {
+            let Some(at) = slot.lock().shows_next() else { break };
+            self.each_account_of_shard(at, |account| {
+                let own = account.jid.as_str();
+                if account.jid.domain() != &*slot.component.shown_by {
+                    return;
+                }
+                for session in &account.sessions {
+                    let Some(presence) = account.presence_of(session) else {
+                        continue;
+                    };
+                    let mut text = Vec::new();
+                    presence.write(&account.full(session), Some(&slot.component.domain), &mut text);
+                    bytes += text.len();
+                    let write = |out: &mut Vec<u8>| out.extend_from_slice(&text);
+                    let _ = slot.lock().give(self.components.shares(), own, 0, turn, write);
+                }
+            });
+        }
+        slot.lock().shows_on(turn);
+    }
+}
+
+/// Who a message is from.
+fn sender(message: &Child<'_>) -> Option<Jid> {
+    Jid::parse(&message.attr("from")?).ok()
+}
+
+fn method(stanza: &Stanza<'_>) -> Option<Method> {
+    match stanza.kind() {
+        Kind::Iq(IqType::Get) => Some(Method::Get),
+        Kind::Iq(IqType::Set) => Some(Method::Set),
+        _ => None,
+    }
+}
