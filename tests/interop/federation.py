@@ -18,6 +18,7 @@ from pathlib import Path
 
 import federation_net
 import federation_servers
+import federation_strangers
 from checks import Checks, Failed
 from federation_net import Dns, Net
 from federation_servers import Federated, FederatedEjabberd, FederatedJackdaw, FederatedProsody
@@ -67,15 +68,19 @@ async def world(folder: Path, binary: Path, checks: Checks) -> None:
     began = time.monotonic()
     net, dns = Net(folder), Dns(folder / "dns")
     servers = {name: make(name, net, dns, folder, binary) for name in wanted}
+    if rook := servers.get("rook"):
+        rook.more_domains = federation_strangers.DOMAINS
     for server in servers.values():
         server.set_up(folder / "certificates", dns)
+    federation_strangers.set_up(servers.get("rook"), dns)
     dns.start()
     checks.record("federation: knot signs and answers", None, time.monotonic() - began)
     try:
         await asyncio.gather(*(starts(server, checks) for server in servers.values()))
         cut = float(os.environ.get("FEDERATION_CUT", CUT_SECONDS))
         stories = [Story(checks, net, servers[near], servers[far], cut) for near, far in pairs]
-        await asyncio.gather(*(story.tell() for story in stories))
+        strangers = [federation_strangers.tell(checks, servers["jackdaw"])] if {"jackdaw", "rook"} <= servers.keys() else []
+        await asyncio.gather(*(story.tell() for story in stories), *strangers)
         for server in servers.values():
             await ends(server, checks)
     except Failed:

@@ -3,9 +3,10 @@ of its own (federation_net.py), under one authority for certificates."""
 
 import json
 import os
-import shutil
+import sqlite3
 import subprocess
 import urllib.request
+from contextlib import closing
 from glob import glob
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class Federated:
 
     place: Place
     self_signed = False
+    more_domains: tuple[str, ...] = ()  # that have the same certificate
+    measured = False  # set up as whoever has many users would, and says little (federation_bench.py)
 
     def set_up(self, certificates: Path, dns: Dns) -> None:
         """Certificate and DNS; then the server may be started."""
@@ -33,7 +36,7 @@ class Federated:
         self.authorities = certificates / "ca.crt"
         self.ca_file = self.authorities
         host = f"xmpp.{self.domain}"
-        names = [self.domain, *(f"{service}.{self.domain}" for service in SERVICES), host]
+        names = [self.domain, *(f"{service}.{self.domain}" for service in SERVICES), host, *self.more_domains]
         self.certificate, self.key = (certificates / f"{self.domain}.{end}" for end in ("crt", "key"))
         if self.self_signed:
             self.ca_file = self.certificate
@@ -47,6 +50,18 @@ class Federated:
         else:
             super().make_certificates(certificates, ",".join(names))
         dns.server(self.domain, SERVICES, self.place, host)
+
+    @property
+    def level(self) -> str:
+        return "warn" if self.measured else os.environ.get("FEDERATION_LOG", "info")
+
+    def database(self, tables: str = "") -> Path:
+        """An SQLite file with a write-ahead log, for archives."""
+        path = self.folder / "archive.sqlite"
+        path.unlink(missing_ok=True)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript(f"PRAGMA journal_mode=WAL; CREATE TABLE bench(a); DROP TABLE bench;\n{tables}")
+        return path
 
     def make_certificates(self, folder: Path, name: str | None = None) -> None:
         """They are there since set_up()."""
@@ -62,7 +77,6 @@ class FederatedJackdaw(Federated, Jackdaw):
         self.anchor = anchor
         self.self_signed = self_signed
         self.resolver = "10.77.0.53:53"
-        self.more_domains: list[str] = []
 
     def prepare(self) -> None:
         domains = "".join(
@@ -74,7 +88,7 @@ class FederatedJackdaw(Federated, Jackdaw):
             "s2s-direct": S2S_DIRECT_PORT,
         }  # fmt: skip
         self.config.write_text(
-            f'data = "{self.folder / "data"}"\n\n[log]\nlevel = "debug"\n\n{domains}'
+            f'data = "{self.folder / "data"}"\n\n[log]\nlevel = "{self.level}"\n\n{domains}'
             + "".join(f'[[listen]]\nkind = "{kind}"\naddress = "[::]:{port}"\n\n' for kind, port in listeners.items())
             + f'[federation]\nresolver = ["{self.resolver}"]\ntrust_anchor = "{self.anchor}"\nauthorities = "{self.authorities}"\n'
         )
@@ -93,10 +107,18 @@ class FederatedProsody(Federated, Prosody):
     def prepare(self) -> None:
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
+        storage = 'storage = "internal"'
+        if self.measured:
+            storage = (
+                'storage = { archive = "sql"; muc_log = "sql"; offline = "sql" }; default_storage = "internal"\n'
+                f'sql = {{ driver = "SQLite3"; database = "{self.database()}" }}\n'
+                'archive_expires_after = "never"; gc = { mode = "generational" }\n'
+                "network_settings = { tcp_backlog = 4096; nagle = false }\n"
+            )
         tls = f'certificate = "{self.certificate}"; key = "{self.key}"; cafile = "{self.authorities}"'
         (self.folder / "prosody.cfg.lua").write_text(f"""
 run_as_root = true; daemonize = false; pidfile = "{self.folder}/prosody.pid"; data_path = "{data}"
-log = {{ {os.environ.get("FEDERATION_LOG", "info")} = "*console" }}
+log = {{ {self.level} = "*console" }}
 unbound = {{ resolvconf = "/etc/resolv.conf"; trustfile = "{self.anchor}" }}
 use_dane = true
 modules_enabled = {{ "roster"; "saslauth"; "tls"; "dialback"; "disco"; "ping"; "version"; "time"; "offline"; "posix"; "smacks";
@@ -110,7 +132,7 @@ c2s_require_encryption = true; s2s_require_encryption = true; s2s_secure_auth = 
 ssl = {{ {tls} }}
 https_ssl = {{ {tls} }}; c2s_direct_tls_ssl = {{ {tls} }}; s2s_direct_tls_ssl = {{ {tls} }}
 authentication = "internal_plain"
-storage = "internal"
+{storage}
 http_file_share_expires_after = 3600
 VirtualHost "{self.domain}"
   disco_items = {{ {{ "upload.{self.domain}" }} }}
@@ -134,13 +156,18 @@ class FederatedEjabberd(Federated, server.Server):
         pem = self.folder / "certificate.pem"
         pem.write_text(self.certificate.read_text() + self.key.read_text())
         config = self.folder / "ejabberd.yml"
+        database = kind = ""
+        if self.measured:
+            schema = next(Path(file).read_text() for file in glob("/usr/lib/*/ejabberd-*/priv/sql/lite.sql"))
+            database, kind = f'sql_type: sqlite\nsql_database: "{self.database(schema)}"', "db_type: sql"
         config.write_text(f"""
 hosts: ["{self.domain}"]
-loglevel: {os.environ.get("FEDERATION_LOG", "info")}
+loglevel: {self.level.replace("warn", "warning")}
 certfiles: ["{pem}"]
 ca_file: "{self.authorities}"
 auth_method: internal
 s2s_use_starttls: required
+{database}
 listen:
   - {{ port: {self.port}, ip: "::", module: ejabberd_c2s, starttls_required: true, max_stanza_size: 262144 }}
   - {{ port: {self.direct_port}, ip: "::", module: ejabberd_c2s, tls: true, max_stanza_size: 262144 }}
@@ -161,9 +188,9 @@ modules:
   mod_http_api: {{}}
   mod_http_upload: {{ access: everybody, put_url: "https://{self.domain}:{HTTPS_PORT}/upload", docroot: "{self.folder}/files" }}
   mod_last: {{}}
-  mod_mam: {{ default: always, assume_mam_usage: false }}
+  mod_mam: {{ default: always, assume_mam_usage: false{kind and ', ' + kind} }}
   mod_muc: {{ access: everybody, access_create: everybody, default_room_options: {{ mam: true, persistent: true }} }}
-  mod_offline: {{}}
+  mod_offline: {{ {kind} }}
   mod_ping: {{}}
   mod_pubsub: {{ plugins: [flat, pep] }}
   mod_roster: {{ versioning: true }}
