@@ -29,16 +29,32 @@ pub fn forged(stanza: &Stanza<'_>, is_ours: impl Fn(JidRef<'_>) -> bool, edits: 
 pub fn fingerprint(secret: &[u8; 32], sender_bare: &str, to: &str, stanza: &Stanza<'_>) -> Option<u128> {
     let origin = stanza.children().find(|child| child.is("origin-id", ns::STANZA_IDS))?;
     let id = origin.attr("id")?;
+    Some(hash_of(secret, sender_bare, to, &id, stanza))
+}
+
+/// Shorter ids of stanzas may be numbers that begin anew with each stream (RFC 6120 section 8.1.3).
+const UNIQUE_ID: usize = 16;
+
+/// The same of what comes from another server: it sends again what its users have sent, whatever id they give. Where that
+/// is not made to be unique it is the stanza's own, if nobody counts so far.
+pub fn fingerprint_of_server(secret: &[u8; 32], sender_bare: &str, to: &str, stanza: &Stanza<'_>) -> Option<u128> {
+    fingerprint(secret, sender_bare, to, stanza).or_else(|| {
+        let id = stanza.id().filter(|id| id.len() >= UNIQUE_ID)?;
+        Some(hash_of(secret, sender_bare, to, id, stanza))
+    })
+}
+
+fn hash_of(secret: &[u8; 32], sender_bare: &str, to: &str, id: &str, stanza: &Stanza<'_>) -> u128 {
     let mut hash = Sha256::new();
     hash.update(secret);
-    for part in [sender_bare, to, &id, stanza.element().inner()] {
+    for part in [sender_bare, to, id, stanza.element().inner()] {
         // With its length, so that no part can be mistaken for the end of the one before it.
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    let digest = hash.finalize();
-    let (first, _) = digest.split_first_chunk()?;
-    Some(u128::from_le_bytes(*first))
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash.finalize()[..16]);
+    u128::from_le_bytes(first)
 }
 
 #[cfg(test)]
@@ -110,6 +126,21 @@ mod tests {
                 "<message from='a@b'><body>b</body><stanza-id xmlns='urn:xmpp:sid:0' by='a.b' id='2'/></message>"
             );
         });
+    }
+
+    #[test]
+    fn what_a_server_sends_again() {
+        let of = |xml: &str| with(xml, |s| fingerprint_of_server(&[7; 32], "a@b", "c@d", &s));
+        let long = "<message id='0123456789abcdef'><body>hi</body></message>";
+        assert!(of(long).is_some());
+        assert_eq!(of(long), of(long));
+        assert_ne!(of(long), of(&long.replace("hi", "ho")));
+        assert_ne!(of(long), of(&long.replace("abc", "cba")));
+        assert_eq!(of(&long.replace("abcdef", "")), None);
+        assert_eq!(of("<message><body>hi</body></message>"), None);
+        let named = long.replace("<body>", "<origin-id xmlns='urn:xmpp:sid:0' id='x'/><body>");
+        let client = with(&named, |s| fingerprint(&[7; 32], "a@b", "c@d", &s));
+        assert_eq!(of(&named), client);
     }
 
     #[test]

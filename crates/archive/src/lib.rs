@@ -19,7 +19,7 @@ mod search;
 mod write;
 
 pub use announce::{announces, speaks};
-pub use forgery::{fingerprint, forged};
+pub use forgery::{fingerprint, fingerprint_of_server, forged};
 pub use keeping::{Keeping, keeping};
 pub use prefs::{PREFS, prefs_of, prefs_row, wants};
 pub use retraction::{is_retracted, retraction, tombstone};

@@ -10,7 +10,7 @@ use xmlstream::Child;
 use crate::extension::{EXTENSIONS, Extension, Request};
 use crate::rank::Affiliation;
 use crate::room::{Context, Decided, Room};
-use crate::say::{Say, attribute, result};
+use crate::say::{Say, attribute, result, without_by};
 
 const ROOM_INFO: &str = "http://jabber.org/protocol/muc#roominfo";
 const TRAFFIC: &str = "http://jabber.org/protocol/muc#traffic";
@@ -309,9 +309,11 @@ impl Room {
         let Some(pending) = self.requests.take(stanza.id().unwrap_or_default(), from, by) else {
             return Decided::nothing();
         };
+        let mut edits = Edits::default();
+        without_by(stanza, &mut edits);
         Decided::Say(vec![Say {
             from: self.address(&pending.nick).into(),
-            stanza: Rendered::of(stanza, &Edits::default()),
+            stanza: Rendered::of(stanza, &edits),
             to: vec![pending.asker],
         }])
     }

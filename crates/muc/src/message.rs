@@ -20,13 +20,16 @@ use crate::registration;
 use crate::retraction::Retraction;
 use crate::room::{Context, Decided, Reflect, Room};
 use crate::rows;
-use crate::say::{Say, attribute, failed, occupant_id, stanza_id, text_element};
+use crate::say::{Say, attribute, failed, occupant_id, stanza_id, text_element, without_by};
 use crate::standings::Standing;
 
 const REQUEST: &str = "http://jabber.org/protocol/muc#request";
 const HINTS: &str = "urn:xmpp:hints";
 /// Invitations whose answers the room passes on. Older ones are forgotten: who declines them is told nothing.
 const INVITATIONS: usize = 256;
+
+/// Private messages whose errors the room tells from those of others. Older ones are forgotten.
+const PRIVATE: usize = 256;
 
 /// Who is invited by one message; more is `policy-violation`.
 const INVITED: usize = 32;
@@ -66,6 +69,24 @@ impl Invitations {
     }
 }
 
+/// Private messages that went out: their ids, and to whom, by bare JIDs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Privates(VecDeque<(Option<Box<str>>, Box<str>)>);
+
+impl Privates {
+    fn add(&mut self, id: Option<&str>, to: &str) {
+        self.0.push_back((id.map(Into::into), to.into()));
+        if self.0.len() > PRIVATE {
+            self.0.pop_front();
+        }
+    }
+
+    /// Whether this answers one. Each client of its recipient may.
+    fn has(&self, id: Option<&str>, to: &str) -> bool {
+        self.0.iter().any(|(sent, whom)| sent.as_deref() == id && **whom == *to)
+    }
+}
+
 impl Room {
     /// A message to the room or an occupant's address of it. `from`: a full JID.
     pub fn message(
@@ -84,7 +105,12 @@ impl Room {
         {
             return self.not_invited(stanza, from);
         }
-        if kind == MessageType::Error && is_ghost(stanza) {
+        // RFC 6121 section 8.5.3.2.1: so a server answers a message for everybody whose recipient is gone. But a private
+        // one may come back so from somebody who is here.
+        let is_gone = to.resource().is_some()
+            && says(stanza, &["service-unavailable"])
+            && !self.privates.has(stanza.id(), from.bare_str());
+        if kind == MessageType::Error && (is_ghost(stanza) || is_gone) {
             let presence = Rendered::from_text("<presence type='unavailable'/>");
             return self.left(context, from, &presence, &[333], &[]);
         }
@@ -163,6 +189,7 @@ impl Room {
                 edits.remove(&child);
             }
         }
+        without_by(stanza, &mut edits);
         edits.append(&occupant_id(&occupant.id));
         Rendered::of(stanza, &edits)
     }
@@ -281,11 +308,16 @@ impl Room {
             return self.refuse(stanza, from, to, &error);
         }
         let x = format!("<x xmlns='{}'/>", ns::MUC_USER);
-        Decided::Say(vec![Say {
+        let say = Say {
             from: self.address(sender).into(),
             stanza: self.cleaned(stanza, occupant).with(&x),
             to: recipient.jids().cloned().collect(),
-        }])
+        };
+        if kind != MessageType::Error {
+            let whom: Box<str> = recipient.bare().into();
+            self.privates.add(stanza.id(), &whom);
+        }
+        Decided::Say(vec![say])
     }
 
     /// What is for the room itself.

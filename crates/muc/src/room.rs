@@ -20,7 +20,7 @@ use crate::hats::Hats;
 use crate::history::{History, Kept};
 use crate::iq::Requests;
 use crate::mav::{Seen, Step, Versions};
-use crate::message::Invitations;
+use crate::message::{Invitations, Privates};
 use crate::occupants::{Occupant, Occupants};
 use crate::rank::{Affiliation, Role};
 use crate::registration::Applications;
@@ -215,6 +215,7 @@ pub struct Room {
     pub(crate) history: Shared<History>,
     pub(crate) invitations: Shared<Invitations>,
     pub(crate) requests: Shared<Requests>,
+    pub(crate) privates: Shared<Privates>,
     pub(crate) applications: Shared<Applications>,
     pub(crate) voices: Shared<Voices>,
     pub(crate) versions: Shared<Versions>,
@@ -245,6 +246,7 @@ impl Room {
             history: Shared::default(),
             invitations: Shared::default(),
             requests: Shared::default(),
+            privates: Shared::default(),
             applications: Shared::default(),
             voices: Shared::default(),
             versions: Shared::default(),

@@ -104,6 +104,7 @@ pub fn read(jid: &Jid, ids: &ArchiveIds, found: Found) -> Result<Option<Room>, S
         history: History::of_archive(jid, ids, &past.archive()?).into(),
         invitations: Shared::default(),
         requests: Shared::default(),
+        privates: Shared::default(),
         applications: Shared::default(),
         voices: Shared::default(),
         versions: Shared::default(),

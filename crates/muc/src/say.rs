@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stanza::{Jid, Rendered, Stanza, StanzaError, write_error};
+use stanza::{Edits, Jid, Rendered, Stanza, StanzaError, ns, write_error};
 use xmlstream::escape_attr;
 
 use crate::rank::{Affiliation, Role};
@@ -97,6 +97,25 @@ pub(crate) fn stanza_id(room: &str, id: &str) -> String {
     attribute(&mut out, "id", Some(id));
     out.push_str("/>");
     out
+}
+
+/// An error that goes from one occupant to another does not tell which server it is of: who stands in its `by` would
+/// not be told in a room of names (RFC 6120 section 8.3.2).
+pub(crate) fn without_by(stanza: &Stanza<'_>, edits: &mut Edits) {
+    for error in stanza.children().filter(|child| child.is("error", ns::CLIENT)) {
+        if error.attr("by").is_none() {
+            continue;
+        }
+        let mut out = String::from("<error");
+        attribute(&mut out, "type", error.attr("type").as_deref());
+        out.push('>');
+        for child in error.children() {
+            child.write_canonical(ns::CLIENT, &mut out);
+        }
+        out.push_str("</error>");
+        edits.remove(&error);
+        edits.append(&out);
+    }
 }
 
 /// An attribute, where there is a value.

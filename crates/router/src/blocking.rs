@@ -172,7 +172,8 @@ impl Router {
 
     /// Section 3.3: a blocked entity sends something. Presence is never answered, and the rest as if there were nobody.
     pub(crate) fn turn_away_blocked(&self, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
-        if !matches!(stanza.kind(), Kind::Presence(_)) {
+        // For an error a room would put its occupant out, who only wants to hear nothing of another.
+        if !matches!(stanza.kind(), Kind::Presence(_)) && !self.is_of_room_elsewhere(stanza, from) {
             self.no_such_user(stanza, from, to, turn);
         }
     }

@@ -76,6 +76,28 @@ impl Origin {
 }
 
 impl Origin {
+    /// That a message was given up which its sender had taken for sent: it is kept until he hears of it.
+    pub(crate) fn of_late_refusal() -> Origin {
+        Origin {
+            receipt: None,
+            archives: false,
+            copies: false,
+            keeping: Some(Keeping {
+                archive: true,
+                wait: true,
+                ..Keeping::default()
+            }),
+            // Nobody's: nothing waits for it.
+            outbox: Outbox::new(0),
+            is_client: false,
+            is_privileged: false,
+            is_server: false,
+            is_awaited: false,
+        }
+    }
+}
+
+impl Origin {
     /// What comes from another server is counted where its stream is managed, goes in order, and is not read faster than it
     /// is kept.
     pub(crate) fn of_remote(bound: &Bound) -> Result<Origin, Moved> {

@@ -199,7 +199,7 @@ fn in_private_to_all_clients() {
     world.enter(phone, "thirdwitch");
     for kind in ["chat", "normal", "headline"] {
         let forged = "<x xmlns='http://jabber.org/protocol/muc#user'><status code='104'/></x>";
-        let text = format!("<message type='{kind}' to='{ROOM}/thirdwitch'><body>x</body>{forged}</message>");
+        let text = format!("<message type='{kind}' id='p' to='{ROOM}/thirdwitch'><body>x</body>{forged}</message>");
         let told = world.send_whole(ONE, &text);
         assert_eq!((of(&told, THREE).len(), of(&told, phone).len()), (1, 1));
         let text = of(&told, THREE)[0].1;
@@ -397,4 +397,56 @@ fn into_a_room_for_members() {
     let again = world.again().expect("it is kept");
     let hecate = Jid::parse("hecate@shakespeare.lit").expect("a JID");
     assert_eq!(again.affiliation(hecate.as_ref()), crate::Affiliation::Member);
+}
+
+#[test]
+fn an_error_among_occupants_does_not_tell_whose_server_it_is_of() {
+    let mut world = World::open();
+    world.enter(THREE, "thirdwitch");
+    let error = |by: &str| {
+        format!(
+            "<message type='error' id='p' to='{ROOM}/firstwitch'><error{by} type='cancel'><service-unavailable \
+             xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><e:text xmlns:e='urn:ietf:params:xml:ns:xmpp-stanzas' \
+             xml:lang='en'>no</e:text></error></message>"
+        )
+    };
+    world.send(
+        ONE,
+        &format!("<message type='chat' id='p' to='{ROOM}/thirdwitch'><body>x</body></message>"),
+    );
+    let plain = world.send(THREE, &error(""));
+    let told = world.send(THREE, &error(" by='shakespeare.lit' code='503'"));
+    let [("/thirdwitch", text)] = of(&told, ONE)[..] else {
+        panic!("{told:?}")
+    };
+    assert!(!text.contains("by=") && !text.contains("shakespeare.lit"), "{text}");
+    assert!(text.contains("<service-unavailable") && text.contains(">no</"), "{text}");
+    assert!(of(&plain, ONE)[0].1.contains("<error type='cancel'>"), "{plain:?}");
+}
+
+/// RFC 6121 section 8.5.3.2.1.
+#[test]
+fn who_is_gone_is_put_out_but_not_who_takes_no_private_messages() {
+    let error = |id: &str| {
+        format!(
+            "<message type='error' id='{id}' to='{ROOM}/firstwitch'><error type='cancel'><service-unavailable \
+             xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+        )
+    };
+    let mut world = World::open();
+    world.enter(THREE, "thirdwitch");
+    world.send(
+        ONE,
+        &format!("<message type='chat' id='private' to='{ROOM}/thirdwitch'><body>x</body></message>"),
+    );
+    let told = world.send(THREE, &error("private"));
+    assert!(of(&told, ONE)[0].1.starts_with("<message type='error'"), "{told:?}");
+    // What somebody else was sent in private is no excuse.
+    world.enter(TWO, "secondwitch");
+    let told = world.send(TWO, &error("private"));
+    assert!(of(&told, ONE)[0].1.contains("<status code='333'/>"), "{told:?}");
+    world.send(ONE, &groupchat("<body>x</body>"));
+    let told = world.send(THREE, &error("m"));
+    assert!(of(&told, ONE)[0].1.contains("<status code='333'/>"), "{told:?}");
+    assert!(of(&told, ONE)[0].1.contains("unavailable"), "{told:?}");
 }

@@ -180,15 +180,14 @@ impl Router {
         if is_archived {
             let text: Arc<str> = reflect.stored().into();
             bytes = text.len();
-            let is_client = origin.as_ref().is_some_and(|origin| origin.is_client);
             batch = batch.deposit(Deposit {
                 at: now.0,
                 sender: from.bare_str().into(),
                 recipient: place.jid.as_str().into(),
                 places: Places::RECEIVED,
-                fingerprint: is_client
-                    .then(|| archive::fingerprint(&self.secret, from.bare_str(), place.jid.as_str(), stanza))
-                    .flatten(),
+                fingerprint: origin
+                    .as_ref()
+                    .and_then(|origin| origin.fingerprint(&self.secret, from.bare_str(), place.jid.as_str(), stanza)),
                 stanza: text,
             });
         }

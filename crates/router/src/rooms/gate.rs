@@ -37,6 +37,22 @@ pub(super) fn cost(decided: &Decided, room: &Room) -> usize {
     }
 }
 
+/// Whether an occupant is asked whether it is still there, by itself perhaps (XEP-0410).
+fn pings(stanza: &Stanza<'_>) -> bool {
+    let is_of_occupant = stanza.to().is_some_and(|to| to.resource().is_some());
+    let is_request = matches!(stanza.kind(), Kind::Iq(IqType::Get | IqType::Set));
+    is_request && is_of_occupant && stanza.payload().is_some_and(|payload| payload.is("ping", ns::PING))
+}
+
+/// An error that says nothing of who is in the room. Whoever gets another for a ping to itself believes that it is out,
+/// and enters again; from this one nothing is concluded (XEP-0410 section 3).
+pub(super) fn of_the_moment(stanza: &Stanza<'_>, error: StanzaError) -> StanzaError {
+    match pings(stanza) {
+        true => StanzaError::remote_server_timeout(),
+        false => error,
+    }
+}
+
 impl Router {
     pub(super) fn allowance(&self) -> Allowance {
         self.rooms.allowance.get().copied().unwrap_or_default()
@@ -63,10 +79,7 @@ impl Router {
             return Err(StanzaError::forbidden().text("you are on a list of those whom rooms here do not take"));
         }
         // Whoever gets another error for it believes that he is out, and enters again (XEP-0410 section 3).
-        let is_of_occupant = stanza.to().is_some_and(|to| to.resource().is_some());
-        let pings =
-            is_request && stanza.payload().is_some_and(|payload| payload.is("ping", ns::PING)) && is_of_occupant;
-        if pings {
+        if pings(stanza) {
             return Ok(());
         }
         match self.rooms.charges.admits(now, from.bare_str(), self.allowance()) {

@@ -12,7 +12,7 @@ use crate::iq::Return;
 use crate::load::store_failed;
 use crate::{Router, Turn};
 
-use super::gate::Made;
+use super::gate::{self, Made};
 use super::{Asked, Held, Place, SHARDS, Slot, State, What};
 
 impl Slot {
@@ -288,7 +288,8 @@ impl Router {
             What::Found { asked: None, .. } | What::Lost(_) | What::Removed(_) => return,
         };
         self.read_held(&text, origin, turn, |stanza, from, to, turn| {
-            self.answer_with_error(stanza, from, to, error, turn);
+            let error = gate::of_the_moment(stanza, error.clone());
+            self.answer_with_error(stanza, from, to, &error, turn);
         });
     }
 

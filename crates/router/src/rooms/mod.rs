@@ -261,6 +261,7 @@ impl Router {
                 if state.waiting.len() >= WAITING {
                     drop(state);
                     let error = StanzaError::resource_constraint().kind(stanza::ErrorType::Wait);
+                    let error = gate::of_the_moment(stanza, error);
                     return self.bounce(stanza, from, to, &error.text("the room has too much to do"), turn);
                 }
                 let origin = turn.origin.take();
