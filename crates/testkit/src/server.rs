@@ -57,7 +57,7 @@ pub struct Builder {
     metrics: Option<u16>,
     bytestreams: Option<u16>,
     listeners: Vec<(&'static str, u16, String)>,
-    components: Vec<String>,
+    components: Vec<(String, String)>,
     hands_over: bool,
     /// What tells where others are, and who vouches for them. None: it talks with no other server.
     federation: Option<(Arc<Dns>, Arc<Authority>)>,
@@ -98,8 +98,13 @@ impl Builder {
     }
 
     /// A domain that a component may speak for, with [`COMPONENT_SECRET`].
-    pub fn component(mut self, domain: &str) -> Self {
-        self.components.push(domain.to_owned());
+    pub fn component(self, domain: &str) -> Self {
+        self.component_with(domain, "")
+    }
+
+    /// The same with further keys of it in TOML.
+    pub fn component_with(mut self, domain: &str, toml: &str) -> Self {
+        self.components.push((domain.to_owned(), toml.to_owned()));
         self
     }
 
@@ -230,10 +235,10 @@ impl Builder {
             let secret = folder.path().join("component.secret");
             fs::write(secret, COMPONENT_SECRET).expect("the temporary folder can be written");
         }
-        for domain in &self.components {
+        for (domain, toml) in &self.components {
             let _ = writeln!(
                 config,
-                "[[component]]\ndomain = \"{domain}\"\nsecret_file = \"component.secret\""
+                "[[component]]\ndomain = \"{domain}\"\nsecret_file = \"component.secret\"\n{toml}"
             );
         }
         self.federate(&mut config, address);
@@ -261,7 +266,9 @@ impl Builder {
             std::iter::once(domain.clone()).chain(services).collect::<Vec<_>>()
         };
         let domains = self.domains.iter().flat_map(services);
-        domains.chain(self.components.iter().cloned()).collect()
+        domains
+            .chain(self.components.iter().map(|(domain, _)| domain.clone()))
+            .collect()
     }
 
     /// The keys of a domain that tell its certificate; empty where it makes one itself.
