@@ -30,6 +30,11 @@ impl Admission {
         admission.count().then_some(admission)
     }
 
+    /// A connection that this server has opened: it counts, and nobody is held to account for it.
+    pub(crate) fn of_ours(service: &Arc<Service>, address: IpAddr) -> Admission {
+        Admission::of_proxy(service, address)
+    }
+
     /// The connection of a proxy, whose address says nothing. See [`Admission::comes_from`].
     pub(crate) fn of_proxy(service: &Arc<Service>, address: IpAddr) -> Admission {
         service.entered();

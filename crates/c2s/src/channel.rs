@@ -1,6 +1,7 @@
 //! A connection that is no stream, or not yet: it speaks HTTP until it becomes one of WebSocket or ends, or has not
 //! shown what it speaks. Bytes in order over the same transport, and counted by the same limits.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -9,8 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::ServerConfig;
-use session::StreamConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ServerConfig};
+use router::Outbox;
+use session::server::Established;
+use session::{ServerConfig as PeerConfig, StreamConfig, StreamCore};
 use tokio::time::{Instant, Sleep};
 
 use crate::admission::Admission;
@@ -18,7 +22,7 @@ use crate::connection::{Connection, LINGER, LINGER_BYTES};
 use crate::entry::{Entry, Peer, Shared};
 use crate::metrics::{Reached, Via};
 use crate::rate::Allowance;
-use crate::service::Service;
+use crate::service::{Service, now};
 use crate::socket::Socket;
 use crate::tls::Tls;
 use crate::transport::{Read, Transport};
@@ -64,8 +68,12 @@ impl<S: Socket> Channel<S> {
             // It fails only for want of memory or by a configuration that was never used.
             transport.start_tls(tls).ok()?;
         }
-        let burst = service.limits.read_burst_bytes;
-        Some(Channel {
+        Some(Channel::new(admission, transport))
+    }
+
+    fn new(admission: Admission, transport: Transport<S>) -> Channel<S> {
+        let burst = admission.service.limits.read_burst_bytes;
+        Channel {
             allowance: Allowance::new(Instant::now(), burst),
             timer: None,
             admission,
@@ -75,7 +83,44 @@ impl<S: Socket> Channel<S> {
             has_ended: false,
             is_announced: false,
             pass: None,
-        })
+        }
+    }
+
+    /// A connection that this server has opened to another one. None where there is no room for more.
+    pub fn outgoing(service: &Arc<Service>, socket: S, address: IpAddr) -> Option<Channel<S>> {
+        if !Admission::is_possible(service, address) {
+            return None;
+        }
+        let admission = Admission::of_ours(service, address);
+        Some(Channel::new(admission, Transport::new(socket)))
+    }
+
+    /// Begins TLS as the client, and waits until it is established. What was read before and not taken is thrown away
+    /// (RFC 6120 section 5.4.3.3).
+    pub async fn start_tls(&mut self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<()> {
+        self.consume(self.plain.len());
+        self.transport.start_tls_to(config, name)?;
+        poll_fn(|cx| self.poll_secured(cx)).await
+    }
+
+    fn poll_secured(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.transport.is_handshaking() {
+            let read = ready!(self.poll_transport(cx))?;
+            if read == 0 && self.transport.is_handshaking() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What the peer has shown in the handshake, its own certificate first.
+    pub fn peer_chain(&self) -> &[CertificateDer<'static>] {
+        self.transport.tls().map(Tls::peer_chain).unwrap_or_default()
+    }
+
+    /// The version and the cipher suite of TLS, for people.
+    pub fn tls_in_words(&self) -> Option<String> {
+        self.transport.tls()?.in_words()
     }
 
     /// How long a client may take for what it has to say before it is logged in.
@@ -106,37 +151,50 @@ impl<S: Socket> Channel<S> {
             self.admission.settle();
         }
         while self.taken == self.plain.len() && !self.has_ended {
-            ready!(self.poll_allowance(cx));
-            self.plain.clear();
-            self.taken = 0;
-            let (transport, plain) = (&mut self.transport, &mut self.plain);
-            let read = worker::with(|worker| {
-                // Of a handshake, whose flight may have been too long for the socket.
-                let _ = transport.poll_flush(cx)?;
-                let read = transport.poll_read(cx, &mut worker.read, &mut worker.plain, &mut worker.wire);
-                // As large as needed, and no larger.
-                plain.extend_from_slice(&worker.plain);
-                read
-            });
-            match read {
-                Poll::Pending => {
-                    self.plain = Vec::new();
-                    return Poll::Pending;
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(Read::Bytes(count))) => {
-                    let limits = &self.admission.service.limits;
-                    let (rate, burst) = (limits.read_bytes_per_second, limits.read_burst_bytes);
-                    self.allowance.spend(Instant::now(), count, rate, burst);
-                }
-                Poll::Ready(Ok(Read::End)) => self.has_ended = true,
-                Poll::Ready(Ok(Read::Broken(error))) => {
-                    self.has_ended = true;
-                    return Poll::Ready(Err(io::Error::other(error)));
-                }
-            }
+            ready!(self.poll_transport(cx))?;
         }
         Poll::Ready(Ok(&self.plain[self.taken..]))
+    }
+
+    /// Reads once, into `plain`. How many bytes came over the wire; none at the end.
+    fn poll_transport(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.poll_allowance(cx));
+        if self.taken == self.plain.len() {
+            self.plain.clear();
+            self.taken = 0;
+        }
+        let (transport, plain) = (&mut self.transport, &mut self.plain);
+        let read = worker::with(|worker| {
+            // Of a handshake, whose flight may have been too long for the socket.
+            let _ = transport.poll_flush(cx)?;
+            let read = transport.poll_read(cx, &mut worker.read, &mut worker.plain, &mut worker.wire);
+            // As large as needed, and no larger.
+            plain.extend_from_slice(&worker.plain);
+            read
+        });
+        match read {
+            Poll::Pending => {
+                if self.plain.is_empty() {
+                    self.plain = Vec::new();
+                }
+                Poll::Pending
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(Read::Bytes(count))) => {
+                let limits = &self.admission.service.limits;
+                let (rate, burst) = (limits.read_bytes_per_second, limits.read_burst_bytes);
+                self.allowance.spend(Instant::now(), count, rate, burst);
+                Poll::Ready(Ok(count))
+            }
+            Poll::Ready(Ok(Read::End)) => {
+                self.has_ended = true;
+                Poll::Ready(Ok(0))
+            }
+            Poll::Ready(Ok(Read::Broken(error))) => {
+                self.has_ended = true;
+                Poll::Ready(Err(io::Error::other(error)))
+            }
+        }
     }
 
     /// Ready when the connection may be read from.
@@ -190,11 +248,11 @@ impl<S: Socket> Channel<S> {
     /// Ends the connection so that what was written last is read: what still comes is thrown away for a while.
     pub async fn end(mut self) {
         let _ = tokio::time::timeout(LINGER, async {
-            std::future::poll_fn(|cx| self.poll_shut_down(cx)).await?;
+            poll_fn(|cx| self.poll_shut_down(cx)).await?;
             let mut left = LINGER_BYTES as usize;
             while left > 0 {
                 let read =
-                    std::future::poll_fn(|cx| worker::with(|worker| self.transport.poll_discard(cx, &mut worker.read)));
+                    poll_fn(|cx| worker::with(|worker| self.transport.poll_discard(cx, &mut worker.read)));
                 match read.await? {
                     None => break,
                     Some(count) => left = left.saturating_sub(count.get()),
@@ -236,6 +294,31 @@ impl<S: Socket> Channel<S> {
             self.allowance,
             deadline,
         ))
+    }
+
+    /// The connection goes on as a stream to another server, which was made over it. `rest`: what was read behind that.
+    /// None where the router does not take it.
+    pub fn into_peer(self, established: Established, config: Arc<PeerConfig>, rest: &[u8]) -> Option<Connection<S>> {
+        let service = &self.admission.service;
+        let outbox = Outbox::new(service.limits.outbox_bytes);
+        let bound = worker::with(|worker| {
+            let (pair, linked) = (&established.pair, &established.linked);
+            let bound = service.router.linked(now(), pair, &outbox, linked, &mut worker.turn);
+            worker.turn.finish();
+            bound
+        })?;
+        let mut carried = established.early.clone();
+        carried.extend_from_slice(rest);
+        carried.extend_from_slice(&self.plain[self.taken..]);
+        let port = Arc::new(Shared {
+            direct: true,
+            via: Via::ServerOut,
+            peer: Peer::Server(config),
+            tls: None,
+        });
+        let core = StreamCore::established(established, bound);
+        let transport = self.transport;
+        Some(Connection::established(self.admission, port, transport, core, outbox, carried))
     }
 
     /// The connection goes on as one that came in at `entry`, with all that was not taken. `began`: when it was

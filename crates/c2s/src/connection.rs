@@ -150,11 +150,41 @@ impl<S: Socket> Connection<S> {
         phase: Phase,
         deadline: Instant,
     ) -> Connection<S> {
+        let outbox = Outbox::new(port.outbox_bytes(&admission.service.limits));
+        let core = port.core();
+        Connection::of(admission, port, transport, core, outbox, phase, deadline)
+    }
+
+    /// A stream to another server, which somebody else has made; `carried`: what was read behind that.
+    pub(crate) fn established(
+        admission: Admission,
+        port: Arc<Shared>,
+        transport: Transport<S>,
+        core: StreamCore,
+        outbox: Arc<Outbox>,
+        carried: Vec<u8>,
+    ) -> Connection<S> {
+        let now = Instant::now();
+        let mut connection = Connection::of(admission, port, transport, core, outbox, Phase::Open, now);
+        connection.has_begun = !carried.is_empty();
+        connection.carried = carried;
+        connection.became_bound();
+        connection
+    }
+
+    fn of(
+        admission: Admission,
+        port: Arc<Shared>,
+        transport: Transport<S>,
+        core: StreamCore,
+        outbox: Arc<Outbox>,
+        phase: Phase,
+        deadline: Instant,
+    ) -> Connection<S> {
         admission.service.metrics().streams_of(port.via).up();
         let limits = &admission.service.limits;
-        let outbox = Outbox::new(port.outbox_bytes(limits));
         Connection {
-            core: port.core(),
+            core,
             transport,
             websocket: None,
             carried: Vec::new(),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use session::{ComponentConfig, StreamConfig, StreamCore};
+use session::{ComponentConfig, ServerConfig as PeerConfig, StreamConfig, StreamCore};
 use tokio::net::TcpStream;
 
 use crate::admission::Admission;
@@ -32,6 +32,8 @@ pub(crate) enum Peer {
         /// What may wait for it.
         outbox_bytes: usize,
     },
+    /// Another server.
+    Server(Arc<PeerConfig>),
 }
 
 pub(crate) struct Shared {
@@ -47,12 +49,13 @@ impl Shared {
         match &self.peer {
             Peer::Client(config) => StreamCore::new(Arc::clone(config), self.direct),
             Peer::Component { config, .. } => StreamCore::component(Arc::clone(config)),
+            Peer::Server(config) => StreamCore::incoming(Arc::clone(config), self.direct),
         }
     }
 
     pub(crate) fn outbox_bytes(&self, limits: &Limits) -> usize {
         match &self.peer {
-            Peer::Client(_) => limits.outbox_bytes,
+            Peer::Client(_) | Peer::Server(_) => limits.outbox_bytes,
             Peer::Component { outbox_bytes, .. } => *outbox_bytes,
         }
     }
@@ -82,6 +85,16 @@ impl Entry {
             via: Via::Component,
             peer: Peer::Component { config, outbox_bytes },
             tls: None,
+        }))
+    }
+
+    /// A port for other servers. TLS is that of the kinds `Server` and `ServerDirect`.
+    pub fn of_servers(port: Port, config: Arc<PeerConfig>, tls: Arc<ServerConfig>) -> Entry {
+        Entry(Arc::new(Shared {
+            direct: port == Port::Direct,
+            via: Via::ServerIn,
+            peer: Peer::Server(config),
+            tls: Some(tls),
         }))
     }
 

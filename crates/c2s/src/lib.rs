@@ -1,4 +1,4 @@
-//! Client connections: listeners, TLS, the connection task.
+//! Connections of clients, components and other servers: listeners, TLS, the connection task.
 //!
 //! A connection is one task: a hand-written future ([`connection`]) over the synchronous
 //! `StreamCore`. It owns no buffer while it is idle; what a poll needs is borrowed from its
@@ -16,6 +16,7 @@ mod listener;
 mod metrics;
 mod proxy;
 mod rate;
+mod servers;
 mod service;
 mod shell;
 mod socket;
@@ -33,6 +34,7 @@ pub use entry::{Entry, Port, admit_carried};
 pub use listener::{Admit, Listener};
 pub use metrics::Metrics;
 pub use proxy::{Network, Proxied};
+pub use servers::{Answer, Caller, Servers};
 pub use service::{Backends, Limits, Parts, Service};
 pub use socket::Socket;
 pub use unsent::OWN_LIMITS;

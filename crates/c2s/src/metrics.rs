@@ -31,12 +31,24 @@ pub(crate) enum Via {
     Direct,
     WebSocket,
     Bosh,
+    /// Another server has connected.
+    ServerIn,
+    /// We have connected to another server.
+    ServerOut,
     /// TCP, and no client (XEP-0114).
     Component,
 }
 
 impl Via {
-    const NAMES: [&'static str; 5] = ["starttls", "direct-tls", "websocket", "bosh", "component"];
+    const NAMES: [&'static str; 7] = [
+        "starttls",
+        "direct-tls",
+        "websocket",
+        "bosh",
+        "server-in",
+        "server-out",
+        "component",
+    ];
 }
 
 /// A limit of the configuration that somebody has run into.

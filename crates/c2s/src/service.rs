@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::guests::{Guests, MaxGuests};
 use crate::metrics::Metrics;
+use crate::servers::Servers;
 use crate::throttle::{PerAddress, Throttle};
 use crate::tls::Certificates;
 
@@ -82,6 +83,7 @@ pub struct Service {
     admit: OnceLock<Arc<Admit>>,
     renew: OnceLock<Arc<Renew>>,
     certificates: OnceLock<Arc<Certificates>>,
+    servers: OnceLock<Arc<dyn Servers>>,
     open: AtomicUsize,
     none_open: Notify,
     /// Connections without a bound resource, so that a shutdown or a changed password reaches them too.
@@ -132,6 +134,7 @@ impl Service {
             admit: OnceLock::new(),
             renew: OnceLock::new(),
             certificates: OnceLock::new(),
+            servers: OnceLock::new(),
             open: AtomicUsize::new(0),
             none_open: Notify::new(),
             unbound: Mutex::default(),
@@ -182,6 +185,20 @@ impl Service {
 
     pub(crate) fn certificates(&self) -> Option<&Arc<Certificates>> {
         self.certificates.get()
+    }
+
+    /// Says who knows other servers; once, before any is let in.
+    pub fn know_servers_by(&self, servers: Arc<dyn Servers>) {
+        let _ = self.servers.set(servers);
+    }
+
+    pub(crate) fn servers(&self) -> Option<&Arc<dyn Servers>> {
+        self.servers.get()
+    }
+
+    /// Whom the connections of this process belong to.
+    pub fn router(&self) -> &Arc<Router> {
+        &self.router
     }
 
     /// The clock for the router.

@@ -6,12 +6,14 @@ use std::sync::atomic::Ordering;
 
 use accounts::backend::Question;
 use auth::{Binding, Credentials, Failure, Lookup, Mechanism, PasswordCheck, SALT_LENGTH, TokenLookup, Verdict};
-use router::{Event, Guest, Outbox, Turn};
+use router::{Event, Guest, Outbox, Pair, Turn};
+use session::server::Claim;
 use session::{Recording, Shell, clients};
-use stanza::Jid;
+use stanza::{Jid, StanzaError};
 use tokio::runtime::Handle;
 
 use crate::metrics::Reached;
+use crate::servers::Caller;
 use crate::service::{Service, now};
 use crate::tls::Tls;
 
@@ -51,10 +53,52 @@ impl Shell for ConnectionShell<'_> {
     }
 
     fn certified(&self, domain: &str) -> Vec<String> {
-        let chain = self.tls.map(Tls::client_chain).unwrap_or_default();
+        let chain = self.tls.map(Tls::peer_chain).unwrap_or_default();
         match self.service.certificates().filter(|_| !chain.is_empty()) {
             Some(certificates) => certificates.client_addresses(domain, chain),
             None => Vec::new(),
+        }
+    }
+
+    fn certifies(&mut self, pair: &Pair) -> Option<bool> {
+        let (Some(servers), Some(tls)) = (self.service.servers(), self.tls) else {
+            return Some(false);
+        };
+        let caller = Caller {
+            address: self.address,
+            chain: tls.peer_chain().to_vec(),
+            tls: tls.in_words().unwrap_or_default(),
+        };
+        let outbox = Arc::downgrade(self.outbox);
+        servers.certifies(
+            caller,
+            pair,
+            Box::new(move |is_vouched| {
+                if let Some(outbox) = outbox.upgrade() {
+                    tell(&outbox, Event::Vouched(is_vouched));
+                }
+            }),
+        );
+        None
+    }
+
+    fn verify_key(&mut self, claim: Claim) -> Result<(), StanzaError> {
+        let servers = self.service.servers().ok_or_else(StanzaError::not_authorized)?;
+        let outbox = Arc::downgrade(self.outbox);
+        servers.verify(
+            claim,
+            Box::new(move |verdict| {
+                if let Some(outbox) = outbox.upgrade() {
+                    tell(&outbox, Event::Verified(verdict));
+                }
+            }),
+        )
+    }
+
+    fn note_server(&mut self, remote: &str, note: &str) {
+        tracing::info!(address = %self.address, remote, note, "the stream of another server");
+        if let Some(servers) = self.service.servers() {
+            servers.note(self.address, remote, note);
         }
     }
 

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls::ServerConfig;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
 use tokio::io::ReadBuf;
 
 use crate::socket::Socket;
@@ -53,6 +54,16 @@ impl<S: Socket> Transport<S> {
     /// Begins the server side of TLS with the next byte.
     pub(crate) fn start_tls(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
         let tls = Tls::new(config).map_err(io::Error::other)?;
+        self.tls = Some(tls);
+        Ok(())
+    }
+
+    /// Begins the client's side of TLS; its first flight goes out with the next flush.
+    pub(crate) fn start_tls_to(&mut self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<()> {
+        let halfway = self.halfway.get_or_insert_default();
+        let tls = Tls::to_server(config, name, &mut halfway.refused).map_err(io::Error::other)?;
+        // What was read of something else is no part of it.
+        halfway.partial = Vec::new();
         self.tls = Some(tls);
         Ok(())
     }

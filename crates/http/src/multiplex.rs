@@ -5,42 +5,46 @@
 //! one; then the first byte behind the handshake tells. From there on the connection is one of [`Entry`] or of
 //! [`Server`], as if it had come in there, and a task of its own, so that nothing is kept of what was needed before.
 //!
-//! A further protocol (`xmpp-server`) would be one more [`Spoken`], by its name alone: a stream of a server begins as one
-//! of a client does.
+//! Another server (`xmpp-server`) is told by its name alone: its stream begins as one of a client does, and only who names
+//! it so is asked for a certificate.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use c2s::tls::{ALPN_CLIENT, ALPN_HTTP};
+use c2s::tls::{ALPN_CLIENT, ALPN_HTTP, ALPN_SERVER};
 use c2s::{Admit, Channel, Entry, Service, Socket};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::Server;
 
-/// A port where clients speak either.
-pub struct Multiplexed {
-    entry: Arc<Entry>,
-    server: Arc<Server>,
+/// A port where clients speak either, and other servers come in as well.
+pub struct Multiplexed(Arc<Parts>);
+
+struct Parts {
+    clients: Entry,
+    /// None: this server talks with no other.
+    servers: Option<Entry>,
+    http: Arc<Server>,
 }
 
 impl Multiplexed {
-    /// Both under the same TLS, that of the kind `Multiplex`.
-    pub fn new(entry: Entry, server: Server) -> Multiplexed {
-        Multiplexed {
-            entry: Arc::new(entry),
-            server: Arc::new(server),
-        }
+    /// All under the same TLS, that of the kind `Multiplex`.
+    pub fn new(clients: Entry, servers: Option<Entry>, http: Server) -> Multiplexed {
+        Multiplexed(Arc::new(Parts {
+            clients,
+            servers,
+            http: Arc::new(http),
+        }))
     }
 }
 
 impl Admit for Multiplexed {
     fn admit(&self, service: &Arc<Service>, socket: TcpStream, address: IpAddr) {
-        if let Some(channel) = self.server.let_in(service, socket, address) {
-            let (entry, server) = (Arc::clone(&self.entry), Arc::clone(&self.server));
-            tokio::spawn(tell_apart(entry, server, Arc::clone(service), channel, address));
+        if let Some(channel) = self.0.http.let_in(service, socket, address) {
+            tokio::spawn(tell_apart(Arc::clone(&self.0), Arc::clone(service), channel, address));
         }
     }
 }
@@ -48,6 +52,8 @@ impl Admit for Multiplexed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Spoken {
     Xmpp,
+    /// By another server.
+    Server,
     Http,
 }
 
@@ -57,6 +63,7 @@ fn spoken(alpn: Option<&[u8]>, first: Option<&u8>) -> Spoken {
     match (alpn, first) {
         (Some(ALPN_HTTP), _) => Spoken::Http,
         (Some(ALPN_CLIENT), _) => Spoken::Xmpp,
+        (Some(ALPN_SERVER), _) => Spoken::Server,
         // A method begins with a letter (RFC 9110 section 9.1), no stream does (RFC 6120 section 4.2).
         (_, Some(byte)) if byte.is_ascii_alphabetic() => Spoken::Http,
         // A stream's end says why.
@@ -65,8 +72,7 @@ fn spoken(alpn: Option<&[u8]>, first: Option<&u8>) -> Spoken {
 }
 
 async fn tell_apart<S: Socket>(
-    entry: Arc<Entry>,
-    server: Arc<Server>,
+    parts: Arc<Parts>,
     service: Arc<Service>,
     mut channel: Channel<S>,
     address: IpAddr,
@@ -84,14 +90,16 @@ async fn tell_apart<S: Socket>(
         // It has left, or what it speaks is not TLS.
         Ok(None) => return channel.end().await,
     };
-    match spoken(channel.alpn(), first.as_ref()) {
-        Spoken::Http if first.is_none() => channel.end().await,
-        Spoken::Http => drop(tokio::spawn(server.serve(service, channel, address, accepted))),
-        Spoken::Xmpp => {
-            if let Some(connection) = channel.into_stream(&entry, accepted) {
-                tokio::spawn(connection);
-            }
-        }
+    let entry = match (spoken(channel.alpn(), first.as_ref()), &parts.servers) {
+        (Spoken::Http, _) if first.is_none() => return channel.end().await,
+        (Spoken::Http, _) => return drop(tokio::spawn(parts.http.serve(service, channel, address, accepted))),
+        (Spoken::Xmpp, _) => &parts.clients,
+        (Spoken::Server, Some(servers)) => servers,
+        // The name was not offered then.
+        (Spoken::Server, None) => return channel.end().await,
+    };
+    if let Some(connection) = channel.into_stream(entry, accepted) {
+        tokio::spawn(connection);
     }
 }
 
@@ -130,6 +138,8 @@ mod tests {
         }
         // The name has been agreed on, and counts.
         check(Some("xmpp-client"), b"GET /", Spoken::Xmpp);
+        check(Some("xmpp-server"), b"<stream", Spoken::Server);
+        check(Some("xmpp-server"), b"", Spoken::Server);
         check(Some("http/1.1"), b"<stream", Spoken::Http);
         check(Some("http/1.1"), b"", Spoken::Http);
     }

@@ -74,15 +74,27 @@ pub enum Command {
     /// What accounts have reported of those they block, while the server runs or is stopped
     #[command(subcommand)]
     Reports(ReportsCommand),
+    /// Tell what is known of another domain: what was tried to reach it, or came from there, and what waits for it
+    Why {
+        /// The other domain
+        #[arg(value_name = "DOMAIN")]
+        of: String,
+        /// Try to reach it at once, and tell what came of it
+        #[arg(long)]
+        now: bool,
+    },
     /// The configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
 
-    /// Print the DNS records by which clients find the server, for each domain
+    /// Print the DNS records by which clients and other servers find this one, for each domain
     Dns {
         /// The name of this machine, if it is not that of the domain
         #[arg(long, value_name = "NAME")]
         host: Option<String>,
+        /// Also those by which other servers know its keys (DANE), for zones that are signed
+        #[arg(long)]
+        tlsa: bool,
     },
 
     /// Pages of the documentation that are made from the code

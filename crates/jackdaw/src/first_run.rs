@@ -61,6 +61,8 @@ pub fn welcome(loaded: &Loaded, certificates: &[Certificate], first: Option<&Fir
             (Kind::Http, _) => "WebSocket and BOSH, NOT ENCRYPTED",
             (Kind::Component, _) => "components, NOT ENCRYPTED",
             (Kind::Multiplex, _) => "direct TLS, WebSocket and BOSH",
+            (Kind::S2s, _) => "other servers, STARTTLS",
+            (Kind::S2sDirect, _) => "other servers, direct TLS",
             (Kind::C2s, Tls::Required) => "STARTTLS",
             (Kind::C2s, Tls::Optional) => "STARTTLS, optional",
             (Kind::C2s, Tls::Off) => "NOT ENCRYPTED",

@@ -2,10 +2,10 @@
 //!
 //! - `cli.rs`, `config/`, `failure.rs`, `log.rs`: command line, configuration, exit codes, log.
 //! - `account_command.rs`, `invite_command.rs`, `accounts.rs`, `admin/`: the account commands, invitations, and the socket to a running server.
-//! - `reports_command.rs`: what accounts report of others.
+//! - `reports_command.rs`: what accounts report of others. `why_command.rs`: why another domain cannot be reached.
 //! - `certificate.rs`, `first_run.rs`, `password.rs`: what a server without configuration makes for itself.
 //! - `backends.rs`: who knows the passwords of domains where that is not this server.
-//! - `dns.rs`: the records by which clients find it.
+//! - `dns.rs`: the records by which clients and other servers find it.
 //! - `metrics.rs`: figures for who watches the server.
 //! - `serve.rs`: the server. `xeps_page.rs`: what it implements, for `docs/xeps.md`.
 
@@ -36,6 +36,7 @@ mod retention;
 mod serve;
 mod service_manager;
 mod uploads;
+mod why_command;
 mod xeps_page;
 
 use std::io::Write;
@@ -68,11 +69,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Some(Command::Account(command)) => account_command::run(command, &config::load(&overrides)?),
         Some(Command::Invite { args, command }) => invite_command::run(&args, command, &config::load(&overrides)?),
+        Some(Command::Why { of, now }) => why_command::run(&of, now, &config::load(&overrides)?),
         Some(Command::Reports(command)) => reports_command::run(command, &config::load(&overrides)?),
-        Some(Command::Dns { host }) => {
-            print!("{}", dns::records(&config::load(&overrides)?.config, host.as_deref()));
-            Ok(())
-        }
+        Some(Command::Dns { host, tlsa }) => dns::run(&config::load(&overrides)?.config, host.as_deref(), tlsa),
         Some(Command::Docs(DocsCommand::Xeps)) => {
             print!("{}", serve::xeps_page()?);
             Ok(())

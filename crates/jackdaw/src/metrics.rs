@@ -33,6 +33,8 @@ pub struct Sources {
     pub service: Arc<Service>,
     pub router: Arc<Router>,
     pub store: Arc<SqliteStore>,
+    /// None: this server talks with no other.
+    pub federation: Option<Arc<s2s::Federation>>,
 }
 
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -106,7 +108,12 @@ fn request(head: &[u8]) -> Request {
 
 /// Names, units and labels are told in docs/manual.md.
 fn text(sources: &Sources) -> String {
-    let Sources { service, router, store } = sources;
+    let Sources {
+        service,
+        router,
+        store,
+        federation,
+    } = sources;
     let (counted, stored) = (service.metrics(), store.stats());
     let mut text = Text::default();
     text.family("jackdaw_build_info", "gauge", "The version of the server.");
@@ -186,6 +193,9 @@ fn text(sources: &Sources) -> String {
         "Messages and subscription requests of strangers that no account took.",
         router.count_turned_away(),
     );
+    if let Some(federation) = federation {
+        of_servers(&mut text, router, federation);
+    }
     for (name, kind, help, value) in [
         (
             "commits_total",
@@ -223,6 +233,37 @@ fn text(sources: &Sources) -> String {
         text.one(&format!("jackdaw_store_{name}"), kind, help, value);
     }
     text.0
+}
+
+/// Other servers.
+fn of_servers(text: &mut Text, router: &Router, federation: &s2s::Federation) {
+    let links = router.count_links();
+    for (name, help, value) in [
+        ("links", "Domains to which stanzas can go now.", links.up as u64),
+        (
+            "links_failing",
+            "Domains to which the last attempt to make a stream has failed.",
+            links.failing as u64,
+        ),
+        (
+            "links_waiting",
+            "Stanzas on the disk that wait for another domain.",
+            links.spooled,
+        ),
+    ] {
+        text.one(&format!("jackdaw_{name}"), "gauge", help, value);
+    }
+    let name = "jackdaw_server_attempts_total";
+    text.family(
+        name,
+        "counter",
+        "Attempts to make a stream to another server, by what they have failed at.",
+    );
+    let journal = federation.journal();
+    text.labelled(name, &[("result", "success")], journal.succeeded());
+    for (step, count) in journal.failed() {
+        text.labelled(name, &[("result", step)], count);
+    }
 }
 
 /// The format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.

@@ -4,6 +4,7 @@
 //! anything listens, with one line that says what and where and what to do. `settings` says what
 //! each part is told of the configuration.
 
+mod federation;
 mod settings;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use c2s::{Admit, Entry, Listener, Port, Proxied, Service};
 use http_listener::Files;
 use module::{Now, Registry};
 use router::Router;
-use session::{ComponentConfig, TlsPolicy};
+use session::{ComponentConfig, ServerConfig, TlsPolicy};
 use stanza::{Jid, StreamError};
 use store::{Batch, Column, Query, Shape, Store, Table, Value};
 use store_sqlite::SqliteStore;
@@ -54,6 +55,8 @@ static SECRETS: Table = Table {
 };
 /// The key of the salts that are shown to users who do not exist.
 const SALT_SECRET: &str = "salt";
+/// That of the keys by which this server shows others who it is (XEP-0220).
+const DIALBACK_SECRET: &str = "dialback";
 
 /// Runs until the server is told to stop.
 pub fn run(loaded: Loaded) -> Result<(), Failure> {
@@ -84,6 +87,13 @@ fn raise_open_files(config: &Config) {
 
 fn registry(offer: &xeps::Offer) -> Result<Registry, Failure> {
     Registry::new(xeps::all(offer)).map_err(|error| Failure::failed(format!("{error}; this is a defect of Jackdaw")))
+}
+
+/// First labels of the addresses at which a domain has services, such as `conference`.
+pub fn services(config: &Config) -> Vec<&'static str> {
+    let registry = registry(&offer(config)).ok();
+    let services = registry.iter().flat_map(|registry| registry.services());
+    services.map(|service| service.label).collect()
 }
 
 /// The modules of the server, for `jackdaw docs xeps`.
@@ -191,7 +201,7 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     let files = uploads::open(config, &store).await?;
     let made = certificate::of_all_domains(config)?;
     let certificates = Arc::new(load_certificates(&made)?);
-    let secret = salt_secret(&*store)?;
+    let secret = secret_of(&*store, SALT_SECRET)?;
 
     let service = Service::new(c2s::Parts {
         router: Arc::clone(&router),
@@ -201,7 +211,13 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     let socket = config.admin_socket();
     let admin_listener = admin::bind(&socket)?;
     let signals = Signals::listen()?;
-    let listeners = bind(config, &certificates, secret, sockets, files.as_ref())?;
+    let servers = federation::prepare(config, &router, secret_of(&*store, DIALBACK_SECRET)?);
+    let ports = Ports {
+        secret,
+        files: files.as_ref(),
+        servers: servers.as_ref().map(|prepared| &prepared.stream),
+    };
+    let listeners = bind(config, &certificates, &ports, sockets)?;
     let figures = match config.metrics.listen {
         None => None,
         Some(address) => {
@@ -211,6 +227,10 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     };
     let meetings = listen_for_bytestreams(config, &router).await?;
     restore_sessions(&router).await?;
+    let federation = match servers {
+        Some(prepared) => Some(federation::begin(config, prepared, &service, &certificates).await?),
+        None => None,
+    };
 
     let accounts = Arc::new(accounts(config, &store, &router, Some(&service), files.as_ref()));
     let backends = crate::backends::of_domains(config, &accounts)?;
@@ -230,13 +250,20 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     )?));
     // Only now: a password must not be made before it is certain to be shown.
     let first = first_run::first_admin(&accounts, &loaded)?;
-    let admin = tokio::spawn(admin::serve(admin_listener, accounts));
+    let commands = Commands {
+        accounts,
+        federation: federation.clone(),
+        from: default_domain(config),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    let admin = tokio::spawn(admin::serve(admin_listener, Arc::new(commands)));
 
     let figures = figures.map(|listener| {
         let sources = metrics::Sources {
             service: Arc::clone(&service),
             router: Arc::clone(&router),
             store: database,
+            federation,
         };
         tokio::spawn(metrics::serve(listener, Arc::new(sources)))
     });
@@ -365,9 +392,7 @@ async fn until_told_to_stop(
             _ = signals.interrupt.recv() => return Ok(()),
             _ = signals.hangup.recv() => reload(certificates, true).await,
             _ = look.tick() => reload(certificates, false).await,
-            _ = watch.tick() => {
-                clock.look(router);
-            }
+            _ = watch.tick() => router.look_at_links(clock.look(router)),
             _ = sweep.tick() => router.sweep(clock.look(router)),
             _ = tend.tick() => router.tend(clock.look(router)),
             _ = silence.tick() => router.look_for_silence(clock.look(router), seconds),
@@ -444,17 +469,39 @@ fn load_certificates(made: &[Certificate]) -> Result<Certificates, Failure> {
     Ok(certificates)
 }
 
+/// What ports are made of.
+struct Ports<'a> {
+    secret: [u8; 32],
+    files: Option<&'a Arc<Files>>,
+    /// None: this server talks with no other.
+    servers: Option<&'a Arc<ServerConfig>>,
+}
+
+impl Ports<'_> {
+    fn http(&self, config: &Config, tls: Option<&Arc<rustls::ServerConfig>>) -> http_listener::Server {
+        http_listener::Server::new(http_settings(config, tls.cloned(), self.secret, self.files))
+    }
+
+    /// A port where other servers come in. That there are none where this server talks with none is checked before.
+    fn of_servers(&self, port: Port, tls: &Arc<rustls::ServerConfig>) -> Option<Entry> {
+        Some(Entry::of_servers(port, Arc::clone(self.servers?), Arc::clone(tls)))
+    }
+}
+
 fn bind(
     config: &Config,
     certificates: &Arc<Certificates>,
-    secret: [u8; 32],
+    ports: &Ports<'_>,
     mut sockets: Sockets,
-    files: Option<&Arc<Files>>,
 ) -> Result<Vec<Listener>, Failure> {
+    let secret = ports.secret;
     let starttls = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Starttls);
     let direct = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Direct);
     let https = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Https);
-    let either = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Multiplex);
+    let servers = ports.servers.is_some();
+    let either = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Multiplex { servers });
+    let server = c2s::tls::server_config(Arc::clone(certificates), TlsKind::Server);
+    let server_direct = c2s::tls::server_config(Arc::clone(certificates), TlsKind::ServerDirect);
     let handed: Vec<_> = config
         .listen
         .iter()
@@ -472,18 +519,15 @@ fn bind(
                 Kind::C2s => Box::new(entry(config, listen, Port::Starttls, &starttls, secret)),
                 Kind::C2sDirect => Box::new(entry(config, listen, Port::Direct, &direct, secret)),
                 Kind::Component => Box::new(components(config)?),
-                Kind::Https | Kind::Http => {
-                    let tls = (listen.kind == Kind::Https).then(|| Arc::clone(&https));
-                    Box::new(http_listener::Server::new(http_settings(config, tls, secret, files)))
-                }
-                Kind::Multiplex => {
-                    let streams = entry(config, listen, Port::Direct, &either, secret);
-                    let settings = http_settings(config, Some(Arc::clone(&either)), secret, files);
-                    Box::new(http_listener::Multiplexed::new(
-                        streams,
-                        http_listener::Server::new(settings),
-                    ))
-                }
+                Kind::Https => Box::new(ports.http(config, Some(&https))),
+                Kind::Http => Box::new(ports.http(config, None)),
+                Kind::S2s => of_servers(ports.of_servers(Port::Starttls, &server))?,
+                Kind::S2sDirect => of_servers(ports.of_servers(Port::Direct, &server_direct))?,
+                Kind::Multiplex => Box::new(http_listener::Multiplexed::new(
+                    entry(config, listen, Port::Direct, &either, secret),
+                    ports.of_servers(Port::Direct, &either),
+                    ports.http(config, Some(&either)),
+                )),
             };
             if !listen.proxy_protocol.is_empty() {
                 let proxies = listen.proxy_protocol.iter().map(|proxy| proxy.0).collect();
@@ -496,6 +540,38 @@ fn bind(
             .map_err(|error| cannot_listen(address, &error))
         })
         .collect()
+}
+
+fn of_servers(entry: Option<Entry>) -> Result<Box<dyn Admit>, Failure> {
+    let missing = || Failure::failed("a listener for servers without federation; this is a defect of Jackdaw");
+    Ok(Box::new(entry.ok_or_else(missing)?))
+}
+
+/// Whoever comes by the admin socket: most of it is about accounts.
+struct Commands {
+    accounts: Arc<Accounts>,
+    federation: Option<Arc<s2s::Federation>>,
+    /// The domain by which another server is tried.
+    from: String,
+    runtime: tokio::runtime::Handle,
+}
+
+impl admin::Backend for Commands {
+    fn handle(&self, command: admin::Command) -> Result<admin::Reply, Failure> {
+        let admin::Command::Why { domain, now } = command else {
+            return self.accounts.handle(command);
+        };
+        let Some(federation) = &self.federation else {
+            return Err(Failure::failed(
+                "this server talks with no other: federation.enabled is false",
+            ));
+        };
+        let from = now.then_some(self.from.as_str());
+        // On a thread that may wait.
+        let mut lines = self.runtime.block_on(federation.why(&domain, from));
+        lines.truncate(admin::PAGE);
+        Ok(admin::Reply::Lines(lines))
+    }
 }
 
 /// A port of streams.
@@ -574,11 +650,11 @@ async fn listen_for_bytestreams(config: &Config, router: &Router) -> Result<Opti
     Ok(Some(tokio::spawn(relay.serve(listener))))
 }
 
-/// Reads the key of the salts, or makes it at the first start.
-fn salt_secret(store: &dyn Store) -> Result<[u8; 32], Failure> {
+/// Reads a key, or makes it at the first start.
+fn secret_of(store: &dyn Store, name: &str) -> Result<[u8; 32], Failure> {
     let failed = |error: store::StoreError| Failure::unavailable(format!("the database cannot be used: {error}"));
     let found = store
-        .read_wait(Query::get(&SECRETS, SALT_SECRET, None))
+        .read_wait(Query::get(&SECRETS, name, None))
         .and_then(store::Found::row)
         .map_err(failed)?;
     if let Some([Value::Blob(value)]) = found.as_deref()
@@ -591,7 +667,7 @@ fn salt_secret(store: &dyn Store) -> Result<[u8; 32], Failure> {
         .map_err(|error| Failure::unavailable(format!("the system gives no random numbers: {error}")))?;
     let row = vec![Value::Blob(secret.to_vec().into_boxed_slice())];
     store
-        .write_wait(Batch::new().put(&SECRETS, SALT_SECRET, None, row))
+        .write_wait(Batch::new().put(&SECRETS, name, None, row))
         .map_err(failed)?;
     Ok(secret)
 }

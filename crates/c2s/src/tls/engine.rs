@@ -1,4 +1,5 @@
-//! A TLS server connection without I/O and without buffers, on rustls' unbuffered API.
+//! A TLS connection without I/O and without buffers, on rustls' unbuffered API: as the server, or as the client where
+//! this server connects to another.
 //!
 //! Three peculiarities of that API shape this file:
 //! - Any call may ask for a record to be encoded (a ticket, an answer to a KeyUpdate) before it
@@ -13,10 +14,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use auth::Binding;
-use rustls::pki_types::CertificateDer;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{ProtocolVersion, ServerConfig};
+use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig};
 
 use super::capture::{self, Captured};
 
@@ -97,9 +99,32 @@ enum Stage {
     Failed,
 }
 
-/// The server side of one TLS connection.
+/// rustls has a type for each side, and no trait over both.
+enum Side {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+impl Side {
+    fn common(&self) -> &CommonState {
+        match self {
+            Side::Server(conn) => conn,
+            Side::Client(conn) => conn,
+        }
+    }
+}
+
+/// What is to be encrypted.
+#[derive(Clone, Copy)]
+enum Saying<'a> {
+    Text(&'a [u8]),
+    /// close_notify.
+    End,
+}
+
+/// One side of one TLS connection.
 pub struct Tls {
-    conn: Box<UnbufferedServerConnection>,
+    conn: Box<Side>,
     /// Boxed, because it is dropped after the login of a session that stays for days.
     captured: Option<Box<Captured>>,
     /// Bytes the caller kept at the last [`Tls::read`].
@@ -113,13 +138,29 @@ impl Tls {
     /// [`server_config`](super::server_config).
     pub fn new(config: Arc<ServerConfig>) -> Result<Tls, TlsError> {
         let conn = UnbufferedServerConnection::new(config).map_err(TlsError::Protocol)?;
-        Ok(Tls {
-            conn: Box::new(conn),
+        Ok(Tls::of(Side::Server(conn)))
+    }
+
+    /// The client's side of a connection to `name`; its ClientHello is appended to `out`.
+    pub fn to_server(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        out: &mut Vec<u8>,
+    ) -> Result<Tls, TlsError> {
+        let conn = UnbufferedClientConnection::new(config, name).map_err(TlsError::Protocol)?;
+        let mut tls = Tls::of(Side::Client(conn));
+        tls.process(&mut [], &mut Vec::new(), out)?;
+        Ok(tls)
+    }
+
+    fn of(side: Side) -> Tls {
+        Tls {
+            conn: Box::new(side),
             captured: None,
             unread: 0,
             stage: Stage::Open,
             peer_closed: false,
-        })
+        }
     }
 
     /// Takes what is complete out of `incoming`, the ciphertext received and not yet used up.
@@ -163,35 +204,11 @@ impl Tls {
         let mut used = 0;
         let mut idle_steps = 0;
         while idle_steps < MAX_STEPS {
-            let handshaking = self.conn.is_handshaking();
-            let UnbufferedStatus { mut discard, state } = self.conn.process_tls_records(&mut incoming[used..]);
-            let step = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
-                    match traffic.next_record() {
-                        Some(Ok(record)) => {
-                            plain.extend_from_slice(record.payload);
-                            discard += record.discard;
-                        }
-                        Some(Err(error)) => break Err(TlsError::Protocol(error)),
-                        None => break Ok(true),
-                    }
-                },
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    append(out, 0, |room| data.encode(room).map_err(Shortage::from)).map(|()| true)
-                }
-                Ok(ConnectionState::TransmitTlsData(transmit)) => {
-                    // It is in `out`, which the caller sends or else drops with the connection.
-                    transmit.done();
-                    Ok(true)
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    self.peer_closed = true;
-                    Ok(false)
-                }
-                // Early data is never accepted (`max_early_data_size` is 0), so the last of
-                // these cannot come; it would hold data open to replay, which is not read.
-                Ok(_) => Ok(false),
-                Err(error) => Err(TlsError::Protocol(error)),
+            let handshaking = self.conn.common().is_handshaking();
+            let rest = &mut incoming[used..];
+            let (discard, step) = match &mut *self.conn {
+                Side::Server(conn) => take(conn.process_tls_records(rest), plain, out, &mut self.peer_closed),
+                Side::Client(conn) => take(conn.process_tls_records(rest), plain, out, &mut self.peer_closed),
             };
             if handshaking {
                 self.capture();
@@ -217,10 +234,7 @@ impl Tls {
         if plain.is_empty() {
             return Ok(());
         }
-        let room = plain.len() + plain.len().div_ceil(MAX_FRAGMENT) * RECORD_OVERHEAD;
-        let result = self.send(out, |traffic, out| {
-            append(out, room, |room| traffic.encrypt(plain, room).map_err(Shortage::from))
-        });
+        let result = self.say(Saying::Text(plain), out);
         result.map_err(|error| self.fail(error, out))
     }
 
@@ -232,31 +246,21 @@ impl Tls {
         }
         if self.is_established() {
             // A failure means that no alert can be sent either.
-            let _ = self.send(out, |traffic, out| {
-                append(out, ALERT_ROOM, |room| {
-                    traffic.queue_close_notify(room).map_err(Shortage::from)
-                })
-            });
+            let _ = self.say(Saying::End, out);
         }
         self.stage = Stage::Closed;
     }
 
-    /// Brings rustls to the state in which it encrypts, and runs `action` there.
-    fn send(
-        &mut self,
-        out: &mut Vec<u8>,
-        action: impl FnOnce(&mut WriteTraffic<'_>, &mut Vec<u8>) -> Result<(), TlsError>,
-    ) -> Result<(), TlsError> {
+    /// Brings rustls to the state in which it encrypts, and lets it encrypt there.
+    fn say(&mut self, what: Saying<'_>, out: &mut Vec<u8>) -> Result<(), TlsError> {
         for _ in 0..MAX_STEPS {
             // An empty buffer is safe here: `read` lets no split handshake message stand.
-            match self.conn.process_tls_records(&mut []).state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => return action(&mut traffic, out),
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    append(out, 0, |room| data.encode(room).map_err(Shortage::from))?;
-                }
-                Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
-                Ok(_) => return Err(TlsError::Stuck),
-                Err(error) => return Err(TlsError::Protocol(error)),
+            let is_said = match &mut *self.conn {
+                Side::Server(conn) => encrypt(conn.process_tls_records(&mut []).state, what, out)?,
+                Side::Client(conn) => encrypt(conn.process_tls_records(&mut []).state, what, out)?,
+            };
+            if is_said {
+                return Ok(());
             }
         }
         Err(TlsError::Stuck)
@@ -268,15 +272,13 @@ impl Tls {
         let said = out.len();
         // While there is something to send rustls looks at nothing else, in particular not at
         // the input, so that an empty buffer is safe even with a split message outstanding.
-        while self.conn.wants_write() {
-            match self.conn.process_tls_records(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    let encoded = append(out, 0, |room| data.encode(room).map_err(Shortage::from));
-                    if encoded.is_err() {
-                        break;
-                    }
-                }
-                _ => break,
+        while self.conn.common().wants_write() {
+            let is_encoded = match &mut *self.conn {
+                Side::Server(conn) => encode(conn.process_tls_records(&mut []).state, out),
+                Side::Client(conn) => encode(conn.process_tls_records(&mut []).state, out),
+            };
+            if !is_encoded {
+                break;
             }
         }
         // Not every error comes with an alert. Before the ServerHello one can be written by hand.
@@ -295,7 +297,7 @@ impl Tls {
 
     /// Whether the handshake is complete in both directions.
     pub fn is_established(&self) -> bool {
-        !self.conn.is_handshaking()
+        !self.conn.common().is_handshaking()
     }
 
     /// Whether the peer has sent close_notify: all it had to say was read.
@@ -305,7 +307,7 @@ impl Tls {
 
     /// The application protocol agreed on (RFC 7301).
     pub fn alpn(&self) -> Option<&[u8]> {
-        self.conn.alpn_protocol()
+        self.conn.common().alpn_protocol()
     }
 
     /// The name the client asked for (RFC 6066 section 3), in lower case. `None` after
@@ -316,22 +318,33 @@ impl Tls {
 
     /// The protocol version agreed on.
     pub fn version(&self) -> Option<ProtocolVersion> {
-        self.conn.protocol_version()
+        self.conn.common().protocol_version()
     }
 
-    /// The certificate that the client showed and has the key of, and what it sent behind it. Nobody has vouched for it
-    /// yet: see [`Certificates::client_addresses`](super::Certificates::client_addresses). Of a resumed session, what
-    /// was shown in the one before.
-    pub(crate) fn client_chain(&self) -> &[CertificateDer<'static>] {
+    /// The certificate that the peer showed and has the key of, and what it sent behind it. Nobody has vouched for a
+    /// client's yet: see [`Certificates::client_addresses`](super::Certificates::client_addresses). Of a resumed session,
+    /// what was shown in the one before.
+    pub(crate) fn peer_chain(&self) -> &[CertificateDer<'static>] {
         match self.is_established() {
-            true => self.conn.peer_certificates().unwrap_or_default(),
+            true => self.conn.common().peer_certificates().unwrap_or_default(),
             false => &[],
         }
     }
 
     /// The cipher suite agreed on, for the log.
     pub fn cipher_suite(&self) -> Option<rustls::CipherSuite> {
-        self.conn.negotiated_cipher_suite().map(|suite| suite.suite())
+        self.conn.common().negotiated_cipher_suite().map(|suite| suite.suite())
+    }
+
+    /// Version and cipher suite, for people.
+    pub fn in_words(&self) -> Option<String> {
+        let (version, suite) = (self.version()?, self.cipher_suite()?);
+        let version = match version {
+            ProtocolVersion::TLSv1_2 => "TLS 1.2".to_owned(),
+            ProtocolVersion::TLSv1_3 => "TLS 1.3".to_owned(),
+            other => format!("{other:?}"),
+        };
+        Some(format!("{version}, {}", suite.as_str().unwrap_or("an unknown cipher suite")))
     }
 
     /// What SASL may bind to. Empty before the handshake is complete and after
@@ -365,7 +378,82 @@ impl fmt::Debug for Tls {
     }
 }
 
-type WriteTraffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;
+type Reached<'c, 'i, D> = Result<ConnectionState<'c, 'i, D>, rustls::Error>;
+
+/// Does what a step of reading asks for. How much of the input is used up, and whether there is more to do.
+fn take<D>(
+    step: UnbufferedStatus<'_, '_, D>,
+    plain: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+    peer_closed: &mut bool,
+) -> (usize, Result<bool, TlsError>) {
+    let UnbufferedStatus { mut discard, state } = step;
+    let more = match state {
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                Some(Ok(record)) => {
+                    plain.extend_from_slice(record.payload);
+                    discard += record.discard;
+                }
+                Some(Err(error)) => break Err(TlsError::Protocol(error)),
+                None => break Ok(true),
+            }
+        },
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            append(out, 0, |room| data.encode(room).map_err(Shortage::from)).map(|()| true)
+        }
+        Ok(ConnectionState::TransmitTlsData(transmit)) => {
+            // It is in `out`, which the caller sends or else drops with the connection.
+            transmit.done();
+            Ok(true)
+        }
+        Ok(ConnectionState::PeerClosed) => {
+            *peer_closed = true;
+            Ok(false)
+        }
+        // Early data is never accepted (`max_early_data_size` is 0), so the last of
+        // these cannot come; it would hold data open to replay, which is not read.
+        Ok(_) => Ok(false),
+        Err(error) => Err(TlsError::Protocol(error)),
+    };
+    (discard, more)
+}
+
+/// A step on the way to encrypting. True: it is done.
+fn encrypt<D>(state: Reached<'_, '_, D>, what: Saying<'_>, out: &mut Vec<u8>) -> Result<bool, TlsError> {
+    match (state.map_err(TlsError::Protocol)?, what) {
+        (ConnectionState::WriteTraffic(mut traffic), Saying::Text(plain)) => {
+            let room = plain.len() + plain.len().div_ceil(MAX_FRAGMENT) * RECORD_OVERHEAD;
+            append(out, room, |room| traffic.encrypt(plain, room).map_err(Shortage::from))?;
+            Ok(true)
+        }
+        (ConnectionState::WriteTraffic(mut traffic), Saying::End) => {
+            append(out, ALERT_ROOM, |room| {
+                traffic.queue_close_notify(room).map_err(Shortage::from)
+            })?;
+            Ok(true)
+        }
+        (ConnectionState::EncodeTlsData(mut data), _) => {
+            append(out, 0, |room| data.encode(room).map_err(Shortage::from))?;
+            Ok(false)
+        }
+        (ConnectionState::TransmitTlsData(transmit), _) => {
+            transmit.done();
+            Ok(false)
+        }
+        _ => Err(TlsError::Stuck),
+    }
+}
+
+/// Moves one record that rustls wants to send to `out`, if that is what it wants.
+fn encode<D>(state: Reached<'_, '_, D>, out: &mut Vec<u8>) -> bool {
+    match state {
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            append(out, 0, |room| data.encode(room).map_err(Shortage::from)).is_ok()
+        }
+        _ => false,
+    }
+}
 
 /// Whether `rest` begins with a whole record. Where rustls left one, it has read it and keeps a
 /// part of a handshake message in it.

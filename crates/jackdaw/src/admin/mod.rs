@@ -73,6 +73,12 @@ pub enum Command {
     },
     /// Ends the invitation whose key begins so: hexadecimal digits.
     Withdraw(String),
+    /// What is known of another domain (prepared).
+    Why {
+        domain: String,
+        /// It is tried first to reach it.
+        now: bool,
+    },
 }
 
 impl Command {
@@ -92,7 +98,8 @@ impl Command {
             | Command::Devices(_)
             | Command::Invite(_)
             | Command::Invitations { .. }
-            | Command::Withdraw(_) => None,
+            | Command::Withdraw(_)
+            | Command::Why { .. } => None,
         }
     }
 }
@@ -117,6 +124,8 @@ pub enum Reply {
         invitations: Vec<Invitation>,
         after: Option<Box<str>>,
     },
+    /// For people; at most [`PAGE`], and no control characters.
+    Lines(Vec<String>),
 }
 
 /// An account as the list shows it.

@@ -73,6 +73,7 @@ pub fn write_command(command: &Command) -> String {
         Command::Invite(wanted) => message(&["invite", &write_wanted(wanted)], &[]),
         Command::Invitations { after } => message(&["invitations", after.as_deref().unwrap_or("")], &[]),
         Command::Withdraw(id) => message(&["withdraw", id], &[]),
+        Command::Why { domain, now } => message(&["why", domain, yes(*now)], &[]),
         Command::Devices(jid) => simple("devices", jid),
         Command::Revoke { jid, id, keep_password } => message(&["revoke", jid.as_str(), id, yes(*keep_password)], &[]),
     }
@@ -103,6 +104,10 @@ pub fn read_command(lines: &Lines) -> Option<Command> {
         ["invite", ref wanted @ ..] => Command::Invite(read_wanted(wanted)?),
         ["invitations", after] => Command::Invitations {
             after: some_text(after).map(Into::into),
+        },
+        ["why", domain, now] => Command::Why {
+            domain: domain.to_owned(),
+            now: is_yes(now)?,
         },
         ["withdraw", id] => Command::Withdraw(id.to_owned()),
         ["reports", ref asked @ ..] => Command::Reports(reports::read_command(asked)?),
@@ -141,6 +146,7 @@ pub fn write_reply(reply: &Result<Reply, Failure>) -> String {
             message(&["invitations", after.as_deref().unwrap_or("")], &lines)
         }
         Ok(Reply::Reports(found)) => message(&["reports"], &reports::write_reply(found)),
+        Ok(Reply::Lines(lines)) => message(&["lines"], lines),
         Err(failure) => {
             let one_line = failure.message.replace(['\t', '\r', '\n'], " ");
             message(&["failed", &failure.why.code().to_string(), &one_line], &[])
@@ -169,6 +175,7 @@ pub fn read_reply(lines: &Lines) -> Option<Result<Reply, Failure>> {
             };
             Ok(Reply::Page { accounts, after })
         }
+        ["lines"] => Ok(Reply::Lines(lines.further.clone())),
         ["reports"] => Ok(Reply::Reports(reports::read_reply(&lines.further)?)),
         ["devices"] => {
             let devices = lines.further.iter().map(|line| read_device(line));
@@ -460,6 +467,10 @@ mod tests {
             after: Some("c0ffee".into()),
         });
         check(Command::Withdraw("c0ffee".into()));
+        check(Command::Why {
+            domain: "example.net".into(),
+            now: true,
+        });
         check(Command::Revoke {
             jid: jid(),
             id: "/a resource".into(),
@@ -528,6 +539,7 @@ mod tests {
             invitations: vec![invitation],
             after: Some("c0ffee".into()),
         }));
+        check(Ok(Reply::Lines(vec!["link: up".into(), "  0.1s ok\tdns".into()])));
         check(Err(Failure::failed("no such account")));
         check(Err(Failure::unavailable("")));
     }

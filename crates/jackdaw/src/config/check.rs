@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::locate::Step::{self, Index, Key};
 use super::{
-    Bearer, Config, KeptBy, Kind, Registration, Tls, Tokens, bearer, component, external, files, http_accounts, ldap,
+    Bearer, Config, KeptBy, Kind, Registration, Tls, Tokens, bearer, component, external, federation, files,
+    http_accounts, ldap,
 };
 
 /// A contradiction, and the way to the value that makes it.
@@ -33,6 +34,7 @@ pub fn problem_of(config: &Config) -> Option<Problem> {
         .or_else(|| backends(config))
         .or_else(|| external::problem_of(config))
         .or_else(|| component::problem_of(config))
+        .or_else(|| federation::problem_of(config))
         .or_else(|| limits(config))
 }
 
@@ -122,6 +124,8 @@ fn listeners(config: &Config) -> Option<Problem> {
             Kind::Multiplex => Some(
                 r#"`multiplex` begins with TLS: its tls can only be "required"; use kind = "c2s" and kind = "http""#,
             ),
+            Kind::S2s => Some(r#"`s2s` has TLS always: its tls can only be "required", or be left out"#),
+            Kind::S2sDirect => Some(r#"`s2s-direct` begins with TLS: its tls can only be "required", or be left out"#),
             Kind::Component => Some(r#"`component` has no TLS: its tls can only be "off", or be left out"#),
             Kind::Http => Some(r#"`http` has no TLS: its tls can only be "off", or be left out; use kind = "https""#),
         };
@@ -255,6 +259,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
             "metrics.listen = \"{address}\": whoever reaches that address can read the figures"
         ));
     }
+    lines.extend(federation::warnings(config));
     for listen in &config.listen {
         let (kind, address) = (listen.kind.as_str(), listen.address);
         if listen.kind == Kind::Http {

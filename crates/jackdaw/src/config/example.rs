@@ -3,8 +3,8 @@
 
 use super::section::{Section, write_docs, write_keys};
 use super::{
-    Archive, Bearer, Command, Component, Config, Contacts, Domain, External, Files, Http, HttpAccounts, Ldap, Limits,
-    Listen, Log, Login, Metrics, Pubsub, Push, Rooms, S3,
+    Archive, Bearer, Command, Component, Config, Contacts, Delegation, Domain, External, Federation, Files, Http, HttpAccounts, Ldap,
+    Limits, Listen, Log, Login, Metrics, Peer, Privileges, Pubsub, Push, Rooms, S3,
 };
 
 /// The text of the example.
@@ -36,11 +36,25 @@ pub fn example() -> String {
     section(&mut out, "[push]", Push::ABOUT, &config.push);
     section(&mut out, "[pubsub]", Pubsub::ABOUT, &config.pubsub);
     section(&mut out, "[rooms]", Rooms::ABOUT, &config.rooms);
+    section(&mut out, "[federation]", Federation::ABOUT, &config.federation);
+    commented(&mut out, "[[federation.peer]]", Peer::ABOUT, &Peer::default());
     section(&mut out, "[command]", Command::ABOUT, &config.command);
     section(&mut out, "[ldap]", Ldap::ABOUT, &config.ldap);
     section(&mut out, "[http_accounts]", HttpAccounts::ABOUT, &config.http_accounts);
     commented(&mut out, "[[external]]", External::ABOUT, &External::default());
     commented(&mut out, "[[component]]", Component::ABOUT, &Component::default());
+    commented(
+        &mut out,
+        "[component.privileges]",
+        Privileges::ABOUT,
+        &Privileges::default(),
+    );
+    commented(
+        &mut out,
+        "[[component.delegation]]",
+        Delegation::ABOUT,
+        &Delegation::default(),
+    );
     section(&mut out, "[limits]", Limits::ABOUT, &config.limits);
     // One empty line ends a section, none the file.
     out.truncate(out.trim_end().len());
@@ -146,8 +160,12 @@ mod tests {
         check("push", config.push.keys());
         check("pubsub", config.pubsub.keys());
         check("rooms", config.rooms.keys());
+        check("federation", config.federation.keys());
+        check("federation.peer", Peer::default().keys());
         check("external", External::default().keys());
         check("component", Component::default().keys());
+        check("component.privileges", Privileges::default().keys());
+        check("component.delegation", Delegation::default().keys());
         check("limits", config.limits.keys());
     }
 }

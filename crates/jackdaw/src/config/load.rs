@@ -90,7 +90,7 @@ pub fn load(overrides: &Overrides) -> Result<Loaded, ConfigError> {
     for path in config.ldap.paths().chain(config.http_accounts.paths()).chain(external) {
         *path = folder.join(&path);
     }
-    for path in config.files.paths() {
+    for path in config.files.paths().chain(config.federation.paths()) {
         *path = folder.join(&path);
     }
     for component in &mut config.component {
@@ -111,6 +111,10 @@ fn parse(source: &Source<'_>) -> Result<Config, ConfigError> {
     }
     if config.listen.is_empty() {
         config.listen = Config::default().listen;
+    }
+    // Those that were not asked for go with what they are for.
+    if !config.federation.enabled && config.listen == Config::default().listen {
+        config.listen.retain(|listen| !listen.kind.is_of_servers());
     }
     Ok(config)
 }

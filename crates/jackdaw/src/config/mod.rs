@@ -3,7 +3,7 @@
 //! - `section.rs` declares a section once: struct, defaults, manual.
 //! - `limits.rs`, `types.rs`: the limits, and values with a form of their own.
 //! - `load.rs` reads the file and lays environment and flags over it.
-//! - `bearer.rs`, `component.rs`, `external.rs`, `ldap.rs`, `http_accounts.rs`, `files.rs`, `rooms.rs`: sections with their checks.
+//! - `bearer.rs`, `component.rs`, `external.rs`, `ldap.rs`, `http_accounts.rs`, `federation.rs`, `files.rs`, `rooms.rs`: sections with their checks.
 //! - `check.rs` refuses contradictions; `locate.rs` says where in the file they are.
 //! - `example.rs` prints the manual.
 //!
@@ -15,6 +15,7 @@ mod check;
 mod component;
 mod example;
 mod external;
+mod federation;
 mod files;
 mod http_accounts;
 mod ldap;
@@ -29,9 +30,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use bearer::Bearer;
-pub use component::{Component, secrets as component_secrets, shown as components_shown};
+pub use component::{Component, Delegation, Privileges, secrets as component_secrets, shown as components_shown};
 pub use example::example;
 pub use external::External;
+pub use federation::{Federation, Peer, S2S_DIRECT_PORT, S2S_PORT};
 pub use files::{Files, S3};
 pub use http_accounts::HttpAccounts;
 pub use ldap::Ldap;
@@ -68,7 +70,7 @@ section! {
     tables {
         pub log: Log = Log::default(),
         pub domain: Vec<Domain> = vec![Domain::default()],
-        pub listen: Vec<Listen> = vec![Listen::default(), Listen::direct(), Listen::https()],
+        pub listen: Vec<Listen> = Listen::all(),
         pub http: Http = Http::default(),
         pub files: Files = Files::default(),
         pub archive: Archive = Archive::default(),
@@ -78,6 +80,7 @@ section! {
         pub push: Push = Push::default(),
         pub pubsub: Pubsub = Pubsub::default(),
         pub rooms: Rooms = Rooms::default(),
+        pub federation: Federation = Federation::default(),
         pub command: Command = Command::default(),
         pub ldap: Ldap = Ldap::default(),
         pub http_accounts: HttpAccounts = HttpAccounts::default(),
@@ -254,13 +257,14 @@ section! {
 }
 
 section! {
-    /// A listener. Repeat the section for each. Where there is none, the three below are used.
+    /// A listener. Repeat the section for each. Where there is none, the five below are used.
     pub struct Listen {
         /// "c2s": clients, with STARTTLS. "c2s-direct": clients, TLS from the first byte (XEP-0368).
         /// "https": clients over WebSocket and BOSH, see [http]. "http": the same without TLS, on a loopback
         /// address or for http.trusted_proxies only. "multiplex": "c2s-direct" and "https" on one port, told apart
-        /// by ALPN or by what comes first; for 443, which is open where others are not. "component": programs of
-        /// [[component]], without TLS.
+        /// by ALPN or by what comes first; for 443, which is open where others are not. "s2s": other servers, with
+        /// STARTTLS. "s2s-direct": other servers, TLS from the first byte. "component": programs of [[component]],
+        /// without TLS.
         pub kind: Kind = Kind::C2s,
         /// Address and port. "[::]" is every address, of IPv4 too.
         pub address: SocketAddr = (Ipv6Addr::UNSPECIFIED, C2S_PORT).into(),
@@ -303,6 +307,22 @@ impl Listen {
             address: (Ipv6Addr::UNSPECIFIED, C2S_DIRECT_PORT).into(),
             ..Self::default()
         }
+    }
+
+    /// All of a server without configuration.
+    fn all() -> Vec<Self> {
+        let of_servers = |kind, port| Self {
+            kind,
+            address: (Ipv6Addr::UNSPECIFIED, port).into(),
+            ..Self::default()
+        };
+        vec![
+            Self::default(),
+            Self::direct(),
+            Self::https(),
+            of_servers(Kind::S2s, S2S_PORT),
+            of_servers(Kind::S2sDirect, S2S_DIRECT_PORT),
+        ]
     }
 
     /// The third.

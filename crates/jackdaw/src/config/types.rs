@@ -77,17 +77,28 @@ pub enum Kind {
     Multiplex,
     /// Components (XEP-0114), in the clear.
     Component,
+    /// Other servers, TLS by STARTTLS (RFC 6120 section 5).
+    S2s,
+    /// Other servers, TLS from the first byte (XEP-0368).
+    S2sDirect,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 8] = [
         Kind::C2s,
         Kind::C2sDirect,
         Kind::Https,
         Kind::Http,
         Kind::Multiplex,
         Kind::Component,
+        Kind::S2s,
+        Kind::S2sDirect,
     ];
+
+    /// Whether other servers come in there, and nobody else.
+    pub fn is_of_servers(self) -> bool {
+        matches!(self, Kind::S2s | Kind::S2sDirect)
+    }
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -97,6 +108,8 @@ impl Kind {
             Kind::Http => "http",
             Kind::Multiplex => "multiplex",
             Kind::Component => "component",
+            Kind::S2s => "s2s",
+            Kind::S2sDirect => "s2s-direct",
         }
     }
 }

@@ -1,0 +1,124 @@
+//! Who it is that connects: whom its certificate speaks for, and what the authoritative server of its domain says of a
+//! dialback key (XEP-0220 section 2.1.2).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use c2s::{Answer, Caller, Servers};
+use router::Pair;
+use rustls::pki_types::UnixTime;
+use session::server::{Claim, Purpose};
+use stanza::StanzaError;
+use tokio::time::{Instant, timeout_at};
+
+use crate::dialer::Made;
+use crate::dns::Tlsa;
+use crate::federation::Federation;
+use crate::identity::{Peer, Side, Verdict};
+use crate::journal::{Attempt, Direction, Step, Trace};
+use crate::policy::Require;
+
+/// How long it may take to find out whom a certificate speaks for. Who connects waits, and has a time for all of it.
+const JUDGING: Duration = Duration::from_secs(15);
+
+impl Servers for Federation {
+    fn certifies(&self, caller: Caller, pair: &Pair, answer: Answer<bool>) {
+        let (Some(me), pair) = (self.me(), pair.clone()) else { return };
+        self.runtime().spawn(async move {
+            let mut trace = Trace::default();
+            trace.good(Step::Connect, format!("from {}", caller.address));
+            trace.good(Step::Tls, caller.tls.as_str());
+            let verdict = me.judge(&caller, &pair, &mut trace).await;
+            let is_proved = match verdict.map(|verdict| verdict.proof) {
+                Ok(Ok(proof)) => {
+                    trace.good(Step::Certificate, format!("it is {}, by {proof}", pair.remote));
+                    true
+                }
+                Ok(Err(flaw)) => {
+                    trace.bad(Step::Certificate, format!("who says that it is {} {flaw}", pair.remote));
+                    false
+                }
+                Err(why) => {
+                    trace.bad(Step::Certificate, why);
+                    false
+                }
+            };
+            let attempt = Attempt {
+                direction: Direction::In,
+                local: pair.local,
+                trace,
+                has_succeeded: is_proved,
+            };
+            me.journal().keep(&pair.remote, attempt);
+            answer(is_proved);
+        });
+    }
+
+    fn verify(&self, claim: Claim, answer: Answer<Result<bool, StanzaError>>) -> Result<(), StanzaError> {
+        let me = self.me().ok_or_else(StanzaError::remote_server_timeout)?;
+        if me.asking.available_permits() == 0 {
+            return Err(StanzaError::resource_constraint().text("too many keys are being verified"));
+        }
+        self.runtime().spawn(async move {
+            let _place = me.asking.acquire().await;
+            let pair = claim.pair.clone();
+            let verdict = match me.attempt(&pair, &Purpose::Verify(claim)).await {
+                Ok(Made::Verified(is_good)) => Ok(is_good),
+                // It was not asked to be one.
+                Ok(Made::Stream(_)) => Err(StanzaError::remote_server_timeout()),
+                Err(failure) => Err(failure.error()),
+            };
+            answer(verdict);
+        });
+        Ok(())
+    }
+
+    fn note(&self, address: IpAddr, remote: &str, note: &str) {
+        self.journal().note_incoming(remote, address, note);
+    }
+}
+
+impl Federation {
+    /// Judges who has connected. First by what it has shown; the DNS is asked where that does not do.
+    async fn judge(&self, caller: &Caller, pair: &Pair, trace: &mut Trace) -> Result<Verdict, String> {
+        let until = Instant::now() + JUDGING;
+        let late = |_| "it could not be judged in time".to_owned();
+        let _place = timeout_at(until, self.asking.acquire()).await.map_err(late)?;
+        let rule = self.policy().rule(&pair.remote);
+        let peer = Peer::new(&pair.remote, Side::Client, &caller.chain);
+        if caller.chain.is_empty() {
+            return Ok(self.identity().judge(&peer, rule, UnixTime::now()));
+        }
+        let mut verdict = self.identity().judge(&peer, rule, UnixTime::now());
+        if verdict.proof.is_err() && rule.require != Require::Certificate {
+            let (host, tlsa) = timeout_at(until, self.secure_records(&pair.remote, trace)).await.map_err(late)?;
+            let peer = Peer {
+                target: host.as_deref(),
+                tlsa: &tlsa,
+                ..peer
+            };
+            let judged = self.identity().judge_with_posh(&peer, rule, UnixTime::now());
+            verdict = timeout_at(until, judged).await.map_err(late)?;
+        }
+        verdict.tell(trace);
+        Ok(verdict)
+    }
+
+    /// The secure records of all places of a domain, and a host of it that a secure record names.
+    async fn secure_records(&self, remote: &str, trace: &mut Trace) -> (Option<String>, Vec<Tlsa>) {
+        let (mut host, mut records) = (None, Vec::new());
+        let Ok(targets) = self.resolver().find(remote, trace).await else {
+            return (host, records);
+        };
+        for target in targets.iter().filter(|target| target.is_secure) {
+            host.get_or_insert_with(|| target.host.to_string());
+            if let Ok(answer) = self.resolver().tlsa(&target.host, target.port).await
+                && answer.is_secure
+            {
+                trace.good(Step::Dns, format!("TLSA of {target}: {} secure records", answer.records.len()));
+                records.extend(answer.records);
+            }
+        }
+        (host, records)
+    }
+}
