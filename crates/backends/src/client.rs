@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use hyper::body::{Body, Bytes, Frame, SizeHint};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::rt::ReadBufCursor;
@@ -250,7 +250,7 @@ impl<B> Sent for B where
 {
 }
 
-fn too_long() -> io::Error {
+pub(crate) fn too_long() -> io::Error {
     io::Error::other("its answer is too long")
 }
 
@@ -259,7 +259,7 @@ fn server_name(url: &Url) -> io::Result<ServerName<'static>> {
     name.map_err(|_| io::Error::other(format!("{url}: no certificate can be for this host")))
 }
 
-async fn speak<B: Sent>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<SendRequest<B>> {
+pub(crate) async fn speak<B: Sent>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<SendRequest<B>> {
     let (sender, connection) = Builder::new()
         .max_buf_size(HEAD_BYTES)
         .handshake(Io(stream))
@@ -272,7 +272,7 @@ async fn speak<B: Sent>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'st
     Ok(sender)
 }
 
-enum Broken {
+pub(crate) enum Broken {
     Connection(hyper::Error),
     TooLong,
 }
@@ -284,8 +284,10 @@ async fn exchange(
 ) -> Result<(StatusCode, Vec<u8>), Broken> {
     sender.ready().await.map_err(Broken::Connection)?;
     let answer = sender.send_request(request).await.map_err(Broken::Connection)?;
-    let status = answer.status();
-    let mut body = answer.into_body();
+    Ok((answer.status(), read_whole(answer.into_body(), most).await?))
+}
+
+pub(crate) async fn read_whole(mut body: Incoming, most: usize) -> Result<Vec<u8>, Broken> {
     let mut read = Vec::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(Broken::Connection)?;
@@ -295,11 +297,11 @@ async fn exchange(
         }
         read.extend_from_slice(data);
     }
-    Ok((status, read))
+    Ok(read)
 }
 
 /// A body that is there as a whole; `None`: it was sent, or there is none.
-struct Whole(Option<Bytes>);
+pub(crate) struct Whole(pub(crate) Option<Bytes>);
 
 impl Body for Whole {
     type Data = Bytes;

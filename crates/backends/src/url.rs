@@ -65,6 +65,31 @@ impl FromStr for Url {
 }
 
 impl Url {
+    /// Without the brackets of IPv6.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// Where a redirect leads (RFC 9110 section 10.2.2): to another URL, or to another path of this server.
+    ///
+    /// # Errors
+    /// It leads nowhere.
+    pub fn join(&self, location: &str) -> Result<Url, String> {
+        if !location.starts_with('/') || location.starts_with("//") {
+            return location.parse();
+        }
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}{location}", self.authority).parse()
+    }
+
     fn is_local(&self) -> bool {
         let address = self.host.parse::<IpAddr>();
         self.host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
@@ -133,6 +158,21 @@ mod tests {
             let told = text.parse::<Url>().expect_err(text);
             assert!(!told.contains("hunter2"), "{told}");
         }
+    }
+
+    #[test]
+    fn where_redirects_lead() {
+        let url: Url = "https://a.example:8443/b".parse().expect("a URL");
+        let check = |location: &str, to: Option<&str>| {
+            let joined = url.join(location).ok().map(|url| url.to_string());
+            assert_eq!(joined.as_deref(), to, "{location}");
+        };
+        check("/c", Some("https://a.example:8443/c"));
+        check("https://b.example/c", Some("https://b.example/c"));
+        check("//b.example/c", None);
+        check("c", None);
+        check("", None);
+        check("http://b.example/c", None);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(super) struct Captured {
     pub(super) end_point: Option<Arc<[u8]>>,
     /// The name of the server name extension.
     pub(super) server_name: Option<Box<str>>,
+    /// It is another server that connects, by the ALPN that it offers.
+    is_server: bool,
 }
 
 impl Captured {
@@ -57,13 +59,20 @@ pub(super) fn take() -> Option<Captured> {
     SLOT.with_borrow_mut(Option::take)
 }
 
-/// Notes which certificate is served, and for which name. For the certificate resolver.
-pub(super) fn note_certificate(end_point: Option<Arc<[u8]>>, server_name: Option<&str>) {
+/// Notes which certificate is served, for which name, and whether to another server. For the certificate resolver.
+pub(super) fn note_certificate(end_point: Option<Arc<[u8]>>, server_name: Option<&str>, is_server: bool) {
     SLOT.with_borrow_mut(|slot| {
         let captured = slot.get_or_insert_default();
         captured.end_point = end_point;
         captured.server_name = server_name.map(Box::from);
+        captured.is_server = is_server;
     });
+}
+
+/// Whether it is another server that connects. `None` before its hello was read: rustls asks for a certificate behind
+/// that, in the same call in which it has asked which one to serve.
+pub(super) fn is_server() -> Option<bool> {
+    SLOT.with_borrow(|slot| slot.as_ref().map(|captured| captured.is_server))
 }
 
 /// A "key log" that logs nothing: of the secrets rustls offers it takes the exporter secret, and

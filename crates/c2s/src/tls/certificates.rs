@@ -18,8 +18,8 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig};
 
-use super::clients::{AnyClient, Authorities};
-use super::{ALPN_CLIENT, ALPN_HTTP, capture, pem, x509};
+use super::clients::{AnyPeer, Asked, Authorities};
+use super::{ALPN_CLIENT, ALPN_HTTP, ALPN_SERVER, capture, pem, x509};
 
 /// How often to ask [`Certificates::changed`]. A renewal is followed within this time.
 pub const CHECK_EVERY: Duration = Duration::from_secs(30);
@@ -212,6 +212,20 @@ struct Table {
     default: Arc<Served>,
 }
 
+impl Table {
+    /// Of this name or the nearest above it: `conference.example.org` is a service of `example.org`, in whose certificate
+    /// it is named if it is anywhere. `name`: as of [`ascii_name`].
+    fn of(&self, name: &str) -> Option<&Arc<Served>> {
+        let mut name = name;
+        loop {
+            if let Some(served) = self.by_name.get(name) {
+                return Some(served);
+            }
+            name = name.split_once('.')?.1;
+        }
+    }
+}
+
 /// What tells a file from its next version: time of change, length, inode. A renewal that
 /// replaces the file changes the inode, one that rewrites it the time.
 type Stamp = Option<(i64, i64, u64, u64)>;
@@ -354,6 +368,13 @@ impl Certificates {
         table.by_name.values().any(|served| served.clients.is_some())
     }
 
+    /// What this server shows for a domain of its own, or a service of it, where it is the one that connects.
+    pub fn own(&self, domain: &str) -> Arc<CertifiedKey> {
+        let table = self.table.load();
+        let served = table.of(&ascii_name(domain)).unwrap_or(&table.default);
+        Arc::clone(&served.key)
+    }
+
     pub(super) fn provider(&self) -> &CryptoProvider {
         &self.provider
     }
@@ -387,8 +408,9 @@ impl ResolvesServerCert for Certificates {
         let table = self.table.load();
         // rustls has checked the name and put it into lower case.
         let name = hello.server_name().map(|name| name.trim_end_matches('.'));
-        let served = name.and_then(|name| table.by_name.get(name)).unwrap_or(&table.default);
-        capture::note_certificate(served.end_point.clone(), name);
+        let served = name.and_then(|name| table.of(name)).unwrap_or(&table.default);
+        let is_server = hello.alpn().is_some_and(|mut offered| offered.any(|name| name == ALPN_SERVER));
+        capture::note_certificate(served.end_point.clone(), name, is_server);
         Some(Arc::clone(&served.key))
     }
 }
@@ -549,7 +571,7 @@ impl ProducesTickets for Tickets {
     }
 }
 
-/// For a system that has stopped giving random numbers: old tickets must end all the same.
+/// For other servers, and for a system that has stopped giving random numbers: old tickets must end all the same.
 #[derive(Debug)]
 struct NoTickets;
 
@@ -568,18 +590,22 @@ impl ProducesTickets for NoTickets {
     }
 }
 
-/// How a client comes to TLS.
+/// How somebody comes to TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// After `<starttls/>` (RFC 6120 section 5): ALPN does not matter.
+    /// A client, after `<starttls/>` (RFC 6120 section 5): ALPN does not matter.
     Starttls,
-    /// From the first byte (XEP-0368): a client that sends ALPN must offer `xmpp-client`, else
+    /// A client, from the first byte (XEP-0368): one that sends ALPN must offer `xmpp-client`, else
     /// it is refused with `no_application_protocol`; one that sends none is welcome.
     Direct,
     /// HTTP/1.1 from the first byte (RFC 7301 section 6); ALPN as before.
     Https,
-    /// Either of the two, by ALPN or by what comes.
-    Multiplex,
+    /// Direct TLS or HTTP, by ALPN or by what comes; and another server, by ALPN alone.
+    Multiplex { servers: bool },
+    /// Another server, after `<starttls/>`.
+    Server,
+    /// Another server, from the first byte; ALPN as before, with `xmpp-server`.
+    ServerDirect,
 }
 
 /// ring, with the cheaper of two equally sound suites first: AES-128 with SHA-256, which processors
@@ -597,40 +623,48 @@ fn provider() -> CryptoProvider {
     provider
 }
 
-/// The rustls configuration for client connections: TLS 1.2 and 1.3 only, ring, stateless
+/// The rustls configuration for who connects: TLS 1.2 and 1.3 only, ring, stateless
 /// tickets, no 0-RTT. Follows `certificates` as they are exchanged; make it once per kind.
 ///
 /// Clients are asked for a certificate where a domain takes them, and not where HTTP is served: browsers would
 /// put a question to people who came for a web page, and the requests of a BOSH session come over
-/// any number of connections, which a proxy may have opened.
+/// any number of connections, which a proxy may have opened. Servers are asked always, and get no tickets: each of their
+/// connections shows anew that they have the key.
 pub fn server_config(certificates: Arc<Certificates>, kind: Kind) -> Arc<ServerConfig> {
     let tickets = Arc::clone(&certificates.tickets);
     let builder = ServerConfig::builder_with_provider(Arc::clone(&certificates.provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .expect("ring has cipher suites and key exchanges for both versions");
-    let builder = match kind {
-        Kind::Starttls | Kind::Direct => {
-            builder.with_client_cert_verifier(Arc::new(AnyClient(Arc::clone(&certificates))))
-        }
-        Kind::Https | Kind::Multiplex => builder.with_no_client_auth(),
+    let asked = match kind {
+        Kind::Starttls | Kind::Direct => Some(Asked::Clients),
+        Kind::Https | Kind::Multiplex { servers: false } => None,
+        Kind::Multiplex { servers: true } => Some(Asked::ServersByAlpn),
+        Kind::Server | Kind::ServerDirect => Some(Asked::Servers),
+    };
+    let builder = match asked {
+        Some(asked) => builder.with_client_cert_verifier(Arc::new(AnyPeer(Arc::clone(&certificates), asked))),
+        None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(certificates);
     // Our order (`provider`), not the client's: clients that put AES-256 first out of habit would
     // cost a hash without hardware support in every handshake.
     config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = tickets;
-    config.send_tls13_tickets = TICKETS;
+    let is_servers = matches!(kind, Kind::Server | Kind::ServerDirect);
+    config.ticketer = if is_servers { Arc::new(NoTickets) } else { tickets };
+    config.send_tls13_tickets = if is_servers { 0 } else { TICKETS };
     // What a client may ask for by RFC 9149.
-    config.max_tls13_tickets = TICKETS;
+    config.max_tls13_tickets = config.send_tls13_tickets;
     // 0-RTT data can be replayed (RFC 8446 section 8), and XMPP has no use for it.
     config.max_early_data_size = 0;
     config.key_log = Arc::new(capture::ExporterCapture);
     config.alpn_protocols = match kind {
-        Kind::Starttls => Vec::new(),
+        Kind::Starttls | Kind::Server => Vec::new(),
         Kind::Direct => vec![ALPN_CLIENT.to_vec()],
         Kind::Https => vec![ALPN_HTTP.to_vec()],
-        Kind::Multiplex => vec![ALPN_CLIENT.to_vec(), ALPN_HTTP.to_vec()],
+        Kind::Multiplex { servers: false } => vec![ALPN_CLIENT.to_vec(), ALPN_HTTP.to_vec()],
+        Kind::Multiplex { servers: true } => vec![ALPN_CLIENT.to_vec(), ALPN_HTTP.to_vec(), ALPN_SERVER.to_vec()],
+        Kind::ServerDirect => vec![ALPN_SERVER.to_vec()],
     };
     Arc::new(config)
 }

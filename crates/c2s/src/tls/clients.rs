@@ -1,9 +1,9 @@
-//! Certificates of clients (RFC 6120 section 13.7.2.2, XEP-0178).
+//! Certificates of those who connect: of clients (RFC 6120 section 13.7.2.2, XEP-0178), and of other servers.
 //!
 //! In the handshake any is taken, as long as the client has its key: that of an unknown authority
 //! is as good as none (section 13.7.2.2.2), and no reason to keep a client out that may have a
 //! password. Whom it speaks for is found out when somebody wants to log in, for the domain that
-//! the stream is for.
+//! the stream is for. Who is another server is judged by `s2s`.
 
 use std::fmt;
 use std::path::Path;
@@ -18,7 +18,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureS
 use stanza::Jid;
 
 use super::certificates::{Certificates, Problem};
-use super::{pem, x509};
+use super::{capture, pem, x509};
 
 /// Who certifies the clients of a domain.
 pub(super) struct Authorities {
@@ -64,18 +64,34 @@ impl Authorities {
     }
 }
 
-/// Asks clients for a certificate where any domain takes them, and takes what they show.
-pub(super) struct AnyClient(pub(super) Arc<Certificates>);
+/// Who is asked for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Clients, where any domain takes them.
+    Clients,
+    /// Everybody: other servers have no other way to say who they are (XEP-0178 section 3).
+    Servers,
+    /// Who offers the ALPN of servers.
+    ServersByAlpn,
+}
 
-impl fmt::Debug for AnyClient {
+/// Asks for a certificate, and takes what is shown.
+pub(super) struct AnyPeer(pub(super) Arc<Certificates>, pub(super) Asked);
+
+impl fmt::Debug for AnyPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AnyClient")
+        f.debug_tuple("AnyPeer").field(&self.1).finish()
     }
 }
 
-impl ClientCertVerifier for AnyClient {
+impl ClientCertVerifier for AnyPeer {
     fn offer_client_auth(&self) -> bool {
-        self.0.asks_clients()
+        match self.1 {
+            Asked::Clients => self.0.asks_clients(),
+            Asked::Servers => true,
+            // rustls asks once before it knows anything of the connection, to see whether it might want to know later.
+            Asked::ServersByAlpn => capture::is_server().unwrap_or(true),
+        }
     }
 
     fn client_auth_mandatory(&self) -> bool {

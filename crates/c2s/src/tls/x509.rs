@@ -1,22 +1,76 @@
 //! The little of X.509 (RFC 5280 section 4.1) that is needed: how a certificate is signed, for its
-//! `tls-server-end-point` hash, when it is valid, and which XMPP addresses it names.
+//! `tls-server-end-point` hash, when it is valid, which key it is for, and which domains and XMPP addresses it names.
 //!
-//! Written out because a full parser is a large dependency for four fields. Nothing here decides
+//! Written out because a full parser is a large dependency for a few fields. Nothing here decides
 //! whether a certificate is to be trusted: that is webpki's.
 
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
 /// Fields of a certificate.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fields<'a> {
+pub struct Fields<'a> {
     /// The content of `signatureAlgorithm`: an object identifier and its parameters.
     signature_algorithm: &'a [u8],
     /// Start of validity, in seconds since 1970.
-    pub(super) not_before: i64,
+    pub not_before: i64,
     /// End of validity, in seconds since 1970.
-    pub(super) not_after: i64,
+    pub not_after: i64,
+    /// Who has signed it, and whom it is about: a name of X.500 each, which says nothing about domains.
+    pub issuer: &'a [u8],
+    pub subject: &'a [u8],
+    /// `subjectPublicKeyInfo` with its tag: what pins and TLSA records of selector 1 (RFC 6698 section 2.1.2) are of.
+    pub key: &'a [u8],
+    extensions: Extensions<'a>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Extensions<'a> {
     /// The content of `subjectAltName` (RFC 5280 section 4.2.1.6), if there is one.
     names: Option<&'a [u8]>,
+    /// There are `nameConstraints` (section 4.2.1.10).
+    is_constrained: bool,
+}
+
+impl Extensions<'_> {
+    /// Of extensions that cannot be read: they name nobody, and may hold any constraint.
+    const BROKEN: Extensions<'static> = Extensions {
+        names: None,
+        is_constrained: true,
+    };
+}
+
+/// A name of `subjectAltName`, as it stands there: nothing of it has been checked, and a byte may be anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name<'a> {
+    /// `dNSName`.
+    Dns(&'a [u8]),
+    /// `id-on-dnsSRV` (RFC 4985 section 2): `_Service.Name`.
+    Srv(&'a [u8]),
+    /// `id-on-xmppAddr` (RFC 6120 section 13.7.1.4).
+    Xmpp(&'a str),
+}
+
+impl<'a> Fields<'a> {
+    /// The names of the kinds that matter here, in their order.
+    pub fn names(&self) -> impl Iterator<Item = Name<'a>> + use<'a> {
+        let mut rest = self.extensions.names.unwrap_or_default();
+        let one = move || {
+            let (tag, content, behind) = value(rest)?;
+            rest = behind;
+            Some((tag, content))
+        };
+        std::iter::from_fn(one).filter_map(|(tag, content)| match tag {
+            DNS_NAME => Some(Name::Dns(content)),
+            // otherName is [0] of GeneralName, implicit.
+            EXPLICIT_0 => other_name(content),
+            _ => None,
+        })
+    }
+
+    /// Whether it is one of an authority that may only certify some names (RFC 5280 section 4.2.1.10).
+    pub fn is_constrained(&self) -> bool {
+        self.extensions.is_constrained
+    }
 }
 
 const SEQUENCE: u8 = 0x30;
@@ -24,11 +78,14 @@ const OBJECT_IDENTIFIER: u8 = 0x06;
 const BOOLEAN: u8 = 0x01;
 const OCTET_STRING: u8 = 0x04;
 const UTF8_STRING: u8 = 0x0c;
+const IA5_STRING: u8 = 0x16;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 /// Tags `[0]` and `[1]`, constructed: the explicit tags of optional fields.
 const EXPLICIT_0: u8 = 0xa0;
 const EXPLICIT_1: u8 = 0xa1;
+/// Tag `[2]` of GeneralName, primitive: `dNSName`.
+const DNS_NAME: u8 = 0x82;
 /// Tag `[3]`, constructed: the extensions.
 const EXPLICIT_3: u8 = 0xa3;
 
@@ -62,7 +119,7 @@ fn expect(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 }
 
 /// Reads the fields of a certificate in DER; `None` if it is not one.
-pub(super) fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
+pub fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     let (certificate, _) = expect(certificate, SEQUENCE)?;
     let (to_be_signed, rest) = expect(certificate, SEQUENCE)?;
     let (signature_algorithm, _) = expect(rest, SEQUENCE)?;
@@ -74,78 +131,88 @@ pub(super) fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     };
     let (_, _, rest) = value(rest)?;
     let (_, _, rest) = value(rest)?;
-    let (_, _, rest) = value(rest)?;
-    let (validity, _) = expect(rest, SEQUENCE)?;
+    let (_, issuer, rest) = value(rest)?;
+    let (validity, rest) = expect(rest, SEQUENCE)?;
     let (tag, not_before, until) = value(validity)?;
     let not_before = time(tag, not_before)?;
     let (tag, not_after, _) = value(until)?;
     let not_after = time(tag, not_after)?;
-    let (_, rest) = expect(rest, SEQUENCE)?;
+    let (_, subject, rest) = value(rest)?;
+    let (_, rest_of_key) = expect(rest, SEQUENCE)?;
+    let key = &rest[..rest.len() - rest_of_key.len()];
     Some(Fields {
         signature_algorithm,
         not_before,
         not_after,
-        names: names(rest),
+        issuer,
+        subject,
+        key,
+        extensions: extensions(rest_of_key).unwrap_or(Extensions::BROKEN),
     })
 }
 
-/// The extension `subjectAltName`, behind the validity. What is not there as it should be is not
-/// there.
-fn names(rest: &[u8]) -> Option<&[u8]> {
-    // 2.5.29.17
+/// The extensions, behind the key.
+fn extensions(mut rest: &[u8]) -> Option<Extensions<'_>> {
+    // 2.5.29.17 and 2.5.29.30
     const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
-    // subject, subjectPublicKeyInfo, issuerUniqueID [1] and subjectUniqueID [2] (optional), extensions [3]
-    let (_, _, rest) = value(rest)?;
-    let (_, _, mut rest) = value(rest)?;
-    let extensions = loop {
+    const NAME_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x1e];
+    // issuerUniqueID [1] and subjectUniqueID [2] (optional), extensions [3]
+    let all = loop {
+        if rest.is_empty() {
+            return Some(Extensions::default());
+        }
         let (tag, content, behind) = value(rest)?;
         if tag == EXPLICIT_3 {
             break content;
         }
         rest = behind;
     };
-    let (mut rest, _) = expect(extensions, SEQUENCE)?;
-    while let Some((extension, behind)) = expect(rest, SEQUENCE) {
+    let (mut rest, _) = expect(all, SEQUENCE)?;
+    let mut found = Extensions::default();
+    while !rest.is_empty() {
+        let (extension, behind) = expect(rest, SEQUENCE)?;
         rest = behind;
         let (identifier, content) = expect(extension, OBJECT_IDENTIFIER)?;
-        if identifier == SUBJECT_ALT_NAME {
-            let content = expect(content, BOOLEAN).map_or(content, |(_critical, content)| content);
-            let (content, _) = expect(content, OCTET_STRING)?;
-            return expect(content, SEQUENCE).map(|(names, _)| names);
+        match identifier {
+            SUBJECT_ALT_NAME if found.names.is_none() => {
+                let content = expect(content, BOOLEAN).map_or(content, |(_critical, content)| content);
+                let (content, _) = expect(content, OCTET_STRING)?;
+                let (names, _) = expect(content, SEQUENCE)?;
+                found.names = Some(names);
+            }
+            NAME_CONSTRAINTS => found.is_constrained = true,
+            _ => {}
         }
     }
-    None
+    Some(found)
 }
 
 /// The XMPP addresses that a certificate names, as they stand there: `id-on-xmppAddr` in an
 /// otherName of `subjectAltName` (RFC 6120 section 13.7.1.4).
 pub(super) fn xmpp_addresses(certificate: &[u8]) -> Vec<&str> {
-    let mut rest = fields(certificate).and_then(|fields| fields.names).unwrap_or_default();
-    let mut addresses = Vec::new();
-    while let Some((tag, name, behind)) = value(rest) {
-        rest = behind;
-        // otherName is [0] of GeneralName, implicit.
-        if tag == EXPLICIT_0
-            && let Some(address) = xmpp_address(name)
-            && addresses.len() < MAX_ADDRESSES
-        {
-            addresses.push(address);
-        }
-    }
-    addresses
+    let names = fields(certificate).into_iter().flat_map(|fields| fields.names());
+    let addresses = names.filter_map(|name| match name {
+        Name::Xmpp(address) => Some(address),
+        _ => None,
+    });
+    addresses.take(MAX_ADDRESSES).collect()
 }
 
 /// The content of an otherName: what kind of name it is, and the name.
-fn xmpp_address(name: &[u8]) -> Option<&str> {
-    // 1.3.6.1.5.5.7.8.5
+fn other_name(name: &[u8]) -> Option<Name<'_>> {
+    // 1.3.6.1.5.5.7.8.5 and .7
     const XMPP_ADDR: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x05];
+    const DNS_SRV: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x07];
     let (identifier, content) = expect(name, OBJECT_IDENTIFIER)?;
-    if identifier != XMPP_ADDR {
-        return None;
-    }
     let (content, _) = expect(content, EXPLICIT_0)?;
-    let (address, _) = expect(content, UTF8_STRING)?;
-    std::str::from_utf8(address).ok()
+    match identifier {
+        XMPP_ADDR => {
+            let (address, _) = expect(content, UTF8_STRING)?;
+            std::str::from_utf8(address).ok().map(Name::Xmpp)
+        }
+        DNS_SRV => expect(content, IA5_STRING).map(|(name, _)| Name::Srv(name)),
+        _ => None,
+    }
 }
 
 /// A UTCTime or GeneralizedTime in the forms of RFC 5280 section 4.1.2.5, in seconds since 1970.
@@ -316,6 +383,47 @@ mod tests {
         );
         let many = vec![address("a"); MAX_ADDRESSES + 1];
         check(many, &["a"; MAX_ADDRESSES]);
+    }
+
+    #[test]
+    fn names_and_key_of_a_certificate() {
+        let key = rcgen::KeyPair::generate().expect("a key can be made");
+        let mut params = rcgen::CertificateParams::new(vec!["*.example.org".to_owned()]).expect("a name");
+        // 1.3.6.1.5.5.7.8.7 with an IA5String, which rcgen cannot write: as an extension of its own.
+        let srv = b"_xmpp-server.example.org";
+        let mut other = vec![0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x07];
+        other.extend([EXPLICIT_0, srv.len() as u8 + 2, IA5_STRING, srv.len() as u8]);
+        other.extend(srv);
+        let dns = b"a\0b";
+        let mut names = vec![DNS_NAME, dns.len() as u8];
+        names.extend(dns);
+        names.extend([EXPLICIT_0, other.len() as u8]);
+        names.extend(other);
+        let mut content = vec![SEQUENCE, names.len() as u8];
+        content.extend(names);
+        params.subject_alt_names.clear();
+        params.custom_extensions = vec![rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 17], content)];
+        let certificate = params.self_signed(&key).expect("it can be signed");
+        let fields = fields(certificate.der()).expect("a certificate");
+        let found: Vec<_> = fields.names().collect();
+        assert_eq!(found, [Name::Dns(dns), Name::Srv(srv)]);
+        assert_eq!(fields.key, rcgen::PublicKeyData::subject_public_key_info(&key));
+        assert_eq!(fields.issuer, fields.subject);
+        assert!(!fields.is_constrained());
+    }
+
+    #[test]
+    fn constraints_of_an_authority() {
+        let key = rcgen::KeyPair::generate().expect("a key can be made");
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.name_constraints = Some(rcgen::NameConstraints {
+            permitted_subtrees: vec![rcgen::GeneralSubtree::DnsName("example.org".to_owned())],
+            excluded_subtrees: Vec::new(),
+        });
+        let certificate = params.self_signed(&key).expect("it can be signed");
+        let fields = fields(certificate.der()).expect("a certificate");
+        assert!(fields.is_constrained());
     }
 
     /// Whatever is cut off or changed, nothing panics.

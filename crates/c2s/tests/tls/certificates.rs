@@ -44,7 +44,10 @@ fn the_name_chooses() {
         ("xn--bcher-kva.example", &third),
         // Unknown names, and an address, for which a client sends none: the default.
         ("other.example", &first),
-        ("sub.second.example", &first),
+        ("second.example.org", &first),
+        // A service of a domain is in that domain's certificate.
+        ("sub.second.example", &second),
+        ("a.sub.second.example", &second),
         ("192.0.2.1", &first),
     ] {
         assert_eq!(served(&config, name), in_file(&folder, files), "{name}");
