@@ -52,6 +52,11 @@ impl Room {
         }
     }
 
+    /// All clients that are here.
+    pub fn clients(&self) -> Vec<Arc<Jid>> {
+        self.occupants.everyone()
+    }
+
     /// Clients of a domain that are here.
     pub fn clients_of_domain(&self, domain: &str) -> Vec<Arc<Jid>> {
         self.occupants
@@ -109,5 +114,11 @@ impl Room {
     pub fn lost(&mut self, context: &mut Context<'_>, jid: &Arc<Jid>) -> Decided {
         let presence = Rendered::from_text("<presence type='unavailable'/>");
         self.left(context, jid, &presence, &[333], &[])
+    }
+
+    /// The service wants a client here no more (section 8.2 has the status).
+    pub fn unwanted(&mut self, context: &mut Context<'_>, jid: &Arc<Jid>) -> Decided {
+        let presence = Rendered::from_text("<presence type='unavailable'/>");
+        self.left(context, jid, &presence, &[307], &[])
     }
 }

@@ -5,7 +5,8 @@
 //! retracted. In memory alone: after a start it is read anew, and every hour, should something have been missed. Until then,
 //! and as long as the node cannot be reached, what was known last holds.
 //!
-//! Who is on a list comes into no room, says nothing there, and is refused as a stranger by every account.
+//! Who is on a list comes into no room, says nothing there, and is refused as a stranger by every account. Who is in a room
+//! when he comes onto a list is put out.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ use xmlstream::Child;
 
 use crate::account::Moment;
 use crate::sessions::escaped;
+use crate::turn::Work;
 use crate::{Router, Turn};
 
 /// Begins the ids of requests.
@@ -49,6 +51,8 @@ pub(crate) struct BlockLists {
     lists: OnceLock<Vec<Mutex<List>>>,
     /// Somebody is on a list. Else nobody need be looked for.
     is_any: AtomicBool,
+    /// Somebody came onto one, and may be in a room.
+    has_grown: AtomicBool,
 }
 
 struct List {
@@ -61,6 +65,8 @@ struct List {
     asked: u64,
     failures: u32,
     is_full: bool,
+    /// Somebody is on it who was not before.
+    has_grown: bool,
 }
 
 enum Step {
@@ -84,6 +90,7 @@ impl List {
             asked: 0,
             failures: 0,
             is_full: false,
+            has_grown: false,
         }
     }
 
@@ -191,6 +198,7 @@ impl List {
             tracing::info!(node = &*self.of.node, "a block list can be read again");
         }
         self.failures = 0;
+        self.has_grown = read.iter().any(|hash| !self.blocked.contains(hash));
         self.blocked = read;
         self.at = Moment(now.0.saturating_add(AGAIN_SECONDS));
         None
@@ -213,9 +221,12 @@ impl List {
     fn changed(&mut self, item: &Child<'_>) {
         let Some(name) = name(item) else { return };
         match item.name() {
-            "item" => self.each(|hashes| {
-                add(hashes, &name);
-            }),
+            "item" => {
+                self.has_grown = true;
+                self.each(|hashes| {
+                    add(hashes, &name);
+                });
+            }
             "retract" => self.each(|hashes| {
                 if let Some(hash) = hash_of(&name) {
                     hashes.remove(&hash);
@@ -308,8 +319,14 @@ impl BlockLists {
     }
 
     fn count(&self) {
-        let is_any = self.all().iter().any(|list| !lock(list).blocked.is_empty());
+        let (mut is_any, mut has_grown) = (false, false);
+        for list in self.all() {
+            let mut list = lock(list);
+            is_any |= !list.blocked.is_empty();
+            has_grown |= std::mem::take(&mut list.has_grown);
+        }
         self.is_any.store(is_any, Ordering::Relaxed);
+        self.has_grown.fetch_or(has_grown, Ordering::Relaxed);
     }
 
     /// Whether this bare JID, or all of its domain, is on a list.
@@ -364,11 +381,22 @@ impl Router {
             .block_lists
             .answered(Moment::of(now.seconds()), &from, stanza, sender);
         next.into_iter().for_each(|letter| turn.letter(letter));
+        self.lists_have_changed(turn);
     }
 
     /// A message to a service of ours. True: it tells what has happened at a list.
-    pub(crate) fn list_tells(&self, stanza: &Stanza<'_>, sender: JidRef<'_>) -> bool {
-        !self.block_lists.all().is_empty() && self.block_lists.happened(stanza, sender)
+    pub(crate) fn list_tells(&self, stanza: &Stanza<'_>, sender: JidRef<'_>, turn: &mut Turn) -> bool {
+        let is_told = !self.block_lists.all().is_empty() && self.block_lists.happened(stanza, sender);
+        if is_told {
+            self.lists_have_changed(turn);
+        }
+        is_told
+    }
+
+    fn lists_have_changed(&self, turn: &mut Turn) {
+        if self.block_lists.has_grown.swap(false, Ordering::Relaxed) {
+            turn.queue.push_back(Work::PutOut(0));
+        }
     }
 
     /// Whether a list says that nobody wants to hear of this one.

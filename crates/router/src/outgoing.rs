@@ -238,7 +238,7 @@ impl Router {
             }
             Kind::Presence(_) => {}
             Kind::Message(MessageType::Error) => {}
-            Kind::Message(kind) if self.list_tells(stanza, from) || kind == MessageType::Headline => {}
+            Kind::Message(kind) if self.list_tells(stanza, from, turn) || kind == MessageType::Headline => {}
             Kind::Message(_) if to.resource().is_none() && self.has_nodes(target) => match self.decision(stanza) {
                 Some(payload) => self.take_decision(now, host, target, None, payload, stanza, from, to, turn),
                 None => self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn),
@@ -382,6 +382,7 @@ impl Router {
                 except,
             } => self.fan_out(&presence, &from, left, &to, except.as_ref(), turn),
             Work::Probes { from, session, to } => self.probe_for_session(&from, session, &to, turn),
+            Work::PutOut(part) => self.put_out_unwanted(part, turn),
             Work::Link(change) => self.link_changed(change, turn),
         }
     }

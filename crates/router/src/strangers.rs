@@ -1,4 +1,5 @@
-//! Messages and subscription requests of strangers (attacks.md row 32): how many an account takes in an hour.
+//! Messages and subscription requests of strangers (attacks.md row 32): how many an account takes in an hour, how many one
+//! of them may send to all accounts, and how many all of one server.
 //!
 //! A stranger is whoever has an account elsewhere, is no contact, and was never written to: so an answer is never a
 //! stranger's, and people of one domain are none to each other. Whom an account has written to is remembered
@@ -14,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use foldhash::quality::RandomState;
 use module::{Host, Now, Strangers};
-use stanza::{ErrorType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError};
+use stanza::{ErrorType, IqType, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError};
 use store::{Batch, Column, Shape, Table, row};
 
 use crate::account::Account;
@@ -33,6 +34,9 @@ const ACQUAINTANCES: usize = 1_000;
 
 /// Counts that are kept of an hour. With more strangers than that only what comes from all of them together is limited.
 const COUNTED: usize = 262_144;
+
+/// All strangers of one server may send to all accounts so many times as much as one of them.
+const OF_SERVER: u32 = 10;
 
 /// Seconds of the time in which is counted.
 const HOUR: i64 = 3_600;
@@ -89,9 +93,13 @@ impl Counts {
 impl Router {
     /// The policy for strangers of this account, if they are not simply let in.
     fn spares(&self, domain: &str) -> Option<&Host> {
+        let host = self.host_of_accounts(domain)?;
+        (host.privacy.strangers != Strangers::Allow).then_some(host)
+    }
+
+    fn host_of_accounts(&self, domain: &str) -> Option<&Host> {
         let host = self.host(domain)?;
-        let is_open = host.privacy.strangers == Strangers::Allow || host.guests.is_some();
-        (!is_open).then_some(host)
+        host.guests.is_none().then_some(&**host)
     }
 
     fn is_stranger(&self, account: &Account, other: JidRef<'_>) -> bool {
@@ -115,13 +123,15 @@ impl Router {
         if from.domain() == account.jid.domain() {
             return false;
         }
-        let Some(host) = self.spares(account.jid.domain()) else {
+        let Some(host) = self.host_of_accounts(account.jid.domain()) else {
             return false;
         };
-        if !self.is_stranger(account, from) {
+        // Whom nobody wants is not wanted by who takes strangers either.
+        let is_unwanted = self.is_unwanted(from);
+        if (host.privacy.strangers == Strangers::Allow && !is_unwanted) || !self.is_stranger(account, from) {
             return false;
         }
-        let is_refused = host.privacy.strangers == Strangers::Refuse || self.is_unwanted(from);
+        let is_refused = host.privacy.strangers == Strangers::Refuse || is_unwanted;
         let is_turned_away = match stanza.kind() {
             // It answers something; and a request is looked at where it is known what it shows for itself.
             Kind::Message(MessageType::Error) | Kind::Presence(PresenceType::Error | PresenceType::Subscribe) => false,
@@ -131,20 +141,24 @@ impl Router {
             }
             Kind::Message(_) => {
                 let both = format!("{}\n{}", account.jid.as_str(), from.bare_str());
+                let in_all = host.privacy.stranger_messages_in_all;
                 let is_within = self.strangers.take(
                     now,
                     &[
                         (("message", &both), host.privacy.stranger_messages),
-                        (
-                            ("messages", account.jid.as_str()),
-                            host.privacy.stranger_messages_in_all,
-                        ),
+                        (("messages", account.jid.as_str()), in_all),
+                        (("messages of", from.bare_str()), in_all),
+                        (("messages from", from.domain()), in_all.saturating_mul(OF_SERVER)),
                     ],
                 );
                 if !is_within {
                     self.bounce(stanza, from, to, &too_many("messages"), turn);
                 }
                 !is_within
+            }
+            Kind::Iq(IqType::Get | IqType::Set) if is_unwanted => {
+                self.no_such_user(stanza, from, to, turn);
+                true
             }
             Kind::Presence(_) | Kind::Iq(_) => false,
         };
@@ -165,16 +179,22 @@ impl Router {
         account: &Account,
         from: JidRef<'_>,
     ) -> Result<(), Option<StanzaError>> {
-        let Some(host) = self.spares(account.jid.domain()) else {
+        let Some(host) = self.host_of_accounts(account.jid.domain()) else {
             return Ok(());
         };
         if !self.is_stranger(account, from) {
             return Ok(());
         }
-        let what = [(("requests", account.jid.as_str()), host.privacy.stranger_requests)];
+        let requests = host.privacy.stranger_requests;
+        let what = [
+            (("requests", account.jid.as_str()), requests),
+            (("requests of", from.bare_str()), requests),
+            (("requests from", from.domain()), requests.saturating_mul(OF_SERVER)),
+        ];
         let answer = match host.privacy.strangers {
             Strangers::Refuse => Err(None),
             _ if self.is_unwanted(from) => Err(None),
+            Strangers::Allow => Ok(()),
             _ if self.strangers.take(now, &what) => Ok(()),
             _ => Err(Some(too_many("requests"))),
         };

@@ -63,6 +63,8 @@ pub(crate) enum Work {
         session: u64,
         to: Contacts,
     },
+    /// Whoever is in rooms and on a block list; of which shard of rooms next.
+    PutOut(usize),
     /// A link to another server broke, or was made again.
     Link(Box<Change>),
 }

@@ -268,9 +268,13 @@ impl Router {
 
     /// The session of somebody who is in the room is not there any more, without having said so.
     pub(super) fn lost_from_room(&self, place: &Place, lost: Vec<Arc<Jid>>) {
+        self.lost_or_unwanted(place, lost, What::Lost);
+    }
+
+    pub(super) fn lost_or_unwanted(&self, place: &Place, who: Vec<Arc<Jid>>, what: fn(Arc<Jid>) -> What) {
         let mut state = place.lock();
-        state.waiting.extend(lost.into_iter().map(|jid| Held {
-            what: What::Lost(jid),
+        state.waiting.extend(who.into_iter().map(|jid| Held {
+            what: what(jid),
             is_for_everybody: false,
         }));
     }

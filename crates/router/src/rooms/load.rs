@@ -10,10 +10,14 @@ use store::{Found, Query, StoreError};
 use crate::account::Moment;
 use crate::iq::Return;
 use crate::load::store_failed;
+use crate::turn::Work;
 use crate::{Router, Turn};
 
 use super::gate::{self, Made};
 use super::{Asked, Held, Place, SHARDS, Slot, State, What};
+
+/// Clients in rooms that are looked for on block lists before other work gets its turn, or those of a shard of rooms.
+const LOOKED_AT_ONCE: usize = 1_000;
 
 impl Slot {
     /// A room that is no more.
@@ -116,7 +120,8 @@ impl Router {
     fn take_held(&self, now: Now, place: &Arc<Place>, state: &mut State, held: Held, turn: &mut Turn) {
         let (text, origin, is_admin) = match held.what {
             What::Stanza { text, origin, is_admin } => (text, origin, is_admin),
-            What::Lost(jid) => return self.lose(now, place, state, &jid, turn),
+            What::Lost(jid) => return self.lose(now, place, state, &jid, false, turn),
+            What::Unwanted(jid) => return self.lose(now, place, state, &jid, true, turn),
             What::Removed(jid) => return self.remove_from_room(now, place, state, &jid, turn),
             What::Found { found, next, asked } => return self.go_on_with(now, place, state, found, next, asked, turn),
         };
@@ -131,11 +136,23 @@ impl Router {
         });
     }
 
-    /// The session of somebody who is in the room is not there any more, without having said so.
-    fn lose(&self, now: Now, place: &Arc<Place>, state: &mut State, jid: &Arc<Jid>, turn: &mut Turn) {
+    /// The session of somebody who is in the room is not there any more, without having said so; or is to be put out.
+    fn lose(
+        &self,
+        now: Now,
+        place: &Arc<Place>,
+        state: &mut State,
+        jid: &Arc<Jid>,
+        is_unwanted: bool,
+        turn: &mut Turn,
+    ) {
         let Slot::There(room) = &mut state.room else { return };
         let making: Option<Box<str>> = room.being_made_by().map(Into::into);
-        let decided = room.lost(&mut self.room_context(now, false), jid);
+        let mut context = self.room_context(now, false);
+        let decided = match is_unwanted {
+            true => room.unwanted(&mut context, jid),
+            false => room.lost(&mut context, jid),
+        };
         if let Some(by) = making.filter(|_| room.is_gone()) {
             self.has_made(&by);
         }
@@ -278,6 +295,32 @@ impl Router {
         }
     }
 
+    /// Who is on a block list leaves all rooms. Other work gets its turn between.
+    pub(crate) fn put_out_unwanted(&self, mut part: usize, turn: &mut Turn) {
+        let mut looked = 0;
+        while part < SHARDS {
+            if looked >= LOOKED_AT_ONCE {
+                return self.ask_again(Work::PutOut(part));
+            }
+            for place in self.places_of_shard(part) {
+                let clients = place.with_room(Room::clients).unwrap_or_default();
+                looked += clients.len();
+                let host = self.room_service(place.jid.domain());
+                let is_unwanted = |jid: &Arc<Jid>| {
+                    let jid = jid.as_ref().as_ref();
+                    self.is_unwanted(jid) && !host.is_some_and(|host| self.is_admin(host, jid))
+                };
+                let unwanted: Vec<Arc<Jid>> = clients.into_iter().filter(is_unwanted).collect();
+                if !unwanted.is_empty() {
+                    self.lost_or_unwanted(&place, unwanted, What::Unwanted);
+                    self.take_waiting(&place, turn);
+                    self.deliver_all(&place, turn);
+                }
+            }
+            part += 1;
+        }
+    }
+
     fn turn_away_from_room(&self, held: Held, error: &StanzaError, turn: &mut Turn) {
         let (text, origin) = match held.what {
             What::Stanza { text, origin, .. }
@@ -285,7 +328,7 @@ impl Router {
                 asked: Some((text, origin)),
                 ..
             } => (text, origin),
-            What::Found { asked: None, .. } | What::Lost(_) | What::Removed(_) => return,
+            What::Found { asked: None, .. } | What::Lost(_) | What::Unwanted(_) | What::Removed(_) => return,
         };
         self.read_held(&text, origin, turn, |stanza, from, to, turn| {
             let error = gate::of_the_moment(stanza, error.clone());

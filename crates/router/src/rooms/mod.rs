@@ -112,6 +112,8 @@ enum What {
     },
     /// The session of somebody who is in the room is gone.
     Lost(Arc<Jid>),
+    /// A client in the room is not wanted there by the service.
+    Unwanted(Arc<Jid>),
     /// An account is no more.
     Removed(Jid),
     /// What the room wanted to know of the store.
