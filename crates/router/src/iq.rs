@@ -137,6 +137,9 @@ impl Router {
         if self.delegates(&host.domain, target, &payload, stanza, from, to, turn) {
             return;
         }
+        if let Err(error) = self.may_ask(now, from) {
+            return self.bounce(stanza, from, to, &error, turn);
+        }
         let is_admin = self.is_admin(host, from);
         let answer = match self.registry().handler(target, method, payload.ns(), payload.name()) {
             Err(error) => Answer::Error(error),
@@ -166,6 +169,7 @@ impl Router {
                 })
             }
         };
+        self.charge_answer(now, from, &answer);
         // A service owns what it keeps: its changes stand in a line of their own.
         self.answer(to.domain(), answer, stanza, from, to, turn);
     }
@@ -202,7 +206,14 @@ impl Router {
             // What waits for its commit may still be taken back; nothing else is told of it.
             return self.ask_again(Work::Letter(letter(stanza, from, to)));
         }
+        let is_stranger = relation == Relation::Stranger;
+        if is_stranger && let Err(error) = self.may_ask(now, from) {
+            return self.bounce(stanza, from, to, &error, turn);
+        }
         let answer = self.handle_for_account(now, account, relation, method, payload, from, to);
+        if is_stranger {
+            self.charge_answer(now, from, &answer);
+        }
         if let Answer::Preferences(prefs, ..) = &answer {
             // At once, as every change of memory: the next message is handled accordingly, and its commit comes later.
             account.rare_mut().prefs = Some(prefs.clone());

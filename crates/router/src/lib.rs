@@ -18,6 +18,7 @@
 
 mod access;
 mod account;
+mod answers;
 mod arrival;
 mod assist;
 mod block_lists;
@@ -202,6 +203,7 @@ pub struct Router {
     rooms: rooms::Rooms,
     remotes: remote::Remotes,
     block_lists: block_lists::BlockLists,
+    answers: answers::Answers,
     pushes: push::Pushes,
     without_push: push::WithoutPush,
     push_rules: OnceLock<PushRules>,
@@ -247,6 +249,7 @@ impl Router {
             rooms: rooms::Rooms::default(),
             remotes: remote::Remotes::default(),
             block_lists: block_lists::BlockLists::default(),
+            answers: answers::Answers::default(),
             pushes: push::Pushes::default(),
             without_push: push::WithoutPush::default(),
             push_rules: OnceLock::new(),

@@ -95,6 +95,10 @@ impl Router {
             Kind::Iq(kind) => {
                 // RFC 6120 section 10.3.3: without an address the server answers for the account.
                 let to = stanza.to().unwrap_or(from.bare());
+                if kind == IqType::Set && self.server_of(to).is_some() {
+                    // A node that is subscribed to, say: what comes of it is no stranger's.
+                    self.with(from.bare_str(), |account| self.meets(now, account, to));
+                }
                 if matches!(kind, IqType::Result | IqType::Error) && to.as_str() == from.domain() {
                     self.answer_to_server(now, bound, stanza, turn);
                 } else if kind == IqType::Set && !self.note_asked(bound, stanza, to) {

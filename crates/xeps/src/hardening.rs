@@ -31,7 +31,10 @@ fn refuse_forgeries(passing: &mut Passing<'_, '_>) -> Verdict {
     let is_forged = match passing.stanza.kind() {
         Kind::Message(_) => is_forged_message(passing),
         Kind::Iq(kind) => is_forged_iq(passing, kind),
-        Kind::Presence(_) => false,
+        Kind::Presence(_) => {
+            remove_delays(passing);
+            false
+        }
     };
     if is_forged { Verdict::NoSuchUser } else { Verdict::Pass }
 }
@@ -51,14 +54,18 @@ fn is_forged_message(passing: &mut Passing<'_, '_>) -> bool {
         }
     }
     if has_delay {
-        for child in passing.stanza.children().filter(|child| child.ns() == ns::DELAY) {
-            // Whoever sends it, it would be ours alone to say.
-            if is_ours(passing, child.attr("from").as_deref()) {
-                passing.edits.remove(&child);
-            }
-        }
+        remove_delays(passing);
     }
     false
+}
+
+/// Whoever sends them, they would be ours alone to say.
+fn remove_delays(passing: &mut Passing<'_, '_>) {
+    for child in passing.stanza.children().filter(|child| child.ns() == ns::DELAY) {
+        if is_ours(passing, child.attr("from").as_deref()) {
+            passing.edits.remove(&child);
+        }
+    }
 }
 
 fn is_forged_iq(passing: &Passing<'_, '_>, kind: IqType) -> bool {
@@ -85,11 +92,17 @@ fn is_version_of(namespace: &str, name: &str) -> bool {
     version.is_some_and(|version| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Whether the address is the server's or the account's, in any spelling: a client compares
-/// addresses, not texts.
+/// Whether the address is the server's or the account's, or one below the domain that has not sent this itself; in any
+/// spelling: a client compares addresses, not texts.
 fn is_ours(passing: &Passing<'_, '_>, by: Option<&str>) -> bool {
-    by.and_then(|by| Jid::parse(by.trim()).ok())
-        .is_some_and(|by| by.as_str() == passing.host.domain || by.bare_str() == passing.account.as_str())
+    let Some(by) = by.and_then(|by| Jid::parse(by.trim()).ok()) else {
+        return false;
+    };
+    let domain = passing.host.domain.as_str();
+    let is_below = by.domain().strip_suffix(domain).is_some_and(|label| label.ends_with('.'));
+    by.as_str() == domain
+        || by.bare_str() == passing.account.as_str()
+        || (is_below && by.domain() != passing.from.domain())
 }
 
 #[cfg(test)]

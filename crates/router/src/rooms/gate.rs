@@ -82,7 +82,12 @@ impl Router {
         if pings(stanza) {
             return Ok(());
         }
-        match self.rooms.charges.admits(now, from.bare_str(), self.allowance()) {
+        let server = self.server_of(from);
+        match self
+            .rooms
+            .charges
+            .admits(now, from.bare_str(), server, self.allowance())
+        {
             true => Ok(()),
             false => Err(StanzaError::policy_violation()
                 .kind(ErrorType::Wait)

@@ -30,7 +30,7 @@ use crate::outgoing::letter;
 use crate::{Router, Turn};
 
 pub use charges::Allowance;
-use charges::Charges;
+pub(crate) use charges::Charges;
 use delivery::Out;
 use gate::Made;
 pub(crate) use saved::OCCUPANTS;
@@ -312,7 +312,10 @@ impl Router {
             self.has_made(&by);
         }
         let cost = gate::cost(&decided, room);
-        self.rooms.charges.charge(now, from.bare_str(), cost, self.allowance());
+        let server = self.server_of(from);
+        self.rooms
+            .charges
+            .charge(now, from.bare_str(), server, cost, self.allowance());
         self.decided(now, place, state, decided, before, stanza, from, to, turn);
     }
 
