@@ -96,7 +96,7 @@ impl Shell for ConnectionShell<'_> {
     }
 
     fn note_server(&mut self, remote: &str, note: &str) {
-        tracing::info!(address = %self.address, remote, note, "the stream of another server");
+        tracing::debug!(address = %self.address, remote, note, "the stream of another server");
         if let Some(servers) = self.service.servers() {
             servers.note(self.address, remote, note);
         }

@@ -208,7 +208,7 @@ impl Federation {
             Err(failure) => {
                 let reason = trace.reason().map(|taken| format!("{}: {}", taken.step, taken.what));
                 let (reason, why) = (reason.unwrap_or_default(), &failure.text);
-                tracing::info!(local = &*pair.local, remote = &*pair.remote, why, reason, "another server is not reached");
+                tracing::debug!(local = &*pair.local, remote = &*pair.remote, why, reason, "an attempt failed");
             }
         }
         let attempt = journal::Attempt {

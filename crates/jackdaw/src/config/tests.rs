@@ -202,6 +202,66 @@ fn contradictions_are_found_where_they_are() {
 }
 
 #[test]
+fn other_servers_and_what_contradicts_itself_about_them() {
+    let section = "[federation]\n";
+    let peer = "[[federation.peer]]\ndomain = 'b.org'\n";
+    let listen = "[[listen]]\nkind = 's2s'\naddress = '[::]:1'\n";
+    for (text, expected) in [
+        (format!("{section}give_up_hours = 0\n"), "2:17: give_up_hours = 0"),
+        (format!("{section}give_up_hours = 721\n"), "2:17: give_up_hours = 721"),
+        (format!("{section}attempts = 0\n"), "2:12: attempts = 0"),
+        (
+            format!("{section}retry_seconds = 9\nlongest_retry_seconds = 8\n"),
+            "2:17: retry_seconds = 9",
+        ),
+        (
+            format!("{section}longest_retry_seconds = 86_401\n"),
+            "2:25: longest_retry_seconds = 86401",
+        ),
+        (format!("{section}answer_seconds = 0\n"), "2:18: answer_seconds = 0"),
+        (format!("{section}queue_bytes = 262_143\n"), "2:15: queue_bytes = 262143 is below"),
+        (format!("{section}queue_stanzas = 0\n"), "2:17: queue_stanzas = 0"),
+        (format!("{section}resolver = ['dns.example']\n"), "2:13: `dns.example` is not an address"),
+        (format!("{peer}{peer}"), "4:10: `b.org` is there twice"),
+        (
+            format!("[[domain]]\nname = 'b.org'\n{peer}"),
+            "4:10: `b.org` is served by this server itself",
+        ),
+        (
+            format!("{peer}action = 'deny'\nrequire = 'dane'\n"),
+            "4:11: `b.org` is denied",
+        ),
+        (
+            format!("{peer}require = 'dane'\ndialback = true\n"),
+            "4:12: dialback would let in who does not show",
+        ),
+        (
+            format!("{listen}[federation]\nenabled = false\n"),
+            "2:8: nobody may connect to a listener for servers",
+        ),
+        (listen.replace("s2s'", "s2s'\ntls = 'optional'"), "3:7: `s2s` has TLS always"),
+        (listen.replace("s2s'", "s2s-direct'\ntls = 'off'"), "3:7: `s2s-direct` begins with TLS"),
+    ] {
+        refused(&text, &format!("jackdaw.toml:{expected}"));
+    }
+    let loaded = load_text("[federation]\nenabled = false\n", Overrides::default()).expect("valid");
+    assert!(loaded.config.listen.iter().all(|listen| !listen.kind.is_of_servers()));
+    assert_eq!(loaded.config.listen.len(), 3);
+    let text = format!("{section}trust_anchor = 'a'\nauthorities = '/b'\n{peer}[[federation.peer]]\ndomain = '*.b.org'\n");
+    let loaded = load_text(&text, Overrides::default()).expect("valid");
+    let federation = &loaded.config.federation;
+    assert!(federation.trust_anchor.as_ref().is_some_and(|path| path.is_absolute()));
+    assert_eq!(federation.authorities, Some("/b".into()));
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    let warned = |text: &str, expected: &str| {
+        let warnings = load_text(text, Overrides::default()).expect("valid").warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains(expected), "{warnings:?}");
+    };
+    warned("[federation]\ndialback = true\n", "lead the DNS astray");
+    warned("[federation]\nothers = 'deny'\n", "no other server is talked with");
+}
+
+#[test]
 fn an_empty_file_is_the_defaults() {
     let loaded = load_text(
         "",
