@@ -444,7 +444,11 @@ impl Router {
 
 /// The stream is noted, and what nobody will ask for any more is forgotten.
 pub(crate) fn remember(owner: &str, id: &str, key: i64, seconds: i64, mut known: Vec<(Box<str>, Row)>) -> Batch {
-    let mut batch = Batch::new().require(&accounts::ACCOUNTS, owner, None);
+    // Another server is none of the accounts.
+    let mut batch = match owner.contains('@') {
+        true => Batch::new().require(&accounts::ACCOUNTS, owner, None),
+        false => Batch::new(),
+    };
     let enabled = |row: &Row| row.get(1).and_then(Value::as_int).unwrap_or(0);
     known.sort_by_key(|(_, row)| enabled(row));
     // The newest, whatever the clock says: it may have been put back since.

@@ -9,6 +9,7 @@ mod limits;
 mod login;
 mod management;
 mod sasl2;
+mod servers;
 mod stanzas;
 mod tls;
 mod upgrade;

@@ -10,11 +10,12 @@ use auth::{Binding, Credentials, Lookup, PasswordCheck, Verdict};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Said, Software, Switches};
-use router::{Event, Guest, Outbox, Router, Turn};
-use stanza::{Jid, StreamError};
+use router::{Event, Guest, Outbox, Pair, Router, Turn};
+use stanza::{Jid, StanzaError, StreamError};
 use store::{Memory, Query, Range, Store, View};
 use xmlstream::{Limits, Scratch};
 
+use crate::server::Claim;
 use crate::{Context, Next, Recording, Shell, StreamConfig, StreamCore, TlsPolicy, clients};
 
 pub(crate) const NOW: Now = Now(1_800_000_000_000);
@@ -125,6 +126,13 @@ pub(crate) struct FakeShell {
     /// Guests who are here.
     pub(crate) guests: Arc<AtomicUsize>,
     pub(crate) refuses_guests: bool,
+    /// Whether the certificate of another server speaks for it; None: it is told later.
+    pub(crate) vouches: Option<bool>,
+    /// Dialback keys that were to be verified, if any are.
+    pub(crate) claims: Vec<Claim>,
+    pub(crate) verifies: bool,
+    /// What was noted of other servers.
+    pub(crate) notes: Vec<(String, String)>,
     /// Refuses logins altogether, or those to an account.
     pub(crate) refuses: bool,
     pub(crate) refuses_account: bool,
@@ -203,6 +211,19 @@ impl Shell for FakeShell {
     }
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool {
         !(self.refuses || account.is_some() && self.refuses_account)
+    }
+    fn certifies(&mut self, _: &Pair) -> Option<bool> {
+        self.vouches
+    }
+    fn verify_key(&mut self, claim: Claim) -> Result<(), StanzaError> {
+        if !self.verifies {
+            return Err(StanzaError::remote_server_timeout());
+        }
+        self.claims.push(claim);
+        Ok(())
+    }
+    fn note_server(&mut self, remote: &str, note: &str) {
+        self.notes.push((remote.to_owned(), note.to_owned()));
     }
     fn login_failed(&mut self, account: Option<&Jid>) {
         self.failed.push(account.map(|account| account.as_str().to_owned()));
@@ -290,6 +311,11 @@ impl World {
 
     /// A connection; `secured`: under direct TLS.
     pub(crate) fn connect(&self, secured: bool) -> Peer {
+        self.carry(StreamCore::new(Arc::new(self.config.clone()), secured), secured)
+    }
+
+    /// A connection with this stream.
+    pub(crate) fn carry(&self, core: StreamCore, secured: bool) -> Peer {
         let found = || Lookup::Found(credentials("secret"));
         let accounts = [
             ("juliet@example.org", found()),
@@ -299,7 +325,7 @@ impl World {
         ];
         Peer {
             world: self.clone(),
-            core: StreamCore::new(Arc::new(self.config.clone()), secured),
+            core,
             outbox: Outbox::new(1 << 20),
             turn: Turn::default(),
             scratch: Scratch::default(),
@@ -319,6 +345,10 @@ impl World {
                 verdicts: VecDeque::new(),
                 guests: Arc::default(),
                 refuses_guests: false,
+                vouches: Some(true),
+                claims: Vec::new(),
+                verifies: true,
+                notes: Vec::new(),
                 refuses: false,
                 refuses_account: false,
             },

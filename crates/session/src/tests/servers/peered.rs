@@ -1,0 +1,283 @@
+//! Stanzas over a stream between servers (RFC 6120 section 8.1; rows 51 of the faults, 23 of the attacks).
+
+use super::*;
+use crate::tests::world::*;
+
+const OURS: &str = "example.org";
+
+/// A stream that the other has opened, and ones that we have: of one way, and of both.
+fn streams(world: &World) -> [Peer; 3] {
+    let ours = |bidi: &str| {
+        let mut caller = Caller::secured(world, HERE, None);
+        caller.hear(answer("a") + &offer(&format!("{EXTERNAL}{bidi}")) + SUCCESS + &answer("b") + &offer(""));
+        let mut peer = caller.carry(world);
+        peer.said();
+        peer
+    };
+    [authenticated(world, ""), ours(BIDI_FEATURE), ours("")]
+}
+
+pub(super) fn answer(id: &str) -> String {
+    opening().replace("from=", &format!("id='{id}' from="))
+}
+
+pub(super) fn offer(content: &str) -> String {
+    format!("<stream:features>{content}</stream:features>")
+}
+
+#[test]
+fn addresses() {
+    let (world, _) = world();
+    for (stanza, condition) in [
+        (
+            "<message to='juliet@example.org'><body>a</body></message>",
+            "improper-addressing",
+        ),
+        (
+            "<message from='a@remote.example'><body>a</body></message>",
+            "improper-addressing",
+        ),
+        ("<message><body>a</body></message>", "improper-addressing"),
+        ("<message from='' to='juliet@example.org'/>", "improper-addressing"),
+        ("<message from='a@remote.example' to=''/>", "improper-addressing"),
+        (
+            "<iq type='get' from='a@remote.example'><a xmlns='urn:x'/></iq>",
+            "improper-addressing",
+        ),
+        (
+            "<iq type='get' to='example.org'><a xmlns='urn:x'/></iq>",
+            "improper-addressing",
+        ),
+        ("<message from='a@b c' to='juliet@example.org'/>", "improper-addressing"),
+        ("<message from='a@remote.example' to='a@b c'/>", "improper-addressing"),
+        // From whom it is not.
+        (
+            "<message from='a@other.example' to='juliet@example.org'/>",
+            "invalid-from",
+        ),
+        (
+            "<message from='a@remote.example.evil' to='juliet@example.org'/>",
+            "invalid-from",
+        ),
+        (
+            "<message from='a@sub.remote.example' to='juliet@example.org'/>",
+            "invalid-from",
+        ),
+        (
+            "<message from='other.example/remote.example' to='juliet@example.org'/>",
+            "invalid-from",
+        ),
+        (
+            "<message from='other.example/a@remote.example' to='juliet@example.org'/>",
+            "invalid-from",
+        ),
+        (
+            "<message from='romeo@example.org' to='juliet@example.org'/>",
+            "invalid-from",
+        ),
+        (
+            "<presence type='nonsense' from='a@other.example' to='juliet@example.org'/>",
+            "invalid-from",
+        ),
+        (
+            "<message from='&#x1F600;@other.example' to='juliet@example.org'/>",
+            "invalid-from",
+        ),
+        // To whom this stream does not go.
+        (
+            "<message from='a@remote.example' to='juliet@second.example'/>",
+            "host-unknown",
+        ),
+        (
+            "<message from='a@remote.example' to='juliet@elsewhere.example'/>",
+            "host-unknown",
+        ),
+        (
+            "<message from='a@remote.example' to='a@remote.example'/>",
+            "host-unknown",
+        ),
+        (
+            "<iq type='get' from='a@remote.example' to='&#x1F600;@elsewhere.example' id='a'/>",
+            "host-unknown",
+        ),
+        // Of other streams.
+        (
+            "<message xmlns='jabber:client' from='a@remote.example' to='juliet@example.org'/>",
+            "unsupported-stanza-type",
+        ),
+        (
+            "<other from='a@remote.example' to='juliet@example.org'/>",
+            "unsupported-stanza-type",
+        ),
+        ("<active xmlns='urn:xmpp:csi:0'/>", "unsupported-stanza-type"),
+        ("text", "bad-format"),
+    ] {
+        let [theirs, both, ours] = streams(&world);
+        for mut peer in [theirs, both] {
+            peer.send(stanza);
+            peer.expect_end(&error(condition));
+        }
+        // Nothing at all comes by a stream of one way that is ours.
+        let mut peer = ours;
+        peer.send(stanza);
+        let condition = match condition {
+            "unsupported-stanza-type" | "bad-format" => condition,
+            _ => "not-authorized",
+        };
+        peer.expect_end(&error(condition));
+    }
+    let mut juliet = world.bound("juliet", "balcony");
+    juliet.send("<presence/>");
+    assert!(!juliet.said().contains("message"), "none of it was taken");
+}
+
+/// Row 23 of the attacks: after any number of good stanzas.
+#[test]
+fn each_stanza_is_checked() {
+    let (world, _) = world();
+    let mut juliet = world.bound("juliet", "balcony");
+    juliet.send("<presence/>");
+    juliet.said();
+    let [theirs, both, _] = streams(&world);
+    for mut peer in [theirs, both] {
+        for at in 0..3 {
+            peer.send(message("romeo@REMOTE.example/a", "Juliet@example.org", &at.to_string()));
+        }
+        assert_eq!(peer.said(), "");
+        juliet.run();
+        assert_eq!(juliet.said().matches("from='romeo@remote.example/a'").count(), 3);
+        peer.send(message("romeo@other.example/a", "juliet@example.org", "a"));
+        peer.expect_end(&error("invalid-from"));
+        juliet.run();
+        assert_eq!(juliet.said(), "");
+    }
+}
+
+/// A stanza that is wrong in itself ends no stream; its answer goes where everything goes that is for its sender.
+#[test]
+fn faulty_stanzas() {
+    let (world, dialed) = world();
+    // The link of the pair has the last of them.
+    let [theirs, both, mut ours] = streams(&world);
+    let get = "<iq type='get' from='a@remote.example/x' to='example.org'>";
+    for mut peer in [theirs, both] {
+        for stanza in [
+            format!("{get}<ping xmlns='urn:xmpp:ping'/></iq>"),
+            get.replace("to=", "id='a' to=") + "</iq>",
+            "<presence type='nonsense' from='a@remote.example' to='juliet@example.org'/>".to_owned(),
+            "<message from='a@remote.example' to='a b@example.org'/>".to_owned(),
+        ] {
+            peer.send(&stanza);
+            assert_eq!((peer.said().as_str(), peer.next), ("", Next::Read));
+            ours.run();
+            let said = ours.said();
+            assert!(
+                said.contains("type='error'") && said.contains("to='a@remote.example"),
+                "{said}"
+            );
+            assert!(
+                said.contains("from='example.org'") || said.contains("from='juliet@example.org'"),
+                "{said}"
+            );
+        }
+        // Who cannot be anybody here cannot be answered.
+        peer.send("<message from='&#xE000;@remote.example' to='juliet@example.org'/>");
+        assert_eq!((peer.said().as_str(), peer.next), ("", Next::Read));
+        ours.run();
+        assert_eq!(ours.said(), "");
+    }
+    assert!(dialed.0.lock().expect("no panic").is_empty());
+}
+
+#[test]
+fn stream_management() {
+    let (world, _) = world();
+    let [theirs, both, ours] = streams(&world);
+    let failed =
+        format!("<failed xmlns='{NS_SM}'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>");
+    let ask = format!("<r xmlns='{NS_SM}'/>");
+    for mut peer in [both, ours] {
+        peer.send(&ask);
+        assert_eq!(peer.said(), failed);
+        for said in ["<enable resume='true' ", "<resume h='0' previd='x' "] {
+            peer.send(format!("{said}xmlns='{NS_SM}'/>"));
+            assert_eq!(peer.said(), failed, "{said}");
+        }
+    }
+    let mut peer = theirs;
+    peer.send(&ask);
+    assert_eq!(peer.said(), failed);
+    peer.send(format!("<enable xmlns='{NS_SM}'/>"));
+    assert_eq!(peer.said(), format!("<enabled xmlns='{NS_SM}'/>"));
+    // The second is counted too, though it is wrong.
+    peer.send(message("a@remote.example", "juliet@example.org", "a"));
+    peer.send("<iq from='a@remote.example' to='example.org'/>");
+    peer.send(&ask);
+    assert_eq!(peer.said(), format!("<a xmlns='{NS_SM}' h='2'/>"));
+    peer.send(format!("<resume xmlns='{NS_SM}' h='0' previd='x'/>"));
+    assert_eq!(peer.said(), failed);
+    peer.send(format!("<enable xmlns='{NS_SM}'/>"));
+    let end = error_text("policy-violation", "stream management was enabled already");
+    peer.expect_end(&end);
+    let mut peer = authenticated(&world, "");
+    peer.send(format!("<a xmlns='{NS_SM}' h='x'/>"));
+    peer.expect_end(&error("bad-format"));
+}
+
+/// XEP-0198 section 5.
+#[test]
+fn resumption() {
+    let (world, _) = world();
+    let enable = format!("<enable xmlns='{NS_SM}' resume='true'/>");
+    let mut peer = authenticated(&world, "");
+    peer.send(&enable);
+    let said = peer.said();
+    let id = said
+        .split("id='")
+        .nth(1)
+        .and_then(|rest| rest.split('\'').next())
+        .expect("an id")
+        .to_owned();
+    peer.send(message("a@remote.example", "juliet@example.org", "a"));
+    peer.send(message("a@remote.example", "juliet@example.org", "b"));
+    let (bound, clean) = peer.with(|core, _| core.take_bound());
+    assert!(!clean);
+    world
+        .router
+        .unbind(NOW, &bound.expect("bound"), false, &mut Default::default());
+    // Not by somebody else.
+    let mut other = opened_as(&world, "other.example");
+    other.send(format!("<resume xmlns='{NS_SM}' h='0' previd='{id}'/>"));
+    let not_found =
+        format!("<failed xmlns='{NS_SM}'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>");
+    assert_eq!(other.said(), not_found);
+    other.send(format!("<resume xmlns='{NS_SM}' previd='{id}'/>"));
+    assert!(other.said().contains("bad-request"));
+    // It may go on without.
+    other.send(&enable);
+    assert!(other.said().starts_with("<enabled "));
+
+    let mut again = authenticated(&world, "");
+    again.send(format!(
+        "<resume xmlns='{NS_SM}' h='0' previd='{id}'/><r xmlns='{NS_SM}'/>"
+    ));
+    let expected = format!("<resumed xmlns='{NS_SM}' previd='{id}' h='2'/><a xmlns='{NS_SM}' h='2'/>");
+    assert_eq!(again.said(), expected);
+    again.send(message("a@remote.example", "juliet@example.org", "c") + &format!("<r xmlns='{NS_SM}'/>"));
+    assert_eq!(again.said(), format!("<a xmlns='{NS_SM}' h='3'/>"));
+    again.send(message("a@other.example", "juliet@example.org", "c"));
+    again.expect_end(&error("invalid-from"));
+
+    // Not for ever.
+    let mut peer = authenticated(&world, "");
+    peer.send(format!("<resume xmlns='{NS_SM}' h='0' previd='nothing'/>").repeat(9));
+    let end = error_text("policy-violation", "too many failed attempts");
+    peer.expect_end(&(not_found.repeat(5) + &end));
+}
+
+fn opened_as(world: &World, from: &str) -> Peer {
+    let mut peer = connect(world, HERE, true);
+    peer.send(open(from, OURS) + &auth("=") + &open(from, OURS));
+    peer.said();
+    peer
+}
