@@ -4,8 +4,8 @@ They find each other by a DNS of the tests (signed), and trust one authority for
 certificate itself, which the DNS makes good (DANE). All of it stands on a network of its own (federation_net.py), so this
 file runs itself anew in there and counts what that prints.
 
-To look at one thing: FEDERATION_PAIRS=jackdaw-prosody,prosody-ejabberd (any two), FEDERATION_CUT=30 (seconds),
-FEDERATION_LOG=debug (of Prosody and ejabberd).
+To look at one thing: FEDERATION_PAIRS=jackdaw-prosody,prosody-ejabberd (any two), FEDERATION_PARTS=rooms,histories,
+FEDERATION_CUT=30 (seconds), FEDERATION_LOG=debug.
 """
 
 import argparse
@@ -109,6 +109,7 @@ async def starts(server: Federated, checks: Checks) -> None:
 async def ends(server: Federated, checks: Checks) -> None:
     if not isinstance(server, Jackdaw):
         return
+    server.why()
     alive = server.process is not None and server.process.poll() is None
     code, seconds = await asyncio.to_thread(server.stop)
     good = alive and code == 0 and seconds < STOP_SECONDS

@@ -91,8 +91,21 @@ class FederatedJackdaw(Federated, Jackdaw):
             f'data = "{self.folder / "data"}"\n\n[log]\nlevel = "{self.level}"\n\n{domains}'
             + "".join(f'[[listen]]\nkind = "{kind}"\naddress = "[::]:{port}"\n\n' for kind, port in listeners.items())
             + f'[federation]\nresolver = ["{self.resolver}"]\ntrust_anchor = "{self.anchor}"\nauthorities = "{self.authorities}"\n'
+            "retry_seconds = 1\nlongest_retry_seconds = 5\n"
+            # ejabberd 23.01 takes a server's certificate only if that is meant for clients too, which public authorities no longer
+            # issue; then this is the only way to show it who we are.
+            + "".join(f'\n[[federation.peer]]\ndomain = "{name}ejabberd.example"\ndialback = true\n' for name in ("", "*."))
         )
         (self.folder / "data").mkdir(exist_ok=True)
+
+
+    def why(self) -> None:
+        """Writes down what it knows of the others, for who looks into a failure."""
+        for domain in ("rook.example", "jackdaw.example", "prosody.example", "ejabberd.example"):
+            for name in (domain, f"conference.{domain}"):
+                told = subprocess.run([self.binary, "--config", self.config, "why", name], capture_output=True, text=True, timeout=20)
+                with (self.folder / "why.log").open("a") as log:
+                    log.write(f"== {name}\n{told.stdout}{told.stderr}\n")
 
 
 class FederatedProsody(Federated, Prosody):
