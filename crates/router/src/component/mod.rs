@@ -13,7 +13,7 @@ mod questions;
 use std::sync::Arc;
 
 use module::{Now, PresenceSeen};
-use stanza::{Edits, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, StreamError, splice};
+use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, StreamError, splice};
 
 use crate::deposit::Origin;
 use crate::outgoing::letter;
@@ -151,7 +151,15 @@ impl Router {
         let write = |out: &mut Vec<u8>| splice(stanza, from.as_str(), Some(to.as_str()), &Edits::default(), out);
         let bytes = stanza.element().source().len();
         let shares = self.components.shares();
-        let given = slot.lock().give(shares, from.bare_str(), bytes, turn, write);
+        let mut place = slot.lock();
+        let asker = match (stanza.kind(), stanza.id()) {
+            (Kind::Iq(IqType::Result | IqType::Error), Some(id)) => {
+                place.take_asker(shares, (id, to.as_str(), from.as_str()))
+            }
+            _ => None,
+        };
+        let given = place.give_to(asker, shares, from.bare_str(), bytes, turn, write);
+        drop(place);
         if let Err(error) = given {
             self.refuse_for_component(stanza, from, to, &error, turn);
         }
@@ -214,6 +222,12 @@ impl Router {
                 return self.refuse_at_border(stanza, from, to, turn);
             }
             let slot = self.components.get(bound.jid.as_str());
+            if let (Some(slot), Kind::Iq(IqType::Get | IqType::Set), Some(id)) = (slot, stanza.kind(), stanza.id())
+                && slot.component.streams > 1
+            {
+                let question = (id, from.as_str(), to.as_str());
+                slot.lock().note_asked(self.components.shares(), bound.id, question);
+            }
             if !slot.is_some_and(|slot| self.acts(now, slot, stanza, from, to, turn)) {
                 self.route(now, stanza, from, to, turn);
             }

@@ -1,20 +1,28 @@
 //! Who speaks for the domain of a component now, and which of several streams gets what.
 //!
 //! Of several streams each has its share of the senders, by a hash: so what one account says comes in its order, over one
-//! stream. When a stream ends what it had not written goes to the others, and before what comes meanwhile: that waits.
+//! stream. But the answer to a request goes to the stream that has asked. When a stream ends what it had not written goes to the others, and before what comes meanwhile: that waits.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::quality::RandomState;
 use module::Component;
 use stanza::StanzaError;
 
 use crate::outbox::Item;
-use crate::{Bound, SHARDS, Turn};
+use crate::{Bound, Outbox, SHARDS, Turn};
 
 /// Bytes that wait while what a stream had not written is given to the others: a moment. More is refused.
 const HELD_BYTES: usize = 4 * 1024 * 1024;
+
+/// Requests of several streams of one component that are known to be open. With more all are forgotten, and answers go as
+/// everything else does.
+const ASKED: usize = 16_384;
+
+/// A request: its id, who asks, and who is asked.
+pub(crate) type Question<'a> = (&'a str, &'a str, &'a str);
 
 /// One configured component. Pushes to the outboxes happen under its lock, as those to a resource do under the lock of its
 /// account. It may be taken under that, never the other way round.
@@ -77,8 +85,11 @@ impl Components {
 pub(crate) struct Shares<'a>(&'a RandomState);
 
 impl Shares<'_> {
+    fn hash(self, question: Question<'_>) -> u64 {
+        self.0.hash_one(question)
+    }
+
     fn of<'p>(self, streams: &'p [Bound], sender: &str) -> Option<&'p Bound> {
-        use std::hash::BuildHasher as _;
         match streams {
             [] => None,
             [only] => Some(only),
@@ -101,6 +112,8 @@ pub(crate) struct Place {
     returning: Vec<u64>,
     held: VecDeque<Waiting>,
     held_bytes: usize,
+    /// Requests of streams that were not answered, by a hash of them.
+    asked: HashMap<u64, u64, RandomState>,
     /// The shard of accounts whose presence it is to be shown next, while it is.
     pub(super) shows_from: Option<usize>,
     /// The last presence that it was shown of contacts, as a hash.
@@ -117,6 +130,24 @@ impl Place {
         turn: &mut Turn,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), StanzaError> {
+        self.give_to(None, shares, sender, bytes, turn, write)
+    }
+
+    /// The same for the answer to a request of a stream, if that is still there.
+    pub(crate) fn give_to(
+        &mut self,
+        asker: Option<u64>,
+        shares: Shares<'_>,
+        sender: &str,
+        bytes: usize,
+        turn: &mut Turn,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), StanzaError> {
+        let mut streams = self.streams.iter();
+        let asker = streams.find(|stream| Some(stream.id) == asker && !stream.outbox.is_shut());
+        if let Some(outbox) = asker.map(|stream| &stream.outbox) {
+            return push(outbox, bytes, turn, write);
+        }
         let Some(outbox) = shares.of(&self.streams, sender).map(|stream| &stream.outbox) else {
             return Err(StanzaError::remote_server_timeout());
         };
@@ -135,16 +166,23 @@ impl Place {
             });
             return Ok(());
         }
-        if is_closing {
-            return Err(StanzaError::remote_server_timeout());
+        push(outbox, bytes, turn, write)
+    }
+
+    /// A stream has asked somebody something, where there may be several.
+    pub(crate) fn note_asked(&mut self, shares: Shares<'_>, stream: u64, question: Question<'_>) {
+        if self.asked.len() >= ASKED {
+            self.asked.clear();
         }
-        // Nobody who sends may end the stream of a component by sending much.
-        if !outbox.has_room(bytes) {
-            return Err(too_slow());
+        self.asked.insert(shares.hash(question), stream);
+    }
+
+    /// Which stream has asked what is answered now.
+    pub(crate) fn take_asker(&mut self, shares: Shares<'_>, question: Question<'_>) -> Option<u64> {
+        if self.asked.is_empty() {
+            return None;
         }
-        // It may have begun to close in this moment.
-        let taken = outbox.push(turn, Item::Other, write);
-        taken.map(|_| ()).ok_or_else(StanzaError::remote_server_timeout)
+        self.asked.remove(&shares.hash(question))
     }
 
     /// The same for what a stream that has ended had not written: it waits for nothing.
@@ -158,12 +196,8 @@ impl Place {
         let Some(stream) = shares.of(&self.streams, sender) else {
             return Err(StanzaError::remote_server_timeout());
         };
-        if !stream.outbox.has_room(text.len()) {
-            return Err(too_slow());
-        }
         let write = |out: &mut Vec<u8>| out.extend_from_slice(text.as_bytes());
-        let taken = stream.outbox.push(turn, Item::Other, write);
-        taken.map(|_| ()).ok_or_else(StanzaError::remote_server_timeout)
+        push(&stream.outbox, text.len(), turn, write)
     }
 
     /// A stream has ended. False: it was none of these.
@@ -173,6 +207,7 @@ impl Place {
         let was_here = self.streams.len() < before;
         if was_here {
             self.returning.push(id);
+            self.asked.retain(|_, stream| *stream != id);
         }
         if self.streams.is_empty() {
             self.shows_from = None;
@@ -214,6 +249,21 @@ impl Place {
         }
         refused
     }
+}
+
+fn push(
+    outbox: &Arc<Outbox>,
+    bytes: usize,
+    turn: &mut Turn,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Result<(), StanzaError> {
+    // Nobody who sends may end the stream of a component by sending much.
+    if !outbox.is_shut() && !outbox.has_room(bytes) {
+        return Err(too_slow());
+    }
+    let taken = outbox.push(turn, Item::Other, write);
+    // It is closing.
+    taken.map(|_| ()).ok_or_else(StanzaError::remote_server_timeout)
 }
 
 fn too_slow() -> StanzaError {

@@ -241,14 +241,21 @@ impl Router {
             "<iq xmlns='{}' type='{type_}' id='{id}' from='{whom}' to='{own}'>",
             ns::CLIENT
         );
+        let mut error = String::new();
         for child in stanza.children() {
             child.write_canonical(ns::CLIENT, &mut inner);
+            if type_ == "error" && child.is("error", ns::CLIENT) {
+                child.write_canonical(ns::CLIENT, &mut error);
+            }
         }
-        turn.letter(back.result(&format!(
-            "<privilege xmlns='{}'><forwarded xmlns='{}'>{inner}</iq></forwarded></privilege>",
+        // The text has an answer of type result alone. Those that ask look for the type of what was answered.
+        let (to_component, id) = (escaped(back.addresses().0.as_str()), escaped(back.id()));
+        turn.letter(format!(
+            "<iq type='{type_}' id='{id}' from='{own}' to='{to_component}'><privilege xmlns='{}'><forwarded xmlns='{}'>\
+             {inner}</iq></forwarded></privilege>{error}</iq>",
             ns::PRIVILEGE,
             ns::FORWARD
-        )));
+        ));
     }
 
     /// Components that see this much of the accounts of the domain.

@@ -1,5 +1,9 @@
 //! Components (XEP-0114): who may speak for a domain, and the way of stanzas to it and from it.
 
+mod connections;
+mod delegation;
+mod privileged;
+
 use std::time::Duration;
 
 use testkit::{COMPONENT_SECRET, Client, Item, NS_COMPONENT, Server, Transport};
