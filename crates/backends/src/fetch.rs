@@ -34,13 +34,18 @@ where
 
     let mut sender = speak(stream).await?;
     let answer = sender.send_request(request).await.map_err(io::Error::other)?;
-    let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let location = answer
+        .headers()
+        .get(header::LOCATION)
+        .and_then(|value| value.to_str().ok());
     Ok(Fetched {
         status: answer.status().as_u16(),
         location: location.map(str::to_owned),
-        body: read_whole(answer.into_body(), most).await.map_err(|broken| match broken {
-            Broken::Connection(error) => io::Error::other(error),
-            Broken::TooLong => too_long(),
-        })?,
+        body: read_whole(answer.into_body(), most)
+            .await
+            .map_err(|broken| match broken {
+                Broken::Connection(error) => io::Error::other(error),
+                Broken::TooLong => too_long(),
+            })?,
     })
 }

@@ -71,12 +71,18 @@ impl FromStr for Domains {
             Some(name) => (true, name),
             None => (false, text),
         };
-        let name = Jid::parse(name).ok().filter(|jid| jid.local().is_none() && jid.is_bare());
+        let name = Jid::parse(name)
+            .ok()
+            .filter(|jid| jid.local().is_none() && jid.is_bare());
         let Some(name) = name.filter(|jid| !jid.as_str().contains('*')) else {
             return Err(format!("`{text}` is no domain, and not `*.` and a domain"));
         };
         let name = name.as_str().to_owned();
-        Ok(if below { Domains::Below(name) } else { Domains::One(name) })
+        Ok(if below {
+            Domains::Below(name)
+        } else {
+            Domains::One(name)
+        })
     }
 }
 
@@ -213,7 +219,17 @@ mod tests {
 
     #[test]
     fn what_names_domains() {
-        for wrong in ["", "*", "*.", "*.*.example", "a.*.example", "a@example", "example/a", "**.example", ".example"] {
+        for wrong in [
+            "",
+            "*",
+            "*.",
+            "*.*.example",
+            "a.*.example",
+            "a@example",
+            "example/a",
+            "**.example",
+            ".example",
+        ] {
             assert!(wrong.parse::<Domains>().is_err(), "{wrong}");
         }
         assert_eq!("*.Example.".parse(), Ok(Domains::Below("example".to_owned())));
@@ -223,7 +239,11 @@ mod tests {
     fn pins() {
         let pin = Pin::of(b"key");
         let hex: String = pin.0.iter().map(|byte| format!("{byte:02X}")).collect();
-        let colons: Vec<_> = hex.as_bytes().chunks(2).map(|pair| String::from_utf8_lossy(pair)).collect();
+        let colons: Vec<_> = hex
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| String::from_utf8_lossy(pair))
+            .collect();
         for text in [pin.to_string(), hex.to_lowercase(), colons.join(":")] {
             assert_eq!(text.parse(), Ok(pin), "{text}");
         }
@@ -241,10 +261,22 @@ mod tests {
         assert!(rule.takes_dialback());
         assert!(!Rule::default().takes_dialback());
         for strict in [
-            Rule { require: Require::Certificate, ..rule.clone() },
-            Rule { require: Require::Dane, ..rule.clone() },
-            Rule { pins: vec![Pin([0; 32])], ..rule.clone() },
-            Rule { is_allowed: false, ..rule.clone() },
+            Rule {
+                require: Require::Certificate,
+                ..rule.clone()
+            },
+            Rule {
+                require: Require::Dane,
+                ..rule.clone()
+            },
+            Rule {
+                pins: vec![Pin([0; 32])],
+                ..rule.clone()
+            },
+            Rule {
+                is_allowed: false,
+                ..rule.clone()
+            },
         ] {
             assert!(!strict.takes_dialback(), "{strict:?}");
         }

@@ -288,7 +288,10 @@ impl Identity {
         };
         let pin = Pin::of(fields.key);
         let names = names::shown(&fields);
-        verdict.note(true, format!("shown for {names}, and {} more; key {pin}", peer.chain.len() - 1));
+        verdict.note(
+            true,
+            format!("shown for {names}, and {} more; key {pin}", peer.chain.len() - 1),
+        );
 
         if !rule.pins.is_empty() {
             if !rule.pins.contains(&pin) {
@@ -329,10 +332,16 @@ impl Identity {
         match peer.posh {
             None => verdict.wants_posh = Reference::new(peer.domain).is_some(),
             Some(posh) if !posh.is_of(leaf) => {
-                verdict.note(false, "POSH: the document of the web server is of another certificate".to_owned());
+                verdict.note(
+                    false,
+                    "POSH: the document of the web server is of another certificate".to_owned(),
+                );
             }
             Some(_) if !is_valid(&fields, now) => {
-                verdict.note(false, "POSH: it is of this certificate, which is not valid now".to_owned());
+                verdict.note(
+                    false,
+                    "POSH: it is of this certificate, which is not valid now".to_owned(),
+                );
             }
             Some(_) => {
                 verdict.note(true, "POSH: the web server of the domain names it".to_owned());
@@ -351,7 +360,10 @@ impl Identity {
         now: UnixTime,
         verdict: &mut Verdict,
     ) -> Option<Result<Option<i64>, Flaw>> {
-        let records = peer.tlsa.iter().filter_map(|record| Some((record, dane::usage(record)?)));
+        let records = peer
+            .tlsa
+            .iter()
+            .filter_map(|record| Some((record, dane::usage(record)?)));
         let mut found = None;
         for (record, usage) in records {
             let is_leaf = dane::is_of(record, leaf, fields);
@@ -442,9 +454,8 @@ fn is_for(peer: &Peer<'_>, fields: &x509::Fields<'_>, is_constrained: bool) -> b
 
 /// Whether a record is of one of those who vouch.
 fn is_in_path(record: &Tlsa, path: &pkix::Path, chain: &[CertificateDer<'_>]) -> bool {
-    let is_of = |issuer: &CertificateDer<'_>| {
-        x509::fields(issuer).is_some_and(|fields| dane::is_of(record, issuer, &fields))
-    };
+    let is_of =
+        |issuer: &CertificateDer<'_>| x509::fields(issuer).is_some_and(|fields| dane::is_of(record, issuer, &fields));
     // Of the authority itself nothing but the key is kept; its certificate is at hand if it was shown.
     let is_anchor = |shown: &&CertificateDer<'_>| x509::fields(shown).is_some_and(|fields| fields.key == path.anchor);
     path.issuers.iter().any(is_of)
@@ -468,7 +479,9 @@ fn in_words(flaw: &Flaw, peer: &Peer<'_>, names: &str) -> String {
              intermediate certificate"
                 .to_owned()
         }
-        Flaw::UnknownAuthority { .. } => "no authority known here has issued it, or any of those shown with it".to_owned(),
+        Flaw::UnknownAuthority { .. } => {
+            "no authority known here has issued it, or any of those shown with it".to_owned()
+        }
         Flaw::WrongUsage => "it is for something else than servers, or it is one of an authority".to_owned(),
         Flaw::Constrained => "the authority may not certify this name".to_owned(),
         Flaw::OtherName => format!("it is for {names}, not for {}", peer.domain),

@@ -68,7 +68,9 @@ impl Reference {
 
     /// Of a server it is its bare domain (RFC 6120 section 13.7.2.1): in U-labels, and never a wildcard.
     fn is_address(&self, address: &str) -> bool {
-        let address = Jid::parse(address).ok().filter(|jid| jid.local().is_none() && jid.is_bare());
+        let address = Jid::parse(address)
+            .ok()
+            .filter(|jid| jid.local().is_none() && jid.is_bare());
         address.and_then(|jid| Reference::new(jid.as_str())).as_ref() == Some(self)
     }
 }
@@ -82,7 +84,9 @@ fn without_service(name: &[u8]) -> Option<&[u8]> {
 fn is_domain(name: &[u8]) -> bool {
     let is_label = |label: &[u8]| {
         (1..=MAX_LABEL).contains(&label.len())
-            && label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && label
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     name.len() <= MAX_NAME && name.split(|byte| *byte == b'.').all(is_label)
 }
@@ -118,7 +122,11 @@ mod tests {
 
     fn check(domain: &str, name: Name<'_>, expected: bool) {
         let reference = Reference::new(domain).expect(domain);
-        assert_eq!(reference.is_among([name].into_iter(), true), expected, "{domain} {name:?}");
+        assert_eq!(
+            reference.is_among([name].into_iter(), true),
+            expected,
+            "{domain} {name:?}"
+        );
     }
 
     #[test]
@@ -215,7 +223,17 @@ mod tests {
 
     #[test]
     fn what_no_certificate_can_be_for() {
-        for domain in ["", ".", "192.0.2.1", "[2001:db8::1]", "*.example.org", "a b", "a..b", "a\0b", "a,b"] {
+        for domain in [
+            "",
+            ".",
+            "192.0.2.1",
+            "[2001:db8::1]",
+            "*.example.org",
+            "a b",
+            "a..b",
+            "a\0b",
+            "a,b",
+        ] {
             assert_eq!(Reference::new(domain), None, "{domain:?}");
         }
         assert_eq!(Reference::new("Example.org.").expect("a domain").ascii(), "example.org");

@@ -49,8 +49,13 @@ pub(super) fn path(
         .map(|issuer| issuer.der().into_owned())
         .collect();
     let fields = issuers.iter().map(|issuer| x509::fields(issuer));
-    let is_limited = fields.clone().any(|fields| fields.is_none_or(|fields| fields.is_constrained()));
-    let ends = fields.chain([x509::fields(leaf)]).flatten().map(|fields| fields.not_after);
+    let is_limited = fields
+        .clone()
+        .any(|fields| fields.is_none_or(|fields| fields.is_constrained()));
+    let ends = fields
+        .chain([x509::fields(leaf)])
+        .flatten()
+        .map(|fields| fields.not_after);
     let anchor = found.anchor();
     Ok(Path {
         anchor: webpki::spki_for_anchor(anchor).to_vec(),

@@ -27,6 +27,9 @@ use tokio_rustls::TlsConnector;
 
 use super::names::Reference;
 
+#[cfg(test)]
+mod tests;
+
 /// RFC 7712 section 9.2.
 const PATH: &str = "/.well-known/posh/xmpp-server.json";
 /// The longest document, in bytes: a hundred fingerprints.
@@ -68,9 +71,13 @@ impl Posh {
     /// Whether it is of this certificate: all hash functions of a fingerprint that are known here say so.
     pub fn is_of(&self, certificate: &CertificateDer<'_>) -> bool {
         let is = |fingerprint: &HashMap<String, String>| {
-            let known = HASHES.iter().filter_map(|(name, hash)| Some((fingerprint.get(*name)?, *hash)));
+            let known = HASHES
+                .iter()
+                .filter_map(|(name, hash)| Some((fingerprint.get(*name)?, *hash)));
             let mut said = known.map(|(said, hash)| {
-                BASE64.decode(said).is_ok_and(|said| said == digest(hash, certificate).as_ref())
+                BASE64
+                    .decode(said)
+                    .is_ok_and(|said| said == digest(hash, certificate).as_ref())
             });
             said.next().is_some_and(|first| first && said.all(|next| next))
         };
@@ -130,6 +137,7 @@ type Kept = (Instant, Result<Arc<Posh>, String>);
 pub(super) struct Fetcher {
     tls: TlsConnector,
     reach: Reach,
+    limit: Duration,
     permits: Semaphore,
     /// [`MAX_DOMAINS`] at most.
     kept: Mutex<HashMap<String, Kept>>,
@@ -146,6 +154,7 @@ impl Fetcher {
         Fetcher {
             tls: TlsConnector::from(Arc::new(config)),
             reach,
+            limit: LIMIT,
             permits: Semaphore::new(AT_ONCE),
             kept: Mutex::default(),
         }
@@ -159,7 +168,7 @@ impl Fetcher {
         {
             return found.clone();
         }
-        let found = match tokio::time::timeout(LIMIT, self.ask(domain)).await {
+        let found = match tokio::time::timeout(self.limit, self.ask(domain)).await {
             Ok(found) => found.map(Arc::new),
             Err(_) => Err(format!("the web server of {domain} has not answered in time")),
         };
@@ -174,7 +183,10 @@ impl Fetcher {
             let now = Instant::now();
             kept.retain(|_, (until, _)| now < *until);
             // Whichever ends first; a search through all, which is behind a fetch and so cheap.
-            let first = kept.iter().min_by_key(|(_, (until, _))| *until).map(|(domain, _)| domain.clone());
+            let first = kept
+                .iter()
+                .min_by_key(|(_, (until, _))| *until)
+                .map(|(domain, _)| domain.clone());
             if let Some(first) = first.filter(|_| kept.len() >= MAX_DOMAINS) {
                 kept.remove(&first);
             }

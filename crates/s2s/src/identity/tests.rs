@@ -79,7 +79,11 @@ fn names(names: &[Vec<u8>]) -> impl FnOnce(&mut CertificateParams) + use<> {
 
 fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = u8::try_from(content.len()).expect("less than 256 bytes");
-    let mut all = if length < 0x80 { vec![tag, length] } else { vec![tag, 0x81, length] };
+    let mut all = if length < 0x80 {
+        vec![tag, length]
+    } else {
+        vec![tag, 0x81, length]
+    };
     all.extend(content);
     all
 }
@@ -157,7 +161,11 @@ fn names_that_are_the_domains() {
     good(&[dns(b"evil.example\0"), dns(b"EXAMPLE.org")]);
     good(&[srv("_xmpp-server.example.org")]);
     good(&[xmpp("example.org")]);
-    good(&[xmpp("juliet@example.org"), srv("_xmpp-client.example.org"), xmpp("example.org")]);
+    good(&[
+        xmpp("juliet@example.org"),
+        srv("_xmpp-client.example.org"),
+        xmpp("example.org"),
+    ]);
 }
 
 #[test]
@@ -267,7 +275,10 @@ fn who_vouches() {
     let unknown = |shown| Err(Flaw::UnknownAuthority { shown });
     world.both(&[self_signed(&["example.org"], plain)], Err(Flaw::SelfSigned));
     world.both(&[world.private.leaf(&["example.org"], plain)], unknown(1));
-    let chain = [world.private.leaf(&["example.org"], plain), world.private.certificate.clone()];
+    let chain = [
+        world.private.leaf(&["example.org"], plain),
+        world.private.certificate.clone(),
+    ];
     world.both(&chain, unknown(2));
 
     let between = world.public.below("between", plain);
@@ -282,8 +293,13 @@ fn who_vouches() {
     // An authority of the same name.
     let double = Authority::new("public");
     let chain = [double.leaf(&["example.org"], plain), double.certificate.clone()];
-    let verdict = world.identity.judge(&Peer::new("example.org", Side::Server, &chain), &Rule::default(), NOW);
-    assert!(matches!(verdict.proof, Err(Flaw::Broken(_) | Flaw::UnknownAuthority { .. })), "{verdict:?}");
+    let verdict = world
+        .identity
+        .judge(&Peer::new("example.org", Side::Server, &chain), &Rule::default(), NOW);
+    assert!(
+        matches!(verdict.proof, Err(Flaw::Broken(_) | Flaw::UnknownAuthority { .. })),
+        "{verdict:?}"
+    );
 }
 
 #[test]
@@ -292,8 +308,15 @@ fn a_leaf_certifies_nobody() {
     let key = KeyPair::generate().expect("a key");
     let mut params = of(&["evil.example"]);
     params.distinguished_name.push(DnType::CommonName, "evil");
-    let evil = params.signed_by(&key, &world.public.issuer).expect("signed").der().clone();
-    let evil = Authority { issuer: Issuer::new(params, key), certificate: evil };
+    let evil = params
+        .signed_by(&key, &world.public.issuer)
+        .expect("signed")
+        .der()
+        .clone();
+    let evil = Authority {
+        issuer: Issuer::new(params, key),
+        certificate: evil,
+    };
     let chain = [evil.leaf(&["example.org"], plain), evil.certificate.clone()];
     world.both(&chain, Err(Flaw::WrongUsage));
 }
@@ -303,7 +326,9 @@ fn usages() {
     let world = World::new();
     let with = |usages: &[ExtendedKeyUsagePurpose]| {
         let usages = usages.to_vec();
-        [world.public.leaf(&["example.org"], |params| params.extended_key_usages = usages)]
+        [world
+            .public
+            .leaf(&["example.org"], |params| params.extended_key_usages = usages)]
     };
     let check = |chain: &[Der], side, expected: Result<Proof, Flaw>| {
         world.check(&Peer::new("example.org", side, chain), &Rule::default(), &expected);
@@ -316,7 +341,10 @@ fn usages() {
     check(&with(&[client.clone()]), Side::Client, GOOD);
     check(&with(&[client]), Side::Server, Err(Flaw::WrongUsage));
     world.both(&with(&[ExtendedKeyUsagePurpose::CodeSigning]), Err(Flaw::WrongUsage));
-    world.both(&with(&[ExtendedKeyUsagePurpose::EmailProtection]), Err(Flaw::WrongUsage));
+    world.both(
+        &with(&[ExtendedKeyUsagePurpose::EmailProtection]),
+        Err(Flaw::WrongUsage),
+    );
     let authority = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     world.both(&[world.public.leaf(&["example.org"], authority)], Err(Flaw::WrongUsage));
 }
@@ -336,10 +364,18 @@ fn authorities_with_limits() {
         world.check(&Peer::new(domain, Side::Client, &chain), &Rule::default(), &expected);
     };
     check("a.corp.example", limited.leaf(&["a.corp.example"], plain), GOOD);
-    check("example.org", limited.leaf(&["example.org"], plain), Err(Flaw::Constrained));
+    check(
+        "example.org",
+        limited.leaf(&["example.org"], plain),
+        Err(Flaw::Constrained),
+    );
     // The limits are on names of the DNS, and say nothing of others: these do not count then.
     check("example.org", limited.leaf(&[], names(&[xmpp("example.org")])), OTHER);
-    check("example.org", limited.leaf(&[], names(&[srv("_xmpp-server.example.org")])), OTHER);
+    check(
+        "example.org",
+        limited.leaf(&[], names(&[srv("_xmpp-server.example.org")])),
+        OTHER,
+    );
 }
 
 #[test]
@@ -349,7 +385,10 @@ fn what_is_broken() {
     let leaf = world.public.leaf(&["example.org"], plain).to_vec();
     let judge = |bytes: Vec<u8>| {
         let chain = [Der::from(bytes)];
-        world.identity.judge(&Peer::new("example.org", Side::Client, &chain), &Rule::default(), NOW).proof
+        world
+            .identity
+            .judge(&Peer::new("example.org", Side::Client, &chain), &Rule::default(), NOW)
+            .proof
     };
     assert!(matches!(judge(b"no certificate".to_vec()), Err(Flaw::Broken(_))));
     // Whatever is cut off or changed, it proves nothing, and nothing panics.
@@ -367,7 +406,9 @@ fn what_is_told() {
     let many: Vec<_> = (0..20).map(|number| format!("a{number}.example")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
     let told = |chain: &[Der]| {
-        let verdict = world.identity.judge(&Peer::new("example.org", Side::Server, chain), &Rule::default(), NOW);
+        let verdict = world
+            .identity
+            .judge(&Peer::new("example.org", Side::Server, chain), &Rule::default(), NOW);
         let mut trace = Trace::default();
         verdict.tell(&mut trace);
         let reason = trace.reason().expect("it failed").what.clone();
@@ -392,7 +433,12 @@ fn tlsa(usage: u8, selector: u8, matching: u8, of: &[u8]) -> Tlsa {
         2 => digest(&SHA512, of).as_ref().to_vec(),
         _ => of.to_vec(),
     };
-    Tlsa { usage, selector, matching, data }
+    Tlsa {
+        usage,
+        selector,
+        matching,
+        data,
+    }
 }
 
 fn key(certificate: &Der) -> Vec<u8> {
@@ -452,12 +498,21 @@ fn records_of_another_certificate() {
     let good = [world.public.leaf(&["example.org"], plain)];
     let other = [tlsa(3, 1, 1, b"other")];
     world.dane(&good, &other, &Rule::default(), NOT);
-    let certificate = Rule { require: Require::Certificate, ..Rule::default() };
+    let certificate = Rule {
+        require: Require::Certificate,
+        ..Rule::default()
+    };
     world.dane(&good, &other, &certificate, NOT);
     // Whoever connects to us may do so with another certificate than it serves with.
-    let peer = Peer { tlsa: &other, ..Peer::new("example.org", Side::Client, &good) };
+    let peer = Peer {
+        tlsa: &other,
+        ..Peer::new("example.org", Side::Client, &good)
+    };
     world.check(&peer, &Rule::default(), &GOOD);
-    let dane = Rule { require: Require::Dane, ..Rule::default() };
+    let dane = Rule {
+        require: Require::Dane,
+        ..Rule::default()
+    };
     world.check(&peer, &dane, &NOT);
 }
 
@@ -466,15 +521,27 @@ fn records_that_cannot_be_used_are_none() {
     let world = World::new();
     let good = [world.public.leaf(&["example.org"], plain)];
     let own = [self_signed(&["example.org"], plain)];
-    let dane = Rule { require: Require::Dane, ..Rule::default() };
+    let dane = Rule {
+        require: Require::Dane,
+        ..Rule::default()
+    };
     let key = key(&own[0]);
-    let short = Tlsa { data: vec![7; 31], ..tlsa(3, 1, 1, &key) };
+    let short = Tlsa {
+        data: vec![7; 31],
+        ..tlsa(3, 1, 1, &key)
+    };
     let unknown = [
         tlsa(4, 1, 1, &key),
         tlsa(255, 1, 1, &key),
         tlsa(3, 2, 1, &key),
-        Tlsa { matching: 3, ..tlsa(3, 1, 1, &key) },
-        Tlsa { matching: 2, ..tlsa(3, 1, 1, &key) },
+        Tlsa {
+            matching: 3,
+            ..tlsa(3, 1, 1, &key)
+        },
+        Tlsa {
+            matching: 2,
+            ..tlsa(3, 1, 1, &key)
+        },
         tlsa(3, 1, 0, b""),
         short,
     ];
@@ -516,7 +583,11 @@ fn records_of_an_authority_of_ones_own() {
 
     // Below an authority in between.
     let between = private.below("between", plain);
-    let chain = [between.leaf(&["example.org"], plain), between.certificate.clone(), private.certificate.clone()];
+    let chain = [
+        between.leaf(&["example.org"], plain),
+        between.certificate.clone(),
+        private.certificate.clone(),
+    ];
     world.dane(&chain, &[tlsa(2, 0, 1, &whole)], &rule, DANE);
     world.dane(&chain, &[tlsa(2, 0, 1, &between.certificate)], &rule, DANE);
 }
@@ -562,18 +633,33 @@ fn what_a_rule_demands() {
     let own = [self_signed(&["example.org"], plain)];
     let good = [world.public.leaf(&["example.org"], plain)];
     let of_own = [tlsa(3, 1, 1, &key(&own[0]))];
-    let certificate = Rule { require: Require::Certificate, ..Rule::default() };
-    let dane = Rule { require: Require::Dane, ..Rule::default() };
+    let certificate = Rule {
+        require: Require::Certificate,
+        ..Rule::default()
+    };
+    let dane = Rule {
+        require: Require::Dane,
+        ..Rule::default()
+    };
     world.dane(&own, &of_own, &certificate, Err(Flaw::SelfSigned));
     world.dane(&good, &[tlsa(3, 1, 1, &key(&good[0]))], &certificate, GOOD);
     world.dane(&own, &of_own, &dane, DANE);
 
-    let pinned = Rule { pins: vec![Pin([0; 32]), Pin::of(&key(&own[0]))], ..Rule::default() };
+    let pinned = Rule {
+        pins: vec![Pin([0; 32]), Pin::of(&key(&own[0]))],
+        ..Rule::default()
+    };
     world.dane(&own, &[], &pinned, Ok(Proof::Pin));
     world.dane(&good, &[], &pinned, Err(Flaw::NotPinned));
-    let both = Rule { require: Require::Certificate, ..pinned.clone() };
+    let both = Rule {
+        require: Require::Certificate,
+        ..pinned.clone()
+    };
     world.dane(&own, &[], &both, Err(Flaw::SelfSigned));
-    let both = Rule { require: Require::Dane, ..pinned };
+    let both = Rule {
+        require: Require::Dane,
+        ..pinned
+    };
     world.dane(&own, &[], &both, Err(Flaw::NoDane));
     world.dane(&own, &of_own, &both, DANE);
 }
