@@ -98,6 +98,8 @@ pub(super) fn must_arrive(stanza: &Stanza<'_>, from_client: bool) -> Option<Keep
     use PresenceType::{Subscribe, Subscribed, Unsubscribe, Unsubscribed};
     match stanza.kind() {
         Kind::Message(MessageType::Error) | Kind::Iq(_) => None,
+        // A page of a room's archive: it stands in front of its answer (XEP-0313 section 4), which would overtake it here.
+        Kind::Message(_) if stanza.children().any(|child| child.is("result", stanza::ns::MAM)) => None,
         Kind::Message(kind) => {
             let keeping = archive::keeping(kind, stanza);
             // What a room says stands in its archive; what is said to one stands nowhere yet.
