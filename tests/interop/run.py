@@ -20,7 +20,9 @@ from pathlib import Path
 
 import bookmarks
 import browser
+import components
 import dino
+import federation
 import gajim
 import gajim_history
 import history
@@ -40,7 +42,7 @@ CLIENTS = {
     "slixmpp": slixmpp_chat.run, "history": history.run, "profanity": profanity.run, "gajim": gajim.run,
     "gajim-history": gajim_history.run, "dino": dino.run, "web": web.run, "browser": browser.run, "proxies": proxies.run,
     "omemo": omemo_chat.run, "files": uploads.run, "bookmarks": bookmarks.run,
-    "pictures": pictures.run, "invitations": invitations.run, "rooms": rooms.run,
+    "pictures": pictures.run, "invitations": invitations.run, "rooms": rooms.run, "components": components.run, "federation": federation.run,
 }  # fmt: skip
 CLIENT_SECONDS = 200.0  # one client, both transports
 ENDING = (signal.SIGINT, signal.SIGTERM)
