@@ -99,6 +99,8 @@ impl Router {
         {
             match kind {
                 MessageType::Chat => {}
+                // That something has not arrived after all, hours later, waits for who sent it.
+                MessageType::Error if keeping.wait => {}
                 MessageType::Headline | MessageType::Error => return,
                 MessageType::Normal | MessageType::Groupchat => {
                     return self.bounce(stanza, from, to, &StanzaError::service_unavailable(), turn);

@@ -95,10 +95,8 @@ mod tests {
     fn connection(is_crowd: bool) -> impl Fn() -> u32 {
         let (outbox, count) = (Outbox::new(1_024), Arc::new(Count::default()));
         outbox.take(&Waker::from(Arc::clone(&count)), true);
-        let mut turn = Turn {
-            is_crowd,
-            ..Turn::default()
-        };
+        let mut turn = Turn::default();
+        turn.is_crowd = is_crowd;
         outbox.say("<r/>", &mut turn);
         turn.finish();
         move || count.0.load(Ordering::Relaxed)

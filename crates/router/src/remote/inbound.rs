@@ -152,7 +152,12 @@ impl Router {
 
     /// `<resume/>` on a stream of another server. The answer comes as [`Event::Resumed`].
     pub fn resume_remote(&self, now: Now, request: ResumeRemote, turn: &mut Turn) {
-        let ResumeRemote { pair, previd, h, outbox } = request;
+        let ResumeRemote {
+            pair,
+            previd,
+            h,
+            outbox,
+        } = request;
         let Ok(jid) = Jid::parse(&pair.remote) else { return };
         let found = self.take_stream(&pair, &previd);
         let request = ResumeRequest {
@@ -207,7 +212,12 @@ impl Router {
                         until: i64::MAX,
                     });
                     let mut turn = Turn::default();
-                    let again = ResumeRemote { pair, previd, h, outbox };
+                    let again = ResumeRemote {
+                        pair,
+                        previd,
+                        h,
+                        outbox,
+                    };
                     router.resume_remote(now, again, &mut turn);
                     turn.finish();
                 }
@@ -218,15 +228,26 @@ impl Router {
     /// The outbox of a stream with this id, which is over with this: whether its connection knows already or not.
     fn take_stream(&self, pair: &Pair, id: &str) -> Option<Arc<Outbox>> {
         let mut parked = self.parked();
-        if let Some(at) = parked.iter().position(|parked| parked.pair == *pair && &*parked.id == id) {
+        if let Some(at) = parked
+            .iter()
+            .position(|parked| parked.pair == *pair && &*parked.id == id)
+        {
             return Some(parked.swap_remove(at).outbox);
         }
         drop(parked);
         let streams = self.remotes.streams();
         let is_it = |stream: &&super::Incoming| {
-            stream.pair == *pair && stream.bound.outbox.resumable().is_some_and(|resumable| &*resumable.id == id)
+            stream.pair == *pair
+                && stream
+                    .bound
+                    .outbox
+                    .resumable()
+                    .is_some_and(|resumable| &*resumable.id == id)
         };
-        let found = streams.values().find(is_it).map(|stream| Arc::clone(&stream.bound.outbox));
+        let found = streams
+            .values()
+            .find(is_it)
+            .map(|stream| Arc::clone(&stream.bound.outbox));
         drop(streams);
         // "and the server still has the stream ... open": it ends with conflict (section 5).
         if let Some(outbox) = &found {
@@ -267,6 +288,9 @@ impl Router {
     }
 
     fn parked(&self) -> std::sync::MutexGuard<'_, Vec<Parked>> {
-        self.remotes.parked.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.remotes
+            .parked
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -266,8 +266,17 @@ impl Link {
 
     /// There is a stream. Returns the keys of what may leave the spool, and the requests that were on their way when the
     /// stream before it broke: nobody can tell whether they were carried out.
-    pub(super) fn up(&mut self, stream: Stream, linked: &Linked, now: Now, turn: &mut Turn) -> (Vec<u64>, Vec<Arc<str>>) {
-        let handled = linked.resumed.or(linked.handled).map(|h| h.wrapping_sub(self.acknowledged) as usize);
+    pub(super) fn up(
+        &mut self,
+        stream: Stream,
+        linked: &Linked,
+        now: Now,
+        turn: &mut Turn,
+    ) -> (Vec<u64>, Vec<Arc<str>>) {
+        let handled = linked
+            .resumed
+            .or(linked.handled)
+            .map(|h| h.wrapping_sub(self.acknowledged) as usize);
         let keys = self.forget(handled.unwrap_or_default().min(self.sent.len()));
         self.asked = None;
         self.resumable = linked.resumable.clone();
@@ -318,7 +327,11 @@ impl Link {
         self.resumable = None;
         self.acknowledged = 0;
         let (mut refused, mut kept) = (Vec::new(), false);
-        let all = self.sent.drain(..).chain(self.replay.drain(..)).chain(self.queue.drain(..));
+        let all = self
+            .sent
+            .drain(..)
+            .chain(self.replay.drain(..))
+            .chain(self.queue.drain(..));
         for item in all {
             match item.key {
                 Some(_) => kept = true,

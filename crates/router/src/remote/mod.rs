@@ -257,7 +257,10 @@ impl Router {
     }
 
     fn rules(&self) -> RemoteRules {
-        self.remotes.port.get().map_or_else(RemoteRules::default, |(_, rules)| *rules)
+        self.remotes
+            .port
+            .get()
+            .map_or_else(RemoteRules::default, |(_, rules)| *rules)
     }
 
     /// The link by which something goes from one address to another, or what its sender is told.
@@ -275,14 +278,7 @@ impl Router {
     }
 
     /// A stanza for an address of another server.
-    pub(crate) fn to_remote(
-        &self,
-        now: Now,
-        stanza: &Stanza<'_>,
-        from: JidRef<'_>,
-        to: JidRef<'_>,
-        turn: &mut Turn,
-    ) {
+    pub(crate) fn to_remote(&self, now: Now, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
         let refused = match self.link_between(from.domain(), to.domain()) {
             Ok(cell) => self.give_to_link(now, &cell, stanza, from, to, turn).err(),
             Err(error) => Some(error),
@@ -394,7 +390,14 @@ impl Router {
 
     /// A stream that was dialed is established: stanzas may go out. What comes over it, if anything may, is given to
     /// [`Router::from_remote`] with what this returns.
-    pub fn linked(&self, now: Now, pair: &Pair, outbox: &Arc<Outbox>, linked: &Linked, turn: &mut Turn) -> Option<Bound> {
+    pub fn linked(
+        &self,
+        now: Now,
+        pair: &Pair,
+        outbox: &Arc<Outbox>,
+        linked: &Linked,
+        turn: &mut Turn,
+    ) -> Option<Bound> {
         let jid = Jid::parse(&pair.remote).ok()?;
         let cell = self.remotes.of(pair)?;
         let bound = Bound {
@@ -407,7 +410,9 @@ impl Router {
             let heard = linked.resumed.map_or(0, |_| cell.lock().heard);
             outbox.manage_from(heard);
         }
-        self.remotes.streams().insert(bound.id, Incoming::new(pair.clone(), bound.clone()));
+        self.remotes
+            .streams()
+            .insert(bound.id, Incoming::new(pair.clone(), bound.clone()));
         self.goes_by(now, &cell, bound.clone(), linked, turn);
         Some(bound)
     }
@@ -446,7 +451,9 @@ impl Router {
 
     /// No stream could be made.
     pub fn not_linked(&self, now: Now, pair: &Pair, failure: &Failure, turn: &mut Turn) {
-        let Some(cell) = self.remotes.find(&pair.local, &pair.remote) else { return };
+        let Some(cell) = self.remotes.find(&pair.local, &pair.remote) else {
+            return;
+        };
         let error = failure.error();
         let mut link = cell.lock();
         if matches!(link.state, State::Up(_)) {
@@ -456,7 +463,12 @@ impl Router {
         let (refused, was_up) = link.failed(failure.clone(), now);
         let is_expected = is_expected(&link, now);
         drop(link);
-        tracing::info!(local = &*pair.local, remote = &*pair.remote, why = failure.text, "another server is out of reach");
+        tracing::info!(
+            local = &*pair.local,
+            remote = &*pair.remote,
+            why = failure.text,
+            "another server is out of reach"
+        );
         if !is_expected {
             self.give_up(&cell, i64::MAX, error.clone());
         }
@@ -486,14 +498,20 @@ impl Router {
 
     /// The ping behind what was sent was answered.
     fn link_answered(&self, now: Now, pair: &Pair, number: u32, turn: &mut Turn) {
-        let Some(cell) = self.remotes.find(&pair.local, &pair.remote) else { return };
+        let Some(cell) = self.remotes.find(&pair.local, &pair.remote) else {
+            return;
+        };
         let keys = cell.lock().answered(number, now, turn);
         self.delete_from_spool(&cell, keys);
         self.read_spool(&cell);
     }
 
     fn cell_of(&self, bound: &Bound) -> Option<Arc<Cell>> {
-        let pair = self.remotes.streams().get(&bound.id).map(|stream| stream.pair.clone())?;
+        let pair = self
+            .remotes
+            .streams()
+            .get(&bound.id)
+            .map(|stream| stream.pair.clone())?;
         self.remotes.find(&pair.local, &pair.remote)
     }
 
@@ -538,7 +556,9 @@ impl Router {
     /// What time brings: attempts that are due, what has waited for too long, answers that do not come. Call every few
     /// seconds.
     pub fn look_at_links(&self, now: Now) {
-        let Some((_, rules)) = self.remotes.port.get() else { return };
+        let Some((_, rules)) = self.remotes.port.get() else {
+            return;
+        };
         let mut turn = Turn::default();
         for cell in self.remotes.all() {
             let (mut keys, mut given_up) = (Vec::new(), None);
@@ -555,7 +575,10 @@ impl Router {
                     given_up = Some((before, failure.error()));
                 }
                 let factor = 1_i64 << link.failures.saturating_sub(1).min(16);
-                let pause = rules.retry_seconds.saturating_mul(factor).min(rules.longest_retry_seconds);
+                let pause = rules
+                    .retry_seconds
+                    .saturating_mul(factor)
+                    .min(rules.longest_retry_seconds);
                 if link.failure.is_none() || now.seconds() >= link.failed_at.saturating_add(pause) {
                     self.dial(&cell, &mut link, None);
                 }

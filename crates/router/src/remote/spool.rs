@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use archive::Keeping;
 use module::Now;
-use stanza::{Edits, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, splice};
+use stanza::{Edits, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply, splice};
 use store::{Batch, Column, Deposit, Found, Keys, Places, Query, Row, Shape, StoreError, Table, row};
 
 use super::link::{Item, State};
 use super::{Cell, Pair};
-use crate::deposit::{Behind, Copied, Source};
+use crate::deposit::{Behind, Copied, Origin, Source};
 use crate::durable::{close, mark, told};
 use crate::turn::Work;
 use crate::wake::gather;
@@ -303,7 +303,7 @@ impl Router {
                             return link.found(rows.len() as u64, 0);
                         }
                         for (_, _, text) in &rows {
-                            router.refuse_text(text, &error, &mut turn);
+                            router.refuse_late(text, &error, &mut turn);
                         }
                         router.settle(now, &mut turn);
                         turn.finish();
@@ -314,6 +314,20 @@ impl Router {
                 );
             }),
         );
+    }
+
+    /// Tells the sender of what he may have taken for sent. He may have gone: then it waits for him.
+    fn refuse_late(&self, text: &str, error: &StanzaError, turn: &mut Turn) {
+        self.read_letter(text, turn, |stanza, from, to, turn| {
+            if !matches!(stanza.kind(), Kind::Message(_)) {
+                return self.answer_with_error(stanza, from, to, error, turn);
+            }
+            let mut answer = Vec::new();
+            error_reply(stanza, to.as_str(), from.as_str(), error, &mut answer);
+            let answer = String::from_utf8(answer).unwrap_or_default();
+            turn.queue
+                .push_back(Work::Sent(answer.into(), Origin::of_late_refusal()));
+        });
     }
 
     /// What is not kept has its copies at once (XEP-0280 section 8).
