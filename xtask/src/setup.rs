@@ -12,8 +12,8 @@ use crate::process;
 use crate::{cargo, root};
 
 /// Debian packages of the tests: the clients with a screen and a bus to run them on, proxies, what makes certificates of
-/// kinds that we do not make, a relay for calls, a directory, what counts instructions, and other servers with a DNS and
-/// a network for them.
+/// kinds that we do not make, a relay for calls, a directory, what counts instructions, other servers with a DNS and a
+/// network for them, and a gateway to IRC with a server behind it.
 const PACKAGES: &[&str] = &[
     "profanity",
     "haproxy",
@@ -35,6 +35,8 @@ const PACKAGES: &[&str] = &[
     "ejabberd",
     "knot",
     "iproute2",
+    "biboumi",
+    "ngircd",
 ];
 /// The oldest Node.js that the web clients run on. Debian 12 has 18.
 const NODE: u32 = 20;
