@@ -258,14 +258,14 @@ impl Router {
         found
     }
 
-    /// The connection of a stream is gone; the peer may go on with it.
-    pub(super) fn park(&self, now: Now, incoming: Incoming, clean: bool) {
+    /// The connection of a stream is gone. Whether the peer may go on with it.
+    pub(super) fn park(&self, now: Now, incoming: Incoming, clean: bool) -> bool {
         let Incoming { pair, bound } = incoming;
         let Some(resumable) = bound.outbox.resumable().filter(|_| !clean) else {
-            return;
+            return false;
         };
         if !bound.outbox.detach() {
-            return;
+            return false;
         }
         self.keep_parked(Parked {
             pair,
@@ -273,6 +273,23 @@ impl Router {
             outbox: bound.outbox,
             until: now.seconds().saturating_add(i64::from(resumable.seconds)),
         });
+        true
+    }
+
+    /// The peer has a new stream managed. If one of it broke, it does not go on with that: it knows nothing of what was
+    /// before.
+    pub(crate) fn begins_anew(&self, now: Now, bound: &Bound, turn: &mut Turn) {
+        let pair = self.remotes.streams().get(&bound.id).map(|stream| stream.pair.clone());
+        let Some(pair) = pair else { return };
+        let mut parked = self.parked();
+        let before = parked.len();
+        parked.retain(|parked| parked.pair != pair);
+        let is_anew = parked.len() < before;
+        drop(parked);
+        if is_anew {
+            self.link_begins_anew(&pair, turn);
+            self.settle(now, turn);
+        }
     }
 
     fn keep_parked(&self, stream: Parked) {
@@ -283,8 +300,15 @@ impl Router {
         parked.push(stream);
     }
 
-    pub(super) fn forget_parked(&self, now: Now) {
-        self.parked().retain(|parked| parked.until > now.seconds());
+    pub(super) fn forget_parked(&self, now: Now, turn: &mut Turn) {
+        let mut parked = self.parked();
+        let (kept, over): (Vec<_>, Vec<_>) = parked.drain(..).partition(|parked| parked.until > now.seconds());
+        *parked = kept;
+        drop(parked);
+        // The link may go by another stream; but nobody knows whether this is still the server that it was.
+        for parked in over {
+            self.link_begins_anew(&parked.pair, turn);
+        }
     }
 
     fn parked(&self) -> std::sync::MutexGuard<'_, Vec<Parked>> {

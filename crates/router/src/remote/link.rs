@@ -34,8 +34,19 @@ pub(super) struct Item {
     pub(super) text: Arc<str>,
     /// Its key in the spool.
     pub(super) key: Option<u64>,
+    pub(super) what: What,
+}
+
+/// What matters of a stanza when it does not get there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
     /// An IQ request: sent again it might be carried out twice.
-    pub(super) is_request: bool,
+    Request,
+    /// Presence, for which the truth is told when a link breaks.
+    Presence,
+    /// Nobody is told of it.
+    Silent,
+    Other,
 }
 
 /// The peer was asked what it has.
@@ -290,7 +301,7 @@ impl Link {
             self.sent_bytes = 0;
             for item in std::mem::take(&mut self.sent).into_iter().rev() {
                 // With `h` it is known that it did not arrive.
-                if item.is_request && linked.handled.is_none() {
+                if item.what == What::Request && linked.handled.is_none() {
                     lost.push(item.text);
                 } else {
                     self.bytes += item.text.len();
@@ -326,6 +337,7 @@ impl Link {
         self.failure = Some(failure);
         self.resumable = None;
         self.acknowledged = 0;
+        let was_up = self.reached > 0 && !std::mem::replace(&mut self.is_broken, true);
         let (mut refused, mut kept) = (Vec::new(), false);
         let all = self
             .sent
@@ -335,6 +347,7 @@ impl Link {
         for item in all {
             match item.key {
                 Some(_) => kept = true,
+                None if item.what == What::Silent || (was_up && item.what == What::Presence) => {}
                 None => refused.push(item.text),
             }
         }
@@ -346,7 +359,6 @@ impl Link {
         if self.unread {
             self.read_up_to = 0;
         }
-        let was_up = self.reached > 0 && !std::mem::replace(&mut self.is_broken, true);
         (refused, was_up)
     }
 
@@ -375,7 +387,7 @@ impl Link {
             self.replay.push_back(Item {
                 text,
                 key: Some(key),
-                is_request: false,
+                what: What::Other,
             });
         }
         self.unread = !is_last || self.has_more;

@@ -29,7 +29,7 @@ pub(crate) use spool::{REMOTES, SPOOL};
 
 use crate::{Bound, Event, Outbox, Router, TooHigh, Turn};
 use inbound::Incoming;
-use link::{Item, Link, State, Stream, Took};
+use link::{Item, Link, State, Stream, Took, What};
 
 /// Pairs that are known at the same time; for more nothing is taken.
 const PAIRS: usize = 65_536;
@@ -322,7 +322,11 @@ impl Router {
         let item = Item {
             text,
             key: None,
-            is_request: matches!(stanza.kind(), Kind::Iq(IqType::Get | IqType::Set)),
+            what: match stanza.kind() {
+                Kind::Iq(IqType::Get | IqType::Set) => What::Request,
+                Kind::Presence(_) => What::Presence,
+                _ => What::Other,
+            },
         };
         match self.send_over(now, cell, item, turn) {
             true => Ok(()),
@@ -354,7 +358,7 @@ impl Router {
                 let item = Item {
                     text: turn.text(write),
                     key: None,
-                    is_request: false,
+                    what: What::Silent,
                 };
                 self.send_over(now, &cell, item, turn);
             }
@@ -524,14 +528,15 @@ impl Router {
         let cell = self.remotes.find(&incoming.pair.local, &incoming.pair.remote);
         // What is on its way into the archive is not among it: it comes again, and is known there.
         let heard = incoming.bound.outbox.handled();
-        self.park(now, incoming, clean);
+        let may_go_on = self.park(now, incoming, clean);
         let Some(cell) = cell else { return true };
         let mut link = cell.lock();
         if !matches!(&link.state, State::Up(stream) if stream.bound.id == bound.id) {
             return true;
         }
         let is_waited_for = link.down();
-        link.is_torn = !clean;
+        // The peer shows whether it knows what was before, by going on with its stream or not (`begins_anew`).
+        link.is_torn = !clean && !may_go_on;
         // One that broke is made again at once, as only so it is known whether the peer is there.
         if is_waited_for || !clean {
             let resume = link.resumable.as_ref().map(|(id, _)| Resume {
@@ -595,7 +600,7 @@ impl Router {
                 self.forget_link(&cell);
             }
         }
-        self.forget_parked(now);
+        self.forget_parked(now, &mut turn);
         self.settle(now, &mut turn);
         turn.finish();
     }

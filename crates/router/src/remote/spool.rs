@@ -11,7 +11,7 @@ use module::Now;
 use stanza::{Edits, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply, splice};
 use store::{Batch, Column, Deposit, Found, Keys, Places, Query, Row, Shape, StoreError, Table, row};
 
-use super::link::{Item, State};
+use super::link::{Item, State, What};
 use super::{Cell, Pair};
 use crate::deposit::{Behind, Copied, Origin, Source};
 use crate::durable::{close, mark, told};
@@ -179,7 +179,7 @@ impl Router {
                             let item = Item {
                                 text: Arc::clone(&text),
                                 key: Some(key),
-                                is_request: false,
+                                what: What::Other,
                             };
                             router.send_over(now, &cell, item, &mut turn);
                             if let Some(mut copied) = copied {

@@ -467,7 +467,7 @@ fn who_has_gone_hears_of_it_when_he_comes_back() {
     let told: Vec<String> = far.lines().into_iter().filter(|line| line.contains("error")).collect();
     assert_eq!(
         told,
-        ["message error remote-server-timeout romeo@far.example>juliet/balcony #m1 (delayed)"]
+        ["message error remote-server-timeout romeo@far.example>juliet/balcony #m1"]
     );
 }
 
