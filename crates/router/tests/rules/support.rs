@@ -23,9 +23,12 @@ use jackdaw_router::{
     BindRequest, Bound, Event, Inline, LAST_ACTIVITY, Limits, Outbox, Parts, RosterLimits, Router, TABLES, Turn,
 };
 use minidom::Element;
-use module::{Access, Answer, Ask, Change, Host, Method, Module, Now, Reach, Registry, Said, Software, Step, Switches};
+use module::{
+    Access, Answer, Ask, Audience, Change, Host, Method, Module, Notice, Now, Reach, Registry, Said, Service, Software,
+    Step, Switches,
+};
 use presence::photo::{PHOTO, Picture};
-use stanza::{Jid, Stanza, StanzaError, ns};
+use stanza::{Jid, Rendered, Stanza, StanzaError, ns};
 use store::{Archived, Batch, Found, Memory, Query, Range, Store, StoreError, View};
 use xmlstream::Scratch;
 
@@ -184,6 +187,38 @@ fn photo_module() -> Module {
     Module::new("photo").account_iq(Method::Set, "photo", "urn:test:photo", Access::Owner, show)
 }
 
+/// Publishes something at the node "n", for contacts.
+fn publish_module() -> Module {
+    fn publish(ask: &mut Ask<'_>) -> Answer {
+        let make = |_| {
+            let notice = Notice {
+                node: "n".into(),
+                message: Rendered::from_text("<message type='headline'><body>news</body></message>"),
+                to_contacts: None,
+                audience: Audience::Contacts,
+                except: Vec::new(),
+                subscribers: Vec::new(),
+                shows: Vec::new(),
+                waits: false,
+            };
+            Ok(Step::Done(Change {
+                notices: vec![notice],
+                ..Change::default()
+            }))
+        };
+        Answer::Changed(Query::get(&PHOTO, ask.to.bare_str(), None), Box::new(make))
+    }
+    Module::new("publish").account_iq(Method::Set, "publish", "urn:test:publish", Access::Owner, publish)
+}
+
+/// Rooms at `rooms.d`.
+fn rooms_module() -> Module {
+    Module::new("rooms").rooms(Service {
+        label: "rooms",
+        name: "Rooms",
+    })
+}
+
 fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, archives: bool) -> Arc<Router> {
     let host = Host::new(
         DOMAIN,
@@ -202,6 +237,8 @@ fn router_over(store: &Arc<Memory>, clock: &Arc<AtomicI64>, limits: Limits, arch
             archive_module(),
             counter_module(),
             photo_module(),
+            publish_module(),
+            rooms_module(),
         ])
         .expect("modules"),
         store: Arc::clone(store) as Arc<dyn Store>,
@@ -227,7 +264,8 @@ impl World {
     }
 
     fn with(accounts: &[&str], limits: Limits, archives: bool) -> World {
-        let store = Arc::new(Memory::new(&TABLES));
+        let tables: Vec<_> = TABLES.iter().copied().chain(muc::tables()).collect();
+        let store = Arc::new(Memory::new(&tables));
         for name in accounts {
             let jid = Jid::parse(&full(name)).expect("a JID");
             let account = accounts::Account::new(jid, 0, auth::Credentials::default());
