@@ -409,7 +409,9 @@ impl ResolvesServerCert for Certificates {
         // rustls has checked the name and put it into lower case.
         let name = hello.server_name().map(|name| name.trim_end_matches('.'));
         let served = name.and_then(|name| table.of(name)).unwrap_or(&table.default);
-        let is_server = hello.alpn().is_some_and(|mut offered| offered.any(|name| name == ALPN_SERVER));
+        let is_server = hello
+            .alpn()
+            .is_some_and(|mut offered| offered.any(|name| name == ALPN_SERVER));
         capture::note_certificate(served.end_point.clone(), name, is_server);
         Some(Arc::clone(&served.key))
     }

@@ -324,7 +324,7 @@ impl Tls {
     /// The certificate that the peer showed and has the key of, and what it sent behind it. Nobody has vouched for a
     /// client's yet: see [`Certificates::client_addresses`](super::Certificates::client_addresses). Of a resumed session,
     /// what was shown in the one before.
-    pub(crate) fn peer_chain(&self) -> &[CertificateDer<'static>] {
+    pub fn peer_chain(&self) -> &[CertificateDer<'static>] {
         match self.is_established() {
             true => self.conn.common().peer_certificates().unwrap_or_default(),
             false => &[],

@@ -142,5 +142,8 @@ fn what_this_server_shows_itself() {
     check("bücher.example", "xn--bcher-kva.example");
     check("other.example", "a.example");
     assert_ne!(certificates.own("a.example").cert, certificates.own("b.example").cert);
-    assert_ne!(certificates.own("a.example").cert, certificates.own("bücher.example").cert);
+    assert_ne!(
+        certificates.own("a.example").cert,
+        certificates.own("bücher.example").cert
+    );
 }

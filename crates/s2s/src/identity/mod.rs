@@ -288,10 +288,8 @@ impl Identity {
         };
         let pin = Pin::of(fields.key);
         let names = names::shown(&fields);
-        verdict.note(
-            true,
-            format!("shown for {names}, and {} more; key {pin}", peer.chain.len() - 1),
-        );
+        let behind = peer.chain.len() - 1;
+        verdict.note(true, format!("it is for {names}, with {behind} more behind it; its key is {pin}"));
 
         if !rule.pins.is_empty() {
             if !rule.pins.contains(&pin) {
