@@ -263,7 +263,7 @@ impl Federation {
             tlsa: &tlsa,
             ..Peer::new(remote, Side::Server, channel.peer_chain())
         };
-        let Ok(verdict) = timeout_at(place.until, self.identity().judge_with_posh(&peer, rule, UnixTime::now())).await
+        let Ok(verdict) = timeout_at(place.until, self.identity().judge_with_posh(&peer, rule, UnixTime::now(), self.resolver())).await
         else {
             trace.bad(Step::Certificate, "it could not be judged in time");
             return Err(timed_out(format!("It takes too long to find out who {remote} is.")).into());

@@ -97,7 +97,7 @@ impl Federation {
                 tlsa: &tlsa,
                 ..peer
             };
-            let judged = self.identity().judge_with_posh(&peer, rule, UnixTime::now());
+            let judged = self.identity().judge_with_posh(&peer, rule, UnixTime::now(), self.resolver());
             verdict = timeout_at(until, judged).await.map_err(late)?;
         }
         verdict.tell(trace);

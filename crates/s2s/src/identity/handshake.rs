@@ -108,7 +108,6 @@ mod tests {
     use c2s::tls::{Certificates, HostFiles, Kind, Tls, server_config};
     use rustls::ProtocolVersion;
 
-    use super::super::posh;
     use super::super::tests::{Authority, trusting};
     use super::*;
 
@@ -157,7 +156,7 @@ mod tests {
     fn both_show_who_they_are() {
         let folder = tempfile::tempdir().expect("a folder");
         let certificates = certificates(folder.path());
-        let identity = Identity::of(trusting(&Authority::new("public")), posh::reach());
+        let identity = Identity::of(trusting(&Authority::new("public")));
         for (kind, is_direct) in [
             (Kind::Server, false),
             (Kind::ServerDirect, true),

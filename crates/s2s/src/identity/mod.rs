@@ -36,7 +36,7 @@ use crate::journal::{Step, Trace};
 use crate::policy::{Pin, Require, Rule};
 use dane::Usage;
 use names::Reference;
-pub use posh::Posh;
+pub use posh::{Posh, Reach};
 
 /// What a peer has done: this decides for what its certificate may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,13 +232,13 @@ impl Identity {
                  them (the package ca-certificates), or name a file of them"
             );
         }
-        Ok(Identity::of(roots, posh::reach()))
+        Ok(Identity::of(roots))
     }
 
-    fn of(roots: RootCertStore, reach: posh::Reach) -> Identity {
+    fn of(roots: RootCertStore) -> Identity {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         Identity {
-            posh: posh::Fetcher::new(&roots, &provider, reach),
+            posh: posh::Fetcher::new(&roots, &provider),
             roots,
             provider,
         }
@@ -249,17 +249,17 @@ impl Identity {
     ///
     /// # Errors
     /// There is no such document, or it is not to be had: why, for an operator.
-    pub async fn fetch_posh(&self, domain: &str) -> Result<Arc<Posh>, String> {
-        self.posh.fetch(domain).await
+    pub async fn fetch_posh(&self, domain: &str, by: &impl Reach) -> Result<Arc<Posh>, String> {
+        self.posh.fetch(domain, by).await
     }
 
     /// [`Identity::judge`], with the domain's web server asked where that may help.
-    pub async fn judge_with_posh(&self, peer: &Peer<'_>, rule: &Rule, now: UnixTime) -> Verdict {
+    pub async fn judge_with_posh(&self, peer: &Peer<'_>, rule: &Rule, now: UnixTime, by: &impl Reach) -> Verdict {
         let verdict = self.judge(peer, rule, now);
         if !verdict.wants_posh {
             return verdict;
         }
-        match self.fetch_posh(peer.domain).await {
+        match self.fetch_posh(peer.domain, by).await {
             Ok(posh) => {
                 let peer = Peer {
                     posh: Some(&posh),
@@ -289,7 +289,10 @@ impl Identity {
         let pin = Pin::of(fields.key);
         let names = names::shown(&fields);
         let behind = peer.chain.len() - 1;
-        verdict.note(true, format!("it is for {names}, with {behind} more behind it; its key is {pin}"));
+        verdict.note(
+            true,
+            format!("it is for {names}, with {behind} more behind it; its key is {pin}"),
+        );
 
         if !rule.pins.is_empty() {
             if !rule.pins.contains(&pin) {

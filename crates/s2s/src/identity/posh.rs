@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +25,9 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::names::Reference;
+use crate::dns::Resolver;
+use crate::journal::Trace;
+use crate::targets::Target;
 
 #[cfg(test)]
 mod tests;
@@ -122,13 +124,27 @@ fn secure(url: Result<Url, String>) -> Result<Url, String> {
     }
 }
 
-/// How a host and a port are connected to.
-pub(super) type Reach =
-    Arc<dyn Fn(String, u16) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>> + Send + Sync>;
+/// Who knows how to connect to a host.
+pub trait Reach: Sync {
+    fn reach(&self, host: &str, port: u16) -> impl Future<Output = io::Result<TcpStream>> + Send;
+}
 
-/// By the addresses that this machine knows.
-pub(super) fn reach() -> Reach {
-    Arc::new(|host, port| Box::pin(async move { TcpStream::connect((host, port)).await }))
+impl Reach for Resolver {
+    async fn reach(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let target = Target {
+            host: host.into(),
+            port,
+            is_direct: true,
+            is_secure: false,
+        };
+        let mut trace = Trace::default();
+        let connected = self
+            .connect(&target, Instant::now() + LIMIT, &|_| false, &mut trace)
+            .await;
+        connected
+            .map(|connected| connected.stream)
+            .map_err(|failure| io::Error::other(failure.text))
+    }
 }
 
 /// What came of asking, and until when that holds.
@@ -136,7 +152,6 @@ type Kept = (Instant, Result<Arc<Posh>, String>);
 
 pub(super) struct Fetcher {
     tls: TlsConnector,
-    reach: Reach,
     limit: Duration,
     permits: Semaphore,
     /// [`MAX_DOMAINS`] at most.
@@ -144,7 +159,7 @@ pub(super) struct Fetcher {
 }
 
 impl Fetcher {
-    pub(super) fn new(roots: &RootCertStore, provider: &Arc<CryptoProvider>, reach: Reach) -> Fetcher {
+    pub(super) fn new(roots: &RootCertStore, provider: &Arc<CryptoProvider>) -> Fetcher {
         let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
             .with_protocol_versions(&[&TLS13, &TLS12])
             .expect("ring has cipher suites and key exchanges for both versions")
@@ -153,14 +168,13 @@ impl Fetcher {
         config.alpn_protocols = vec![c2s::tls::ALPN_HTTP.to_vec()];
         Fetcher {
             tls: TlsConnector::from(Arc::new(config)),
-            reach,
             limit: LIMIT,
             permits: Semaphore::new(AT_ONCE),
             kept: Mutex::default(),
         }
     }
 
-    pub(super) async fn fetch(&self, domain: &str) -> Result<Arc<Posh>, String> {
+    pub(super) async fn fetch(&self, domain: &str, by: &impl Reach) -> Result<Arc<Posh>, String> {
         let reference = Reference::new(domain).ok_or_else(|| format!("`{domain}` has no web server"))?;
         let domain = reference.ascii();
         if let Some((until, found)) = self.kept().get(domain)
@@ -168,7 +182,7 @@ impl Fetcher {
         {
             return found.clone();
         }
-        let found = match tokio::time::timeout(self.limit, self.ask(domain)).await {
+        let found = match tokio::time::timeout(self.limit, self.ask(domain, by)).await {
             Ok(found) => found.map(Arc::new),
             Err(_) => Err(format!("the web server of {domain} has not answered in time")),
         };
@@ -194,13 +208,13 @@ impl Fetcher {
         kept.insert(domain.to_owned(), entry);
     }
 
-    async fn ask(&self, domain: &str) -> Result<Posh, String> {
+    async fn ask(&self, domain: &str, by: &impl Reach) -> Result<Posh, String> {
         let closed = |_| "the server stops".to_owned();
         let _permit = self.permits.acquire().await.map_err(closed)?;
         let url = format!("https://{domain}{PATH}").parse()?;
-        match self.document(url).await? {
+        match self.document(url, by).await? {
             Read::Posh(posh) => Ok(posh),
-            Read::Elsewhere(url, lasts) => match self.document(url).await? {
+            Read::Elsewhere(url, lasts) => match self.document(url, by).await? {
                 // The lower of the two counts (RFC 7711 section 6).
                 Read::Posh(posh) => Ok(Posh {
                     expires: posh.expires.min(lasts),
@@ -212,9 +226,9 @@ impl Fetcher {
         }
     }
 
-    async fn document(&self, mut url: Url) -> Result<Read, String> {
+    async fn document(&self, mut url: Url, by: &impl Reach) -> Result<Read, String> {
         for _ in 0..=MAX_REDIRECTS {
-            let answer = self.get(&url).await.map_err(|error| format!("{url}: {error}"))?;
+            let answer = self.get(&url, by).await.map_err(|error| format!("{url}: {error}"))?;
             match (answer.status, answer.location) {
                 (200, _) => return read(&answer.body).map_err(|error| format!("{url}: {error}")),
                 (301 | 302 | 303 | 307 | 308, Some(location)) => url = secure(url.join(&location))?,
@@ -224,8 +238,8 @@ impl Fetcher {
         Err(format!("{url}: too many redirects"))
     }
 
-    async fn get(&self, url: &Url) -> io::Result<Fetched> {
-        let stream = (self.reach)(url.host().to_owned(), url.port()).await?;
+    async fn get(&self, url: &Url, by: &impl Reach) -> io::Result<Fetched> {
+        let stream = by.reach(url.host(), url.port()).await?;
         let name = ServerName::try_from(url.host().to_owned()).map_err(io::Error::other)?;
         let stream = self.tls.connect(name, stream).await?;
         backends::fetch(stream, url, MAX_DOCUMENT).await

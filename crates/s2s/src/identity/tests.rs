@@ -123,7 +123,7 @@ impl World {
     fn new() -> World {
         let public = Authority::new("public");
         World {
-            identity: Identity::of(trusting(&public), posh::reach()),
+            identity: Identity::of(trusting(&public)),
             private: Authority::new("private"),
             public,
         }

@@ -1,5 +1,6 @@
 //! Documents, good and bad, of a small web server.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::ServerConfig;
@@ -19,8 +20,18 @@ const HOSTS: &[&str] = &["example.org", "hosting.example", "xn--bcher-kva.exampl
 /// What is answered to a request for `https://host/path`: the status line, what stands behind it, and the body.
 type Page = Box<dyn Fn(&str) -> String + Send + Sync>;
 
+/// All hosts are at one address.
+struct Here(SocketAddr);
+
+impl Reach for Here {
+    async fn reach(&self, _: &str, _: u16) -> io::Result<TcpStream> {
+        TcpStream::connect(self.0).await
+    }
+}
+
 struct Web {
     identity: Identity,
+    here: Here,
     /// Requests that were answered.
     asked: Arc<AtomicUsize>,
     /// That of the XMPP server.
@@ -74,9 +85,9 @@ impl Web {
                 });
             }
         });
-        let reach: Reach = Arc::new(move |_, _| Box::pin(TcpStream::connect(address)));
         Web {
-            identity: Identity::of(trusting(&authority), reach),
+            identity: Identity::of(trusting(&authority)),
+            here: Here(address),
             asked,
             shown,
         }
@@ -86,7 +97,7 @@ impl Web {
     async fn judge(&self, domain: &str, side: Side, rule: &Rule) -> Result<Proof, Flaw> {
         let chain = [self.shown.clone()];
         let peer = Peer::new(domain, side, &chain);
-        self.identity.judge_with_posh(&peer, rule, NOW).await.proof
+        self.identity.judge_with_posh(&peer, rule, NOW, &self.here).await.proof
     }
 }
 
@@ -167,7 +178,7 @@ async fn documents_elsewhere() {
             })
         })
         .await;
-        let got = web.identity.fetch_posh("example.org").await;
+        let got = web.identity.fetch_posh("example.org", &web.here).await;
         match expected {
             Ok(seconds) => {
                 let posh = got.expect("a document");
@@ -227,7 +238,11 @@ async fn documents_elsewhere() {
 async fn documents_that_are_none() {
     let check = async |answer: String, part: &str| {
         let web = Web::new(|_| Box::new(move |_| answer.clone())).await;
-        let why = web.identity.fetch_posh("example.org").await.expect_err("there is none");
+        let why = web
+            .identity
+            .fetch_posh("example.org", &web.here)
+            .await
+            .expect_err("there is none");
         assert!(why.contains(part), "{why}");
     };
     check("404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(), "404").await;
@@ -252,7 +267,11 @@ async fn documents_that_are_none() {
 async fn who_does_not_answer_is_not_waited_for() {
     let mut web = Web::new(|_| Box::new(|_| String::new())).await;
     web.identity.posh.limit = Duration::from_millis(20);
-    let why = web.identity.fetch_posh("example.org").await.expect_err("there is none");
+    let why = web
+        .identity
+        .fetch_posh("example.org", &web.here)
+        .await
+        .expect_err("there is none");
     assert!(why.contains("in time"), "{why}");
 }
 
@@ -289,7 +308,7 @@ fn fingerprints() {
 #[test]
 fn so_many_domains_are_kept() {
     let roots = trusting(&Authority::new("public"));
-    let fetcher = Fetcher::new(&roots, &Arc::new(rustls::crypto::ring::default_provider()), reach());
+    let fetcher = Fetcher::new(&roots, &Arc::new(rustls::crypto::ring::default_provider()));
     let now = Instant::now();
     for number in 0..=MAX_DOMAINS {
         let until = now + Duration::from_secs(60 + number as u64);
