@@ -44,6 +44,7 @@
 //! | 15, 17 | `login::unknown_users_look_like_others`, `login::every_mechanism`, `login::what_is_refused` |
 //! | 16 | `iq::strangers_learn_nothing` |
 //! | 18 | `sasl2::nothing_outlives_the_password`, `sm_resume::ended` |
+//! | 19 | whom a certificate speaks for is no part of a transport: `crates/s2s/src/identity`, its tests; addresses of clients: `crates/c2s/src/tls/x509.rs` |
 //! | 25, 26 | [`forgeries`], `forged`; in rooms `rooms::occupant::nobody_speaks_for_the_room` |
 //! | 27 | `caps::who_is_believed_and_who_is_not`, `caps::nobody_hears_for_others` |
 //! | 28 | `sm_away::many_sessions_leave_one_copy`, `sm_away::a_thousand_messages` |
