@@ -109,6 +109,9 @@ impl Router {
     /// `<enable/>`. False: it was enabled before. `<enabled/>`, or `<failed/>`, goes into the outbox; where the stream
     /// is to be resumable, when the store knows it.
     pub fn enable(&self, now: Now, bound: &Bound, request: &EnableRequest, turn: &mut Turn) -> bool {
+        if bound.jid.local().is_none() {
+            self.begins_anew(now, bound, turn);
+        }
         let Some(resumable) = request.resumable(self.limits.resume_seconds) else {
             if !bound.outbox.manage(None) {
                 return false;
