@@ -28,6 +28,11 @@
 //! | 47 | `rooms::moderator::what_is_not_allowed` (its voice and subject, its configuration, its last owner); also `rooms::admin`, `rooms::owner` |
 //! | 48 | `pep::what_is_refused`, `pubsub_service::what_is_refused` (what is decided is no part of a transport: two of them) |
 //! | 49, 50 | `upload`: slots over every transport in `upload::a_file_comes_and_goes`; what is decided is no part of one |
+//! | 51 | `federation::incoming::headers_that_are_refused`, `federation::incoming::whom_it_may_speak_for` (streams of servers, as all of these; most also with TLS at once) |
+//! | 52 | `federation::dialback` |
+//! | 53 | `federation::incoming::without_tls`, `federation::incoming::certificates_that_are_not_enough`, `federation::outgoing::servers_that_are_not_it` |
+//! | 54 | `federation::outgoing::domains_that_are_nowhere`; what the DNS does not answer: `crates/s2s` |
+//! | 55 | `federation::spool` |
 //!
 //! | attacks | where |
 //! | --- | --- |
@@ -42,10 +47,15 @@
 //! | 13 | `login::what_is_refused`, `binding::a_session_is_of_the_verified_account` |
 //! | 14 | ids: `bosh::a_session`, `sm::enabled` |
 //! | 15, 17 | `login::unknown_users_look_like_others`, `login::every_mechanism`, `login::what_is_refused` |
-//! | 16 | `iq::strangers_learn_nothing` |
+//! | 16 | `iq::strangers_learn_nothing`, `federation::together::strangers_learn_nothing` |
 //! | 18 | `sasl2::nothing_outlives_the_password`, `sm_resume::ended` |
+//! | 19 | `federation::incoming::certificates_that_are_not_enough`; hostile certificates: `s2s/src/identity` |
+//! | 20, 22 | `federation::dialback::answers_that_nobody_has_asked_for`, `federation::dialback::it_is_off` |
+//! | 21 | `federation::dialback::our_own_keys`, and `crates/sasl`: how a key is made |
+//! | 23 | `federation::incoming::whom_it_may_speak_for`, `federation::incoming::nothing_comes_over_our_own` |
+//! | 24 | `federation::forged::an_administrator_elsewhere_is_none_here`, `federation::incoming::headers_that_are_refused` |
 //! | 19 | whom a certificate speaks for is no part of a transport: `crates/s2s/src/identity`, its tests; addresses of clients: `crates/c2s/src/tls/x509.rs` |
-//! | 25, 26 | [`forgeries`], `forged`; in rooms `rooms::occupant::nobody_speaks_for_the_room` |
+//! | 25, 26 | [`forgeries`], `forged`, from other servers `federation::forged`; in rooms `rooms::occupant::nobody_speaks_for_the_room` |
 //! | 27 | `caps::who_is_believed_and_who_is_not`, `caps::nobody_hears_for_others` |
 //! | 28 | `sm_away::many_sessions_leave_one_copy`, `sm_away::a_thousand_messages` |
 //! | 29 | `sm_resume::nobody_elses` |

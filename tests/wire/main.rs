@@ -32,6 +32,7 @@ mod durability;
 mod external;
 mod external_services;
 mod faults;
+mod federation;
 mod floods;
 mod forged;
 mod guests;

@@ -166,6 +166,8 @@ impl Remote {
         let stream = TcpStream::connect((server.address(), S2S_DIRECT_PORT)).await;
         let mut peer = self.peer(stream.expect("the port of servers is open"), to);
         peer.options.alpn = Some(vec!["xmpp-server"]);
+        // What is offered is settled with the first connection of an identity.
+        peer.options.identity = Some(self.identity.renewed());
         if let Err(error) = peer.start_tls().await {
             peer.fail(&format!("the TLS handshake failed: {error}"));
         }

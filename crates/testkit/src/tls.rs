@@ -40,6 +40,11 @@ impl Identity {
         }
     }
 
+    /// The same certificate, whose connections resume none of the others'.
+    pub(crate) fn renewed(&self) -> Identity {
+        Identity::new(self.chain.clone(), self.key.clone())
+    }
+
     fn chain(&self) -> Vec<CertificateDer<'static>> {
         self.chain.iter().cloned().map(CertificateDer::from).collect()
     }

@@ -23,6 +23,8 @@ const LEFT: (u64, u64) = (100, 8_000);
 const DYING: (u64, u64) = (0, 100);
 /// Every so manieth crash of the disk leaves the server to see it fail, if both kinds are wanted.
 const BROKEN_EVERY: u64 = 3;
+/// How long nothing goes from one server to the other, in milliseconds.
+const APART: (u64, u64) = (200, 4_000);
 /// Clients that one fault strikes.
 const STRUCK: (u64, u64) = (1, 8);
 
@@ -44,13 +46,17 @@ pub(crate) enum Kind {
     PowerCut,
     BrokenDisk,
     Clock,
+    /// Between the servers: cut, stalled, cut for a while.
+    LineCut,
+    LineStall,
+    LineDown,
     Reset,
     Stall,
     Leave,
 }
 
 /// How often each kind comes beside the others. Of kills, power cuts and broken disks there are as many as are wanted.
-const WEIGHTS: [(Kind, u64); 10] = [
+const WEIGHTS: [(Kind, u64); 13] = [
     (Kind::Kill, 5),
     (Kind::PowerCut, 0),
     (Kind::BrokenDisk, 0),
@@ -58,13 +64,16 @@ const WEIGHTS: [(Kind, u64); 10] = [
     (Kind::Stop, 2),
     (Kind::FullDisk, 1),
     (Kind::Clock, 2),
+    (Kind::LineCut, 2),
+    (Kind::LineStall, 1),
+    (Kind::LineDown, 1),
     (Kind::Reset, 3),
     (Kind::Stall, 4),
     (Kind::Leave, 3),
 ];
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 10] = [
+    pub(crate) const ALL: [Kind; 13] = [
         Kind::Kill,
         Kind::Term,
         Kind::Stop,
@@ -72,6 +81,9 @@ impl Kind {
         Kind::PowerCut,
         Kind::BrokenDisk,
         Kind::Clock,
+        Kind::LineCut,
+        Kind::LineStall,
+        Kind::LineDown,
         Kind::Reset,
         Kind::Stall,
         Kind::Leave,
@@ -87,6 +99,9 @@ impl Kind {
             Kind::PowerCut => "power cut",
             Kind::BrokenDisk => "broken disk",
             Kind::Clock => "clock jump",
+            Kind::LineCut => "line cut",
+            Kind::LineStall => "line stalled",
+            Kind::LineDown => "line down",
             Kind::Reset => "reset",
             Kind::Stall => "stall",
             Kind::Leave => "leave",
@@ -112,6 +127,12 @@ pub(crate) enum Fault {
     /// The server's clock is wrong by so many seconds from now on, which it sees while it runs or, if it is away for
     /// that time, at its next start.
     Clock(i64, Option<Duration>),
+    /// What is between the servers is cut.
+    LineCut,
+    /// Nothing goes through for this time.
+    LineStall(Duration),
+    /// It is cut, and nobody can connect for this time.
+    LineDown(Duration),
     Clients(Vec<ClientId>, Command),
 }
 
@@ -136,6 +157,9 @@ impl Fault {
             Fault::Cut(_) => Kind::PowerCut,
             Fault::Broken(..) => Kind::BrokenDisk,
             Fault::Clock(..) => Kind::Clock,
+            Fault::LineCut => Kind::LineCut,
+            Fault::LineStall(_) => Kind::LineStall,
+            Fault::LineDown(_) => Kind::LineDown,
             Fault::Clients(_, Command::Reset) => Kind::Reset,
             Fault::Clients(_, Command::Stall(_)) => Kind::Stall,
             Fault::Clients(_, Command::Leave(_)) => Kind::Leave,
@@ -226,6 +250,9 @@ impl Schedule {
                 self.left.clock_jumps = self.left.clock_jumps.saturating_sub(1);
                 self.jump()
             }
+            Kind::LineCut => Fault::LineCut,
+            Kind::LineStall => Fault::LineStall(self.millis(APART)),
+            Kind::LineDown => Fault::LineDown(self.millis(APART)),
             Kind::Reset => self.clients(Command::Reset),
             Kind::Stall => {
                 let time = self.millis(STALLED);

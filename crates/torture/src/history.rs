@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::rooms::{RoomId, Rooms};
+use crate::server::DOMAINS;
 
 /// Since the run began.
 pub(crate) type Time = Duration;
@@ -28,7 +29,23 @@ impl ClientId {
     }
 }
 
+/// One in so many accounts is at the other server.
+const ELSEWHERE_EVERY: u16 = 6;
+
 impl Account {
+    /// Which of the servers it is at.
+    pub(crate) fn home(self) -> usize {
+        usize::from(self.0 % ELSEWHERE_EVERY == ELSEWHERE_EVERY - 1)
+    }
+
+    pub(crate) fn domain(self) -> &'static str {
+        DOMAINS[self.home()]
+    }
+
+    pub(crate) fn jid(self) -> String {
+        format!("{self}@{}", self.domain())
+    }
+
     pub(crate) fn clients(self) -> impl Iterator<Item = ClientId> {
         (0..RESOURCES).map(move |number| ClientId(self.0 * RESOURCES + number))
     }
@@ -330,6 +347,11 @@ impl History {
 }
 
 impl Message {
+    /// It goes from one server to the other: what has to be sent again there may come twice.
+    pub(crate) fn crosses(&self, op: OpId) -> bool {
+        op.client.account().home() != self.to.home()
+    }
+
     /// To a client of the recipient.
     pub(crate) fn was_delivered(&self) -> bool {
         let mut seen = self.seen.iter();

@@ -23,7 +23,7 @@ pub(crate) struct Line {
     pub(crate) is_managed: bool,
     /// To resume it with.
     pub(crate) id: Option<String>,
-    /// [`World::crashes`](crate::world::World) when it began.
+    /// [`World::crashes_of`](crate::world::World) its client when it began.
     pub(crate) crashes: u64,
     /// Stanzas that came, which is what `<a h/>` says.
     pub(crate) received: u32,

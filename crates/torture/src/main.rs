@@ -7,7 +7,8 @@
 //! times and the same decisions of every client; what the scheduler makes of it differs from run to run, so a seed that
 //! found something is a good place to look and no proof.
 //!
-//! Messages go from one to another and to everybody in a room ([`rooms`]).
+//! Messages go from one to another and to everybody in a room ([`rooms`]). Some accounts are at a second server, and what
+//! lies between the two is struck as well ([`neighbours`]).
 
 mod archived;
 mod client;
@@ -16,6 +17,7 @@ mod disk;
 mod faults;
 mod history;
 mod line;
+mod neighbours;
 mod oracle;
 mod report;
 mod rng;

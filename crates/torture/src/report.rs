@@ -56,6 +56,8 @@ pub(crate) fn notes(world: &World, recoveries: &[Duration]) {
         history.rooms.heard_in_all(),
         get(&counts.entered),
     );
+    let crossing = history.messages.iter().filter(|(op, message)| message.crosses(**op));
+    println!("between the servers: {} messages", crossing.count());
     // By condition: how many, the first and the last.
     let mut errors: BTreeMap<String, (u64, Time, Time)> = BTreeMap::new();
     let between = history.messages.values().filter_map(|message| message.error.as_ref());

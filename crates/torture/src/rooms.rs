@@ -40,9 +40,14 @@ impl RoomId {
         Some((RoomId(local.strip_prefix("room")?.parse().ok()?), nick))
     }
 
-    /// Who makes and changes it.
+    /// Who makes and changes it: one of the server that has it.
     pub(crate) fn owner(self, accounts: u16) -> Account {
-        Account(self.0 % accounts)
+        let account = Account(self.0 % accounts);
+        match account.home() {
+            0 => account,
+            // The first is not elsewhere.
+            _ => Account(account.0 - 1),
+        }
     }
 }
 
@@ -56,9 +61,10 @@ pub(crate) fn nick_of(client: ClientId) -> String {
 }
 
 /// The rooms that a client enters, of so many: one is that of its account, which has those of equal remainder; the other
-/// differs between clients of an account.
+/// differs between clients of an account. Who is at the other server enters none.
 pub(crate) fn rooms_of(client: ClientId, rooms: u16) -> Vec<RoomId> {
-    if rooms == 0 {
+    // What somebody misses whose server was away is another question.
+    if rooms == 0 || client.account().home() > 0 {
         return Vec::new();
     }
     let account = client.account().0;

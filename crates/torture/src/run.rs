@@ -1,8 +1,7 @@
-//! One run: server and clients, a storm of faults, the calm behind it, and the judgement.
+//! One run: servers and clients, a storm of faults, the calm behind it, and the judgement.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -14,10 +13,11 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::faults::{Command, Fault, Goal, Kind, Schedule};
 use crate::history::{ClientId, Facts, History, RESOURCES, show};
+use crate::neighbours::Neighbours;
 use crate::oracle;
 use crate::report::{self, Faults};
 use crate::rng::Rng;
-use crate::server::{DOMAIN, Server, Usage};
+use crate::server::{DOMAINS, Place, Server, Usage};
 use crate::wire::{Access, Wire};
 use crate::world::{Phase, World};
 
@@ -79,10 +79,6 @@ pub(crate) async fn run(plan: &Plan) -> Result<usize, String> {
         .prefix("jackdaw-torture-")
         .tempdir()
         .map_err(|error| format!("a temporary folder: {error}"))?;
-    let disk = Disk::prepare(folder.path(), archived::bytes(plan.archived))?;
-    for skipped in &disk.skipped {
-        println!("{skipped}");
-    }
     let clock = match Clock::prepare(folder.path()) {
         Ok(clock) => Some(clock),
         Err(why) => {
@@ -90,21 +86,31 @@ pub(crate) async fn run(plan: &Plan) -> Result<usize, String> {
             None
         }
     };
-    let kinds = possible(&plan.kinds, &disk, clock.is_some());
+    let has_clock = clock.is_some();
+    let neighbours = Neighbours::new();
+    let homes = [
+        Home::prepare(plan, folder.path(), 0, clock, &neighbours)?,
+        Home::prepare(plan, folder.path(), 1, None, &neighbours)?,
+    ];
+    let laid = neighbours.lay(homes.iter().map(|home| &home.server)).await;
+    laid.map_err(|error| format!("the line between the servers: {error}"))?;
+    for skipped in &homes[0].disk.skipped {
+        println!("{skipped}");
+    }
+    let kinds = possible(&plan.kinds, &homes, has_clock);
     if plan.storm.is_none() && plan.goal.of(&kinds).is_reached() {
         return Err("there is no goal that these faults lead to: say how many, or how many seconds".to_owned());
     }
-    let data = disk.data();
-    let server = Server::prepare(&plan.binary, folder.path(), &data, plan.accounts, plan.archived, clock)?;
+    let access = [0, 1].map(|number: usize| Access::new(homes[number].server.socket(), DOMAINS[number]));
     let world = Arc::new(World::new(
         plan.seed,
-        Access::new(server.socket(), DOMAIN),
+        access,
         plan.accounts,
         plan.rooms,
         plan.pace,
         History::new(facts(plan.accounts)),
     ));
-    let mut run = Run::new(plan, kinds, world, server, disk);
+    let mut run = Run::new(plan, kinds, world, homes, neighbours);
     let result = run.through().await;
     let found = oracle::check(&run.world.history());
     report::notes(&run.world, &run.recoveries);
@@ -112,8 +118,10 @@ pub(crate) async fn run(plan: &Plan) -> Result<usize, String> {
     if let Some(place) = &plan.keep
         && !found.is_empty()
     {
-        run.server.kill();
-        keep(folder.path(), &run.disk, place)?;
+        for (home, domain) in run.homes.iter_mut().zip(DOMAINS) {
+            home.server.kill();
+            keep(home, &place.join(domain))?;
+        }
         println!("its folder is kept: {}", place.display());
     }
     report::last_line(&run.world, &run.faults, found.len());
@@ -121,23 +129,23 @@ pub(crate) async fn run(plan: &Plan) -> Result<usize, String> {
 }
 
 /// Those that this machine can do.
-fn possible(kinds: &[Kind], disk: &Disk, has_clock: bool) -> Vec<Kind> {
+fn possible(kinds: &[Kind], homes: &[Home], has_clock: bool) -> Vec<Kind> {
     let is_possible = |kind: &&Kind| match kind {
-        Kind::FullDisk => disk.can_be_full(),
-        Kind::PowerCut | Kind::BrokenDisk => disk.can_be_cut(),
+        Kind::FullDisk => homes.iter().all(|home| home.disk.can_be_full()),
+        Kind::PowerCut | Kind::BrokenDisk => homes.iter().all(|home| home.disk.can_be_cut()),
         Kind::Clock => has_clock,
         _ => true,
     };
     kinds.iter().filter(is_possible).copied().collect()
 }
 
-fn keep(folder: &Path, disk: &Disk, place: &Path) -> Result<(), String> {
+fn keep(home: &Home, place: &Path) -> Result<(), String> {
     std::fs::create_dir_all(place).map_err(|error| format!("{}: {error}", place.display()))?;
     for name in ["log", "jackdaw.toml"] {
-        let copied = std::fs::copy(folder.join(name), place.join(name));
+        let copied = std::fs::copy(home.folder.join(name), place.join(name));
         copied.map_err(|error| format!("{name}: {error}"))?;
     }
-    disk.keep(place)
+    home.disk.keep(place)
 }
 
 fn facts(accounts: u16) -> Vec<Facts> {
@@ -154,12 +162,57 @@ fn facts(accounts: u16) -> Vec<Facts> {
         .collect()
 }
 
+/// A server, and the disk under it.
+struct Home {
+    /// Its number among the domains.
+    number: usize,
+    folder: PathBuf,
+    server: Server,
+    disk: Disk,
+}
+
+impl Home {
+    fn prepare(
+        plan: &Plan,
+        folder: &Path,
+        number: usize,
+        clock: Option<Clock>,
+        neighbours: &Neighbours,
+    ) -> Result<Home, String> {
+        let folder = folder.join(DOMAINS[number]);
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let archived = if number == 0 { plan.archived } else { 0 };
+        let disk = Disk::prepare(&folder, archived::bytes(archived))?;
+        let data = disk.data();
+        let place = Place {
+            number,
+            folder: &folder,
+            data: &data,
+            archived,
+            clock,
+        };
+        let server = Server::prepare(&plan.binary, place, plan.accounts, neighbours)?;
+        Ok(Home {
+            number,
+            folder,
+            server,
+            disk,
+        })
+    }
+}
+
+/// Every so manieth fault of a server strikes the second.
+const SECOND_EVERY: u64 = 3;
+/// The stream of random numbers that says which.
+const WHICH: u64 = 0x8_0000;
+
 struct Run<'a> {
     plan: &'a Plan,
     kinds: Vec<Kind>,
     world: Arc<World>,
-    server: Server,
-    disk: Disk,
+    homes: [Home; DOMAINS.len()],
+    neighbours: Neighbours,
+    which: Rng,
     clients: Vec<mpsc::Sender<Command>>,
     phase: watch::Sender<Phase>,
     faults: Faults,
@@ -168,13 +221,20 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Plan, kinds: Vec<Kind>, world: Arc<World>, server: Server, disk: Disk) -> Run<'a> {
+    fn new(
+        plan: &'a Plan,
+        kinds: Vec<Kind>,
+        world: Arc<World>,
+        homes: [Home; DOMAINS.len()],
+        neighbours: Neighbours,
+    ) -> Run<'a> {
         Run {
             plan,
             kinds,
             world,
-            server,
-            disk,
+            homes,
+            neighbours,
+            which: Rng::new(plan.seed, WHICH),
             clients: Vec::new(),
             phase: watch::Sender::new(Phase::Storm),
             faults: Faults::new(),
@@ -184,7 +244,7 @@ impl<'a> Run<'a> {
     }
 
     async fn through(&mut self) -> Result<(), String> {
-        self.start(false).await?;
+        self.start_all().await?;
         let facts = self.world.history().clients.clone();
         let mut clients = Vec::new();
         for (number, facts) in facts.into_iter().enumerate() {
@@ -223,7 +283,8 @@ impl<'a> Run<'a> {
             self.rest(pause).await;
             self.look_after().await?;
             *self.faults.entry(fault.kind().name()).or_default() += 1;
-            self.strike(fault).await?;
+            let which = usize::from(self.which.one_in(SECOND_EVERY));
+            self.strike(fault, which).await?;
         }
     }
 
@@ -242,39 +303,51 @@ impl<'a> Run<'a> {
     }
 
     fn violated(&self, rule: &'static str, what: String) {
-        let story = vec![format!("seen at {}", show(self.world.now())), self.server.log_tail()];
+        let mut story = vec![format!("seen at {}", show(self.world.now()))];
+        story.extend(self.homes.iter().map(|home| home.server.log_tail()));
         self.world.history().violated(rule, what, story);
     }
 
-    /// It must not have ended by itself.
+    /// None of them must have ended by itself.
     async fn look_after(&mut self) -> Result<(), String> {
-        if let Some(status) = self.server.ended() {
-            self.crashed();
-            self.violated("G6", format!("the server ended by itself with {status}"));
-            self.start(true).await?;
+        for which in 0..self.homes.len() {
+            if let Some(status) = self.homes[which].server.ended() {
+                self.world.crashed(which);
+                self.violated("G6", format!("{} ended by itself with {status}", DOMAINS[which]));
+                self.start(which, true).await?;
+            }
         }
         Ok(())
     }
 
-    async fn start(&mut self, after_crash: bool) -> Result<(), String> {
+    async fn start_all(&mut self) -> Result<(), String> {
+        for which in 0..self.homes.len() {
+            self.start(which, false).await?;
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self, which: usize, after_crash: bool) -> Result<(), String> {
         let began = Instant::now();
-        let listens = self.server.start()?;
-        while let Err(why) = Wire::greeted(&self.world.access, DOMAIN).await {
-            if let Some(status) = self.server.ended() {
-                let log = self.server.log_tail();
+        let home = &mut self.homes[which];
+        let domain = DOMAINS[home.number];
+        let listens = home.server.start()?;
+        while let Err(why) = Wire::greeted(self.world.access(which), domain).await {
+            if let Some(status) = home.server.ended() {
+                let log = home.server.log_tail();
                 return Err(format!("the server ended with {status} instead of answering:\n{log}"));
             }
             if began.elapsed() > ANSWER_LIMIT {
                 return Err(format!(
                     "the server does not answer: {why}:\n{}",
-                    self.server.log_tail()
+                    home.server.log_tail()
                 ));
             }
             sleep(ASK_EVERY).await;
         }
         let took = began.elapsed();
         self.note(format!(
-            "the server answers, after {} ms ({} until it listened)",
+            "{domain} answers, after {} ms ({} until it listened)",
             took.as_millis(),
             listens.as_millis()
         ));
@@ -286,64 +359,88 @@ impl<'a> Run<'a> {
             _ => RECOVERY_LIMIT,
         };
         if took > limit {
-            self.violated("I9", format!("it took {} ms until it answered", took.as_millis()));
+            self.violated("I9", format!("it took {} ms until {domain} answered", took.as_millis()));
         }
         Ok(())
     }
 
-    async fn strike(&mut self, fault: Fault) -> Result<(), String> {
+    /// Which server is struck, if one is.
+    async fn strike(&mut self, fault: Fault, which: usize) -> Result<(), String> {
+        let name = DOMAINS[which];
         match fault {
             Fault::Kill(away) => {
-                self.note("kill -9".to_owned());
-                self.server.kill();
-                self.crashed();
+                self.note(format!("kill -9 of {name}"));
+                self.homes[which].server.kill();
+                self.world.crashed(which);
                 self.rest(away).await;
-                self.start(true).await
+                self.start(which, true).await
             }
             Fault::Terminate(away) => {
-                self.stop();
+                self.stop(which);
                 self.rest(away).await;
-                self.start(false).await
+                self.start(which, false).await
             }
             Fault::Stop(time) => {
-                self.note("SIGSTOP".to_owned());
-                self.server.signal("STOP");
+                self.note(format!("SIGSTOP of {name}"));
+                self.homes[which].server.signal("STOP");
                 self.rest(time).await;
-                self.server.signal("CONT");
-                self.note("SIGCONT".to_owned());
+                self.homes[which].server.signal("CONT");
+                self.note(format!("SIGCONT of {name}"));
                 Ok(())
             }
             Fault::Full(time) => {
-                self.note("the disk is being filled".to_owned());
-                self.disk.fill();
-                self.note("the disk is full".to_owned());
+                self.note(format!("the disk of {name} is being filled"));
+                self.homes[which].disk.fill();
+                self.note(format!("the disk of {name} is full"));
                 self.rest(time).await;
-                self.disk.free();
-                self.note("the disk has room".to_owned());
+                self.homes[which].disk.free();
+                self.note(format!("the disk of {name} has room"));
                 Ok(())
             }
             Fault::Cut(away) => {
                 // Both at one moment: a flush that is under way ends before the power does.
-                self.server.freeze()?;
-                self.note("power cut".to_owned());
-                self.disk.shut_down()?;
-                self.lose(away).await
+                self.homes[which].server.freeze()?;
+                self.note(format!("power cut of {name}"));
+                self.homes[which].disk.shut_down()?;
+                self.lose(which, away).await
             }
             Fault::Broken(dying, away) => {
                 // Not while a flush is under way, of which one could not say what it was worth.
-                self.server.freeze()?;
-                self.disk.shut_down()?;
-                self.note("the disk is broken".to_owned());
-                self.server.signal("CONT");
+                self.homes[which].server.freeze()?;
+                self.homes[which].disk.shut_down()?;
+                self.note(format!("the disk of {name} is broken"));
+                self.homes[which].server.signal("CONT");
                 self.rest(dying).await;
-                self.lose(away).await
+                self.lose(which, away).await
             }
             Fault::Clock(wrong, None) => self.set_clock(wrong),
             Fault::Clock(wrong, Some(away)) => {
-                self.stop();
+                // It is the first that has a clock of its own.
+                self.stop(0);
                 self.set_clock(wrong)?;
                 self.rest(away).await;
-                self.start(false).await
+                self.start(0, false).await
+            }
+            Fault::LineCut => {
+                self.note("the line between the servers is cut".to_owned());
+                self.neighbours.cut();
+                Ok(())
+            }
+            Fault::LineStall(time) => {
+                self.note("nothing goes from one server to the other".to_owned());
+                self.neighbours.stall(true);
+                self.rest(time).await;
+                self.neighbours.stall(false);
+                self.note("it goes on".to_owned());
+                Ok(())
+            }
+            Fault::LineDown(time) => {
+                self.note("no line is between the servers".to_owned());
+                self.neighbours.tear(true);
+                self.rest(time).await;
+                self.neighbours.tear(false);
+                self.note("there is one again".to_owned());
+                Ok(())
             }
             Fault::Clients(struck, command) => {
                 let names: Vec<String> = struck.iter().map(ClientId::to_string).collect();
@@ -359,32 +456,28 @@ impl<'a> Run<'a> {
 
     fn set_clock(&self, wrong: i64) -> Result<(), String> {
         self.note(format!("the clock is {wrong:+} s wrong"));
-        self.server.set_clock(wrong)
+        self.homes[0].server.set_clock(wrong)
     }
 
     /// The server is gone, and its disk comes back with what had been flushed.
-    async fn lose(&mut self, away: Duration) -> Result<(), String> {
-        self.server.kill();
-        self.crashed();
-        self.note("the server is gone".to_owned());
-        self.disk.recover()?;
+    async fn lose(&mut self, which: usize, away: Duration) -> Result<(), String> {
+        self.homes[which].server.kill();
+        self.world.crashed(which);
+        self.note(format!("{} is gone", DOMAINS[which]));
+        self.homes[which].disk.recover()?;
         self.rest(away).await;
-        self.start(true).await
-    }
-
-    /// Counted when the server is gone, not before: what still begins until then goes with it.
-    fn crashed(&self) {
-        self.world.crashes.fetch_add(1, Ordering::AcqRel);
+        self.start(which, true).await
     }
 
     /// SIGTERM, and all that must hold then.
-    fn stop(&mut self) {
-        self.note("SIGTERM".to_owned());
-        match self.server.stop() {
-            Ok(took) => self.note(format!("the server has stopped, after {} ms", took.as_millis())),
+    fn stop(&mut self, which: usize) {
+        let name = DOMAINS[which];
+        self.note(format!("SIGTERM of {name}"));
+        match self.homes[which].server.stop() {
+            Ok(took) => self.note(format!("{name} has stopped, after {} ms", took.as_millis())),
             Err(why) => {
                 // What was not saved is not to be resumed.
-                self.crashed();
+                self.world.crashed(which);
                 self.violated("G7", format!("SIGTERM: {why}"));
             }
         }
@@ -394,11 +487,16 @@ impl<'a> Run<'a> {
     async fn calm(&mut self) -> Result<(), String> {
         println!("{}: the storm is over", show(self.world.now()));
         self.look_after().await?;
-        // A new process, so that it can be measured before anybody is there.
+        // New processes, so that they can be measured before anybody is there.
         self.phase.send_replace(Phase::Held);
-        self.stop();
-        self.start(false).await?;
-        let baseline = self.server.usage().unwrap_or_default();
+        for which in 0..self.homes.len() {
+            self.stop(which);
+        }
+        self.start_all().await?;
+        let baselines = self
+            .homes
+            .each_ref()
+            .map(|home| home.server.usage().unwrap_or_default());
         let mut is_good = self.pass(Phase::Settle, SETTLE_LIMIT).await;
         let began = Instant::now();
         while is_good && self.world.history().undelivered() > 0 && began.elapsed() < DELIVERY_LIMIT {
@@ -409,9 +507,13 @@ impl<'a> Run<'a> {
         is_good &= self.pass(Phase::Sync, limit).await;
         let limit = if is_good { CLOSE_LIMIT } else { LAST_LIMIT };
         self.pass(Phase::Close, limit).await;
-        self.comes_to_rest(baseline).await;
+        for (which, baseline) in baselines.into_iter().enumerate() {
+            self.comes_to_rest(which, baseline).await;
+        }
         self.look_after().await?;
-        self.stop();
+        for which in 0..self.homes.len() {
+            self.stop(which);
+        }
         Ok(())
     }
 
@@ -446,10 +548,12 @@ impl<'a> Run<'a> {
     }
 
     /// I8.
-    async fn comes_to_rest(&mut self, baseline: Usage) {
+    async fn comes_to_rest(&mut self, which: usize, baseline: Usage) {
         let began = Instant::now();
         loop {
-            let Some(usage) = self.server.usage() else { return };
+            let Some(usage) = self.homes[which].server.usage() else {
+                return;
+            };
             let is_at_rest = usage.files <= baseline.files + REST.files
                 && usage.threads <= baseline.threads + REST.threads
                 && usage.memory <= baseline.memory + REST.memory;
@@ -463,11 +567,11 @@ impl<'a> Run<'a> {
                 baseline.memory >> 20
             );
             if is_at_rest {
-                println!("I8: {words}");
+                println!("I8: {}: {words}", DOMAINS[which]);
                 return;
             }
             if began.elapsed() > REST_LIMIT {
-                self.violated("I8", format!("the server keeps {words}"));
+                self.violated("I8", format!("{} keeps {words}", DOMAINS[which]));
                 return;
             }
             self.rest(LOOK_EVERY).await;

@@ -15,10 +15,16 @@ use testkit::password_of;
 
 use crate::archived;
 use crate::clock::Clock;
+use crate::history::Account;
+use crate::neighbours::Neighbours;
 
-pub(crate) const DOMAIN: &str = "example.org";
+/// The domains of the two servers. Most accounts, and all rooms, are at the first.
+pub(crate) const DOMAINS: [&str; 2] = ["example.org", "example.net"];
+pub(crate) const DOMAIN: &str = DOMAINS[0];
 /// TLS from the first byte (XEP-0368).
 const PORT: u16 = 5223;
+/// For other servers (RFC 6120 section 14.7).
+const S2S_PORT: u16 = 5269;
 
 /// How long a server may take to listen, whatever it has to recover, before it is given up.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -59,6 +65,17 @@ pub(crate) struct Usage {
     pub(crate) memory: u64,
 }
 
+/// What is different between servers.
+pub(crate) struct Place<'a> {
+    /// Its number among [`DOMAINS`].
+    pub(crate) number: usize,
+    pub(crate) folder: &'a Path,
+    pub(crate) data: &'a Path,
+    /// Messages of others that are in the archive before.
+    pub(crate) archived: u64,
+    pub(crate) clock: Option<Clock>,
+}
+
 pub(crate) struct Server {
     binary: PathBuf,
     folder: PathBuf,
@@ -69,32 +86,40 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Writes the configuration, and makes the accounts `u0` to `u{accounts - 1}` and so many archived messages of others.
-    /// Nothing runs yet.
+    /// Writes the configuration, and makes the accounts among `u0` to `u{accounts - 1}` that are there, and so many
+    /// archived messages of others. Nothing runs yet.
     pub(crate) fn prepare(
         binary: &Path,
-        folder: &Path,
-        data: &Path,
+        place: Place<'_>,
         accounts: u16,
-        archived: u64,
-        clock: Option<Clock>,
+        neighbours: &Neighbours,
     ) -> Result<Server, String> {
+        let Place {
+            number,
+            folder,
+            data,
+            archived,
+            clock,
+        } = place;
         if archived > 0 {
             archived::seed(archived, data, DATABASE)?;
         }
-        let address = address();
+        let address = address(number);
+        let domain = DOMAINS[number];
         let mut config = format!("data = \"{}\"\n[log]\nlevel = \"info\"\n", data.display());
-        let _ = write!(config, "[[domain]]\nname = \"{DOMAIN}\"\n");
+        let _ = write!(config, "[[domain]]\nname = \"{domain}\"\n");
+        config.push_str(&neighbours.write(folder, domain)?);
         let _ = write!(
             config,
-            "[[listen]]\nkind = \"c2s-direct\"\naddress = \"{address}:{PORT}\"\n[limits]\n"
+            "[[listen]]\nkind = \"c2s-direct\"\naddress = \"{address}:{PORT}\"\n\
+             [[listen]]\nkind = \"s2s\"\naddress = \"{address}:{S2S_PORT}\"\n[limits]\n"
         );
         for (key, value) in WIDE_LIMITS {
             let _ = writeln!(config, "{key} = {value}");
         }
         let mut list = String::new();
-        for number in 0..accounts {
-            let jid = format!("u{number}@{DOMAIN}");
+        for account in (0..accounts).map(Account).filter(|account| account.home() == number) {
+            let jid = account.jid();
             let _ = writeln!(list, "{jid}\t{}", password_of(&jid));
         }
         let written =
@@ -131,6 +156,11 @@ impl Server {
 
     pub(crate) fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.address.into(), PORT)
+    }
+
+    /// Where it listens for the other.
+    pub(crate) fn socket_for_servers(&self) -> SocketAddr {
+        SocketAddr::new(self.address.into(), S2S_PORT)
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -279,10 +309,16 @@ impl Drop for Server {
     }
 }
 
-/// A loopback address that no other run uses at the same time.
-fn address() -> Ipv4Addr {
+/// A loopback address that no other run uses at the same time; each number has one.
+pub(crate) fn address(number: usize) -> Ipv4Addr {
     let id = std::process::id();
-    // 7, 7 and 7 bits of the id; none of it 127.0.0.x, where other servers listen.
-    let bits = |from: u32| (id >> from & 0x7f) as u8;
-    Ipv4Addr::new(127, bits(14) | 0x80, bits(7), bits(0) + 1)
+    // Bits of the id; none of it 127.0.0.x, where other servers listen.
+    let bits = |from: u32, mask: u32| (id >> from & mask) as u8;
+    // There are four of them.
+    Ipv4Addr::new(
+        127,
+        bits(12, 0x7f) | 0x80,
+        bits(5, 0x7f),
+        bits(0, 0x1f) * 4 + number as u8 + 1,
+    )
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::history::{ClientId, History, Time};
+use crate::server::DOMAINS;
 use crate::wire::Access;
 
 /// Where a run is. Clients follow.
@@ -53,14 +54,15 @@ impl Counts {
 
 pub(crate) struct World {
     pub(crate) seed: u64,
-    pub(crate) access: Access,
+    /// To each server.
+    access: [Access; DOMAINS.len()],
     pub(crate) accounts: u16,
     pub(crate) rooms: u16,
     /// Between two things that a client does, on average, in milliseconds.
     pub(crate) pace: u64,
     pub(crate) counts: Counts,
-    /// How often the server was ended without being asked: raised before it is.
-    pub(crate) crashes: AtomicU64,
+    /// How often each server was ended without being asked.
+    crashes: [AtomicU64; DOMAINS.len()],
     began: Instant,
     history: Mutex<History>,
     /// By client: the phase that it has done, and what it waits for otherwise.
@@ -69,7 +71,14 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, access: Access, accounts: u16, rooms: u16, pace: u64, history: History) -> World {
+    pub(crate) fn new(
+        seed: u64,
+        access: [Access; DOMAINS.len()],
+        accounts: u16,
+        rooms: u16,
+        pace: u64,
+        history: History,
+    ) -> World {
         let clients = history.clients.len();
         World {
             seed,
@@ -78,12 +87,30 @@ impl World {
             rooms,
             pace,
             counts: Counts::default(),
-            crashes: AtomicU64::new(0),
+            crashes: Default::default(),
             began: Instant::now(),
             history: Mutex::new(history),
             done: (0..clients).map(|_| AtomicU8::new(0)).collect(),
             waiting: Mutex::new(vec!["has never been there".to_owned(); clients]),
         }
+    }
+
+    /// To the server with this number.
+    pub(crate) fn access(&self, server: usize) -> &Access {
+        &self.access[server]
+    }
+
+    pub(crate) fn access_of(&self, client: ClientId) -> &Access {
+        self.access(client.account().home())
+    }
+
+    /// Counted when the server is gone, not before: what still begins until then goes with it.
+    pub(crate) fn crashed(&self, server: usize) {
+        self.crashes[server].fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn crashes_of(&self, client: ClientId) -> u64 {
+        self.crashes[client.account().home()].load(Ordering::Acquire)
     }
 
     pub(crate) fn now(&self) -> Time {

@@ -10,7 +10,6 @@ use crate::history::{Account, OpId, PREFERENCES, RESOURCES, Target};
 use crate::line::Sent;
 use crate::rng::Rng;
 use crate::rooms::RoomId;
-use crate::server::DOMAIN;
 use crate::wire::Wire;
 use crate::world::Counts;
 use crate::xml::escape;
@@ -155,7 +154,7 @@ impl Client {
             true => to.clients().nth(self.rng.below(RESOURCES.into()) as usize),
             false => None,
         };
-        let address = to_client.map_or_else(|| format!("{to}@{DOMAIN}"), jid_of);
+        let address = to_client.map_or_else(|| to.jid(), jid_of);
         let body = escape(&body_of(self.world.seed, op));
         let xml = format!(
             "<message id='{op}' to='{address}' type='chat'><body>{body}</body>\
@@ -265,7 +264,8 @@ impl Client {
         let mut xml = String::new();
         let _ = write!(
             xml,
-            "<iq type='get' id='{id}' to='{DOMAIN}'><ping xmlns='urn:xmpp:ping'/></iq>"
+            "<iq type='get' id='{id}' to='{}'><ping xmlns='urn:xmpp:ping'/></iq>",
+            self.id.account().domain()
         );
         let ping = Sent {
             xml,

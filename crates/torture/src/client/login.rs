@@ -1,6 +1,5 @@
 //! From a TCP connection to a stream that stanzas go over: resumed if that is possible, otherwise bound anew.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use testkit::{password_of, plain};
@@ -8,7 +7,6 @@ use tokio::time::timeout;
 
 use super::{Client, NS_CLIENT, NS_SM};
 use crate::line::Line;
-use crate::server::DOMAIN;
 use crate::wire::{Lost, STREAM_ERROR, Wire, header};
 use crate::world::Counts;
 use crate::xml::Node;
@@ -27,9 +25,10 @@ impl Client {
 
     async fn log_in_slowly(&mut self) -> Result<Wire, Lost> {
         let world = self.world.clone();
-        let mut wire = Wire::connect(&world.access).await?;
-        open(&mut wire).await?;
-        let jid = format!("{}@{DOMAIN}", self.id.account());
+        let mut wire = Wire::connect(world.access_of(self.id)).await?;
+        let domain = self.id.account().domain();
+        open(&mut wire, domain).await?;
+        let jid = self.id.account().jid();
         let password = password_of(&jid);
         let auth = plain("", &self.id.account().to_string(), &password);
         wire.send(&format!("<auth xmlns='{NS_SASL}' mechanism='PLAIN'>{auth}</auth>"));
@@ -38,7 +37,7 @@ impl Client {
             return Err(format!("the login was refused: {}", answer.condition()));
         }
         wire.restart();
-        let features = open(&mut wire).await?;
+        let features = open(&mut wire, domain).await?;
         let offers_sm = features.child("sm", NS_SM).is_some();
         if !offers_sm && self.facts.is_managed {
             return Err("stream management (XEP-0198) is not offered".to_owned());
@@ -106,7 +105,7 @@ impl Client {
         let world = self.world.clone();
         let Some(line) = &self.line else { return };
         let (number, acked) = (line.number, line.durable());
-        if line.crashes == world.crashes.load(Ordering::Acquire) {
+        if line.crashes == world.crashes_of(self.id) {
             self.violated(
                 "G7",
                 format!(
@@ -151,7 +150,7 @@ impl Client {
         }
         self.streams += 1;
         // What crashes from here on makes a later resumption impossible.
-        let mut line = Line::new(self.streams, self.world.crashes.load(Ordering::Acquire));
+        let mut line = Line::new(self.streams, self.world.crashes_of(self.id));
         let is_managed = self.facts.is_managed;
         line.is_managed = is_managed;
         self.line = Some(line);
@@ -185,8 +184,8 @@ impl Client {
 }
 
 /// Opens a stream and returns its features.
-async fn open(wire: &mut Wire) -> Result<Node, Lost> {
-    wire.send(&header(DOMAIN));
+async fn open(wire: &mut Wire, domain: &str) -> Result<Node, Lost> {
+    wire.send(&header(domain));
     wire.element().await
 }
 

@@ -20,7 +20,6 @@ use crate::line::{Line, Sent};
 use crate::oracle;
 use crate::rng::Rng;
 use crate::rooms::{RoomId, rooms_of};
-use crate::server::DOMAIN;
 use crate::wire::{Lost, Wire};
 use crate::world::{Counts, Phase, World};
 use rooms::Visit;
@@ -386,5 +385,5 @@ impl Client {
 }
 
 pub(crate) fn jid_of(client: ClientId) -> String {
-    format!("{}@{DOMAIN}/{}", client.account(), client.resource())
+    format!("{}/{}", client.account().jid(), client.resource())
 }

@@ -6,7 +6,6 @@ use super::{Asked, Client, NS_CLIENT, NS_SM, jid_of};
 use crate::history::{ClientId, How, OpId};
 use crate::line::Sent;
 use crate::rooms::RoomId;
-use crate::server::DOMAIN;
 use crate::wire::{Lost, Wire};
 use crate::world::Counts;
 use crate::xml::Node;
@@ -90,12 +89,12 @@ impl Client {
         }
         let has_waited = node
             .child("delay", NS_DELAY)
-            .is_some_and(|delay| delay.attr("from") == Some(DOMAIN));
+            .is_some_and(|delay| delay.attr("from") == Some(self.id.account().domain()));
         self.saw(node, if has_waited { How::Late } else { How::Direct });
     }
 
     fn account_jid(&self) -> String {
-        format!("{}@{DOMAIN}", self.id.account())
+        self.id.account().jid()
     }
 
     /// A message that came, itself or as a copy.

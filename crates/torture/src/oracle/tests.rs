@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::check;
 use crate::history::{Account, ClientId, Entry, Facts, History, How, OpId, PREFERENCES, Target};
 
-/// Three accounts with two clients each. `u0/r0` sends to `u1`; all is well until a test spoils it.
+/// Six accounts with two clients each, the last at the other server. `u0/r0` sends to `u1`; all is well until a test
+/// spoils it.
 struct Tale {
     history: History,
     clock: u64,
@@ -30,9 +31,9 @@ impl Tale {
             catches_up: false,
         };
         Tale {
-            history: History::new(vec![facts; 6]),
+            history: History::new(vec![facts; 12]),
             clock: 0,
-            archives: (0..3).map(|account| (account, Vec::new())).collect(),
+            archives: (0..6).map(|account| (account, Vec::new())).collect(),
         }
     }
 
@@ -80,7 +81,7 @@ impl Tale {
 
     /// What is wrong, after all clients have read their archives.
     fn end(mut self) -> Vec<String> {
-        for client in 0..6_u16 {
+        for client in 0..12_u16 {
             self.read(client);
         }
         self.rules()
@@ -152,6 +153,36 @@ fn i1_lost_and_stored_twice() {
     let found = tale.end();
     assert!(found.iter().any(|one| one.starts_with("I1")), "{found:?}");
     assert!(found.iter().any(|one| one.starts_with("I3")), "{found:?}");
+}
+
+/// From one server to the other at least once is what is promised: twice is no fault there, and not at all is one.
+#[test]
+fn between_servers() {
+    let mut tale = Tale::new();
+    tale.good(op(0, 1), 5, "a");
+    tale.stored(5, op(0, 1), "b");
+    tale.saw(10, op(0, 1), "b");
+    // Refused by the other server: it was sent all the same.
+    tale.sent(op(0, 2), 5);
+    tale.stored(0, op(0, 2), "c");
+    tale.acked(op(0, 2));
+    tale.failed(op(0, 2));
+    assert_eq!(tale.end(), Vec::<String>::new());
+    let mut tale = Tale::new();
+    tale.good(op(0, 1), 5, "a");
+    tale.archives.insert(5, Vec::new());
+    broken(&tale.end(), "I1");
+    // Who has sent it has it once.
+    let mut tale = Tale::new();
+    tale.good(op(0, 1), 5, "a");
+    tale.stored(0, op(0, 1), "b");
+    let found = tale.end();
+    assert!(found.iter().any(|one| one.starts_with("I1")), "{found:?}");
+    // What was seen was not refused.
+    let mut tale = Tale::new();
+    tale.good(op(0, 1), 5, "a");
+    tale.failed(op(0, 1));
+    broken(&tale.end(), "I7");
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! With whom the operator lets the server talk, and what it has to show.
+
+use testkit::{Authority, Certified, Client, Offers};
+
+use super::{HERE, THERE, World, bounced, expect_message, friend, message};
+use crate::support::chat;
+
+const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+
+fn peer(domain: &str, keys: &str) -> String {
+    format!("[[federation.peer]]\ndomain = \"{domain}\"\n{keys}\n")
+}
+
+/// A message there and one back.
+async fn they_talk(world: &World, user: &mut Client) {
+    user.send(chat(&friend(), "there")).await;
+    let mut link = world.remote.received(Offers::default()).await;
+    expect_message(&mut link, "there").await;
+    let mut link = world.remote.authenticated(&world.server, HERE).await;
+    link.send(message(&friend(), &user.jid, "back")).await;
+    user.expect("<message type='chat'><body>back</body></message>").await;
+}
+
+/// Neither of them can.
+async fn they_do_not(world: &World, user: &mut Client) {
+    let mut link = world.remote.connect(&world.server, HERE).await;
+    link.send(testkit::server_header(THERE, HERE, "")).await;
+    link.expect_stream_error("policy-violation").await;
+    user.send(chat(&friend(), "1")).await;
+    let text = bounced(user, "1", "cancel/not-allowed").await;
+    assert!(!text.is_empty());
+    user.nothing_more().await;
+    assert!(
+        world
+            .remote
+            .accept_within(std::time::Duration::from_millis(50))
+            .await
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn allowed_and_denied() {
+    for (keys, is_allowed) in [
+        (peer(THERE, "action = \"deny\""), false),
+        (peer("*.example", "action = \"deny\""), false),
+        // What is said of the domain itself comes before what is said of all those below one.
+        (peer("*.example", "action = \"deny\"") + &peer(THERE, ""), true),
+        ("others = \"deny\"\n".to_owned() + &peer("friends.example", ""), false),
+        ("others = \"deny\"\n".to_owned() + &peer(THERE, ""), true),
+        (peer("*.remote.example", "action = \"deny\""), true),
+    ] {
+        let world = World::with(1, |builder| builder.federation_toml(&keys)).await;
+        let mut user = world.user().await;
+        match is_allowed {
+            true => they_talk(&world, &mut user).await,
+            false => they_do_not(&world, &mut user).await,
+        }
+    }
+}
+
+/// A key that was named is enough, and no other is.
+#[tokio::test]
+async fn pins() {
+    let own = Certified::self_signed(&[THERE]);
+    let keys = peer(THERE, &format!("pins = [\"{}\"]", own.pin()));
+    let mut world = World::with(1, |builder| builder.federation_toml(&keys)).await;
+    let mut user = world.user().await;
+    // One of an authority that is known, for the right name.
+    let mut link = world.remote.opened(&world.server, HERE).await;
+    assert!(!link.is_offered("mechanisms", SASL), "{:?}", link.features);
+    assert_ne!(link.try_external("=").await.name(), "success");
+    world.remote.shows(&own);
+    they_talk(&world, &mut user).await;
+    // The same the other way: there the wrong key is found out by us.
+    let keys = peer(
+        THERE,
+        &format!("pins = [\"{}\"]", Certified::self_signed(&[THERE]).pin()),
+    );
+    let world = World::with(1, |builder| builder.federation_toml(&keys)).await;
+    let mut user = world.user().await;
+    user.send(chat(&friend(), "1")).await;
+    refuse_handshake(&world).await;
+    let text = bounced(&mut user, "1", "wait/remote-server-timeout").await;
+    assert!(text.contains("another key"), "{text}");
+}
+
+/// DANE cannot be had without DNSSEC, and then nothing else is enough.
+#[tokio::test]
+async fn more_than_a_certificate() {
+    let keys = peer(THERE, "require = \"dane\"");
+    let world = World::with(1, |builder| builder.federation_toml(&keys)).await;
+    let mut user = world.user().await;
+    let link = world.remote.opened(&world.server, HERE).await;
+    assert!(!link.is_offered("mechanisms", SASL), "{:?}", link.features);
+    user.send(chat(&friend(), "1")).await;
+    // It may be known before anybody is asked.
+    if let Some(link) = world.remote.accept_within(std::time::Duration::from_millis(100)).await {
+        refuse(link, &world).await;
+    }
+    bounced(&mut user, "1", "wait/remote-server-timeout").await;
+}
+
+async fn refuse_handshake(world: &World) {
+    refuse(world.remote.accept().await, world).await;
+}
+
+async fn refuse(mut link: Client, world: &World) {
+    const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
+    link.read_header().await;
+    link.answer_header(&format!("<starttls xmlns='{TLS}'/>")).await;
+    link.expect(&format!("<starttls xmlns='{TLS}'/>")).await;
+    link.send(format!("<proceed xmlns='{TLS}'/>")).await;
+    if link.accept_tls(&world.remote.identity, &[]).await.is_ok() {
+        let _ = link.item_within(testkit::TIMEOUT).await;
+    }
+}
+
+/// The authorities of the machine, and those that are named: nobody else.
+#[tokio::test]
+async fn authorities() {
+    let mut world = World::new(1).await;
+    let mut user = world.user().await;
+    let known = world.federation.authority.certify(&["x.example", THERE]);
+    world.remote.shows(&known);
+    they_talk(&world, &mut user).await;
+    world.remote.shows(&Authority::new("Another").certify(&[THERE]));
+    let link = world.remote.opened(&world.server, HERE).await;
+    assert!(!link.is_offered("mechanisms", SASL), "{:?}", link.features);
+}
