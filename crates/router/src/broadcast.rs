@@ -247,8 +247,10 @@ impl Router {
             if self.say_elsewhere(from, contact, turn, |out| presence.write(contact, out)) {
                 continue;
             }
-            let domain = contact.split_once('@').map_or(contact, |(_, domain)| domain);
-            self.show_contact_to_privileged(domain, from, |to, out| presence.write(to, out), turn);
+            if self.has_privileged() {
+                let domain = contact.split_once('@').map_or(contact, |(_, domain)| domain);
+                self.show_contact_to_privileged(domain, from, |to, out| presence.write(to, out), turn);
+            }
             self.with(contact, |account| {
                 if left {
                     account.forget_directed(from, None);
@@ -335,6 +337,11 @@ impl Router {
                 let text = format!("<presence from='{me}' to='{to}'/>");
                 return self.pass_on(account, &session.outbox, [Work::Letter(text.into())], turn);
             }
+            // Another server would take it for the answer to a request that is still to be answered.
+            let is_asked = account.roster.state(from.bare_str()).pending_in;
+            if is_asked && self.host(from.domain()).is_none() {
+                return;
+            }
             return self.refuse_probe(stanza, from, to, turn);
         }
         let (mut answered, mut is_online) = (false, false);
@@ -383,13 +390,7 @@ impl Router {
     }
 
     /// Remembers to whom directed presence went (section 4.6.3). False where it would be too many.
-    pub(crate) fn note_directed(
-        &self,
-        bound: &Bound,
-        kind: PresenceType,
-        stanza: &Stanza<'_>,
-        to: JidRef<'_>,
-    ) -> bool {
+    pub(crate) fn note_directed(&self, bound: &Bound, kind: PresenceType, stanza: &Stanza<'_>, to: JidRef<'_>) -> bool {
         // XEP-0045 section 7.2.2.
         let enters = to.resource().is_some() && stanza.children().any(|child| child.is("x", stanza::ns::MUC));
         let noted = self.with(bound.jid.bare_str(), |account| {

@@ -151,7 +151,10 @@ impl Router {
     ) {
         match kind {
             PresenceType::Available | PresenceType::Unavailable => {
-                if to.resource().is_none() && account.roster.state(from.bare_str()).subscription.to() {
+                if to.resource().is_none()
+                    && self.has_privileged()
+                    && account.roster.state(from.bare_str()).subscription.to()
+                {
                     let write = |to: &str, out: &mut Vec<u8>| splice(stanza, from.as_str(), Some(to), edits, out);
                     self.show_contact_to_privileged(account.jid.domain(), from.as_str(), write, turn);
                 }

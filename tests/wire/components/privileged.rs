@@ -122,6 +122,7 @@ async fn rosters() {
     component
         .expect(&format!("<iq type='set' from='{bare}'>{removed}</iq>"))
         .await;
+    user.expect(&format!("<iq type='set'>{removed}</iq>")).await;
     reads.nothing_more().await;
     // Of who is not in memory.
     let away = server.user();
@@ -201,7 +202,7 @@ async fn messages() {
         component.send(in_name(&message)).await;
         friend
             .expect(&format!(
-                "<message from='{from}' to='{to}'><body>{from}</body></message>"
+                "<message from='{from}' to='{to}' type='chat'><body>{from}</body></message>"
             ))
             .await;
     }

@@ -290,4 +290,55 @@ mod tests {
         check("ircexample.net", "example.org");
         check("elsewhere.example", "example.org");
     }
+
+    /// What is wrong with a server of example.org that has these components.
+    fn wrong(components: &str) -> Option<String> {
+        let text = format!("[[domain]]\nname = \"example.org\"\n{components}");
+        let config: Config = toml::from_str(&text).expect("in order");
+        problem_of(&config).map(|problem| problem.message)
+    }
+
+    #[test]
+    fn what_a_component_may_not_have() {
+        let check = |more: &str, expected: Option<&str>| {
+            let component = "[[component]]\ndomain = \"irc.example.org\"\nsecret_file = \"x\"\n";
+            let found = wrong(&format!("{component}{more}"));
+            let is_so = match (&found, expected) {
+                (None, None) => true,
+                (Some(found), Some(expected)) => found.contains(expected),
+                _ => false,
+            };
+            assert!(is_so, "{more}: {found:?}");
+        };
+        check("", None);
+        check("connections = 100", None);
+        check("connections = 0", Some("from 1 to 100"));
+        check("connections = 101", Some("from 1 to 100"));
+        check("[component.privileges]\npresence = \"roster\"\nroster = \"get\"", None);
+        check("[component.privileges]\npresence = \"roster\"\nroster = \"set\"", Some("read rosters"));
+        check("[component.privileges]\niq = { \"urn:a\" = \"both\" }", None);
+        check("[component.privileges]\niq = { \"urn:xmpp:mam:2\" = \"get\" }", Some("archives"));
+        let delegates = |namespace: &str| format!("[[component.delegation]]\nnamespace = \"{namespace}\"\n");
+        check(&delegates("urn:a"), None);
+        check(&delegates(""), Some("cannot be delegated"));
+        check(&delegates("urn:xmpp:delegation:2"), Some("cannot be delegated"));
+        check(&format!("{}{}", delegates("urn:a"), delegates("urn:a")), Some("twice"));
+        let other = "[[component]]\ndomain = \"elsewhere.test\"\nsecret_file = \"x\"\n";
+        check(&format!("{}{other}{}", delegates("urn:a"), delegates("urn:a")), Some("twice"));
+        check(&format!("{}{other}{}", delegates("urn:a"), delegates("urn:b")), None);
+    }
+
+    #[test]
+    fn what_the_router_is_given() {
+        let text = "[[domain]]\nname = \"example.org\"\n[[component]]\ndomain = \"irc.example.org\"\nsecret_file = \"x\"\n\
+                    [component.privileges]\nroster = \"set\"\n[[component.delegation]]\nnamespace = \"urn:a\"\n\
+                    attributes = [\"node\"]";
+        let config: Config = toml::from_str(text).expect("in order");
+        let component = shown(&config).remove(0);
+        assert_eq!(component.streams, 1);
+        // Only who may read a roster is told of its changes.
+        assert!(component.privileges.roster.set && !component.privileges.roster.get && !component.privileges.pushes);
+        assert!(!component.privileges.messages && component.privileges.presence == PresenceSeen::Nobodys);
+        assert_eq!(*component.delegated[0].attributes, ["node".into()]);
+    }
 }

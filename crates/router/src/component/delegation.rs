@@ -31,8 +31,8 @@ impl Router {
             return false;
         };
         let mut components = self.registry().components().iter();
-        let Some(component) = components
-            .find(|component| *component.shown_by == *domain && (delegate.takes)(component, target, payload))
+        let Some(component) =
+            components.find(|component| *component.shown_by == *domain && (delegate.takes)(component, target, payload))
         else {
             return false;
         };
@@ -42,7 +42,10 @@ impl Router {
         }
         let back = Return::of(stanza, from.to_owned(), to.to_owned());
         let wrapped = (delegate.wrap)(&letter(stanza, from, to));
-        match self.questions.open((self.clock)(), &component.domain, Question::Delegated { back }) {
+        match self
+            .questions
+            .open((self.clock)(), &component.domain, Question::Delegated { back })
+        {
             Ok(id) => {
                 if !self.ask_component(&component.domain, domain, &id, "set", &wrapped, turn)
                     && let Some((_, question)) = self.questions.answered(&id, |_, _| true)
@@ -51,7 +54,8 @@ impl Router {
                 }
             }
             Err(_) => {
-                let error = StanzaError::resource_constraint().text("the service does not answer as fast as it is asked");
+                let error =
+                    StanzaError::resource_constraint().text("the service does not answer as fast as it is asked");
                 self.bounce(stanza, from, to, &error, turn);
             }
         }

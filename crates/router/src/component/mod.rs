@@ -70,7 +70,9 @@ impl Router {
             let (from, to) = (escaped(&component.shown_by), escaped(&component.domain));
             let id = bound.id;
             bound.outbox.answer(turn, |out| {
-                out.extend_from_slice(format!("<message from='{from}' to='{to}' id='may-{id}'>{greeting}</message>").as_bytes());
+                out.extend_from_slice(
+                    format!("<message from='{from}' to='{to}' id='may-{id}'>{greeting}</message>").as_bytes(),
+                );
             });
         }
         self.ask_what_it_can(&component.domain, turn);

@@ -269,3 +269,125 @@ fn push(
 fn too_slow() -> StanzaError {
     StanzaError::resource_constraint().text("the service does not read as fast as it is sent to")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use stanza::{Condition, Jid};
+
+    use super::*;
+
+    struct World {
+        hasher: RandomState,
+        place: Place,
+        turn: Turn,
+    }
+
+    impl World {
+        /// With streams of these ids.
+        fn of(ids: &[u64]) -> World {
+            let streams = ids.iter().map(|id| Bound {
+                jid: Jid::parse("irc.example.org").expect("an address"),
+                id: *id,
+                outbox: Outbox::new(1_000),
+            });
+            World {
+                hasher: RandomState::default(),
+                place: Place {
+                    streams: streams.collect(),
+                    ..Place::default()
+                },
+                turn: Turn::default(),
+            }
+        }
+
+        /// Somebody whose share this stream has.
+        fn sender_of(&self, id: u64) -> String {
+            let shares = Shares(&self.hasher);
+            let mut senders = (0..).map(|number| format!("u{number}@example.org"));
+            let is_of = |sender: &String| shares.of(&self.place.streams, sender).is_some_and(|stream| stream.id == id);
+            senders.find(is_of).expect("somebody")
+        }
+
+        fn give(&mut self, sender: &str, text: &str) -> Option<Condition> {
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(text.as_bytes());
+            let shares = Shares(&self.hasher);
+            let given = self.place.give(shares, sender, text.len(), &mut self.turn, write);
+            given.err().map(|error| error.condition)
+        }
+
+        /// What has come to a stream.
+        fn came(&self, id: u64) -> String {
+            let stream = self.place.streams.iter().find(|stream| stream.id == id);
+            let taken = stream.expect("it is there").outbox.take(Waker::noop(), true);
+            String::from_utf8(taken.bytes).expect("text")
+        }
+
+        fn returned(&mut self, id: u64) -> Vec<Condition> {
+            let refused = self.place.returned(id, Shares(&self.hasher), &mut self.turn);
+            refused.into_iter().map(|(_, error)| error.condition).collect()
+        }
+    }
+
+    #[test]
+    fn what_comes_waits_for_what_a_stream_had_not_written() {
+        let mut world = World::of(&[1, 2, 3]);
+        let sender = world.sender_of(1);
+        assert!(world.place.remove(1));
+        assert!(!world.place.remove(1));
+        assert_eq!(world.give(&sender, "<new/>"), None);
+        assert_eq!(world.came(2) + &world.came(3), "");
+        let shares = Shares(&world.hasher);
+        let again = world.place.give_again(shares, &sender, "<old/>", &mut world.turn);
+        assert!(again.is_ok());
+        assert!(world.returned(1).is_empty());
+        assert_eq!(world.came(2) + &world.came(3), "<old/><new/>");
+        assert_eq!(world.give(&sender, "<newest/>"), None);
+        assert_eq!(world.came(2) + &world.came(3), "<newest/>");
+    }
+
+    #[test]
+    fn what_waits_is_limited_and_comes_back_where_nobody_is_left() {
+        let mut world = World::of(&[1, 2]);
+        world.place.remove(1);
+        assert_eq!(world.give("a@example.org", "<new/>"), None);
+        let much = "x".repeat(HELD_BYTES);
+        assert_eq!(world.give("a@example.org", &much), Some(Condition::ResourceConstraint));
+        world.place.remove(2);
+        assert_eq!(world.give("a@example.org", "<new/>"), Some(Condition::RemoteServerTimeout));
+        assert!(world.returned(1).is_empty());
+        assert_eq!(world.returned(2), [Condition::RemoteServerTimeout]);
+    }
+
+    #[test]
+    fn one_that_is_closing_is_given_nothing() {
+        let mut world = World::of(&[1, 2]);
+        let sender = world.sender_of(1);
+        world.place.streams[0].outbox.shut();
+        assert_eq!(world.give(&sender, "<waits/>"), None);
+        world.place.remove(1);
+        assert!(world.returned(1).is_empty());
+        assert_eq!(world.came(2), "<waits/>");
+        world.place.streams[0].outbox.shut();
+        assert_eq!(world.give(&sender, "<late/>"), Some(Condition::RemoteServerTimeout));
+    }
+
+    #[test]
+    fn an_answer_goes_to_who_has_asked() {
+        let mut world = World::of(&[1, 2]);
+        let sender = world.sender_of(1);
+        let question = ("id", "irc.example.org", &*sender);
+        let shares = Shares(&world.hasher);
+        world.place.note_asked(shares, 2, question);
+        assert_eq!(world.place.take_asker(shares, ("other", "irc.example.org", &sender)), None);
+        let asker = world.place.take_asker(shares, question);
+        assert_eq!(asker, Some(2));
+        // Once.
+        assert_eq!(world.place.take_asker(shares, question), None);
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(b"<iq/>");
+        let given = world.place.give_to(asker, shares, &sender, 5, &mut world.turn, write);
+        assert!(given.is_ok());
+        assert_eq!(world.came(2), "<iq/>");
+    }
+}

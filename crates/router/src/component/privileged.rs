@@ -117,7 +117,17 @@ impl Router {
                     return;
                 };
                 let own = account.jid.clone();
-                self.ask_in_name(now, &slot.component.domain, own.as_ref(), whom, &iq, stanza, from, to, turn);
+                self.ask_in_name(
+                    now,
+                    &slot.component.domain,
+                    own.as_ref(),
+                    whom,
+                    &iq,
+                    stanza,
+                    from,
+                    to,
+                    turn,
+                );
             }
         }
     }
@@ -139,7 +149,11 @@ impl Router {
         };
         let whom = whom.and_then(|whom| {
             let is_barred = self.is_apart(account.jid.domain(), whom.domain()) || account.blocks(whom.as_str());
-            if is_barred { Err(StanzaError::not_acceptable()) } else { Ok(whom) }
+            if is_barred {
+                Err(StanzaError::not_acceptable())
+            } else {
+                Ok(whom)
+            }
         });
         whom.map_err(|error| self.bounce(stanza, from, to, &error, turn)).ok()
     }
@@ -259,26 +273,32 @@ impl Router {
     }
 
     /// Components that see this much of the accounts of the domain.
-    fn seeing<'r>(&'r self, domain: &'r str, what: impl Fn(PresenceSeen) -> bool + 'r) -> impl Iterator<Item = &'r Slot> {
-        let is_any = !self.components.is_empty() && self.registry().judge().is_some();
-        let slots = is_any.then(|| self.components.iter());
-        slots.into_iter().flatten().filter(move |slot| {
-            *slot.component.shown_by == *domain && what(slot.component.privileges.presence)
-        })
+    fn seeing<'r>(
+        &'r self,
+        domain: &'r str,
+        what: impl Fn(PresenceSeen) -> bool + 'r,
+    ) -> impl Iterator<Item = &'r Slot> {
+        let slots = self.has_privileged().then(|| self.components.iter());
+        slots
+            .into_iter()
+            .flatten()
+            .filter(move |slot| *slot.component.shown_by == *domain && what(slot.component.privileges.presence))
     }
 
     /// "Server Sends Roster Pushes". `query`: what every client is told of the change.
     pub(crate) fn roster_pushes(&self, account: &Account, query: &str) -> Vec<After> {
-        if self.components.is_empty() || self.registry().judge().is_none() {
+        if !self.has_privileged() {
             return Vec::new();
         }
         let components = self.registry().components().iter();
-        let told = components
-            .filter(|component| component.privileges.pushes && *component.shown_by == *account.jid.domain());
+        let told =
+            components.filter(|component| component.privileges.pushes && *component.shown_by == *account.jid.domain());
         told.map(|component| {
             let (from, id) = (escaped(account.jid.as_str()), account.roster.version());
             let to = &component.domain;
-            After::letter(format!("<iq type='set' id='roster-{id}' from='{from}' to='{to}'>{query}</iq>"))
+            After::letter(format!(
+                "<iq type='set' id='roster-{id}' from='{from}' to='{to}'>{query}</iq>"
+            ))
         })
         .collect()
     }
@@ -296,6 +316,11 @@ impl Router {
                 });
             }
         }
+    }
+
+    /// Whether somebody may have privileges. Most servers need not look any further.
+    pub(crate) fn has_privileged(&self) -> bool {
+        !self.components.is_empty() && self.registry().judge().is_some()
     }
 
     /// An account of this domain is told of presence of a contact, a full JID: who sees that as well is told, once.

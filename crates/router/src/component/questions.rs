@@ -20,11 +20,7 @@ const ID_PREFIX: &str = "component-";
 
 pub(super) enum Question {
     /// A request in the name of an account (XEP-0356), under the id that the component has given it.
-    InName {
-        back: Return,
-        id: Box<str>,
-        whom: Jid,
-    },
+    InName { back: Return, id: Box<str>, whom: Jid },
     /// A request that the component answers in the place of the server (XEP-0355).
     Delegated { back: Return },
     /// What it can, where it does that.
@@ -83,18 +79,16 @@ impl Questions {
     }
 
     /// The question of this id that may be answered so, and the component that it is about.
-    pub(super) fn answered(
-        &self,
-        id: &str,
-        may: impl FnOnce(&str, &Question) -> bool,
-    ) -> Option<(Box<str>, Question)> {
+    pub(super) fn answered(&self, id: &str, may: impl FnOnce(&str, &Question) -> bool) -> Option<(Box<str>, Question)> {
         let number = id.strip_prefix(ID_PREFIX)?.parse().ok()?;
         let mut open = self.lock();
         let asked = open.asked.get(&number)?;
         if !may(&asked.component, &asked.question) {
             return None;
         }
-        open.asked.remove(&number).map(|asked| (asked.component, asked.question))
+        open.asked
+            .remove(&number)
+            .map(|asked| (asked.component, asked.question))
     }
 
     fn take(&self, is_over: impl Fn(&Asked) -> bool) -> Vec<Asked> {
