@@ -10,7 +10,7 @@ use std::sync::Arc;
 use presence::caps::Advertised;
 use stanza::{JidRef, Kind, PresenceType, Stanza, ns};
 
-use crate::account::Account;
+use crate::account::{Account, Session};
 use crate::caps::{Caps, ID_PREFIX};
 use crate::directed::domain_of;
 use crate::sessions::escaped;
@@ -77,7 +77,9 @@ impl Router {
         if kind == PresenceType::Unavailable {
             return forget(account, from);
         }
-        if from.resource().is_none() || !account.is_seen_by(from) {
+        // Nobody is here who publishes: whoever comes is probed for.
+        let is_here = account.sessions.iter().any(Session::is_available);
+        if from.resource().is_none() || !is_here || !account.is_seen_by(from) {
             return;
         }
         let Some(advertised) = Advertised::of(stanza.children()) else {

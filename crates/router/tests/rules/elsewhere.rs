@@ -21,6 +21,8 @@ fn friends() -> (Far, Bound) {
         far.says(&theirs, &presence(kind, "romeo@far.example", "juliet@d", ""));
     }
     far.send(&format!("<presence type='subscribed' to='romeo@{FAR}'/>"));
+    let sent = far.sent().iter().filter(|line| *line != "r").count();
+    far.acknowledge(u32::try_from(sent).expect("a few"));
     far.sent();
     far.world.forget();
     (far, theirs)
