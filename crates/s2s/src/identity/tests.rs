@@ -1,5 +1,6 @@
 //! A corpus of certificates, good and hostile, and what each of them proves.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use rcgen::{
@@ -284,7 +285,7 @@ fn who_vouches() {
     let between = world.public.below("between", plain);
     let leaf = between.leaf(&["example.org"], plain);
     world.both(&[leaf.clone(), between.certificate.clone()], GOOD);
-    world.both(&[leaf.clone()], unknown(1));
+    world.both(from_ref(&leaf), unknown(1));
     world.both(&[leaf.clone(), world.public.certificate.clone()], unknown(2));
     // In any order, and with others in between.
     let private = world.private.certificate.clone();
@@ -335,10 +336,10 @@ fn usages() {
     };
     let (server, client) = (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
     // What public authorities make: servers connect with it as well.
-    world.both(&with(&[server.clone()]), GOOD);
+    world.both(&with(from_ref(&server)), GOOD);
     world.both(&with(&[server, client.clone()]), GOOD);
     world.both(&with(&[]), GOOD);
-    check(&with(&[client.clone()]), Side::Client, GOOD);
+    check(&with(from_ref(&client)), Side::Client, GOOD);
     check(&with(&[client]), Side::Server, Err(Flaw::WrongUsage));
     world.both(&with(&[ExtendedKeyUsagePurpose::CodeSigning]), Err(Flaw::WrongUsage));
     world.both(
@@ -477,7 +478,7 @@ fn records_of_the_certificate_itself() {
         tlsa(3, 1, 1, &key),
         tlsa(3, 1, 2, &key),
     ] {
-        world.dane(&own, &[record.clone()], &rule, DANE);
+        world.dane(&own, from_ref(&record), &rule, DANE);
         world.dane(&own, &[tlsa(3, 1, 1, b"old"), record], &rule, DANE);
     }
     for record in [
@@ -563,14 +564,14 @@ fn records_of_an_authority_of_ones_own() {
         world.dane(&chain, &[record], &rule, DANE);
     }
     // It has to be at hand, in the chain or in the record.
-    world.dane(&[leaf.clone()], &[tlsa(2, 0, 0, &whole)], &rule, DANE);
-    world.dane(&[leaf.clone()], &[tlsa(2, 0, 1, &whole)], &rule, NOT);
+    world.dane(from_ref(&leaf), &[tlsa(2, 0, 0, &whole)], &rule, DANE);
+    world.dane(from_ref(&leaf), &[tlsa(2, 0, 1, &whole)], &rule, NOT);
     // To be shown is not to have signed.
     let stranger = Authority::new("stranger");
     let foreign = [stranger.leaf(&["example.org"], plain), private.certificate.clone()];
     world.dane(&foreign, &[tlsa(2, 0, 1, &whole)], &rule, NOT);
     // The leaf is no authority of itself.
-    world.dane(&[leaf.clone()], &[tlsa(2, 0, 1, &leaf)], &rule, NOT);
+    world.dane(from_ref(&leaf), &[tlsa(2, 0, 1, &leaf)], &rule, NOT);
 
     // Names and time count, the host's name as well as the domain's.
     let host = [private.leaf(&["xmpp.host.example"], plain), private.certificate.clone()];
@@ -607,15 +608,15 @@ fn records_beside_an_authority() {
     world.dane(&chain, &[tlsa(0, 0, 1, &world.private.certificate)], &rule, NOT);
     // The whole certificate of the authority is not kept; it may be shown.
     let root = tlsa(0, 0, 1, &world.public.certificate);
-    world.dane(&chain, std::slice::from_ref(&root), &rule, NOT);
+    world.dane(&chain, from_ref(&root), &rule, NOT);
     let with_root = [leaf, between.certificate.clone(), world.public.certificate.clone()];
     world.dane(&with_root, &[root], &rule, DANE);
     // It has to be vouched for as well.
     let private = world.private.leaf(&["example.org"], plain);
     let unknown = Err(Flaw::UnknownAuthority { shown: 1 });
-    world.dane(&[private.clone()], &[tlsa(1, 1, 1, &key(&private))], &rule, unknown);
+    world.dane(from_ref(&private), &[tlsa(1, 1, 1, &key(&private))], &rule, unknown);
     let other = world.public.leaf(&["evil.example"], plain);
-    world.dane(&[other.clone()], &[tlsa(1, 1, 1, &key(&other))], &rule, OTHER);
+    world.dane(from_ref(&other), &[tlsa(1, 1, 1, &key(&other))], &rule, OTHER);
 }
 
 /// The name of the host counts where a secure record led to it (RFC 7673 section 4.1), else not.
