@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -67,6 +68,26 @@ fn of_domain(config: &Config, domain: &Domain) -> Result<Certificate, Failure> {
         clients: domain.client_certificates.clone(),
         self_signed: Some(fingerprint),
     })
+}
+
+/// The certificate of a domain in DER, where there is one already; makes none.
+pub fn first_of(config: &Config, domain: &Domain) -> Result<Option<Vec<u8>>, Failure> {
+    let path = match &domain.certificate {
+        Some(path) => path.clone(),
+        None => config
+            .certificates()
+            .join(format!("{}.crt", ascii(domain.name.as_str())?)),
+    };
+    let unusable = |what: String| Failure::unavailable(format!("{}: {what}", path.display()));
+    let pem = match fs::read(&path) {
+        Ok(pem) => pem,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && domain.certificate.is_none() => return Ok(None),
+        Err(error) => return Err(unusable(error.to_string())),
+    };
+    match rustls_pemfile::certs(&mut &pem[..]).next() {
+        Some(Ok(certificate)) => Ok(Some(certificate.to_vec())),
+        _ => Err(unusable("no certificate in PEM is in it".to_owned())),
+    }
 }
 
 /// The domain as DNS and certificates spell it (A-labels, RFC 5890 section 2.3.2.1).

@@ -97,6 +97,16 @@ pub enum Command {
         tlsa: bool,
     },
 
+    /// Look at the set-up as others see it, and say what is wrong and what to do; exits with 1 where anything is wrong
+    Doctor {
+        /// One domain of this server, or that of another server, to see it as this one would [default: all of this server]
+        #[arg(value_name = "DOMAIN")]
+        of: Option<String>,
+        /// Print an array of objects
+        #[arg(long)]
+        json: bool,
+    },
+
     /// Pages of the documentation that are made from the code
     #[command(subcommand, hide = true)]
     Docs(DocsCommand),

@@ -78,6 +78,8 @@ pub struct Port {
     pub number: u16,
     /// Behind a proxy, which may have another.
     is_proxied: bool,
+    /// Only this machine reaches it.
+    is_local: bool,
 }
 
 impl Port {
@@ -87,20 +89,30 @@ impl Port {
     }
 }
 
-/// Where listeners can be reached from elsewhere.
+/// The ports of listeners that are found by such records.
 pub fn ports(config: &Config, srv: Srv) -> Vec<Port> {
     let mut ports: Vec<Port> = Vec::new();
-    for listen in &config.listen {
-        let number = listen.address.port();
-        let is_known = ports.iter().any(|port| port.number == number);
-        if Srv::of(config, listen).contains(&srv) && !is_local(listen) && !is_known {
-            ports.push(Port {
-                number,
-                is_proxied: !listen.proxy_protocol.is_empty(),
-            });
+    for listen in config
+        .listen
+        .iter()
+        .filter(|listen| Srv::of(config, listen).contains(&srv))
+    {
+        let port = Port {
+            number: listen.address.port(),
+            is_proxied: !listen.proxy_protocol.is_empty(),
+            is_local: is_local(listen),
+        };
+        match ports.iter_mut().find(|known| known.number == port.number) {
+            Some(known) => known.is_local &= port.is_local,
+            None => ports.push(port),
         }
     }
     ports
+}
+
+/// Those of them that others reach.
+fn open_ports(config: &Config, srv: Srv) -> impl Iterator<Item = Port> {
+    ports(config, srv).into_iter().filter(|port| !port.is_local)
 }
 
 fn is_local(listen: &Listen) -> bool {
@@ -168,7 +180,7 @@ fn of_domain(config: &Config, of: &Domain, host: Option<&str>, text: &mut String
     }
     let of_servers = federates(config, of);
     for srv in Srv::ALL.into_iter().filter(|srv| of_servers || !srv.is_of_servers()) {
-        for port in ports(config, srv) {
+        for port in open_ports(config, srv) {
             line(text, format_args!("{}", srv_record(srv, &domain, port, &host)));
         }
     }
@@ -176,7 +188,7 @@ fn of_domain(config: &Config, of: &Domain, host: Option<&str>, text: &mut String
     for label in services(config).into_iter().filter(|_| of_servers) {
         let name = format!("{label}.{domain}");
         for srv in [Srv::Server, Srv::ServerDirect] {
-            for port in ports(config, srv) {
+            for port in open_ports(config, srv) {
                 line(text, format_args!("{}", srv_record(srv, &name, port, &host)));
             }
         }
@@ -223,7 +235,7 @@ pub fn tlsa(config: &Config, host: Option<&str>) -> Result<String, Failure> {
         let hash: String = Pin::of(fields.key).0.iter().map(|byte| format!("{byte:02x}")).collect();
         for port in [Srv::Server, Srv::ServerDirect]
             .into_iter()
-            .flat_map(|srv| ports(config, srv))
+            .flat_map(|srv| open_ports(config, srv))
         {
             let record = record(&format!("_{}._tcp.{host}.", port.number), &format!("TLSA 3 1 1 {hash}"));
             if !records.contains(&record) {
@@ -314,7 +326,7 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Domain, DomainName};
+    use crate::config::DomainName;
 
     fn listen(kind: Kind, address: &str) -> Listen {
         Listen {

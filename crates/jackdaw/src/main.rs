@@ -6,6 +6,7 @@
 //! - `certificate.rs`, `first_run.rs`, `password.rs`: what a server without configuration makes for itself.
 //! - `backends.rs`: who knows the passwords of domains where that is not this server.
 //! - `dns.rs`: the records by which clients and other servers find it.
+//! - `doctor_command/`: whether others find this server, and what is wrong with it.
 //! - `metrics.rs`: figures for who watches the server.
 //! - `serve.rs`: the server. `xeps_page.rs`: what it implements, for `docs/xeps.md`.
 
@@ -24,6 +25,7 @@ mod config;
 mod config_command;
 mod database;
 mod dns;
+mod doctor_command;
 mod failure;
 mod first_run;
 mod invite_command;
@@ -72,6 +74,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Why { of, now }) => why_command::run(&of, now, &config::load(&overrides)?),
         Some(Command::Reports(command)) => reports_command::run(command, &config::load(&overrides)?),
         Some(Command::Dns { host, tlsa }) => dns::run(&config::load(&overrides)?.config, host.as_deref(), tlsa),
+        Some(Command::Doctor { of, json }) => {
+            let format = if json { doctor_command::Format::Json } else { doctor_command::Format::Text };
+            doctor_command::run(of.as_deref(), format, &config::load(&overrides)?)
+        }
         Some(Command::Docs(DocsCommand::Xeps)) => {
             print!("{}", serve::xeps_page()?);
             Ok(())

@@ -7,6 +7,8 @@
 mod federation;
 mod settings;
 
+pub use settings::{http_host, websocket_url};
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

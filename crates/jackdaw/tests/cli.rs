@@ -366,6 +366,8 @@ fn the_records_for_the_dns_are_printed() {
     for line in [
         "_xmpp-client._tcp.example.org.     3600 IN SRV 5 1 5222 chat.example.org.",
         "_xmpps-client._tcp.example.org.    3600 IN SRV 5 1 5223 chat.example.org.",
+        "_xmpp-server._tcp.example.org.     3600 IN SRV 5 1 5269 chat.example.org.",
+        "_xmpp-server._tcp.conference.example.org. 3600 IN SRV 5 1 5269 chat.example.org.",
     ] {
         assert!(told.out.lines().any(|printed| printed == line), "{}", told.out);
     }

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 pub use bearer::Bearer;
 pub use component::{Component, Delegation, Privileges, secrets as component_secrets, shown as components_shown};
 pub use example::example;
-pub use external::External;
+pub use external::{External, Transport};
 pub use federation::{Federation, Peer, S2S_DIRECT_PORT, S2S_PORT};
 pub use files::{Files, S3};
 pub use http_accounts::HttpAccounts;

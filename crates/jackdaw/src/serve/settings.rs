@@ -25,7 +25,7 @@ const LOADING_STANZAS: usize = 1024;
 const REQUEST_BYTES: usize = 2048;
 
 /// Host and port by which clients of a domain reach the listeners of HTTP.
-fn http_host(config: &Config, domain: &str) -> String {
+pub fn http_host(config: &Config, domain: &str) -> String {
     let listen = config.listen.iter();
     let port = listen
         .filter(|listen| matches!(listen.kind, Kind::Https | Kind::Multiplex))
@@ -37,6 +37,11 @@ fn http_host(config: &Config, domain: &str) -> String {
         (None, Some(port)) => format!("{domain}:{port}"),
         (None, None) => domain.to_owned(),
     }
+}
+
+/// Where browsers of a domain connect to.
+pub fn websocket_url(config: &Config, domain: &str) -> String {
+    format!("wss://{}{}", http_host(config, domain), config.http.websocket_path)
 }
 
 /// `tls`: None for plain HTTP.
@@ -52,7 +57,7 @@ pub(super) fn http_settings(
         let host = http_host(config, domain);
         http_listener::Site {
             domain: domain.to_owned(),
-            websocket: format!("wss://{host}{}", http.websocket_path),
+            websocket: websocket_url(config, domain),
             bosh: Some(format!("https://{host}{}", http.bosh_path)),
         }
     };
