@@ -116,7 +116,7 @@ class World:
         self.folder, self.net, self.dns, self.binary = folder, net, dns, binary
         self.servers: dict[str, Federated] = {}
 
-    def make(self, kind: str, name: str) -> Federated:
+    def make(self, kind: str, name: str, domains: tuple[str, ...] = ()) -> Federated:
         place, home, domain = self.net.place(name), self.folder / name, f"{name}.example"
         match kind:
             case "prosody":
@@ -126,6 +126,9 @@ class World:
             case _:
                 server = FederatedJackdaw(home, self.binary, domain, place, self.dns.anchor)
         server.measured = True
+        if name == "many":
+            server.more_domains = domains
+            server.more_names = (f"*.{domain}",)
         server.set_up(self.folder / "certificates", self.dns)
         self.servers[name] = server
         return server
@@ -201,8 +204,7 @@ async def measure(options: argparse.Namespace) -> None:
     for kind in kinds:
         for end in ("here", "there"):
             world.make(kind, f"{kind}-{end}")
-    many = world.make("jackdaw", "many")
-    many.more_domains = [f"d{number}.{MANY}" for number in range(50 + options.links)]
+    many = world.make("jackdaw", "many", tuple(f"d{number}.{MANY}" for number in range(50 + options.links)))
     for domain in many.more_domains:
         dns.add(f"_xmpp-server._tcp.{domain}. SRV 0 5 5269 xmpp.{many.domain}.")
     dns.start()

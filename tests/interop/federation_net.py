@@ -60,7 +60,11 @@ class Net:
         subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
         resolv = folder / "resolv.conf"
         resolv.write_text(f"nameserver {DNS_ADDRESS}\noptions timeout:2 attempts:2\n")
-        subprocess.run(["mount", "--bind", resolv, "/etc/resolv.conf"], check=True)
+        used = Path("/etc/resolv.conf").resolve()
+        if not used.exists():  # it was below /run
+            used.parent.mkdir(parents=True, exist_ok=True)
+            used.touch()
+        subprocess.run(["mount", "--bind", resolv, used], check=True)
         for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
             Path("/proc/sys/net", name).write_text("1")
         ip("link set lo up", f"addr add {DNS_ADDRESS}/32 dev lo")

@@ -27,6 +27,7 @@ class Federated:
     place: Place
     self_signed = False
     more_domains: tuple[str, ...] = ()  # that have the same certificate
+    more_names: tuple[str, ...] = ()  # in the certificate; `*.` is what it is
     measured = False  # set up as whoever has many users would, and says little (federation_bench.py)
 
     def set_up(self, certificates: Path, dns: Dns) -> None:
@@ -36,7 +37,7 @@ class Federated:
         self.authorities = certificates / "ca.crt"
         self.ca_file = self.authorities
         host = f"xmpp.{self.domain}"
-        names = [self.domain, *(f"{service}.{self.domain}" for service in SERVICES), host, *self.more_domains]
+        names = [self.domain, *(f"{service}.{self.domain}" for service in SERVICES), host, *(self.more_names or self.more_domains)]
         self.certificate, self.key = (certificates / f"{self.domain}.{end}" for end in ("crt", "key"))
         if self.self_signed:
             self.ca_file = self.certificate
@@ -70,6 +71,14 @@ class Federated:
         return self.place.within(super().command())
 
 
+# What a crowd of strangers who write as fast as they can would meet, and is not what is measured.
+FREE = {
+    "connections_before_login_per_address": 100_000, "connections_per_second_per_address": 1_000_000,
+    "read_bytes_per_second": 1 << 40, "read_burst_bytes": 1 << 40, "stranger_messages_per_hour": 1 << 31,
+    "stranger_messages_per_hour_in_all": 1 << 31,
+}  # fmt: skip
+
+
 class FederatedJackdaw(Federated, Jackdaw):
     def __init__(self, folder: Path, binary: Path, domain: str, place: Place, anchor: Path, self_signed: bool = False):
         super().__init__(folder, binary, domain, place.address)
@@ -83,12 +92,13 @@ class FederatedJackdaw(Federated, Jackdaw):
             f'[[domain]]\nname = "{name}"\ncertificate = "{self.certificate}"\nkey = "{self.key}"\n\n'
             for name in (self.domain, *self.more_domains)
         )
+        limits = "[limits]\n" + "".join(f"{key} = {value}\n" for key, value in FREE.items()) if self.measured else ""
         listeners = {
             "c2s": self.port, "c2s-direct": self.direct_port, "https": self.https_port, "s2s": S2S_PORT,
             "s2s-direct": S2S_DIRECT_PORT,
         }  # fmt: skip
         self.config.write_text(
-            f'data = "{self.folder / "data"}"\n\n[log]\nlevel = "{self.level}"\n\n{domains}'
+            f'data = "{self.folder / "data"}"\n\n[log]\nlevel = "{self.level}"\n\n{limits}\n{domains}'
             + "".join(f'[[listen]]\nkind = "{kind}"\naddress = "[::]:{port}"\n\n' for kind, port in listeners.items())
             + f'[federation]\nresolver = ["{self.resolver}"]\ntrust_anchor = "{self.anchor}"\nauthorities = "{self.authorities}"\n'
             "retry_seconds = 1\nlongest_retry_seconds = 5\n"
