@@ -20,6 +20,7 @@ pub mod posh;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -37,6 +38,10 @@ use crate::policy::{Pin, Require, Rule};
 use dane::Usage;
 use names::Reference;
 pub use posh::{Posh, Reach};
+
+/// Records of a peer that are looked at, each of which may cost some signatures. A renewal has two, for each of a few
+/// hosts.
+const MAX_RECORDS: usize = 32;
 
 /// What a peer has done: this decides for what its certificate may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -364,16 +369,24 @@ impl Identity {
         let records = peer
             .tlsa
             .iter()
-            .filter_map(|record| Some((record, dane::usage(record)?)));
+            .filter_map(|record| Some((record, dane::usage(record)?)))
+            .take(MAX_RECORDS);
+        let vouched = OnceCell::new();
+        let vouched = || {
+            vouched
+                .get_or_init(|| self.pkix(peer, fields, now))
+                .as_ref()
+                .map_err(Flaw::clone)
+        };
         let mut found = None;
         for (record, usage) in records {
             let is_leaf = dane::is_of(record, leaf, fields);
             let fits = match usage {
                 Usage::DaneEe if is_leaf => Ok(None),
-                Usage::PkixEe if is_leaf => self.pkix(peer, fields, now).map(|path| Some(path.until)),
+                Usage::PkixEe if is_leaf => vouched().map(|path| Some(path.until)),
                 Usage::DaneEe | Usage::PkixEe => Err(Flaw::NotInDns),
-                Usage::PkixTa => match self.pkix(peer, fields, now) {
-                    Ok(path) if !is_in_path(record, &path, peer.chain) => Err(Flaw::NotInDns),
+                Usage::PkixTa => match vouched() {
+                    Ok(path) if !is_in_path(record, path, peer.chain) => Err(Flaw::NotInDns),
                     path => path.map(|path| Some(path.until)),
                 },
                 Usage::DaneTa => self.below(record, peer, fields, now).map(|path| Some(path.until)),
@@ -390,7 +403,7 @@ impl Identity {
                 // Of several records one that fits but for this tells more than one of another certificate.
                 Err(flaw) => {
                     let why = in_words(&flaw, peer, &names::shown(fields));
-                    verdict.note(false, format!("DANE: TLSA {} is of it, but {why}", dane::shown(record)));
+                    verdict.note(false, format!("DANE: TLSA {} does not do: {why}", dane::shown(record)));
                     found = Some(flaw);
                 }
             }
@@ -415,6 +428,9 @@ impl Identity {
             .chain(Some(&written).filter(|_| is_written))
             .filter_map(|authority| webpki::anchor_from_trusted_cert(authority).ok())
             .collect();
+        if anchors.is_empty() {
+            return Err(Flaw::NotInDns);
+        }
         let path = match pkix::path(peer.chain, &anchors, peer.side, now, &self.provider) {
             // What the record names has not issued it.
             Err(Flaw::UnknownAuthority { .. } | Flaw::SelfSigned) => return Err(Flaw::NotInDns),

@@ -619,6 +619,31 @@ fn records_beside_an_authority() {
     world.dane(from_ref(&other), &[tlsa(1, 1, 1, &key(&other))], &rule, OTHER);
 }
 
+/// Whoever writes a thousand records has not a thousand certificates.
+#[test]
+fn so_many_records_are_looked_at() {
+    let world = World::new();
+    let own = [self_signed(&["example.org"], plain)];
+    let fits = tlsa(3, 1, 1, &key(&own[0]));
+    for (before, expected) in [(MAX_RECORDS - 1, DANE), (MAX_RECORDS, NOT)] {
+        let mut records = vec![tlsa(0, 1, 1, b"other"); before];
+        records.push(fits.clone());
+        let verdict = world.identity.judge(
+            &Peer {
+                tlsa: &records,
+                ..Peer::new("example.org", Side::Server, &own)
+            },
+            &Rule::default(),
+            NOW,
+        );
+        assert_eq!(verdict.proof.is_ok(), expected.is_ok(), "{before}");
+    }
+    // What cannot be used does not count.
+    let mut records = vec![tlsa(9, 1, 1, b"other"); MAX_RECORDS];
+    records.push(fits);
+    world.dane(&own, &records, &Rule::default(), DANE);
+}
+
 /// The name of the host counts where a secure record led to it (RFC 7673 section 4.1), else not.
 #[test]
 fn the_name_of_the_host() {
