@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use router::Outbox;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ServerConfig};
-use router::Outbox;
 use session::server::Established;
 use session::{ServerConfig as PeerConfig, StreamConfig, StreamCore};
 use tokio::time::{Instant, Sleep};
@@ -251,8 +251,7 @@ impl<S: Socket> Channel<S> {
             poll_fn(|cx| self.poll_shut_down(cx)).await?;
             let mut left = LINGER_BYTES as usize;
             while left > 0 {
-                let read =
-                    poll_fn(|cx| worker::with(|worker| self.transport.poll_discard(cx, &mut worker.read)));
+                let read = poll_fn(|cx| worker::with(|worker| self.transport.poll_discard(cx, &mut worker.read)));
                 match read.await? {
                     None => break,
                     Some(count) => left = left.saturating_sub(count.get()),
@@ -318,7 +317,14 @@ impl<S: Socket> Channel<S> {
         });
         let core = StreamCore::established(established, bound);
         let transport = self.transport;
-        Some(Connection::established(self.admission, port, transport, core, outbox, carried))
+        Some(Connection::established(
+            self.admission,
+            port,
+            transport,
+            core,
+            outbox,
+            carried,
+        ))
     }
 
     /// The connection goes on as one that came in at `entry`, with all that was not taken. `began`: when it was

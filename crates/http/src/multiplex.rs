@@ -71,12 +71,7 @@ fn spoken(alpn: Option<&[u8]>, first: Option<&u8>) -> Spoken {
     }
 }
 
-async fn tell_apart<S: Socket>(
-    parts: Arc<Parts>,
-    service: Arc<Service>,
-    mut channel: Channel<S>,
-    address: IpAddr,
-) {
+async fn tell_apart<S: Socket>(parts: Arc<Parts>, service: Arc<Service>, mut channel: Channel<S>, address: IpAddr) {
     let accepted = Instant::now();
     let first = tokio::select! {
         // At once at the end, whatever it is that was spoken.

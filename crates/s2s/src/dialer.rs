@@ -214,7 +214,10 @@ impl Federation {
                 }
                 Then::Established(established) => {
                     // What is said last goes before anything else.
-                    if timeout_at(place.until, write(channel, out)).await.is_ok_and(|written| written.is_ok()) {
+                    if timeout_at(place.until, write(channel, out))
+                        .await
+                        .is_ok_and(|written| written.is_ok())
+                    {
                         return Ok(Talked::Established(established, input));
                     }
                     trace.bad(Step::Stream, "the connection broke");
@@ -263,7 +266,12 @@ impl Federation {
             tlsa: &tlsa,
             ..Peer::new(remote, Side::Server, channel.peer_chain())
         };
-        let Ok(verdict) = timeout_at(place.until, self.identity().judge_with_posh(&peer, rule, UnixTime::now(), self.resolver())).await
+        let Ok(verdict) = timeout_at(
+            place.until,
+            self.identity()
+                .judge_with_posh(&peer, rule, UnixTime::now(), self.resolver()),
+        )
+        .await
         else {
             trace.bad(Step::Certificate, "it could not be judged in time");
             return Err(timed_out(format!("It takes too long to find out who {remote} is.")).into());
@@ -273,7 +281,10 @@ impl Federation {
             Ok(proof) => trace.good(Step::Certificate, format!("it is {remote}, by {proof}")),
             // Then the DNS says who it is (XEP-0220), to which we have listened.
             Err(_) if rule.takes_dialback() || matches!(purpose, Purpose::Verify(_)) => {
-                trace.good(Step::Certificate, "it proves nothing; dialback is enough for this domain");
+                trace.good(
+                    Step::Certificate,
+                    "it proves nothing; dialback is enough for this domain",
+                );
             }
             Err(flaw) => {
                 trace.bad(Step::Certificate, format!("it does not show that it is {remote}"));

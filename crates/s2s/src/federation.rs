@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use c2s::tls::Certificates;
 use c2s::Service;
+use c2s::tls::Certificates;
 use router::{Failure, FailureKind, Pair, RemoteRules, Resume, Router, Turn};
 use session::ServerConfig;
 use session::server::{Purpose, Rules};
@@ -177,7 +177,11 @@ impl Federation {
         };
         let failure = match made {
             Ok(Made::Stream(stream)) => {
-                let Stream { channel, established, rest } = *stream;
+                let Stream {
+                    channel,
+                    established,
+                    rest,
+                } = *stream;
                 if let Some(connection) = channel.into_peer(established, Arc::clone(self.stream()), &rest) {
                     self.lost().entry(pair.clone()).or_insert(Lost::new()).made = Instant::now();
                     tokio::spawn(connection);
@@ -204,11 +208,21 @@ impl Federation {
         let mut trace = Trace::default();
         let made = self.make(pair, purpose, &mut trace).await;
         match &made {
-            Ok(_) => tracing::debug!(local = &*pair.local, remote = &*pair.remote, "another server was reached"),
+            Ok(_) => tracing::debug!(
+                local = &*pair.local,
+                remote = &*pair.remote,
+                "another server was reached"
+            ),
             Err(failure) => {
                 let reason = trace.reason().map(|taken| format!("{}: {}", taken.step, taken.what));
                 let (reason, why) = (reason.unwrap_or_default(), &failure.text);
-                tracing::debug!(local = &*pair.local, remote = &*pair.remote, why, reason, "an attempt failed");
+                tracing::debug!(
+                    local = &*pair.local,
+                    remote = &*pair.remote,
+                    why,
+                    reason,
+                    "an attempt failed"
+                );
             }
         }
         let attempt = journal::Attempt {

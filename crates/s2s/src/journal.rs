@@ -188,8 +188,9 @@ impl Journal {
         if !kept.domains.contains_key(remote) && kept.domains.len() >= DOMAINS {
             // Whoever connects names a domain that he makes up: those that we have tried to reach go last.
             let is_theirs = |domain: &Domain| domain.attempts.iter().all(|it| it.direction == Direction::In);
-            let order = |(_, domain): &(&Box<str>, &Domain)| (!is_theirs(domain), domain.last);
-            let oldest = kept.domains.iter().min_by_key(order).map(|(name, _)| name.clone());
+            let order = |domain: &Domain| (!is_theirs(domain), domain.last);
+            let oldest = kept.domains.iter().min_by_key(|(_, domain)| order(domain));
+            let oldest = oldest.map(|(name, _)| name.clone());
             if let Some(oldest) = oldest {
                 kept.domains.remove(&oldest);
             }
@@ -294,7 +295,9 @@ mod tests {
 
     fn whats(journal: &Journal, remote: &str) -> Vec<String> {
         let attempts = journal.attempts(remote).into_iter();
-        attempts.map(|it| it.trace.reason().expect("a reason").what.clone()).collect()
+        attempts
+            .map(|it| it.trace.reason().expect("a reason").what.clone())
+            .collect()
     }
 
     #[test]
@@ -306,7 +309,10 @@ mod tests {
         journal.keep("there.example", attempt(Direction::In, "in"));
         assert_eq!(whats(&journal, "there.example"), ["2", "3", "4", "5", "in"]);
         assert_eq!(whats(&journal, "elsewhere.example"), [""; 0]);
-        assert_eq!(journal.failed().find(|(step, _)| *step == "connect"), Some(("connect", 6)));
+        assert_eq!(
+            journal.failed().find(|(step, _)| *step == "connect"),
+            Some(("connect", 6))
+        );
         assert_eq!(journal.succeeded(), 0);
     }
 

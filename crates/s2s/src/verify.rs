@@ -23,7 +23,9 @@ const JUDGING: Duration = Duration::from_secs(15);
 
 impl Servers for Federation {
     fn certifies(&self, caller: Caller, pair: &Pair, answer: Answer<bool>) {
-        let (Some(me), pair) = (self.me(), pair.clone()) else { return };
+        let (Some(me), pair) = (self.me(), pair.clone()) else {
+            return;
+        };
         self.runtime().spawn(async move {
             let mut trace = Trace::default();
             trace.good(Step::Connect, format!("from {}", caller.address));
@@ -91,13 +93,17 @@ impl Federation {
         }
         let mut verdict = self.identity().judge(&peer, rule, UnixTime::now());
         if verdict.proof.is_err() && rule.require != Require::Certificate {
-            let (host, tlsa) = timeout_at(until, self.secure_records(&pair.remote, trace)).await.map_err(late)?;
+            let (host, tlsa) = timeout_at(until, self.secure_records(&pair.remote, trace))
+                .await
+                .map_err(late)?;
             let peer = Peer {
                 target: host.as_deref(),
                 tlsa: &tlsa,
                 ..peer
             };
-            let judged = self.identity().judge_with_posh(&peer, rule, UnixTime::now(), self.resolver());
+            let judged = self
+                .identity()
+                .judge_with_posh(&peer, rule, UnixTime::now(), self.resolver());
             verdict = timeout_at(until, judged).await.map_err(late)?;
         }
         verdict.tell(trace);
@@ -115,7 +121,10 @@ impl Federation {
             if let Ok(answer) = self.resolver().tlsa(&target.host, target.port).await
                 && answer.is_secure
             {
-                trace.good(Step::Dns, format!("TLSA of {target}: {} secure records", answer.records.len()));
+                trace.good(
+                    Step::Dns,
+                    format!("TLSA of {target}: {} secure records", answer.records.len()),
+                );
                 records.extend(answer.records);
             }
         }

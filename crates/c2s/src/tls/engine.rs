@@ -142,11 +142,7 @@ impl Tls {
     }
 
     /// The client's side of a connection to `name`; its ClientHello is appended to `out`.
-    pub fn to_server(
-        config: Arc<ClientConfig>,
-        name: ServerName<'static>,
-        out: &mut Vec<u8>,
-    ) -> Result<Tls, TlsError> {
+    pub fn to_server(config: Arc<ClientConfig>, name: ServerName<'static>, out: &mut Vec<u8>) -> Result<Tls, TlsError> {
         let conn = UnbufferedClientConnection::new(config, name).map_err(TlsError::Protocol)?;
         let mut tls = Tls::of(Side::Client(conn));
         tls.process(&mut [], &mut Vec::new(), out)?;
@@ -344,7 +340,10 @@ impl Tls {
             ProtocolVersion::TLSv1_3 => "TLS 1.3".to_owned(),
             other => format!("{other:?}"),
         };
-        Some(format!("{version}, {}", suite.as_str().unwrap_or("an unknown cipher suite")))
+        Some(format!(
+            "{version}, {}",
+            suite.as_str().unwrap_or("an unknown cipher suite")
+        ))
     }
 
     /// What SASL may bind to. Empty before the handshake is complete and after

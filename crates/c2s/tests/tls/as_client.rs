@@ -47,7 +47,11 @@ impl End {
 fn run(one: &mut End, other: &mut End, cuts: &mut Cuts) -> Result<(), TlsError> {
     while !one.out.is_empty() || !other.out.is_empty() {
         for side in 0..2 {
-            let (from, to) = if side == 0 { (&mut *one, &mut *other) } else { (&mut *other, &mut *one) };
+            let (from, to) = if side == 0 {
+                (&mut *one, &mut *other)
+            } else {
+                (&mut *other, &mut *one)
+            };
             let count = cuts.next().min(from.out.len());
             let piece: Vec<u8> = from.out.drain(..count).collect();
             to.feed(&piece)?;

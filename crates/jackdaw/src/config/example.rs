@@ -3,8 +3,8 @@
 
 use super::section::{Section, write_docs, write_keys};
 use super::{
-    Archive, Bearer, Command, Component, Config, Contacts, Delegation, Domain, External, Federation, Files, Http, HttpAccounts, Ldap,
-    Limits, Listen, Log, Login, Metrics, Peer, Privileges, Pubsub, Push, Rooms, S3,
+    Archive, Bearer, Command, Component, Config, Contacts, Delegation, Domain, External, Federation, Files, Http,
+    HttpAccounts, Ldap, Limits, Listen, Log, Login, Metrics, Peer, Privileges, Pubsub, Push, Rooms, S3,
 };
 
 /// The text of the example.

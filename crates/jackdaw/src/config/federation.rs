@@ -151,7 +151,11 @@ impl<'de> Deserialize<'de> for Nameserver {
         let text = String::deserialize(deserializer)?;
         let with_port = text.parse().ok();
         let address = with_port.or_else(|| text.parse::<IpAddr>().ok().map(|ip| (ip, DNS_PORT).into()));
-        let wrong = || D::Error::custom(format!("`{text}` is not an address, such as 192.0.2.53 or [2001:db8::1]:53"));
+        let wrong = || {
+            D::Error::custom(format!(
+                "`{text}` is not an address, such as 192.0.2.53 or [2001:db8::1]:53"
+            ))
+        };
         address.map(Nameserver).ok_or_else(wrong)
     }
 }
@@ -219,9 +223,15 @@ pub fn problem_of(config: &Config) -> Option<Problem> {
             format!("retry_seconds = {first}: it is between 1 and longest_retry_seconds ({most})"),
         );
     }
-    for (key, value) in [("longest_retry_seconds", most), ("answer_seconds", federation.answer_seconds)] {
+    for (key, value) in [
+        ("longest_retry_seconds", most),
+        ("answer_seconds", federation.answer_seconds),
+    ] {
         if value == 0 || value > MOST_SECONDS {
-            return wrong(key, format!("{key} = {value}: it is between 1 and {MOST_SECONDS}, a day"));
+            return wrong(
+                key,
+                format!("{key} = {value}: it is between 1 and {MOST_SECONDS}, a day"),
+            );
         }
     }
     let (bytes, stanza) = (federation.queue_bytes, config.limits.stanza_bytes);
@@ -262,7 +272,8 @@ fn peers(config: &Config) -> Option<Problem> {
             return Some(problem(&at(key), message));
         }
         if peer.dialback == Some(true) && (peer.require != Require::Any || !peer.pins.is_empty()) {
-            let message = format!("dialback would let in who does not show what `{domain}` has to: leave out one of them");
+            let message =
+                format!("dialback would let in who does not show what `{domain}` has to: leave out one of them");
             return Some(problem(&at("dialback"), message));
         }
     }
@@ -309,7 +320,10 @@ mod tests {
         );
         let federation = read(&text).expect("valid");
         let [first, second] = [&federation.resolver[0], &federation.resolver[1]];
-        assert_eq!([first.0.to_string(), second.0.to_string()], ["192.0.2.53:53", "[::1]:5353"]);
+        assert_eq!(
+            [first.0.to_string(), second.0.to_string()],
+            ["192.0.2.53:53", "[::1]:5353"]
+        );
         let peer = &federation.peer[0];
         assert_eq!(peer.domain.to_string(), "*.example.net");
         assert_eq!((peer.pins[0].0.0[0], peer.pins[0].0.0[31]), (10, 255));

@@ -219,9 +219,15 @@ fn other_servers_and_what_contradicts_itself_about_them() {
             "2:25: longest_retry_seconds = 86401",
         ),
         (format!("{section}answer_seconds = 0\n"), "2:18: answer_seconds = 0"),
-        (format!("{section}queue_bytes = 262_143\n"), "2:15: queue_bytes = 262143 is below"),
+        (
+            format!("{section}queue_bytes = 262_143\n"),
+            "2:15: queue_bytes = 262143 is below",
+        ),
         (format!("{section}queue_stanzas = 0\n"), "2:17: queue_stanzas = 0"),
-        (format!("{section}resolver = ['dns.example']\n"), "2:13: `dns.example` is not an address"),
+        (
+            format!("{section}resolver = ['dns.example']\n"),
+            "2:13: `dns.example` is not an address",
+        ),
         (format!("{peer}{peer}"), "4:10: `b.org` is there twice"),
         (
             format!("[[domain]]\nname = 'b.org'\n{peer}"),
@@ -239,15 +245,22 @@ fn other_servers_and_what_contradicts_itself_about_them() {
             format!("{listen}[federation]\nenabled = false\n"),
             "2:8: nobody may connect to a listener for servers",
         ),
-        (listen.replace("s2s'", "s2s'\ntls = 'optional'"), "3:7: `s2s` has TLS always"),
-        (listen.replace("s2s'", "s2s-direct'\ntls = 'off'"), "3:7: `s2s-direct` begins with TLS"),
+        (
+            listen.replace("s2s'", "s2s'\ntls = 'optional'"),
+            "3:7: `s2s` has TLS always",
+        ),
+        (
+            listen.replace("s2s'", "s2s-direct'\ntls = 'off'"),
+            "3:7: `s2s-direct` begins with TLS",
+        ),
     ] {
         refused(&text, &format!("jackdaw.toml:{expected}"));
     }
     let loaded = load_text("[federation]\nenabled = false\n", Overrides::default()).expect("valid");
     assert!(loaded.config.listen.iter().all(|listen| !listen.kind.is_of_servers()));
     assert_eq!(loaded.config.listen.len(), 3);
-    let text = format!("{section}trust_anchor = 'a'\nauthorities = '/b'\n{peer}[[federation.peer]]\ndomain = '*.b.org'\n");
+    let text =
+        format!("{section}trust_anchor = 'a'\nauthorities = '/b'\n{peer}[[federation.peer]]\ndomain = '*.b.org'\n");
     let loaded = load_text(&text, Overrides::default()).expect("valid");
     let federation = &loaded.config.federation;
     assert!(federation.trust_anchor.as_ref().is_some_and(|path| path.is_absolute()));
