@@ -10,8 +10,9 @@ use xmlstream::Child;
 
 use crate::command::{CommandSessions, node_of};
 use crate::{
-    Access, Assist, Change, ChatSettings, Command, Component, Delegate, Face, Filter, Form, Handle, Host, Identity, MakeForm, Method,
-    Greet, Judge, Module, Nested, Nodes, Occasion, Service, Stage, Step, StreamFeature, Upgrade, Xep, face,
+    Access, Assist, Change, ChatSettings, Command, Component, Delegate, Face, Filter, Form, Greet, Handle, Host,
+    Identity, Judge, MakeForm, Method, Module, Nested, Nodes, Occasion, Service, Stage, Step, StreamFeature, Upgrade,
+    Xep, face,
 };
 
 /// Who is asked.

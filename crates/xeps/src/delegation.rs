@@ -133,7 +133,8 @@ impl<'r> Nest<'r> {
         for component in components.filter(|component| *component.shown_by == *domain) {
             for one in &component.delegated {
                 nest.delegated.push(&*one.namespace);
-                nest.told.extend(registry.nested().get(&component.domain, &one.namespace, target));
+                nest.told
+                    .extend(registry.nested().get(&component.domain, &one.namespace, target));
             }
         }
         nest
@@ -248,7 +249,11 @@ mod tests {
         check(&[("urn:a", &[])], "<x xmlns='urn:a'/>", [true; 2]);
         check(&[("urn:a", &[])], "<x xmlns='urn:b'/>", [false; 2]);
         check(&[("urn:a", &["node", "y"])], "<x xmlns='urn:a' node=''/>", [false; 2]);
-        check(&[("urn:a", &["node", "y"])], "<x xmlns='urn:a' node='' y='1'/>", [true; 2]);
+        check(
+            &[("urn:a", &["node", "y"])],
+            "<x xmlns='urn:a' node='' y='1'/>",
+            [true; 2],
+        );
         let info = "<query xmlns='http://jabber.org/protocol/disco#info'/>";
         let info_node = "<query xmlns='http://jabber.org/protocol/disco#info' node='n'/>";
         let items = "<query xmlns='http://jabber.org/protocol/disco#items'/>";

@@ -13,7 +13,9 @@ pub(crate) fn module() -> Module {
             356,
             "Privileged Entity",
             "0.4.1",
-            Coverage::Partial("presence of contacts at other servers is told when it comes, and not when a component connects"),
+            Coverage::Partial(
+                "presence of contacts at other servers is told when it comes, and not when a component connects",
+            ),
         )
         .greeting(greet)
         .judge(judge)
@@ -186,9 +188,7 @@ mod tests {
         });
         assert_eq!(
             greet(&set).as_deref(),
-            Some(
-                "<privilege xmlns='urn:xmpp:privilege:2'><perm access='roster' type='set' push='false'/></privilege>"
-            )
+            Some("<privilege xmlns='urn:xmpp:privilege:2'><perm access='roster' type='set' push='false'/></privilege>")
         );
     }
 
@@ -217,7 +217,8 @@ mod tests {
     #[test]
     fn rosters() {
         let check = |from: &str, to: &str, type_: &str, all: &str, none: &str| {
-            let text = format!("<iq from='{from}' to='{to}' type='{type_}' id='1'><query xmlns='jabber:iq:roster'/></iq>");
+            let text =
+                format!("<iq from='{from}' to='{to}' type='{type_}' id='1'><query xmlns='jabber:iq:roster'/></iq>");
             assert_eq!(judged(&everything(), &text), all, "{text}");
             assert_eq!(judged(&component(Privileges::default()), &text), none, "{text}");
         };
@@ -225,7 +226,13 @@ mod tests {
         check(me, "juliet@example.org", "get", "roster", "Forbidden");
         check(me, "juliet@example.org", "set", "roster", "Forbidden");
         // One of its users has no privilege.
-        check("x@pubsub.example.org", "juliet@example.org", "get", "Forbidden", "Forbidden");
+        check(
+            "x@pubsub.example.org",
+            "juliet@example.org",
+            "get",
+            "Forbidden",
+            "Forbidden",
+        );
         // Not managed by it: as of anybody.
         check(me, "juliet@example.net", "get", "nothing", "nothing");
         check(me, "example.org", "get", "nothing", "nothing");
@@ -245,7 +252,12 @@ mod tests {
         let check = |from: &str, to: &str, inner: &str, all: &str| {
             assert_eq!(judged(&everything(), &text(from, to, inner)), all, "{inner}");
         };
-        check(me, "example.org", &inner("juliet@example.org"), "message of juliet@example.org");
+        check(
+            me,
+            "example.org",
+            &inner("juliet@example.org"),
+            "message of juliet@example.org",
+        );
         check(me, "example.org", &inner("example.org"), "message of example.org");
         for from in [
             "juliet@example.org/balcony",
@@ -256,9 +268,19 @@ mod tests {
         ] {
             check(me, "example.org", &inner(from), "Forbidden");
         }
-        check("x@pubsub.example.org", "example.org", &inner("juliet@example.org"), "Forbidden");
+        check(
+            "x@pubsub.example.org",
+            "example.org",
+            &inner("juliet@example.org"),
+            "Forbidden",
+        );
         check(me, "example.org", "<message from='juliet@example.org'/>", "BadRequest");
-        check(me, "example.org", "<iq xmlns='jabber:client' from='juliet@example.org'/>", "BadRequest");
+        check(
+            me,
+            "example.org",
+            "<iq xmlns='jabber:client' from='juliet@example.org'/>",
+            "BadRequest",
+        );
         check(me, "juliet@example.org", &inner("juliet@example.org"), "nothing");
         let none = component(Privileges::default());
         let said = text(me, "example.org", &inner("juliet@example.org"));
@@ -279,7 +301,12 @@ mod tests {
         };
         let juliet = "juliet@example.org";
         check("set", juliet, &inner("set", "", "urn:a"), "iq 2");
-        check("get", juliet, &inner("get", "from='Juliet@example.org'", "urn:b"), "iq 2");
+        check(
+            "get",
+            juliet,
+            &inner("get", "from='Juliet@example.org'", "urn:b"),
+            "iq 2",
+        );
         for (type_, inner) in [
             ("set", inner("set", "", "urn:b")),
             ("get", inner("get", "", "urn:c")),

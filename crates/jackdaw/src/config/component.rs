@@ -197,7 +197,10 @@ pub fn problem_of(config: &Config) -> Option<Problem> {
                 format!("the component `{name}` is there twice; remove one"),
             ));
         }
-        if component.connections.is_some_and(|count| !(1..=MOST_CONNECTIONS).contains(&count)) {
+        if component
+            .connections
+            .is_some_and(|count| !(1..=MOST_CONNECTIONS).contains(&count))
+        {
             return Some(problem(
                 &[Key("component"), Index(index), Key("connections")],
                 format!("a component has from 1 to {MOST_CONNECTIONS} connections"),
@@ -220,7 +223,8 @@ fn problem_of_privileges(component: &Component, index: usize) -> Option<Problem>
     let path = |key| [Key("component"), Index(index), Key("privileges"), Key(key)];
     // XEP-0356, "Roster Presence": "The server MUST reject the permission".
     if privileges.presence == PermittedPresence::Roster && !privileges.roster.methods().get {
-        let message = r#"`presence = "roster"` is for a component that may read rosters: set roster to "get" or "both""#;
+        let message =
+            r#"`presence = "roster"` is for a component that may read rosters: set roster to "get" or "both""#;
         return Some(problem(&path("presence"), message.to_owned()));
     }
     // Its answers are messages, which would come to the devices of the account.
@@ -234,15 +238,26 @@ fn problem_of_privileges(component: &Component, index: usize) -> Option<Problem>
 fn problem_of_delegation(config: &Config, component: &Component, index: usize) -> Option<Problem> {
     for (at, delegation) in component.delegation.iter().enumerate() {
         let namespace = delegation.namespace.as_str();
-        let path = [Key("component"), Index(index), Key("delegation"), Index(at), Key("namespace")];
+        let path = [
+            Key("component"),
+            Index(index),
+            Key("delegation"),
+            Index(at),
+            Key("namespace"),
+        ];
         // XEP-0355, "Business Rules", 5.
         if namespace.is_empty() || namespace == ns::DELEGATION {
-            return Some(problem(&path, format!("the namespace `{namespace}` cannot be delegated")));
+            return Some(problem(
+                &path,
+                format!("the namespace `{namespace}` cannot be delegated"),
+            ));
         }
         let domain = shown_by(config, component.domain.as_str());
         let others = config.component[..index].iter();
         let others = others.filter(|other| shown_by(config, other.domain.as_str()) == domain);
-        let earlier = others.flat_map(|other| &other.delegation).chain(&component.delegation[..at]);
+        let earlier = others
+            .flat_map(|other| &other.delegation)
+            .chain(&component.delegation[..at]);
         if earlier.into_iter().any(|other| other.namespace == namespace) {
             let message = format!("the namespace `{namespace}` of {domain} is delegated twice; remove one");
             return Some(problem(&path, message));
@@ -315,16 +330,25 @@ mod tests {
         check("connections = 0", Some("from 1 to 100"));
         check("connections = 101", Some("from 1 to 100"));
         check("[component.privileges]\npresence = \"roster\"\nroster = \"get\"", None);
-        check("[component.privileges]\npresence = \"roster\"\nroster = \"set\"", Some("read rosters"));
+        check(
+            "[component.privileges]\npresence = \"roster\"\nroster = \"set\"",
+            Some("read rosters"),
+        );
         check("[component.privileges]\niq = { \"urn:a\" = \"both\" }", None);
-        check("[component.privileges]\niq = { \"urn:xmpp:mam:2\" = \"get\" }", Some("archives"));
+        check(
+            "[component.privileges]\niq = { \"urn:xmpp:mam:2\" = \"get\" }",
+            Some("archives"),
+        );
         let delegates = |namespace: &str| format!("[[component.delegation]]\nnamespace = \"{namespace}\"\n");
         check(&delegates("urn:a"), None);
         check(&delegates(""), Some("cannot be delegated"));
         check(&delegates("urn:xmpp:delegation:2"), Some("cannot be delegated"));
         check(&format!("{}{}", delegates("urn:a"), delegates("urn:a")), Some("twice"));
         let other = "[[component]]\ndomain = \"elsewhere.test\"\nsecret_file = \"x\"\n";
-        check(&format!("{}{other}{}", delegates("urn:a"), delegates("urn:a")), Some("twice"));
+        check(
+            &format!("{}{other}{}", delegates("urn:a"), delegates("urn:a")),
+            Some("twice"),
+        );
         check(&format!("{}{other}{}", delegates("urn:a"), delegates("urn:b")), None);
     }
 

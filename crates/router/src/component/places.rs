@@ -306,7 +306,11 @@ mod tests {
         fn sender_of(&self, id: u64) -> String {
             let shares = Shares(&self.hasher);
             let mut senders = (0..).map(|number| format!("u{number}@example.org"));
-            let is_of = |sender: &String| shares.of(&self.place.streams, sender).is_some_and(|stream| stream.id == id);
+            let is_of = |sender: &String| {
+                shares
+                    .of(&self.place.streams, sender)
+                    .is_some_and(|stream| stream.id == id)
+            };
             senders.find(is_of).expect("somebody")
         }
 
@@ -355,7 +359,10 @@ mod tests {
         let much = "x".repeat(HELD_BYTES);
         assert_eq!(world.give("a@example.org", &much), Some(Condition::ResourceConstraint));
         world.place.remove(2);
-        assert_eq!(world.give("a@example.org", "<new/>"), Some(Condition::RemoteServerTimeout));
+        assert_eq!(
+            world.give("a@example.org", "<new/>"),
+            Some(Condition::RemoteServerTimeout)
+        );
         assert!(world.returned(1).is_empty());
         assert_eq!(world.returned(2), [Condition::RemoteServerTimeout]);
     }
@@ -380,7 +387,10 @@ mod tests {
         let question = ("id", "irc.example.org", &*sender);
         let shares = Shares(&world.hasher);
         world.place.note_asked(shares, 2, question);
-        assert_eq!(world.place.take_asker(shares, ("other", "irc.example.org", &sender)), None);
+        assert_eq!(
+            world.place.take_asker(shares, ("other", "irc.example.org", &sender)),
+            None
+        );
         let asker = world.place.take_asker(shares, question);
         assert_eq!(asker, Some(2));
         // Once.
