@@ -76,7 +76,9 @@ impl Router {
     }
 
     pub(crate) fn lock(&self, hash: u64) -> MutexGuard<'_, Shard> {
-        self.shards[shard_of(hash)].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard_of(hash)]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The number of an account's shard.
@@ -158,6 +160,11 @@ impl Router {
     }
 }
 
+/// The low bits address the table inside the shard, so the shard is chosen by others.
+fn shard_of(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARDS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,9 +179,4 @@ mod tests {
         let outbox = size_of::<crate::Outbox>();
         assert!(outbox + 16 <= 96, "an outbox: {outbox}");
     }
-}
-
-/// The low bits address the table inside the shard, so the shard is chosen by others.
-fn shard_of(hash: u64) -> usize {
-    (hash >> 40) as usize % SHARDS
 }

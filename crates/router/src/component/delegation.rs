@@ -46,14 +46,14 @@ impl Router {
             .questions
             .open((self.clock)(), &component.domain, Question::Delegated { back })
         {
-            Ok(id) => {
+            Some(id) => {
                 if !self.ask_component(&component.domain, domain, &id, "set", &wrapped, turn)
                     && let Some((_, question)) = self.questions.answered(&id, |_, _| true)
                 {
                     question.fail(turn);
                 }
             }
-            Err(_) => {
+            None => {
                 let error =
                     StanzaError::resource_constraint().text("the service does not answer as fast as it is asked");
                 self.bounce(stanza, from, to, &error, turn);
@@ -78,7 +78,7 @@ impl Router {
                     namespace: namespace.clone(),
                     target,
                 };
-                if let Ok(id) = self.questions.open((self.clock)(), domain, question) {
+                if let Some(id) = self.questions.open((self.clock)(), domain, question) {
                     let query = format!("<query xmlns='{}' node='{}'/>", ns::DISCO_INFO, escaped(&node));
                     self.ask_component(domain, &component.shown_by, &id, "get", &query, turn);
                 }

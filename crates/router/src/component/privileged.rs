@@ -215,7 +215,7 @@ impl Router {
             id: id.as_ref().into(),
             whom: whom.clone(),
         };
-        let Ok(id) = self.questions.open(now, component, question) else {
+        let Some(id) = self.questions.open(now, component, question) else {
             let error = StanzaError::resource_constraint().text("too many requests were not answered yet");
             return self.bounce(stanza, from, to, &error, turn);
         };

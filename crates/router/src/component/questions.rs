@@ -60,12 +60,12 @@ impl Questions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The id under which to ask. The question back where too many are open.
-    pub(super) fn open(&self, now: Now, component: &str, question: Question) -> Result<String, Question> {
+    /// The id under which to ask. None where too many questions are open.
+    pub(super) fn open(&self, now: Now, component: &str, question: Question) -> Option<String> {
         let mut open = self.lock();
         let of_component = open.asked.values().filter(|asked| *asked.component == *component);
         if of_component.count() >= ASKED {
-            return Err(question);
+            return None;
         }
         open.last += 1;
         let number = open.last;
@@ -75,7 +75,7 @@ impl Questions {
             question,
         };
         open.asked.insert(number, asked);
-        Ok(format!("{ID_PREFIX}{number}"))
+        Some(format!("{ID_PREFIX}{number}"))
     }
 
     /// The question of this id that may be answered so, and the component that it is about.
