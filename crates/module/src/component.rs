@@ -1,7 +1,7 @@
 //! Components (XEP-0114): what is configured of each, and what features make of that.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stanza::{Stanza, StanzaError};
 use xmlstream::Child;
@@ -123,7 +123,9 @@ pub struct Answered<'a> {
 /// What components have said that they can, where they answer for the server: the query of disco#info, by their domain,
 /// the namespace, and whether it is about the server or its accounts. Forgotten with their last stream.
 #[derive(Debug, Default)]
-pub struct Nested(Mutex<BTreeMap<(Box<str>, Box<str>, Target), Arc<str>>>);
+pub struct Nested(Mutex<Told>);
+
+type Told = BTreeMap<(Box<str>, Box<str>, Target), Arc<str>>;
 
 impl Nested {
     pub fn put(&self, component: &str, namespace: &str, target: Target, query: &str) {
@@ -139,7 +141,7 @@ impl Nested {
         self.lock().get(&(component.into(), namespace.into(), target)).cloned()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Box<str>, Box<str>, Target), Arc<str>>> {
+    fn lock(&self) -> MutexGuard<'_, Told> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
