@@ -6,7 +6,7 @@ use presence::caps::{self, Info};
 use stanza::ns;
 use xmlstream::Scratch;
 
-use crate::delegation::Nest;
+use crate::nest::Nest;
 
 /// What names the software (section 4): a URI, without an address that somebody else might own.
 const NODE: &str = "urn:x-jackdaw:server";
@@ -53,7 +53,7 @@ fn of(host: &Host, registry: &Registry) -> String {
     }
     let text = format!("<x><query xmlns='{}'>{}</query></x>", ns::DISCO_INFO, nested.text);
     let mut scratch = Scratch::default();
-    let read = xmlstream::parse_element(&text, ns::CLIENT, &mut scratch, &crate::delegation::OWN_LIMITS);
+    let read = xmlstream::parse_element(&text, ns::CLIENT, &mut scratch, &crate::nest::OWN_LIMITS);
     let told = read.as_ref().ok().and_then(|x| x.children().next());
     let told = told.map(|query| Info::read(&query, None)).unwrap_or_default();
     Info::new(

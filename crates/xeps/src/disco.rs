@@ -3,7 +3,7 @@
 use module::{Access, Answer, Ask, Coverage, Method, Module, Nodes, Relation, Target};
 use stanza::{StanzaError, ns};
 
-use crate::delegation::Nest;
+use crate::nest::Nest;
 
 pub(crate) fn module() -> Module {
     Module::new("disco")

@@ -32,6 +32,7 @@ mod mam;
 mod mds;
 mod muc;
 mod muc_extensions;
+mod nest;
 mod omemo;
 mod pep;
 mod ping;
