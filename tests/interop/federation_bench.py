@@ -3,7 +3,7 @@
 
     federation_bench.py [--jackdaw PATH] [--kinds jackdaw,prosody,ejabberd] [--pairs N] [--seconds S] [--links N]
 
-Needs root and what the checks of federation need; take the release build. For each kind of server two of it stand on a
+`cargo xtask bench federation` builds what it needs and runs it, as root. For each kind of server two of it stand on a
 network of their own (federation_net.py), archives on, and pairs of clients, the one here and the other there, write as fast as
 it goes with a window of 32 messages. Then one of that kind stands against a Jackdaw that has many domains, and sends a message
 to each, which comes back as there is nobody: so there is a link for both directions, and then it is quiet.
@@ -17,6 +17,7 @@ import asyncio
 import base64
 import os
 import ssl
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ from federation_net import Dns, Net, inside, may
 from federation_servers import Federated, FederatedEjabberd, FederatedJackdaw, FederatedProsody
 from server import ROOT
 
+PACKAGES = ("knot", "iproute2", "prosody", "lua-unbound", "lua-dbi-sqlite3", "ejabberd", "erlang-p1-sqlite3")
 WINDOW = 32
 BODY = "I would rather be a jackdaw than sit still, said the one on the chimney."[:64]
 WARM = 300  # messages of a pair before it counts
@@ -73,7 +75,7 @@ class Client(asyncio.Protocol):
     async def reach(self, count: int) -> None:
         while self.messages < count:
             self.more.clear()
-            await asyncio.wait_for(self.more.wait(), 60)
+            await asyncio.wait_for(self.more.wait(), 30)
 
 
 async def login(server: Federated, account: tuple[str, str]) -> Client:
@@ -90,7 +92,7 @@ async def login(server: Federated, account: tuple[str, str]) -> Client:
     await client.ask(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{token}</auth>", "<success")
     await client.ask(header, "</stream:features>")
     await client.ask("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>bench</resource></bind></iq>", "</iq>")
-    await client.ask("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>", "id='r'" if False else "<iq")
+    await client.ask("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>", "<iq")
     await client.ask(f"<presence/><iq type='get' id='p' to='{domain}'><ping xmlns='urn:xmpp:ping'/></iq>", "<iq")
     client.text, client.counting = b"", True
     return client
@@ -241,6 +243,10 @@ def main() -> int:
     if options.folder is not None:
         asyncio.run(measure(options))
         return 0
+    absent = [name for name in PACKAGES if subprocess.run(["dpkg-query", "--show", name], capture_output=True).returncode]
+    if absent:
+        print(f"federation_bench: apt-get install --no-install-recommends {' '.join(absent)}", file=sys.stderr)
+        return 2
     if reason := may():
         print(f"federation_bench: {reason}", file=sys.stderr)
         return 2

@@ -17,6 +17,7 @@ from server import HTTP_PORT, HTTPS_PORT, Jackdaw, Prosody
 S2S_PORT = 5269
 S2S_DIRECT_PORT = 5270
 PROGRAMS = {"prosody": "prosody", "ejabberdctl": "ejabberd", "erl": "erlang-base"}
+SHOWN_BY_DIALBACK = ("ejabberd.example", "*.ejabberd.example", "ejabberd-here.example")
 SERVICES = ["conference", "upload", "pubsub"]
 SLOW_START_SECONDS = 60.0  # Erlang's machine, on two cores on which everybody else starts as well
 
@@ -104,7 +105,7 @@ class FederatedJackdaw(Federated, Jackdaw):
             "retry_seconds = 1\nlongest_retry_seconds = 5\n"
             # ejabberd 23.01 takes a server's certificate only if that is meant for clients too, which public authorities no longer
             # issue; then this is the only way to show it who we are.
-            + "".join(f'\n[[federation.peer]]\ndomain = "{name}ejabberd.example"\ndialback = true\n' for name in ("", "*."))
+            + "".join(f'\n[[federation.peer]]\ndomain = "{name}"\ndialback = true\n' for name in SHOWN_BY_DIALBACK)
         )
         (self.folder / "data").mkdir(exist_ok=True)
 

@@ -20,6 +20,7 @@ cargo xtask COMMAND
   docs                          writes docs/xeps.md and examples/jackdaw.toml anew, from the code
   fuzz [--seconds N]            random input against the XML checker and its oracle
   bench [ARGS...]               measurements, in a release build
+  bench federation [ARGS...]    what messages to another server and links cost; needs root
   torture [ARGS...]             kills the server again and again under load, and proves that it lost nothing:
                                 [--dev] [--kills N] [--power-cuts N] [--full-disks N] [--clock-jumps N] [--only KIND,...]
                                 [--archived N] [--seconds N] [--seed S]; --help tells all
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "docs" => docs::write(),
         "fuzz" => run_release(&["--package", "jackdaw-xmlstream", "--example", "fuzz"], rest),
+        "bench" if rest.first().is_some_and(|first| first == "federation") => bench_federation(&rest[1..]),
         "bench" => run_release(&["--package", "jackdaw-bench"], rest),
         "torture" => torture::run(rest),
         "help" | "--help" | "-h" => {
@@ -64,6 +66,26 @@ fn run_release(program: &[&str], arguments: &[String]) -> Result<bool, String> {
         .status()
         .map_err(|error| format!("cargo: {error}"))?;
     Ok(status.success())
+}
+
+/// Two servers on a network of their own, which a script makes.
+fn bench_federation(arguments: &[String]) -> Result<bool, String> {
+    setup::packages()?;
+    let mut build = Command::new(cargo());
+    build.args(["build", "--release", "--package", "jackdaw"]);
+    let mut measure = Command::new("python3");
+    measure
+        .arg("tests/interop/federation_bench.py")
+        .arg("--jackdaw")
+        .arg(target().join("release").join("jackdaw"))
+        .args(arguments);
+    for command in [&mut build, &mut measure] {
+        let status = command.current_dir(root()).status();
+        if !status.map_err(|error| format!("{command:?}: {error}"))?.success() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The cargo that runs this, or the one on the path.
