@@ -6,7 +6,7 @@ use module::{Coverage, Registry};
 
 /// What is no XEP but belongs on the page.
 const RFCS: [(u16, &str, &str); 9] = [
-    (6120, "XMPP: Core", "c2s streams; server-to-server streams follow"),
+    (6120, "XMPP: Core", "one pair of domains on a stream between servers"),
     (6121, "XMPP: Instant Messaging and Presence", "all of the server's part"),
     (
         7622,

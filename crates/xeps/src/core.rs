@@ -1,5 +1,5 @@
 //! What the engines themselves implement and have to declare: offline messages, delay stamps,
-//! forwarding, hints, direct TLS, channel binding, and the stream features of RFC 6121.
+//! forwarding, hints, direct TLS, channel binding, streams between servers, and the stream features of RFC 6121.
 
 use module::{Coverage, Host, Module, Registry};
 use stanza::ns;
@@ -22,9 +22,27 @@ pub(crate) fn module() -> Module {
             178,
             "Best Practices for Use of SASL EXTERNAL with Certificates",
             "1.2",
-            Coverage::Partial("of clients; sessions outlive a certificate that expires; there is no federation"),
+            Coverage::Partial("of clients and servers; sessions outlive a certificate that expires"),
+        )
+        .xep(
+            185,
+            "Dialback Key Generation and Validation",
+            "1.0",
+            Coverage::Partial("the fields have their lengths before them instead of spaces between"),
         )
         .xep(203, "Delayed Delivery", "2.0", Coverage::Complete)
+        .xep(
+            220,
+            "Server Dialback",
+            "1.1.1",
+            Coverage::Partial("over TLS only, and where it is allowed; one pair of domains on a stream"),
+        )
+        .xep(
+            288,
+            "Bidirectional Server-to-Server Connections",
+            "1.0.1",
+            Coverage::Partial("one pair of domains on a stream"),
+        )
         .xep(297, "Stanza Forwarding", "1.0", Coverage::Complete)
         .xep(334, "Message Processing Hints", "1.0.0", Coverage::Complete)
         .xep(368, "SRV records for XMPP over TLS", "1.1.0", Coverage::Complete)

@@ -415,6 +415,7 @@ impl Incoming {
             previd: previd.as_ref().into(),
             h,
             outbox: Arc::clone(cx.outbox),
+            is_bidirectional: self.is_bidirectional,
         };
         cx.router.resume_remote(cx.now, request, cx.turn);
         Ok(Next::Wait)

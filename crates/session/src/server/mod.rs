@@ -55,7 +55,7 @@ impl fmt::Debug for ServerConfig {
 }
 
 impl ServerConfig {
-    /// XEP-0478 section 4.1, in the features or in `<bidi/>`.
+    /// XEP-0478 section 3, in the features or in `<bidi/>`.
     fn stream_limits(&self, is_authenticated: bool) -> String {
         let ns = ns::STREAM_LIMITS;
         match is_authenticated {

@@ -64,8 +64,6 @@ pub enum Then {
 pub struct Established {
     pub linked: Linked,
     pub pair: Pair,
-    /// The longest stanza that the peer takes (XEP-0478), where it says.
-    pub max_bytes: Option<usize>,
     /// Stanzas that came already, to be put before what follows.
     pub early: Vec<u8>,
     pub(crate) config: Arc<ServerConfig>,
@@ -80,7 +78,6 @@ impl std::fmt::Debug for Established {
         out.debug_struct("Established")
             .field("linked", &self.linked)
             .field("pair", &self.pair)
-            .field("max_bytes", &self.max_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -378,7 +375,7 @@ impl Outgoing {
             return Ok(Then::Read);
         }
         if self.features.bidi && self.attempt.config.bidirectional {
-            // XEP-0288 section 2: before either way to authenticate. XEP-0478 section 4.1: our limits have no other place.
+            // XEP-0288 section 2: before either way to authenticate. XEP-0478 section 3.2: our limits have no other place.
             let limits = self.attempt.config.stream_limits(true);
             out.extend_from_slice(format!("<bidi xmlns='{}'>{limits}</bidi>", ns::BIDI).as_bytes());
             self.is_bidirectional = true;
@@ -546,12 +543,12 @@ impl Outgoing {
         let linked = Linked {
             is_bidirectional: self.is_bidirectional,
             handled: self.handled,
+            max_bytes: self.features.max_bytes,
             ..linked
         };
         Then::Established(Box::new(Established {
             linked,
             pair: self.attempt.pair.clone(),
-            max_bytes: self.features.max_bytes,
             early: std::mem::take(&mut self.early),
             config: Arc::clone(&self.attempt.config),
             framer: std::mem::take(&mut self.framer),

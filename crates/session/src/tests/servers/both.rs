@@ -67,7 +67,7 @@ fn by_certificate() {
             panic!("{:?}", caller.then);
         };
         assert!(established.linked.is_managed && established.linked.is_bidirectional);
-        assert_eq!(established.max_bytes, Some(6000));
+        assert_eq!(established.linked.max_bytes, Some(6000));
         assert!(established.linked.resumable.is_some());
         let mut juliet = there.bound("juliet", "balcony");
         juliet.send("<presence/>");

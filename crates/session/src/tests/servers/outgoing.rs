@@ -95,7 +95,7 @@ fn features_of_others() {
             let Then::Established(established) = &caller.then else {
                 panic!("{name}: {:?}", caller.then);
             };
-            assert_eq!(established.max_bytes, max_bytes);
+            assert_eq!(established.linked.max_bytes, max_bytes);
             assert_eq!(established.linked.is_bidirectional, !bidi.is_empty());
             assert_eq!(established.linked.is_managed, !enable.is_empty());
             let resumable = (!enable.is_empty()).then(|| ("i<d".into(), 90));

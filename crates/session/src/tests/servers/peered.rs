@@ -157,20 +157,25 @@ fn each_stanza_is_checked() {
 #[test]
 fn faulty_stanzas() {
     let (world, dialed) = world();
-    // The link of the pair has the last of them.
-    let [theirs, both, mut ours] = streams(&world);
+    // The link of the pair goes by the first that was made, whichever stream the question came by.
+    let [mut theirs, mut both, _] = streams(&world);
     let get = "<iq type='get' from='a@remote.example/x' to='example.org'>";
-    for mut peer in [theirs, both] {
+    for is_theirs in [true, false] {
+        let mut ask = |stanza: &str| {
+            let peer = if is_theirs { &mut theirs } else { &mut both };
+            peer.send(stanza);
+            assert_eq!(peer.next, Next::Read);
+            assert_eq!(theirs.said(), "");
+            both.run();
+            both.said()
+        };
         for stanza in [
             format!("{get}<ping xmlns='urn:xmpp:ping'/></iq>"),
             get.replace("to=", "id='a' to=") + "</iq>",
             "<presence type='nonsense' from='a@remote.example' to='juliet@example.org'/>".to_owned(),
             "<message from='a@remote.example' to='a b@example.org'/>".to_owned(),
         ] {
-            peer.send(&stanza);
-            assert_eq!((peer.said().as_str(), peer.next), ("", Next::Read));
-            ours.run();
-            let said = ours.said();
+            let said = ask(&stanza);
             assert!(
                 said.contains("type='error'") && said.contains("to='a@remote.example"),
                 "{said}"
@@ -181,10 +186,10 @@ fn faulty_stanzas() {
             );
         }
         // Who cannot be anybody here cannot be answered.
-        peer.send("<message from='&#xE000;@remote.example' to='juliet@example.org'/>");
-        assert_eq!((peer.said().as_str(), peer.next), ("", Next::Read));
-        ours.run();
-        assert_eq!(ours.said(), "");
+        assert_eq!(
+            ask("<message from='&#xE000;@remote.example' to='juliet@example.org'/>"),
+            ""
+        );
     }
     assert!(dialed.0.lock().expect("no panic").is_empty());
 }
@@ -280,4 +285,33 @@ fn opened_as(world: &World, from: &str) -> Peer {
     peer.send(open(from, OURS) + &auth("=") + &open(from, OURS));
     peer.said();
     peer
+}
+
+/// XEP-0478 section 4: what the peer would end the stream for, and the one behind it too, is not sent.
+#[test]
+fn what_is_too_long_for_the_peer() {
+    let (world, _) = world();
+    let mut juliet = world.bound("juliet", "balcony");
+    let long = "x".repeat(2000);
+    let send = |juliet: &mut Peer, body: &str| {
+        juliet.send(message("juliet@example.org/balcony", "romeo@remote.example", body));
+        juliet.said()
+    };
+    // Before anything is known of it.
+    assert_eq!(send(&mut juliet, &long), "");
+    assert_eq!(send(&mut juliet, "short"), "");
+    let mut caller = Caller::secured(&world, HERE, None);
+    let limits = "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>1000</max-bytes></limits>";
+    caller.hear(answer("a") + &offer(EXTERNAL) + SUCCESS + &answer("b") + &offer(limits));
+    let mut peer = caller.carry(&world);
+    juliet.run();
+    peer.run();
+    let (said, refused) = (peer.said(), juliet.said());
+    assert!(said.contains("<body>short</body>") && !said.contains(&long), "{said}");
+    let is_refused = |said: &str| said.contains("<policy-violation ") && said.contains(&format!("id='{long}'"));
+    assert!(is_refused(&refused), "{refused}");
+    let refused = send(&mut juliet, &long);
+    peer.run();
+    assert!(is_refused(&refused), "{refused}");
+    assert!(!peer.said().contains(&long));
 }
