@@ -99,7 +99,10 @@ fn is_ours(passing: &Passing<'_, '_>, by: Option<&str>) -> bool {
         return false;
     };
     let domain = passing.host.domain.as_str();
-    let is_below = by.domain().strip_suffix(domain).is_some_and(|label| label.ends_with('.'));
+    let is_below = by
+        .domain()
+        .strip_suffix(domain)
+        .is_some_and(|label| label.ends_with('.'));
     by.as_str() == domain
         || by.bare_str() == passing.account.as_str()
         || (is_below && by.domain() != passing.from.domain())

@@ -25,9 +25,7 @@ fn remove_forged(passing: &mut Passing<'_, '_>) -> Verdict {
     if let Kind::Message(_) = passing.stanza.kind() {
         let (domain, from) = (passing.host.domain.as_str(), passing.from.bare_str());
         let is_below = |by: &str| by.strip_suffix(domain).is_some_and(|label| label.ends_with('.'));
-        let is_ours = |by: JidRef<'_>| {
-            by.domain() == domain || (is_below(by.domain()) && by.bare_str() != from)
-        };
+        let is_ours = |by: JidRef<'_>| by.domain() == domain || (is_below(by.domain()) && by.bare_str() != from);
         archive::forged(passing.stanza, is_ours, passing.edits);
     }
     Verdict::Pass

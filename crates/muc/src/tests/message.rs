@@ -420,7 +420,10 @@ fn an_error_among_occupants_does_not_tell_whose_server_it_is_of() {
         panic!("{told:?}")
     };
     assert!(!text.contains("by=") && !text.contains("shakespeare.lit"), "{text}");
-    assert!(text.contains("<service-unavailable") && text.contains(">no</"), "{text}");
+    assert!(
+        text.contains("<service-unavailable") && text.contains(">no</"),
+        "{text}"
+    );
     assert!(of(&plain, ONE)[0].1.contains("<error type='cancel'>"), "{plain:?}");
 }
 
