@@ -255,10 +255,10 @@ fn problem_of_delegation(config: &Config, component: &Component, index: usize) -
         let domain = shown_by(config, component.domain.as_str());
         let others = config.component[..index].iter();
         let others = others.filter(|other| shown_by(config, other.domain.as_str()) == domain);
-        let earlier = others
+        let mut earlier = others
             .flat_map(|other| &other.delegation)
             .chain(&component.delegation[..at]);
-        if earlier.into_iter().any(|other| other.namespace == namespace) {
+        if earlier.any(|other| other.namespace == namespace) {
             let message = format!("the namespace `{namespace}` of {domain} is delegated twice; remove one");
             return Some(problem(&path, message));
         }
