@@ -358,12 +358,12 @@ mod tests {
              _xmpps-client._tcp.example.org.    3600 IN SRV 5 1 5223 chat.example.org.\n\
              _xmpp-server._tcp.example.org.     3600 IN SRV 5 1 5269 chat.example.org.\n\
              _xmpps-server._tcp.example.org.    3600 IN SRV 5 1 5270 chat.example.org.\n\
-             _xmpp-server._tcp.pubsub.example.org. 3600 IN SRV 5 1 5269 chat.example.org.\n\
-             _xmpps-server._tcp.pubsub.example.org. 3600 IN SRV 5 1 5270 chat.example.org.\n\
              _xmpp-server._tcp.conference.example.org. 3600 IN SRV 5 1 5269 chat.example.org.\n\
              _xmpps-server._tcp.conference.example.org. 3600 IN SRV 5 1 5270 chat.example.org.\n\
+             _xmpp-server._tcp.pubsub.example.org. 3600 IN SRV 5 1 5269 chat.example.org.\n\
+             _xmpps-server._tcp.pubsub.example.org. 3600 IN SRV 5 1 5270 chat.example.org.\n\
              ; and A and AAAA records of chat.example.org. with the addresses of this machine\n\
-             ; The certificate has to name example.org, pubsub.example.org and conference.example.org, whatever the machine is called.\n\
+             ; The certificate has to name example.org, conference.example.org and pubsub.example.org, whatever the machine is called.\n\
              ; Browsers look at https://example.org/.well-known/host-meta: let the web server that is there pass it on\n\
              ; to https://example.org:5443/.well-known/host-meta, and /.well-known/host-meta.json.\n"
         );
@@ -394,12 +394,12 @@ mod tests {
                  proxy, if it has another",
                 "_xmpps-client._tcp.xn--mnchen-3ya.example. 3600 IN SRV 10 1 443 xn--mnchen-3ya.example.",
                 "_xmpps-server._tcp.xn--mnchen-3ya.example. 3600 IN SRV 10 1 443 xn--mnchen-3ya.example.",
-                "_xmpps-server._tcp.pubsub.xn--mnchen-3ya.example. 3600 IN SRV 10 1 443 xn--mnchen-3ya.example.",
                 "_xmpps-server._tcp.conference.xn--mnchen-3ya.example. 3600 IN SRV 10 1 443 xn--mnchen-3ya.example.",
+                "_xmpps-server._tcp.pubsub.xn--mnchen-3ya.example. 3600 IN SRV 10 1 443 xn--mnchen-3ya.example.",
                 "xn--mnchen-3ya.example.            3600 IN A 192.0.2.7",
                 "xn--mnchen-3ya.example.            3600 IN AAAA 2001:db8::7",
-                "; The certificate has to name xn--mnchen-3ya.example, pubsub.xn--mnchen-3ya.example and \
-                 conference.xn--mnchen-3ya.example, whatever the machine is called.",
+                "; The certificate has to name xn--mnchen-3ya.example, conference.xn--mnchen-3ya.example and \
+                 pubsub.xn--mnchen-3ya.example, whatever the machine is called.",
                 "; Browsers find it at https://xn--mnchen-3ya.example/.well-known/host-meta, if xn--mnchen-3ya.example is \
                  this machine.",
             ]

@@ -374,6 +374,57 @@ fn the_records_for_the_dns_are_printed() {
     assert!(!world.path("data").exists());
 }
 
+/// Answers everything with a failure (RFC 1035 section 4.1.1: bit QR, code 2), for as long as the tests run.
+fn dns_that_fails() -> std::net::SocketAddr {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let mut space = [0; 1500];
+        while let Ok((length, peer)) = socket.recv_from(&mut space) {
+            space[2] |= 0x80;
+            space[3] = 2;
+            let _ = socket.send_to(&space[..length], peer);
+        }
+    });
+    address
+}
+
+/// Everything that needs the DNS is wrong then, and each line says what to do.
+#[test]
+fn a_doctor_whom_the_dns_fails() {
+    let world = World::new();
+    let config = format!("{CONFIG}[federation]\nresolver = ['{}']\n", dns_that_fails());
+    std::fs::write(world.path("jackdaw.toml"), config).expect("written");
+    let told = world.run(&["doctor"], "");
+    assert_eq!(told.code, 1, "{}", told.err);
+    assert!(told.err.contains("things are wrong"), "{}", told.err);
+    let wrong: Vec<&str> = told.out.lines().filter(|line| line.starts_with("WRONG")).collect();
+    assert!(
+        wrong.iter().any(|line| line.contains("_xmpp-server._tcp.example.org")),
+        "{}",
+        told.out
+    );
+    assert!(wrong.iter().all(|line| line.contains(" -> ")), "{}", told.out);
+    let told = world.run(&["doctor", "--json", "other.example"], "");
+    assert_eq!(told.code, 1, "{}", told.err);
+    assert!(
+        told.out.starts_with('[') && told.out.contains("\"result\": \"wrong\""),
+        "{}",
+        told.out
+    );
+    world.check(&["doctor", "juliet@example.org"], "", 2, "");
+    // It looks, and leaves nothing behind.
+    assert!(!world.path("data").exists());
+}
+
+/// There is no certificate before the server has made one.
+#[test]
+fn keys_for_the_dns_need_a_certificate() {
+    let world = World::new();
+    let err = world.check(&["dns", "--tlsa"], "", 1, "");
+    assert!(err.contains("example.org has no certificate yet"), "{err}");
+}
+
 #[test]
 fn the_configuration_can_be_shown_and_checked() {
     let world = World::new();
@@ -381,7 +432,7 @@ fn the_configuration_can_be_shown_and_checked() {
         &["config", "check"],
         "",
         0,
-        "jackdaw.toml can be used: 1 domain, 3 listeners\n",
+        "jackdaw.toml can be used: 1 domain, 5 listeners\n",
     );
     let example = world.run(&["config", "example"], "");
     assert_eq!(example.code, 0);
@@ -390,7 +441,7 @@ fn the_configuration_can_be_shown_and_checked() {
         &["config", "check", "--config", "example.toml"],
         "",
         0,
-        "example.toml can be used: 1 domain, 3 listeners\n",
+        "example.toml can be used: 1 domain, 5 listeners\n",
     );
 
     std::fs::write(world.path("wrong.toml"), "[limits]\ncolour = 1\n").expect("written");

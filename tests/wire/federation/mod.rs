@@ -4,6 +4,7 @@
 //! Each test has a DNS and an authority of its own (`testkit::Federation`).
 
 mod dialback;
+mod doctor;
 mod forged;
 mod incoming;
 mod links;

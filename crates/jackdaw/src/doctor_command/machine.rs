@@ -15,9 +15,11 @@ const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
 /// Where other programs that set the clock have something while they run.
 const OTHERS: [&str; 4] = ["/run/chrony", "/run/ntpd.pid", "/run/ntpsec", "/run/openntpd"];
 
-pub async fn check(tools: &Tools<'_>, report: &mut Report) {
+/// Whether it is of any use to ask for more.
+pub async fn check(tools: &Tools<'_>, report: &mut Report) -> bool {
     clock(report);
-    match tools.resolver.passes_dnssec().await {
+    let passes = tools.resolver.passes_dnssec().await;
+    match passes {
         Some(true) => report.good("resolver", "dns", "answers, and passes signatures on (DNSSEC)"),
         Some(false) => report.note(
             "resolver",
@@ -32,6 +34,7 @@ pub async fn check(tools: &Tools<'_>, report: &mut Report) {
             "look at /etc/resolv.conf, or federation.resolver: no other server is found without it",
         ),
     }
+    passes.is_some()
 }
 
 fn clock(report: &mut Report) {

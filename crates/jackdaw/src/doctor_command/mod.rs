@@ -83,7 +83,9 @@ pub fn run(of: Option<&str>, format: Format, loaded: &Loaded) -> Result<(), Fail
 
 /// `of`: this one alone.
 async fn own(tools: &Tools<'_>, of: Option<&DomainName>, report: &mut Report) {
-    machine::check(tools, report).await;
+    if !machine::check(tools, report).await {
+        return;
+    }
     let config = tools.config;
     for domain in config
         .domain
