@@ -112,13 +112,11 @@ impl Trace {
     fn note(&mut self, step: Step, is_good: bool, what: String) {
         if self.steps.len() < STEPS {
             let after = self.began.elapsed();
-            // One line, whatever somebody else has sent.
-            let plain = what.chars().map(|it| if it.is_control() { ' ' } else { it });
             self.steps.push(Taken {
                 after,
                 step,
                 is_good,
-                what: plain.take(TEXT).collect(),
+                what: one_line(&what),
             });
         }
     }
@@ -248,6 +246,12 @@ impl Journal {
         let counts = self.failed.iter().map(|count| count.load(Ordering::Relaxed));
         Step::ALL.into_iter().map(Step::name).zip(counts)
     }
+}
+
+/// Text as a part of one line, whatever somebody else has put into it.
+pub(crate) fn one_line(text: &str) -> String {
+    let plain = text.chars().map(|it| if it.is_control() { ' ' } else { it });
+    plain.take(TEXT).collect()
 }
 
 /// An attempt for people, a line for each step.

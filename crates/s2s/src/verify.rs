@@ -93,18 +93,22 @@ impl Federation {
         }
         let mut verdict = self.identity().judge(&peer, rule, UnixTime::now());
         if verdict.proof.is_err() && rule.require != Require::Certificate {
-            let (host, tlsa) = timeout_at(until, self.secure_records(&pair.remote, trace))
-                .await
-                .map_err(late)?;
-            let peer = Peer {
-                target: host.as_deref(),
-                tlsa: &tlsa,
-                ..peer
-            };
-            let judged = self
-                .identity()
-                .judge_with_posh(&peer, rule, UnixTime::now(), self.resolver());
-            verdict = timeout_at(until, judged).await.map_err(late)?;
+            let asked = timeout_at(until, async {
+                let (host, tlsa) = self.secure_records(&pair.remote, trace).await;
+                let peer = Peer {
+                    target: host.as_deref(),
+                    tlsa: &tlsa,
+                    ..peer
+                };
+                self.identity()
+                    .judge_with_posh(&peer, rule, UnixTime::now(), self.resolver())
+                    .await
+            });
+            // What it has shown is told in any case.
+            match asked.await {
+                Ok(judged) => verdict = judged,
+                Err(_) => trace.bad(Step::Dns, "what the DNS has to say of it was not told in time"),
+            }
         }
         verdict.tell(trace);
         Ok(verdict)

@@ -7,7 +7,7 @@ use session::server::{Purpose, Rules as _};
 
 use crate::dialer::Made;
 use crate::federation::Federation;
-use crate::journal::{ago, told};
+use crate::journal::{ago, one_line, told};
 use crate::policy::{Require, Rule};
 
 impl Federation {
@@ -60,7 +60,7 @@ impl Federation {
         line.push_str(&format!("; {memory} stanzas wait in memory, {disk} on the disk"));
         let mut lines = vec![line];
         if let Some(failure) = &link.failure {
-            let (count, text) = (link.failures, &failure.text);
+            let (count, text) = (link.failures, one_line(&failure.text));
             lines.push(format!(
                 "  attempts that failed in a row: {count}, the last {} ago: {text}",
                 since(link.failed_at)

@@ -163,7 +163,12 @@ impl Remote {
 
     /// One with TLS from the first byte (XEP-0368), on which nothing was said.
     pub async fn connect_direct(&self, server: &Server, to: &str) -> Client {
-        let stream = TcpStream::connect((server.address(), S2S_DIRECT_PORT)).await;
+        self.connect_direct_at(server, to, S2S_DIRECT_PORT).await
+    }
+
+    /// The same at another port.
+    pub async fn connect_direct_at(&self, server: &Server, to: &str, port: u16) -> Client {
+        let stream = TcpStream::connect((server.address(), port)).await;
         let mut peer = self.peer(stream.expect("the port of servers is open"), to);
         peer.options.alpn = Some(vec!["xmpp-server"]);
         // What is offered is settled with the first connection of an identity.

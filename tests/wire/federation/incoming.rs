@@ -55,6 +55,23 @@ async fn a_stream_by_certificate() {
     link.close().await;
 }
 
+/// A port for everybody knows a server by ALPN (XEP-0368), and asks it for a certificate.
+#[tokio::test]
+async fn on_a_port_for_everybody() {
+    const PORT: u16 = 7443;
+    let world = World::with(1, |builder| builder.listener("multiplex", PORT, "")).await;
+    let mut user = world.user().await;
+    let jid = user.jid.clone();
+    let mut link = world.remote.connect_direct_at(&world.server, HERE, PORT).await;
+    assert_eq!(link.alpn(), Some("xmpp-server"));
+    link.open_as_server().await;
+    assert!(is_external_offered(&link), "{:?}", link.features);
+    link.external("=").await;
+    link.send(message(&format!("friend@{THERE}/x"), &jid, "hello")).await;
+    user.expect("<message type='chat'><body>hello</body></message>").await;
+    link.close().await;
+}
+
 /// The answer to what has come goes over a stream of our own, unless the other side wants both directions on one
 /// (XEP-0288).
 #[tokio::test]

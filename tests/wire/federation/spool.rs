@@ -81,8 +81,11 @@ async fn it_is_down_for_a_while() {
     // What was acknowledged is gone from the disk, too.
     drop(link);
     until_spool_is(&world, 0).await;
+    // Whoever has connected meanwhile is gone with it.
+    world.remote.down();
     world.server.kill9();
     world.server.start();
+    world.remote.up().await;
     let mut user = managed(&world, &jid).await;
     user.send(chat(&friend(), "7")).await;
     let mut link = world.remote.received(Offers::managed()).await;
