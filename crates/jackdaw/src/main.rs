@@ -75,7 +75,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Reports(command)) => reports_command::run(command, &config::load(&overrides)?),
         Some(Command::Dns { host, tlsa }) => dns::run(&config::load(&overrides)?.config, host.as_deref(), tlsa),
         Some(Command::Doctor { of, json }) => {
-            let format = if json { doctor_command::Format::Json } else { doctor_command::Format::Text };
+            let format = if json {
+                doctor_command::Format::Json
+            } else {
+                doctor_command::Format::Text
+            };
             doctor_command::run(of.as_deref(), format, &config::load(&overrides)?)
         }
         Some(Command::Docs(DocsCommand::Xeps)) => {
