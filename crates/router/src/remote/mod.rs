@@ -417,7 +417,11 @@ impl Router {
         self.remotes
             .streams()
             .insert(bound.id, Incoming::new(pair.clone(), bound.clone()));
-        self.goes_by(now, &cell, bound.clone(), linked, turn);
+        // If the peer has opened one in both directions meanwhile, what waited has gone over that, and would come twice.
+        let has_one = matches!(cell.lock().state, State::Up(_));
+        if !has_one {
+            self.goes_by(now, &cell, bound.clone(), linked, turn);
+        }
         Some(bound)
     }
 
