@@ -255,11 +255,7 @@ impl Account {
     pub(crate) fn relation_of(&self, bare: &str) -> Relation {
         if *bare == *self.jid.as_str() {
             Relation::Owner
-        } else if self
-            .roster
-            .get(bare)
-            .is_some_and(|item| item.state.subscription.from())
-        {
+        } else if self.roster.get(bare).is_some_and(|item| item.state.subscription.from()) {
             Relation::Subscriber
         } else {
             Relation::Stranger

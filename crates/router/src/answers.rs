@@ -36,7 +36,9 @@ impl Router {
 
     /// Before somebody is answered who is no contact of who is asked.
     pub(crate) fn may_ask(&self, now: Now, from: JidRef<'_>) -> Result<(), StanzaError> {
-        let Some(server) = self.server_of(from) else { return Ok(()) };
+        let Some(server) = self.server_of(from) else {
+            return Ok(());
+        };
         match self.answers.0.admits(now, from.bare_str(), Some(server), ALLOWANCE) {
             true => Ok(()),
             false => Err(StanzaError::policy_violation()

@@ -47,7 +47,9 @@ impl Router {
             }
             let contacts = account.roster.subscribers().map(|item| &*item.jid);
             let contacts = contacts.filter(|bare| told(bare) && may_see(account, notice, bare));
-            let is_told = |bare: &str| told(bare) && account.relation_of(bare) == Relation::Subscriber && may_see(account, notice, bare);
+            let is_told = |bare: &str| {
+                told(bare) && account.relation_of(bare) == Relation::Subscriber && may_see(account, notice, bare)
+            };
             let elsewhere: Vec<&str> = account.wanting_elsewhere(&notice.node, is_told).collect();
             let subscribers = notice.subscribers.iter().map(|jid| &**jid);
             let subscribers = subscribers.filter(|jid| may_see(account, notice, jid));

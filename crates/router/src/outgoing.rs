@@ -141,6 +141,31 @@ impl Router {
         self.follow(&bound.outbox, vec![work]);
     }
 
+    /// The same for what comes over a stream of many: what is kept goes through the store, behind the messages before it,
+    /// and nothing else gets past those.
+    pub(crate) fn route_in_order(
+        &self,
+        now: Now,
+        bound: &Bound,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+    ) {
+        let is_kept = match stanza.kind() {
+            Kind::Message(kind) => {
+                let keeping = archive::keeping(kind, stanza);
+                keeping.archive || keeping.wait || (kind == MessageType::Groupchat && self.is_room(to))
+            }
+            _ => false,
+        };
+        if is_kept && !bound.outbox.is_behind_decisions() {
+            return self.route(now, stanza, from, to, turn);
+        }
+        turn.is_held = is_kept;
+        self.send_on(now, bound, stanza, from, to, turn);
+    }
+
     /// Remembers whose archive is asked for: its results are no forgeries (XEP-0313 section 8). False where it would be
     /// too many.
     fn note_asked(&self, bound: &Bound, stanza: &Stanza<'_>, to: JidRef<'_>) -> bool {

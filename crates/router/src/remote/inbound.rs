@@ -48,6 +48,8 @@ pub struct ResumeRemote {
     pub previd: Box<str>,
     pub h: u32,
     pub outbox: Arc<Outbox>,
+    /// Stanzas may go to it over the same stream (XEP-0288).
+    pub is_bidirectional: bool,
 }
 
 impl Router {
@@ -111,7 +113,7 @@ impl Router {
             if self.is_apart(from.domain(), to.domain()) {
                 self.refuse_at_border(stanza, from, to, turn);
             } else {
-                self.route(now, stanza, from, to, turn);
+                self.route_in_order(now, bound, stanza, from, to, turn);
             }
         });
         let origin = turn.origin.take();
@@ -157,6 +159,7 @@ impl Router {
             previd,
             h,
             outbox,
+            is_bidirectional,
         } = request;
         let Ok(jid) = Jid::parse(&pair.remote) else { return };
         let found = self.take_stream(&pair, &previd);
@@ -173,9 +176,10 @@ impl Router {
         };
         if !old.is_settled() {
             // What is on its way is counted when it has arrived: until then `h` would be too low.
-            return self.resume_remote_later(pair, request, old);
+            return self.resume_remote_later(pair, request, old, is_bidirectional);
         }
         // What we have sent is acknowledged at the link.
+        let mut goes_on = None;
         let answer = match old.move_to(&outbox, 0) {
             Ok((_, handled)) => {
                 let bound = Bound {
@@ -183,8 +187,9 @@ impl Router {
                     id: self.next_session(),
                     outbox: Arc::clone(&outbox),
                 };
-                let incoming = Incoming::new(pair, bound.clone());
+                let incoming = Incoming::new(pair.clone(), bound.clone());
                 self.remotes.streams().insert(bound.id, incoming);
+                goes_on = is_bidirectional.then(|| bound.clone());
                 Ok(Resumed {
                     bound,
                     id: request.previd,
@@ -194,10 +199,13 @@ impl Router {
             Err(error) => Err(NotResumed::TooHigh(error)),
         };
         outbox.tell(turn, Event::Resumed(answer));
+        if let Some(bound) = goes_on {
+            self.goes_both_ways(now, &pair, bound, turn);
+        }
         self.settle(now, turn);
     }
 
-    fn resume_remote_later(&self, pair: Pair, request: ResumeRequest, old: Arc<Outbox>) {
+    fn resume_remote_later(&self, pair: Pair, request: ResumeRequest, old: Arc<Outbox>, is_bidirectional: bool) {
         let me = self.me.clone();
         self.store.write(
             store::Batch::new(),
@@ -217,6 +225,7 @@ impl Router {
                         previd,
                         h,
                         outbox,
+                        is_bidirectional,
                     };
                     router.resume_remote(now, again, &mut turn);
                     turn.finish();

@@ -104,9 +104,13 @@ pub(super) struct Link {
     pings: u32,
     /// Of the last managed stream that we have opened: its id, and until when it can be resumed, in seconds.
     pub(super) resumable: Option<(Box<str>, u32)>,
+    /// The longest stanza that the peer takes, by what it said last.
+    max_bytes: Option<usize>,
     /// So many stanzas of the peer were handled on the stream that is to be resumed.
     pub(super) heard: u32,
 
+    /// Batches that are on their way into the store: what is said behind them is sent behind them.
+    pub(super) writes: usize,
     /// Rows in the spool.
     pub(super) spooled: u64,
     /// The spool has rows that are not in memory: behind this key.
@@ -275,15 +279,15 @@ impl Link {
         matches!(&self.state, State::Up(stream) if stream.is_managed)
     }
 
-    /// There is a stream. Returns the keys of what may leave the spool, and the requests that were on their way when the
-    /// stream before it broke: nobody can tell whether they were carried out.
+    /// There is a stream. Returns the keys of what may leave the spool; the requests that were on their way when the
+    /// stream before it broke: nobody can tell whether they were carried out; and what is too long for the peer.
     pub(super) fn up(
         &mut self,
         stream: Stream,
         linked: &Linked,
         now: Now,
         turn: &mut Turn,
-    ) -> (Vec<u64>, Vec<Arc<str>>) {
+    ) -> (Vec<u64>, Vec<Arc<str>>, Vec<Item>) {
         let handled = linked
             .resumed
             .or(linked.handled)
@@ -314,8 +318,39 @@ impl Link {
         self.reached = now.seconds().max(1);
         self.failures = 0;
         self.failure = None;
+        self.max_bytes = linked.max_bytes;
+        let too_long = self.take_too_long();
         self.pump(now, turn);
-        (keys, lost)
+        (keys, lost, too_long)
+    }
+
+    /// Whether the peer would not take a stanza of so many bytes.
+    pub(super) fn is_too_long(&self, bytes: usize) -> bool {
+        self.max_bytes.is_some_and(|max| bytes > max)
+    }
+
+    /// What waits and would not be taken.
+    fn take_too_long(&mut self) -> Vec<Item> {
+        let Some(max) = self.max_bytes else { return Vec::new() };
+        let mut taken = Vec::new();
+        for queue in [&mut self.replay, &mut self.queue] {
+            if queue.iter().any(|item| item.text.len() > max) {
+                let (long, rest): (Vec<_>, Vec<_>) = queue.drain(..).partition(|item| item.text.len() > max);
+                queue.extend(rest);
+                taken.extend(long);
+            }
+        }
+        for item in &taken {
+            self.bytes -= item.text.len();
+            self.spooled = self.spooled.saturating_sub(u64::from(item.key.is_some()));
+        }
+        taken
+    }
+
+    /// Whether so many seconds have passed since the last attempt failed. A clock that was put back says nothing of it: then
+    /// they have.
+    pub(super) fn has_rested(&self, seconds: i64, now: Now) -> bool {
+        !(0..seconds).contains(&now.seconds().saturating_sub(self.failed_at))
     }
 
     /// The stream is gone. True: something is left to be sent, or to be known.
@@ -373,10 +408,16 @@ impl Link {
     }
 
     /// What was read. `is_last`: there was no more then.
-    pub(super) fn has_read(&mut self, rows: Vec<(u64, Arc<str>)>, is_last: bool, now: Now, turn: &mut Turn) {
+    pub(super) fn has_read(
+        &mut self,
+        rows: Vec<(u64, Arc<str>)>,
+        is_last: bool,
+        now: Now,
+        turn: &mut Turn,
+    ) -> Vec<Item> {
         self.is_reading = false;
         if !matches!(self.state, State::Up(_)) {
-            return;
+            return Vec::new();
         }
         for (key, text) in rows {
             if key <= self.read_up_to {
@@ -391,7 +432,9 @@ impl Link {
             });
         }
         self.unread = !is_last || self.has_more;
+        let too_long = self.take_too_long();
         self.pump(now, turn);
+        too_long
     }
 
     /// The spool could not be read; it is tried again when something is sent or acknowledged.

@@ -155,6 +155,8 @@ pub struct Linked {
     pub resumed: Option<u32>,
     /// It does not, and so many of it were handled (`<failed h=''/>`).
     pub handled: Option<u32>,
+    /// The longest stanza that the peer takes, where it says (XEP-0478).
+    pub max_bytes: Option<usize>,
 }
 
 /// A link with its place.
@@ -302,15 +304,18 @@ impl Router {
         let kept = spool::must_arrive(stanza, is_clients);
         let link = cell.lock();
         // A domain that has just failed is not tried with every stanza.
-        let has_failed = matches!(link.state, State::Idle)
-            && link.failure.is_some()
-            && now.seconds() < link.failed_at.saturating_add(ASKED_AGAIN);
+        let has_failed =
+            matches!(link.state, State::Idle) && link.failure.is_some() && !link.has_rested(ASKED_AGAIN, now);
         let failed = link.failure.as_ref().filter(|_| has_failed).map(Failure::error);
         if let Some(error) = failed.filter(|_| kept.is_none() || !is_expected(&link, now)) {
             return Err(error);
         }
+        // As it is written, it has both addresses, which it may have already: so this lets some by that `up` finds.
+        if link.is_too_long(stanza.element().source().len()) {
+            return Err(too_long());
+        }
         if kept.is_some() && link.spooled >= rules.queue_stanzas {
-            return Err(StanzaError::resource_constraint().text("too much waits for that server"));
+            return Err(too_much());
         }
         drop(link);
         if let Some(keeping) = kept {
@@ -328,9 +333,9 @@ impl Router {
                 _ => What::Other,
             },
         };
-        match self.send_over(now, cell, item, turn) {
+        match self.send_in_order(now, cell, item, turn) {
             true => Ok(()),
-            false => Err(StanzaError::resource_constraint().text("too much waits for that server")),
+            false => Err(too_much()),
         }
     }
 
@@ -350,9 +355,8 @@ impl Router {
         let now = (self.clock)();
         if let Ok(cell) = self.link_between(local, remote) {
             let link = cell.lock();
-            let is_down = matches!(link.state, State::Idle)
-                && link.failure.is_some()
-                && now.seconds() < link.failed_at.saturating_add(ASKED_AGAIN);
+            let is_down =
+                matches!(link.state, State::Idle) && link.failure.is_some() && !link.has_rested(ASKED_AGAIN, now);
             drop(link);
             if !is_down {
                 let item = Item {
@@ -360,7 +364,7 @@ impl Router {
                     key: None,
                     what: What::Silent,
                 };
-                self.send_over(now, &cell, item, turn);
+                self.send_in_order(now, &cell, item, turn);
             }
         }
         true
@@ -381,7 +385,7 @@ impl Router {
     }
 
     fn may_dial(&self, link: &Link, now: Now) -> bool {
-        link.failure.is_none() || now.seconds() >= link.failed_at.saturating_add(ASKED_AGAIN)
+        link.failure.is_none() || link.has_rested(ASKED_AGAIN, now)
     }
 
     fn dial(&self, cell: &Cell, link: &mut Link, resume: Option<Resume>) {
@@ -436,7 +440,7 @@ impl Router {
             bound,
             is_managed: linked.is_managed,
         };
-        let (keys, lost) = link.up(stream, linked, now, turn);
+        let (keys, lost, too_long) = link.up(stream, linked, now, turn);
         link.is_known = true;
         let reached = link.reached;
         drop(link);
@@ -445,6 +449,7 @@ impl Router {
         }
         self.delete_from_spool(cell, keys);
         self.read_spool(cell);
+        self.refuse_too_long(cell, too_long, turn);
         let error = StanzaError::remote_server_timeout().text("the connection broke before it was answered");
         for text in &lost {
             self.refuse_text(text, &error, turn);
@@ -588,12 +593,12 @@ impl Router {
                     .retry_seconds
                     .saturating_mul(factor)
                     .min(rules.longest_retry_seconds);
-                if link.failure.is_none() || now.seconds() >= link.failed_at.saturating_add(pause) {
+                if link.failure.is_none() || link.has_rested(pause, now) {
                     self.dial(&cell, &mut link, None);
                 }
             }
             let is_idle = matches!(link.state, State::Idle) && !link.is_waited_for() && !link.is_known;
-            let is_forgotten = is_idle && now.seconds() >= link.failed_at.saturating_add(rules.longest_retry_seconds);
+            let is_forgotten = is_idle && link.has_rested(rules.longest_retry_seconds, now);
             drop(link);
             self.delete_from_spool(&cell, keys);
             self.read_spool(&cell);
@@ -624,6 +629,14 @@ impl Router {
         }
     }
 
+    /// What the peer would end the stream for, and again the next one.
+    fn refuse_too_long(&self, cell: &Cell, items: Vec<Item>, turn: &mut Turn) {
+        self.delete_from_spool(cell, items.iter().filter_map(|item| item.key).collect());
+        for item in items.iter().filter(|item| item.what != What::Silent) {
+            self.refuse_text(&item.text, &too_long(), turn);
+        }
+    }
+
     /// Tells the sender of a stanza of ours that it does not get there.
     fn refuse_text(&self, text: &str, error: &StanzaError, turn: &mut Turn) {
         self.read_letter(text, turn, |stanza, from, to, turn| {
@@ -648,11 +661,20 @@ impl Router {
 }
 
 /// What is only of the moment is answered to nobody (RFC 6121 section 4.3).
+/// XEP-0478 section 4.
+fn too_long() -> StanzaError {
+    StanzaError::policy_violation().text("the other server takes no stanza that long")
+}
+
 fn is_answered(stanza: &Stanza<'_>) -> bool {
     !matches!(
         stanza.kind(),
         Kind::Presence(PresenceType::Probe | PresenceType::Unavailable)
     )
+}
+
+fn too_much() -> StanzaError {
+    StanzaError::resource_constraint().text("too much waits for that server")
 }
 
 /// Whether a domain that cannot be reached now was reached not long ago.

@@ -12,7 +12,7 @@ use stanza::{Edits, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError
 use store::{Batch, Column, Deposit, Found, Keys, Places, Query, Row, Shape, StoreError, Table, row};
 
 use super::link::{Item, State, What};
-use super::{Cell, Pair};
+use super::{Cell, Pair, too_much};
 use crate::deposit::{Behind, Copied, Origin, Source};
 use crate::durable::{close, mark, told};
 use crate::turn::Work;
@@ -156,6 +156,7 @@ impl Router {
         let mut link = held.lock();
         let key = link.next_key(now);
         link.spooled += 1;
+        link.writes += 1;
         batch = batch.put(&SPOOL, &owner, &*key_text(key), row![now.0, &*text]);
         if !std::mem::replace(&mut link.is_known, true) {
             batch = batch.put(&REMOTES, &owner, None, row![link.reached]);
@@ -203,6 +204,7 @@ impl Router {
                         });
                     }
                 }
+                cell.lock().writes -= 1;
                 router.settle(now, &mut turn);
                 turn.finish();
                 drop(behind);
@@ -210,6 +212,42 @@ impl Router {
             }),
         );
         drop(link);
+    }
+
+    /// Sends what need not be kept, but not past what its sender has said before and what is on its way into the store
+    /// (RFC 6120 section 10.1). False: too much waits in memory.
+    pub(super) fn send_in_order(&self, now: Now, cell: &Arc<Cell>, item: Item, turn: &mut Turn) -> bool {
+        let held = Arc::clone(cell);
+        let mut link = held.lock();
+        if link.writes == 0 {
+            drop(link);
+            return self.send_over(now, cell, item, turn);
+        }
+        let origin = turn.origin.as_ref();
+        let behind = origin.map(|origin| Behind::of(Arc::clone(&origin.outbox), item.text.len()));
+        let (cell, me) = (Arc::clone(cell), self.me.clone());
+        // Under the lock of the link, as above: callbacks come in the order of batches.
+        link.writes += 1;
+        self.store.write(
+            Batch::new(),
+            Box::new(move |result| {
+                let (Some(router), false) = (me.upgrade(), matches!(result, Err(StoreError::Closed))) else {
+                    return;
+                };
+                gather();
+                let (now, mut turn) = ((router.clock)(), Turn::default());
+                let (text, what) = (Arc::clone(&item.text), item.what);
+                if !router.send_over(now, &cell, item, &mut turn) && what != What::Silent {
+                    router.refuse_text(&text, &too_much(), &mut turn);
+                }
+                cell.lock().writes -= 1;
+                router.settle(now, &mut turn);
+                turn.finish();
+                drop(behind);
+            }),
+        );
+        drop(link);
+        true
     }
 
     /// The peer has these, or will never have them.
@@ -247,7 +285,9 @@ impl Router {
                 let rows = rows.map(|(key, _, text)| (key, text)).collect();
                 let now = (router.clock)();
                 let mut turn = Turn::default();
-                cell.lock().has_read(rows, is_last, now, &mut turn);
+                let too_long = cell.lock().has_read(rows, is_last, now, &mut turn);
+                router.refuse_too_long(&cell, too_long, &mut turn);
+                router.settle(now, &mut turn);
                 turn.finish();
                 router.read_spool(&cell);
             }),

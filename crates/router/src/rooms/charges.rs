@@ -89,14 +89,7 @@ impl Charges {
     }
 
     /// So many stanzas were delivered for it.
-    pub(crate) fn charge(
-        &self,
-        now: Now,
-        who: &str,
-        server: Option<&str>,
-        deliveries: usize,
-        allowance: Allowance,
-    ) {
+    pub(crate) fn charge(&self, now: Now, who: &str, server: Option<&str>, deliveries: usize, allowance: Allowance) {
         let cost = i64::try_from(deliveries).unwrap_or(i64::MAX).saturating_mul(1_000);
         if cost == 0 {
             return;

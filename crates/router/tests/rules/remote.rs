@@ -607,6 +607,7 @@ fn a_stream_of_theirs_goes_on_where_it_was() {
             previd: id.into(),
             h: 0,
             outbox: Arc::clone(&far.outbox),
+            is_bidirectional: false,
         };
         let now = far.world.now();
         let router = Arc::clone(&far.world.router);
