@@ -112,6 +112,58 @@ async fn a_stop_in_good_order() {
     assert_eq!(came.get("to"), format!("friend@{THERE}"));
 }
 
+/// RFC 6120 section 10.1: what need not be kept does not get past what has to be on disk first.
+#[tokio::test]
+async fn nothing_overtakes() {
+    let world = World::new(1).await;
+    let mut user = world.user().await;
+    let typing = "<active xmlns='http://jabber.org/protocol/chatstates'/>";
+    let (there, here) = (friend(), user.jid.clone());
+    user.send(chat(&there, "first")).await;
+    let mut out = world.remote.received(Offers::managed()).await;
+    expect_message(&mut out, "first").await;
+    // Who is seen may be asked (RFC 6121 section 8.5.3.1).
+    user.send(format!("<presence to='{there}'/>")).await;
+    out.expect(&format!("<presence to='{there}'/>")).await;
+    for number in 0..20 {
+        let text = chat(&there, &number.to_string());
+        user.send(format!("{text}<message to='{there}' id='{number}'>{typing}</message>"))
+            .await;
+    }
+    for number in 0..20 {
+        expect_message(&mut out, &number.to_string()).await;
+        out.expect(&format!("<message id='{number}'>{typing}</message>")).await;
+    }
+    let ping = "<ping xmlns='urn:xmpp:ping'/>";
+    user.send(format!(
+        "{}<iq type='get' id='p' to='{there}'>{ping}</iq>",
+        chat(&there, "last")
+    ))
+    .await;
+    expect_message(&mut out, "last").await;
+    out.expect(&format!("<iq type='get' id='p'>{ping}</iq>")).await;
+    let mut come = world.remote.authenticated(&world.server, HERE).await;
+    for number in 0..20 {
+        let text = message(&there, &here, &number.to_string());
+        come.send(format!(
+            "{text}<message from='{there}' to='{here}' id='{number}'>{typing}</message>"
+        ))
+        .await;
+    }
+    for number in 0..20 {
+        user.expect(&format!("<message type='chat'><body>{number}</body></message>"))
+            .await;
+        user.expect(&format!("<message id='{number}'>{typing}</message>")).await;
+    }
+    let last = message(&there, &here, "last");
+    come.send(format!(
+        "{last}<iq type='get' id='p' from='{there}' to='{here}'>{ping}</iq>"
+    ))
+    .await;
+    user.expect("<message type='chat'><body>last</body></message>").await;
+    user.expect(&format!("<iq type='get' id='p'>{ping}</iq>")).await;
+}
+
 /// The stream is there already: what is for the same pair goes over it, and a service has one of its own.
 #[tokio::test]
 async fn one_stream_for_a_pair() {

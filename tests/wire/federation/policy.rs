@@ -1,10 +1,12 @@
 //! With whom the operator lets the server talk, and what it has to show.
 
-use testkit::{Authority, Certified, Client, Offers};
+use testkit::{Authority, Certified, Client, Federation, Offers, Remote};
 
 use super::{HERE, THERE, World, bounced, expect_message, friend, message};
 use crate::support::chat;
 
+/// Long enough for somebody to connect on this machine.
+const SOON: std::time::Duration = std::time::Duration::from_millis(50);
 const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
 fn peer(domain: &str, keys: &str) -> String {
@@ -12,49 +14,68 @@ fn peer(domain: &str, keys: &str) -> String {
 }
 
 /// A message there and one back.
-async fn they_talk(world: &World, user: &mut Client) {
-    user.send(chat(&friend(), "there")).await;
-    let mut link = world.remote.received(Offers::default()).await;
+async fn they_talk(world: &World, remote: &Remote, user: &mut Client) {
+    let friend = format!("friend@{}", remote.domain);
+    user.send(chat(&friend, "there")).await;
+    let mut link = remote.received(Offers::default()).await;
     expect_message(&mut link, "there").await;
-    let mut link = world.remote.authenticated(&world.server, HERE).await;
-    link.send(message(&friend(), &user.jid, "back")).await;
+    let mut link = remote.authenticated(&world.server, HERE).await;
+    link.send(message(&friend, &user.jid, "back")).await;
     user.expect("<message type='chat'><body>back</body></message>").await;
 }
 
-/// Neither of them can.
-async fn they_do_not(world: &World, user: &mut Client) {
-    let mut link = world.remote.connect(&world.server, HERE).await;
-    link.send(testkit::server_header(THERE, HERE, "")).await;
+/// Neither of them can, and the other server is not even asked.
+async fn they_do_not(world: &World, remote: &Remote, user: &mut Client) {
+    let mut link = remote.connect(&world.server, HERE).await;
+    link.send(testkit::server_header(&remote.domain, HERE, "")).await;
     link.expect_stream_error("policy-violation").await;
-    user.send(chat(&friend(), "1")).await;
+    user.send(chat(&format!("friend@{}", remote.domain), "1")).await;
     let text = bounced(user, "1", "cancel/not-allowed").await;
     assert!(!text.is_empty());
     user.nothing_more().await;
-    assert!(
-        world
-            .remote
-            .accept_within(std::time::Duration::from_millis(50))
-            .await
-            .is_none()
-    );
+    assert!(remote.accept_within(SOON).await.is_none());
 }
 
 #[tokio::test]
 async fn allowed_and_denied() {
-    for (keys, is_allowed) in [
-        (peer(THERE, "action = \"deny\""), false),
-        (peer("*.example", "action = \"deny\""), false),
-        // What is said of the domain itself comes before what is said of all those below one.
-        (peer("*.example", "action = \"deny\"") + &peer(THERE, ""), true),
-        ("others = \"deny\"\n".to_owned() + &peer("friends.example", ""), false),
-        ("others = \"deny\"\n".to_owned() + &peer(THERE, ""), true),
-        (peer("*.remote.example", "action = \"deny\""), true),
+    let deny = "action = \"deny\"";
+    let one = [
+        peer("denied.example", deny),
+        peer("*.below.example", deny),
+        peer("friend.below.example", ""),
+    ];
+    let other = ["others = \"deny\"\n".to_owned(), peer("friend.example", "")];
+    for (keys, domains) in [
+        (
+            one.concat(),
+            [
+                ("denied.example", false),
+                ("x.denied.example", true),
+                ("below.example", true),
+                ("y.x.below.example", false),
+                // What is said of the domain itself comes before what is said of all those below one.
+                ("friend.below.example", true),
+            ]
+            .as_slice(),
+        ),
+        (other.concat(), &[("friend.example", true), (THERE, false)]),
     ] {
-        let world = World::with(1, |builder| builder.federation_toml(&keys)).await;
+        let federation = Federation::new();
+        let mut remotes = Vec::new();
+        for (domain, is_allowed) in domains {
+            remotes.push((federation.remote(domain).await, *is_allowed));
+        }
+        let world = World {
+            remote: federation.remote("another.example").await,
+            server: federation.server(HERE).users(1).federation_toml(&keys).start(),
+            federation,
+        };
         let mut user = world.user().await;
-        match is_allowed {
-            true => they_talk(&world, &mut user).await,
-            false => they_do_not(&world, &mut user).await,
+        for (remote, is_allowed) in &remotes {
+            match is_allowed {
+                true => they_talk(&world, remote, &mut user).await,
+                false => they_do_not(&world, remote, &mut user).await,
+            }
         }
     }
 }
@@ -71,7 +92,7 @@ async fn pins() {
     assert!(!link.is_offered("mechanisms", SASL), "{:?}", link.features);
     assert_ne!(link.try_external("=").await.name(), "success");
     world.remote.shows(&own);
-    they_talk(&world, &mut user).await;
+    they_talk(&world, &world.remote, &mut user).await;
     // The same the other way: there the wrong key is found out by us.
     let keys = peer(
         THERE,
@@ -95,7 +116,7 @@ async fn more_than_a_certificate() {
     assert!(!link.is_offered("mechanisms", SASL), "{:?}", link.features);
     user.send(chat(&friend(), "1")).await;
     // It may be known before anybody is asked.
-    if let Some(link) = world.remote.accept_within(std::time::Duration::from_millis(100)).await {
+    if let Some(link) = world.remote.accept_within(2 * SOON).await {
         refuse(link, &world).await;
     }
     bounced(&mut user, "1", "wait/remote-server-timeout").await;
@@ -123,7 +144,7 @@ async fn authorities() {
     let mut user = world.user().await;
     let known = world.federation.authority.certify(&["x.example", THERE]);
     world.remote.shows(&known);
-    they_talk(&world, &mut user).await;
+    they_talk(&world, &world.remote, &mut user).await;
     world.remote.shows(&Authority::new("Another").certify(&[THERE]));
     let link = world.remote.opened(&world.server, HERE).await;
     assert!(!link.is_offered("mechanisms", SASL), "{:?}", link.features);

@@ -70,7 +70,9 @@ async fn people_write_to_each_other() {
             .await;
         one.expect(&format!("<message id='{text}'/>")).await;
     }
-    // A request to a client, and its answer.
+    // A request to a client, from somebody whom it lets see it, and its answer.
+    one.send(format!("<presence to='{}'/>", other.jid)).await;
+    other.expect(&format!("<presence from='{full}'/>")).await;
     let ping = "<ping xmlns='urn:xmpp:ping'/>";
     other
         .send(format!("<iq type='get' id='p' to='{full}'>{ping}</iq>"))
