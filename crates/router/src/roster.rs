@@ -42,7 +42,10 @@ impl Router {
         to: JidRef<'_>,
         turn: &mut Turn,
     ) {
-        debug_assert!(relation == Relation::Owner, "`route` refuses the rosters of others, but for components that may");
+        debug_assert!(
+            relation == Relation::Owner,
+            "`route` refuses the rosters of others, but for components that may"
+        );
         if payload.name() != "query" {
             return self.bounce(stanza, from, to, &StanzaError::feature_not_implemented(), turn);
         }
@@ -107,7 +110,16 @@ impl Router {
                         };
                         let failed = Box::new(move |error: &StanzaError| back.error(error));
                         // Pushes first, as section 2.1.6 and the examples of 2.3.2 have it.
-                        self.carry_out(account, effects, &passed, None, Some(result), failed, client, turn.receipt());
+                        self.carry_out(
+                            account,
+                            effects,
+                            &passed,
+                            None,
+                            Some(result),
+                            failed,
+                            client,
+                            turn.receipt(),
+                        );
                     }
                 }
             }
