@@ -99,7 +99,8 @@ async fn in_a_room() {
     }
     // What goes wrong there is not told with the name of the server.
     owner.send(chat(&format!("{room}/friend"), "private")).await;
-    link.wait(&format!("<message to='{who}' id='private'/>")).await;
+    link.wait(&format!("<message to='{who}' type='chat' id='private'/>"))
+        .await;
     link.send(format!(
         "<message type='error' id='private' from='{who}' to='{room}/owner'><error type='cancel' by='{THERE}'>\
          <service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
