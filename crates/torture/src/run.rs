@@ -310,10 +310,10 @@ impl<'a> Run<'a> {
 
     /// None of them must have ended by itself.
     async fn look_after(&mut self) -> Result<(), String> {
-        for which in 0..self.homes.len() {
+        for (which, domain) in DOMAINS.iter().enumerate() {
             if let Some(status) = self.homes[which].server.ended() {
                 self.world.crashed(which);
-                self.violated("G6", format!("{} ended by itself with {status}", DOMAINS[which]));
+                self.violated("G6", format!("{domain} ended by itself with {status}"));
                 self.start(which, true).await?;
             }
         }
