@@ -38,6 +38,9 @@ pub(crate) enum Next {
     End,
 }
 
+/// See `Store::after_commits`.
+type AfterCommits = Arc<dyn Fn(bool) + Send + Sync>;
+
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
     wake_writer: Condvar,
@@ -53,7 +56,7 @@ pub(crate) struct Shared {
     waiting_bytes: AtomicUsize,
     waiting_reads: AtomicUsize,
     pub(crate) figures: Figures,
-    after_commits: Mutex<Option<Arc<dyn Fn(bool) + Send + Sync>>>,
+    after_commits: Mutex<Option<AfterCommits>>,
 }
 
 #[derive(Default)]
@@ -265,7 +268,7 @@ impl Shared {
         drop(old);
     }
 
-    pub(crate) fn after_commits(&self) -> Option<Arc<dyn Fn(bool) + Send + Sync>> {
+    pub(crate) fn after_commits(&self) -> Option<AfterCommits> {
         self.after_commits
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
