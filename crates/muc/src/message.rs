@@ -105,9 +105,11 @@ impl Room {
         {
             return self.not_invited(stanza, from);
         }
-        // RFC 6121 section 8.5.3.2.1: so a server answers a message for everybody whose recipient is gone. But a private
-        // one may come back so from somebody who is here.
-        let is_gone = to.resource().is_some()
+        // RFC 6121 section 8.5.3.2.1: so another server answers a message for everybody whose recipient is gone; of accounts
+        // here it is known. But a private one may come back so from somebody who is here.
+        let is_here = self.jid.domain().strip_suffix(from.domain());
+        let is_gone = is_here.is_none_or(|label| !label.ends_with('.'))
+            && to.resource().is_some()
             && says(stanza, &["service-unavailable"])
             && !self.privates.has(stanza.id(), from.bare_str());
         if kind == MessageType::Error && (is_ghost(stanza) || is_gone) {

@@ -553,6 +553,12 @@ async fn a_block_list_is_followed() {
         refused = error_of(&message_of(&mut stranger, "m").await);
     }
     assert_eq!(refused, "auth/forbidden");
+    // They are put out.
+    owner
+        .wait(&format!(
+            "<presence type='unavailable' from='{room}/stranger'><x xmlns='{USER}'><status code='307'/></x></presence>"
+        ))
+        .await;
     // Nor is there anybody to write to.
     stranger.send(chat(owner.bare(), "x")).await;
     let answer = stranger

@@ -199,7 +199,7 @@ fn in_private_to_all_clients() {
     world.enter(phone, "thirdwitch");
     for kind in ["chat", "normal", "headline"] {
         let forged = "<x xmlns='http://jabber.org/protocol/muc#user'><status code='104'/></x>";
-        let text = format!("<message type='{kind}' id='p' to='{ROOM}/thirdwitch'><body>x</body>{forged}</message>");
+        let text = format!("<message type='{kind}' to='{ROOM}/thirdwitch'><body>x</body>{forged}</message>");
         let told = world.send_whole(ONE, &text);
         assert_eq!((of(&told, THREE).len(), of(&told, phone).len()), (1, 1));
         let text = of(&told, THREE)[0].1;
@@ -436,6 +436,8 @@ fn who_is_gone_is_put_out_but_not_who_takes_no_private_messages() {
              xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
         )
     };
+    const THREE: &str = "hag66@far.example/pda";
+    const TWO: &str = "wiccarocks@far.example/laptop";
     let mut world = World::open();
     world.enter(THREE, "thirdwitch");
     world.send(
