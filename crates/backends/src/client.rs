@@ -259,7 +259,9 @@ fn server_name(url: &Url) -> io::Result<ServerName<'static>> {
     name.map_err(|_| io::Error::other(format!("{url}: no certificate can be for this host")))
 }
 
-pub(crate) async fn speak<B: Sent>(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<SendRequest<B>> {
+pub(crate) async fn speak<B: Sent>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> io::Result<SendRequest<B>> {
     let (sender, connection) = Builder::new()
         .max_buf_size(HEAD_BYTES)
         .handshake(Io(stream))

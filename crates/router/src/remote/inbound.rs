@@ -83,8 +83,15 @@ impl Router {
     /// The link of the pair goes by a stream that the peer has opened, unless it has one.
     fn goes_both_ways(&self, now: Now, pair: &Pair, bound: Bound, turn: &mut Turn) {
         let Some(cell) = self.remotes.of(pair) else { return };
-        let has_one = matches!(cell.lock().state, super::State::Up(_));
-        if !has_one {
+        let link = cell.lock();
+        // Nor while a stream is made that may tell what of the last one has arrived.
+        let is_served = match link.state {
+            super::State::Up(_) => true,
+            super::State::Dialing => link.is_to_be_resumed(),
+            super::State::Idle => false,
+        };
+        drop(link);
+        if !is_served {
             // Whether the peer manages its own direction says nothing of this one: it is asked by pings.
             self.goes_by(now, &cell, bound, &Linked::default(), turn);
         }

@@ -360,6 +360,11 @@ impl Link {
         self.is_waited_for()
     }
 
+    /// A stream broke that may go on, and something was sent over it.
+    pub(super) fn is_to_be_resumed(&self) -> bool {
+        self.resumable.is_some() && !self.sent.is_empty()
+    }
+
     pub(super) fn is_waited_for(&self) -> bool {
         !self.sent.is_empty() || !self.queue.is_empty() || !self.replay.is_empty() || self.unread
     }

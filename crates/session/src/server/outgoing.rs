@@ -392,12 +392,14 @@ impl Outgoing {
         self.dial_back(out)
     }
 
-    /// By dialback, where that is allowed and understood; else there is no way.
+    /// By dialback, where it is asked for, or allowed and understood; else there is no way. This is how we show who we are:
+    /// whom we believe is decided by the peer's certificate, before this.
     fn dial_back(&mut self, out: &mut Vec<u8>) -> Result<Then, Failed> {
         let Attempt { config, pair, .. } = &self.attempt;
         let understands = self.features.dialback || self.answer.as_ref().is_some_and(|answer| answer.knows_dialback);
         let id = self.answer.as_ref().and_then(|answer| answer.id.as_deref());
-        match id.filter(|_| understands && config.rules.may_dial_back(pair)) {
+        let is_wanted = self.features.dialback || config.rules.may_dial_back(pair);
+        match id.filter(|_| understands && is_wanted) {
             None => Err(self.failed(
                 Stage::Authentication,
                 Reason::NotAuthorized,

@@ -244,8 +244,21 @@ fn ways_to_fail() {
         Reason::NotAuthorized,
         unbelieved,
     );
-    // Dialback would be understood, but is not wanted here.
-    check(good + &offer(DIALBACK), Reason::NotAuthorized, unbelieved);
+    // Dialback is offered to who is believed by it; here it is only understood.
+    assert!(good.contains("xmlns:db="), "{good}");
+}
+
+#[test]
+fn who_wants_to_know_us_by_dialback_may_although_we_believe_nobody_by_it() {
+    let (world, _) = world();
+    let mut caller = Caller::secured(&world, HERE, None);
+    caller.said();
+    caller.hear(answer("a") + &offer(DIALBACK));
+    let key = ::auth::dialback_key(&[9; 32], "remote.example", "example.org", "a");
+    assert_eq!(
+        caller.said(),
+        format!("<db:result from='example.org' to='remote.example'>{key}</db:result>")
+    );
 }
 
 #[test]
