@@ -226,7 +226,7 @@ fn other_servers_and_what_contradicts_itself_about_them() {
         (format!("{section}queue_stanzas = 0\n"), "2:17: queue_stanzas = 0"),
         (
             format!("{section}resolver = ['dns.example']\n"),
-            "2:13: `dns.example` is not an address",
+            "2:12: `dns.example` is not an address",
         ),
         (format!("{peer}{peer}"), "4:10: `b.org` is there twice"),
         (
@@ -422,7 +422,7 @@ fn empty_words_override_nothing() {
     };
     let loaded = load_text("[[domain]]\nname = 'a.org'\n", overrides).expect("valid");
     assert_eq!(loaded.config.domain[0].name.as_str(), "a.org");
-    assert_eq!(loaded.config.listen.len(), 3);
+    assert_eq!(loaded.config.listen.len(), 5);
 }
 
 #[test]
@@ -447,7 +447,7 @@ fn wrong_overrides_are_told_by_name() {
     );
     check(
         Overrides {
-            listen: vec!["s2s=[::]:1".into()],
+            listen: vec!["s3s=[::]:1".into()],
             ..Overrides::default()
         },
         "--listen or JACKDAW_LISTEN",
