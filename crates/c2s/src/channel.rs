@@ -92,6 +92,7 @@ impl<S: Socket> Channel<S> {
             return None;
         }
         let admission = Admission::of_ours(service, address);
+        socket.limit_silence(service.limits.unacknowledged);
         Some(Channel::new(admission, Transport::new(socket)))
     }
 

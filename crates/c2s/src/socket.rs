@@ -5,6 +5,7 @@
 
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
@@ -22,6 +23,9 @@ pub trait Socket: AsyncRead + Unpin + Send + 'static {
 
     /// Is told that somebody has logged in over it.
     fn logged_in(&self) {}
+
+    /// A peer that acknowledges nothing for so long is gone.
+    fn limit_silence(&self, _: Duration) {}
 }
 
 impl Socket for TcpStream {
@@ -36,5 +40,10 @@ impl Socket for TcpStream {
     fn shut_down(&self) {
         // The peer may be gone already; then there is nothing to tell.
         let _ = socket2::SockRef::from(self).shutdown(std::net::Shutdown::Write);
+    }
+
+    fn limit_silence(&self, limit: Duration) {
+        // Where the system has no such limit, answers that do not come tell as much later.
+        let _ = socket2::SockRef::from(self).set_tcp_user_timeout(Some(limit));
     }
 }

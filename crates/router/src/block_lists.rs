@@ -198,7 +198,7 @@ impl List {
             tracing::info!(node = &*self.of.node, "a block list can be read again");
         }
         self.failures = 0;
-        self.has_grown = read.iter().any(|hash| !self.blocked.contains(hash));
+        self.has_grown |= read.iter().any(|hash| !self.blocked.contains(hash));
         self.blocked = read;
         self.at = Moment(now.0.saturating_add(AGAIN_SECONDS));
         None

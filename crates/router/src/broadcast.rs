@@ -243,8 +243,9 @@ impl Router {
         except: Option<&BlockList>,
         turn: &mut Turn,
     ) {
+        let own = self.own_domain(from);
         for contact in to.iter() {
-            if self.say_elsewhere(from, contact, turn, |out| presence.write(contact, out)) {
+            if !is_of(contact, own) && self.say_elsewhere(from, contact, turn, |out| presence.write(contact, out)) {
                 continue;
             }
             if self.has_privileged() {
@@ -275,12 +276,13 @@ impl Router {
     /// this (section 4.3.2, rule 3: not mandatory).
     pub(crate) fn probe_for_session(&self, from: &Jid, session: u64, contacts: &Contacts, turn: &mut Turn) {
         let mut found: Vec<(String, Rendered)> = Vec::new();
+        let own = self.own_domain(from.as_str());
         for contact in contacts.iter() {
-            let is_asked = self.say_elsewhere(from.as_str(), contact, turn, |out| {
+            let ask = |out: &mut Vec<u8>| {
                 let (from, to) = (escaped(from.bare_str()), escaped(contact));
                 out.extend_from_slice(format!("<presence type='probe' from='{from}' to='{to}'/>").as_bytes());
-            });
-            if is_asked {
+            };
+            if !is_of(contact, own) && self.say_elsewhere(from.as_str(), contact, turn, ask) {
                 continue;
             }
             self.with(contact, |account| {
@@ -484,6 +486,13 @@ impl Router {
         }
         turn.finish();
     }
+}
+
+/// Whether a bare JID is of this domain: nearly all contacts are of the same house, and are not looked for elsewhere.
+fn is_of(contact: &str, domain: Option<&str>) -> bool {
+    domain
+        .and_then(|domain| contact.strip_suffix(domain))
+        .is_some_and(|local| local.ends_with('@'))
 }
 
 /// Section 4.3.2.1: an answer that carries no presence of the contact mirrors the probe's id.

@@ -61,6 +61,12 @@ impl Router {
         }
     }
 
+    /// The domain of an address, if it is one of ours with accounts.
+    pub(crate) fn own_domain<'a>(&self, address: &'a str) -> Option<&'a str> {
+        let domain = domain_of(address);
+        self.host(domain).is_some().then_some(domain)
+    }
+
     /// Presence of somebody else comes to an account.
     pub(crate) fn note_presence_elsewhere(
         &self,
@@ -82,8 +88,9 @@ impl Router {
         if from.resource().is_none() || !is_here || !account.is_seen_by(from) {
             return;
         }
+        // Not with every presence: who does not say it again can what it could (XEP-0115 section 8.4).
         let Some(advertised) = Advertised::of(stanza.children()) else {
-            return forget(account, from);
+            return;
         };
         let known = &mut account.rare_mut().elsewhere;
         let before = known.get(from.as_str());

@@ -20,12 +20,12 @@ pub(crate) const CROWD: usize = 32;
 struct Gathered {
     now: Vec<Arc<Outbox>>,
     crowd: Vec<Arc<Outbox>>,
-    /// What is in `crowd` has waited for a commit already.
-    has_waited: bool,
 }
 
 thread_local! {
     static GATHERED: RefCell<Option<Gathered>> = const { RefCell::new(None) };
+    /// Those of a crowd that wait for the commit that is under way.
+    static WAITING: RefCell<Vec<Arc<Outbox>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// From now on connections are gathered on this thread.
@@ -56,20 +56,15 @@ pub(crate) fn wake(outbox: Arc<Outbox>, is_crowd: bool) {
 /// Wakes all that were gathered on this thread, and gathers no more: it may be any thread. `is_more`: this is called again
 /// behind another commit.
 pub(crate) fn wake_gathered(is_more: bool) {
-    let Some(Gathered { now, crowd, has_waited }) = GATHERED.take() else {
-        return;
-    };
+    let have_waited = WAITING.take();
+    let Gathered { now, crowd } = GATHERED.take().unwrap_or_default();
     for outbox in now {
         outbox.wake();
     }
-    if is_more && !has_waited && !crowd.is_empty() {
-        return GATHERED.set(Some(Gathered {
-            now: Vec::new(),
-            crowd,
-            has_waited: true,
-        }));
+    if is_more && have_waited.is_empty() && !crowd.is_empty() {
+        return WAITING.set(crowd);
     }
-    for outbox in crowd {
+    for outbox in have_waited.into_iter().chain(crowd) {
         outbox.wake();
     }
 }

@@ -20,7 +20,7 @@ use xmlstream::Scratch;
 use crate::dns::Tlsa;
 use crate::federation::Federation;
 use crate::identity::handshake::server_name;
-use crate::identity::{Peer, Side};
+use crate::identity::{Flaw, Peer, Side};
 use crate::journal::{Step, Trace};
 use crate::targets::Target;
 
@@ -280,7 +280,7 @@ impl Federation {
         match verdict.proof {
             Ok(proof) => trace.good(Step::Certificate, format!("it is {remote}, by {proof}")),
             // Then the DNS says who it is (XEP-0220), to which we have listened.
-            Err(_) if rule.takes_dialback() || matches!(purpose, Purpose::Verify(_)) => {
+            Err(flaw) if flaw != Flaw::NotInDns && (rule.takes_dialback() || matches!(purpose, Purpose::Verify(_))) => {
                 trace.good(
                     Step::Certificate,
                     "it proves nothing; dialback is enough for this domain",

@@ -85,7 +85,6 @@ impl Federation {
     async fn judge(&self, caller: &Caller, pair: &Pair, trace: &mut Trace) -> Result<Verdict, String> {
         let until = Instant::now() + JUDGING;
         let late = |_| "it could not be judged in time".to_owned();
-        let _place = timeout_at(until, self.asking.acquire()).await.map_err(late)?;
         let rule = self.policy().rule(&pair.remote);
         let peer = Peer::new(&pair.remote, Side::Client, &caller.chain);
         if caller.chain.is_empty() {
@@ -93,6 +92,8 @@ impl Federation {
         }
         let mut verdict = self.identity().judge(&peer, rule, UnixTime::now());
         if verdict.proof.is_err() && rule.require != Require::Certificate {
+            // Who shows enough waits for nobody who does not.
+            let _place = timeout_at(until, self.asking.acquire()).await.map_err(late)?;
             let asked = timeout_at(until, async {
                 let (host, tlsa) = self.secure_records(&pair.remote, trace).await;
                 let peer = Peer {

@@ -328,6 +328,11 @@ impl Outbox {
         inner.bytes.is_empty() || inner.bytes.len() + bytes <= inner.limit as usize / 2
     }
 
+    /// Its connection has taken all.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.lock().bytes.is_empty()
+    }
+
     /// Nothing is taken any more: its connection is closing.
     pub(crate) fn is_shut(&self) -> bool {
         let inner = self.lock();

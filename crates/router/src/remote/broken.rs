@@ -75,9 +75,12 @@ impl Router {
     pub(crate) fn link_changed(&self, mut change: Box<Change>, turn: &mut Turn) {
         let mut looked = 0;
         while change.part < SHARDS {
-            // It is otherwise by now, and that goes round behind this.
+            // It is otherwise by now, and that goes round behind this. But who was not told of the end is told now.
             if self.is_broken(&change.pair) != (change.became == Became::Broken) {
-                return;
+                match change.became {
+                    Became::Broken => change.became = Became::Anew,
+                    Became::Restored | Became::Anew => return,
+                }
             }
             if looked >= AT_ONCE {
                 return self.ask_again(Work::Link(change));

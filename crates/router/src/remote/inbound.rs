@@ -169,7 +169,8 @@ impl Router {
             is_bidirectional,
         } = request;
         let Ok(jid) = Jid::parse(&pair.remote) else { return };
-        let found = self.take_stream(&pair, &previd);
+        // One that went on elsewhere knows nothing any more.
+        let found = self.take_stream(&pair, &previd).filter(|old| old.is_managed());
         let request = ResumeRequest {
             account: jid.clone(),
             previd,
@@ -310,6 +311,7 @@ impl Router {
 
     fn keep_parked(&self, stream: Parked) {
         let mut parked = self.parked();
+        parked.retain(|other| other.id != stream.id);
         if parked.len() >= PARKED {
             parked.remove(0);
         }

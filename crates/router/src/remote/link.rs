@@ -25,6 +25,9 @@ const WINDOW_BYTES: usize = 512 * 1024;
 /// are remembered only to be sent again if the stream breaks.
 const UNASKED: usize = 64;
 
+/// The store hears once in so many seconds that a domain was reached.
+const REMEMBERED_FOR: i64 = 24 * 3_600;
+
 /// The id of the ping that is answered behind what was sent; a number is appended.
 pub(super) const PING_PREFIX: &str = "link-";
 
@@ -101,11 +104,15 @@ pub(super) struct Link {
     /// Of what was sent over this stream, so many are acknowledged.
     acknowledged: u32,
     asked: Option<Asked>,
+    /// It has answered a ping: so it has a way to us, and silence means something.
+    has_answered: bool,
     pings: u32,
     /// Of the last managed stream that we have opened: its id, and until when it can be resumed, in seconds.
     pub(super) resumable: Option<(Box<str>, u32)>,
     /// The longest stanza that the peer takes, by what it said last.
     max_bytes: Option<usize>,
+    /// The attempt that is under way asks to go on with the stream that went last.
+    pub(super) is_resuming: bool,
     /// So many stanzas of the peer were handled on the stream that is to be resumed.
     pub(super) heard: u32,
 
@@ -121,8 +128,9 @@ pub(super) struct Link {
     has_more: bool,
     last_key: u64,
 
-    /// When there was a stream last, in seconds; 0: never.
+    /// When there was a stream last, in seconds; 0: never. And what the store knows of it.
     pub(super) reached: i64,
+    pub(super) remembered: i64,
     /// In a row.
     pub(super) failures: u32,
     pub(super) failed_at: i64,
@@ -154,6 +162,8 @@ impl Link {
     pub(super) fn take(&mut self, item: Item, limit: usize, now: Now, turn: &mut Turn) -> Took {
         let is_over = self.bytes + item.text.len() > limit && self.bytes > 0;
         match item.key {
+            // It was read from the spool before it came here.
+            Some(key) if key <= self.read_up_to => return Took::Taken,
             Some(_) if self.unread || is_over => {
                 // It is read when its turn comes.
                 self.unread = true;
@@ -199,13 +209,19 @@ impl Link {
             self.sent_bytes += item.text.len();
             self.sent.push_back(item);
         }
-        self.ask(now, turn);
+        self.ask(false, now, turn);
+    }
+
+    /// Asks the peer what it has, however little that is: what is only remembered is not to be sent again hours later.
+    pub(super) fn ask_behind(&mut self, now: Now, turn: &mut Turn) {
+        self.ask(true, now, turn);
     }
 
     /// Asks the peer what it has, unless it was asked already.
-    fn ask(&mut self, now: Now, turn: &mut Turn) {
+    fn ask(&mut self, is_forced: bool, now: Now, turn: &mut Turn) {
         let State::Up(stream) = &self.state else { return };
-        let is_due = stream.is_managed || self.sent.len() >= UNASKED || self.sent.iter().any(|item| item.key.is_some());
+        let is_much = self.sent.len() >= UNASKED || self.sent_bytes >= WINDOW_BYTES / 2;
+        let is_due = is_forced || stream.is_managed || is_much || self.sent.iter().any(|item| item.key.is_some());
         if self.asked.is_some() || self.sent.is_empty() || !is_due {
             return;
         }
@@ -246,6 +262,7 @@ impl Link {
         let is_managed = matches!(&self.state, State::Up(stream) if stream.is_managed);
         match self.asked {
             Some(asked) if asked.number == number && !is_managed => {
+                self.has_answered = true;
                 self.acknowledge(asked.up_to, now, turn).unwrap_or_default()
             }
             _ => Vec::new(),
@@ -264,8 +281,8 @@ impl Link {
         keys
     }
 
-    /// Looks whether an answer is overdue. True: the peer acknowledges, and did not: the stream is to be given up. Where it
-    /// cannot acknowledge and has no way to us, what its connection took is all that will ever be known.
+    /// Looks whether an answer is overdue. True: the peer answers, and did not: the stream is to be given up. Where it has
+    /// never answered, as it has no way to us, what its connection took is all that will ever be known.
     pub(super) fn is_overdue(&mut self, seconds: i64, now: Now, turn: &mut Turn, keys: &mut Vec<u64>) -> bool {
         let (State::Up(stream), Some(asked)) = (&self.state, self.asked) else {
             return false;
@@ -273,10 +290,12 @@ impl Link {
         if now.seconds() < asked.at.saturating_add(seconds) {
             return false;
         }
-        if !stream.is_managed {
-            keys.extend(self.acknowledge(asked.up_to, now, turn).unwrap_or_default());
+        // What waits in our own outbox it cannot have.
+        if stream.is_managed || self.has_answered || !stream.bound.outbox.is_drained() {
+            return true;
         }
-        matches!(&self.state, State::Up(stream) if stream.is_managed)
+        keys.extend(self.acknowledge(asked.up_to, now, turn).unwrap_or_default());
+        false
     }
 
     /// There is a stream. Returns the keys of what may leave the spool; the requests that were on their way when the
@@ -288,11 +307,16 @@ impl Link {
         now: Now,
         turn: &mut Turn,
     ) -> (Vec<u64>, Vec<Arc<str>>, Vec<Item>) {
-        let handled = linked
-            .resumed
-            .or(linked.handled)
-            .map(|h| h.wrapping_sub(self.acknowledged) as usize);
-        let keys = self.forget(handled.unwrap_or_default().min(self.sent.len()));
+        // Of a stream that something was sent behind it says nothing; and one that lost its memory may know of less than it
+        // has acknowledged. Then all is sent again.
+        let is_of_the_last = std::mem::take(&mut self.is_resuming);
+        let handled = linked.resumed.or(linked.handled).filter(|_| is_of_the_last);
+        let handled = handled.map(|h| h.wrapping_sub(self.acknowledged) as usize);
+        let handled = handled.filter(|&count| count <= self.sent.len());
+        let keys = self.forget(handled.unwrap_or_default());
+        if let Some(h) = linked.resumed {
+            self.acknowledged = h;
+        }
         self.asked = None;
         self.resumable = linked.resumable.clone();
         let mut lost = Vec::new();
@@ -353,8 +377,18 @@ impl Link {
         !(0..seconds).contains(&now.seconds().saturating_sub(self.failed_at))
     }
 
+    /// When it was reached, if the store is to know.
+    pub(super) fn is_news(&mut self) -> Option<i64> {
+        let is_news = self.reached - self.remembered >= REMEMBERED_FOR;
+        is_news.then(|| {
+            self.remembered = self.reached;
+            self.reached
+        })
+    }
+
     /// The stream is gone. True: something is left to be sent, or to be known.
-    pub(super) fn down(&mut self) -> bool {
+    pub(super) fn down(&mut self, now: Now) -> bool {
+        self.reached = now.seconds().max(1);
         self.state = State::Idle;
         self.asked = None;
         self.is_waited_for()
@@ -412,22 +446,21 @@ impl Link {
         })
     }
 
-    /// What was read. `is_last`: there was no more then.
+    /// What was read behind this key. `is_last`: there was no more then.
     pub(super) fn has_read(
         &mut self,
+        after: u64,
         rows: Vec<(u64, Arc<str>)>,
         is_last: bool,
         now: Now,
         turn: &mut Turn,
     ) -> Vec<Item> {
         self.is_reading = false;
-        if !matches!(self.state, State::Up(_)) {
+        // It was asked for by another stream, which has ended meanwhile.
+        if !matches!(self.state, State::Up(_)) || after != self.read_up_to {
             return Vec::new();
         }
         for (key, text) in rows {
-            if key <= self.read_up_to {
-                continue;
-            }
             self.read_up_to = key;
             self.bytes += text.len();
             self.replay.push_back(Item {
@@ -446,6 +479,20 @@ impl Link {
     pub(super) fn could_not_read(&mut self) {
         self.is_reading = false;
         self.has_more = true;
+    }
+
+    /// These are given up.
+    pub(super) fn drop_keys(&mut self, keys: &[u64]) {
+        for queue in [&mut self.replay, &mut self.queue] {
+            queue.retain(|item| {
+                let stays = item.key.is_none_or(|key| !keys.contains(&key));
+                if !stays {
+                    self.bytes -= item.text.len();
+                }
+                stays
+            });
+        }
+        self.dropped(keys.len() as u64);
     }
 
     /// A row is gone by another way than an acknowledgement.

@@ -240,6 +240,7 @@ impl Router {
                 let Some(cell) = self.remotes.of(&pair) else { continue };
                 let mut link = cell.lock();
                 link.reached = spool::reached_of(row);
+                link.remembered = link.reached;
                 link.is_known = true;
                 link.found(count, last);
                 waiting += count as usize;
@@ -392,6 +393,7 @@ impl Router {
         if let Some((dialer, _)) = self.remotes.port.get() {
             link.state = State::Dialing;
             link.heard = resume.as_ref().map_or(0, |resume| resume.h);
+            link.is_resuming = resume.is_some();
             dialer.dial(&cell.pair, resume);
         }
     }
@@ -434,19 +436,15 @@ impl Router {
         let mut link = cell.lock();
         let was_broken = std::mem::take(&mut link.is_broken);
         let is_anew = std::mem::take(&mut link.is_torn) && linked.resumed.is_none();
-        let is_news = now.seconds() - link.reached > 24 * 3_600;
         let stream = Stream {
             local: cell.pair.local.clone(),
             bound,
             is_managed: linked.is_managed,
         };
         let (keys, lost, too_long) = link.up(stream, linked, now, turn);
-        link.is_known = true;
-        let reached = link.reached;
+        let news = link.is_news();
         drop(link);
-        if is_news {
-            self.store.write(spool::remember(&cell.pair, reached), Box::new(|_| ()));
-        }
+        self.remember_link(cell, news);
         self.delete_from_spool(cell, keys);
         self.read_spool(cell);
         self.refuse_too_long(cell, too_long, turn);
@@ -460,6 +458,20 @@ impl Router {
             self.link_begins_anew(&cell.pair, turn);
         }
         self.settle(now, turn);
+    }
+
+    /// The store hears that a domain was reached. If it cannot, it hears when the next stream is made or ends.
+    fn remember_link(&self, cell: &Arc<Cell>, news: Option<i64>) {
+        let Some(reached) = news else { return };
+        let told = Arc::clone(cell);
+        let heard = move |result: Result<_, StoreError>| {
+            let mut link = told.lock();
+            match result {
+                Ok(_) => link.is_known = true,
+                Err(_) => link.remembered = 0,
+            }
+        };
+        self.store.write(spool::remember(&cell.pair, reached), Box::new(heard));
     }
 
     /// No stream could be made.
@@ -543,7 +555,8 @@ impl Router {
         if !matches!(&link.state, State::Up(stream) if stream.bound.id == bound.id) {
             return true;
         }
-        let is_waited_for = link.down();
+        let is_waited_for = link.down(now);
+        let news = link.is_news();
         // The peer shows whether it knows what was before, by going on with its stream or not (`begins_anew`).
         link.is_torn = !clean && !may_go_on;
         // One that broke is made again at once, as only so it is known whether the peer is there.
@@ -555,6 +568,7 @@ impl Router {
             self.dial(&cell, &mut link, resume);
         }
         drop(link);
+        self.remember_link(&cell, news);
         self.settle(now, turn);
         true
     }
@@ -583,6 +597,7 @@ impl Router {
                 let error = StreamError::connection_timeout().text("what was sent is not acknowledged");
                 stream.bound.outbox.tell(&mut turn, Event::End(error));
             }
+            link.ask_behind(now, &mut turn);
             if matches!(link.state, State::Idle) && link.is_waited_for() {
                 if let Some(failure) = &link.failure {
                     let before = now.0.saturating_sub(rules.give_up_seconds.saturating_mul(1_000));
@@ -597,8 +612,13 @@ impl Router {
                     self.dial(&cell, &mut link, None);
                 }
             }
-            let is_idle = matches!(link.state, State::Idle) && !link.is_waited_for() && !link.is_known;
-            let is_forgotten = is_idle && link.has_rested(rules.longest_retry_seconds, now);
+            let is_idle = matches!(link.state, State::Idle) && !link.is_waited_for() && link.spooled == 0;
+            let is_nobody = is_idle && link.reached == 0 && link.has_rested(rules.longest_retry_seconds, now);
+            // A domain that never was is not remembered, neither here nor in the store.
+            let is_forgotten = is_nobody && !std::mem::take(&mut link.is_known);
+            if is_nobody && !is_forgotten {
+                self.store.write(spool::forget(&cell.pair), Box::new(|_| ()));
+            }
             drop(link);
             self.delete_from_spool(&cell, keys);
             self.read_spool(&cell);
@@ -660,12 +680,12 @@ impl Router {
     }
 }
 
-/// What is only of the moment is answered to nobody (RFC 6121 section 4.3).
 /// XEP-0478 section 4.
 fn too_long() -> StanzaError {
     StanzaError::policy_violation().text("the other server takes no stanza that long")
 }
 
+/// What is only of the moment is answered to nobody (RFC 6121 section 4.3).
 fn is_answered(stanza: &Stanza<'_>) -> bool {
     !matches!(
         stanza.kind(),

@@ -63,6 +63,11 @@ pub(super) fn remember(pair: &Pair, reached: i64) -> Batch {
     Batch::new().put(&REMOTES, &owner_of(pair), None, row![reached])
 }
 
+/// Nothing is there, and nothing was.
+pub(super) fn forget(pair: &Pair) -> Batch {
+    Batch::new().delete(&REMOTES, &owner_of(pair), None)
+}
+
 fn rows_of(pair: &Pair, after: u64, limit: usize) -> Keys {
     let mut keys = Keys::of(&SPOOL, &owner_of(pair), KEY_PREFIX, limit);
     keys.after = Some(key_text(after).into());
@@ -127,7 +132,8 @@ impl Router {
         let origin = turn.origin.take();
         let source = Source::of(origin.as_ref());
         // What a service says on behalf of somebody is in no archive of the address that it has.
-        let is_own = origin.as_ref().is_some_and(|origin| origin.is_client) && self.host(from.domain()).is_some();
+        // What a component says in the name of an account is (XEP-0356).
+        let is_own = origin.is_some() && self.host(from.domain()).is_some();
         let archives =
             is_own && keeping.archive && self.archives && origin.as_ref().is_some_and(|origin| origin.archives);
         let text = turn.text(|out| splice(stanza, from.as_str(), Some(to.as_str()), &Edits::default(), out));
@@ -138,7 +144,9 @@ impl Router {
                 sender: from.bare_str().into(),
                 recipient: to.bare_str().into(),
                 places: Places::SENT,
-                fingerprint: archive::fingerprint(&self.secret, from.bare_str(), to.as_str(), stanza),
+                fingerprint: origin
+                    .as_ref()
+                    .and_then(|origin| origin.fingerprint(&self.secret, from.bare_str(), to.as_str(), stanza)),
                 stanza: Arc::clone(&text),
             });
         }
@@ -158,7 +166,7 @@ impl Router {
         link.spooled += 1;
         link.writes += 1;
         batch = batch.put(&SPOOL, &owner, &*key_text(key), row![now.0, &*text]);
-        if !std::mem::replace(&mut link.is_known, true) {
+        if !link.is_known {
             batch = batch.put(&REMOTES, &owner, None, row![link.reached]);
         }
         self.store.write(
@@ -171,18 +179,16 @@ impl Router {
                 let mut turn = Turn::default();
                 match result {
                     Ok(wrote) => {
+                        cell.lock().is_known = true;
+                        let item = Item {
+                            text: Arc::clone(&text),
+                            key: Some(key),
+                            what: What::Other,
+                        };
+                        // Also what came once more: whether it has arrived or was given up is not known any more.
+                        router.send_over(now, &cell, item, &mut turn);
                         let deposited = wrote.deposited;
-                        if deposited.is_some_and(|deposited| !deposited.is_new) {
-                            // It came once more (guarantee G2), and is on its way or has arrived.
-                            router.delete_from_spool(&cell, vec![key]);
-                            cell.lock().dropped(1);
-                        } else {
-                            let item = Item {
-                                text: Arc::clone(&text),
-                                key: Some(key),
-                                what: What::Other,
-                            };
-                            router.send_over(now, &cell, item, &mut turn);
+                        if deposited.is_none_or(|deposited| deposited.is_new) {
                             if let Some(mut copied) = copied {
                                 copied.id = deposited.map(|deposited| deposited.id);
                                 router.copy_to_sender(&copied, &mut turn);
@@ -285,7 +291,7 @@ impl Router {
                 let rows = rows.map(|(key, _, text)| (key, text)).collect();
                 let now = (router.clock)();
                 let mut turn = Turn::default();
-                let too_long = cell.lock().has_read(rows, is_last, now, &mut turn);
+                let too_long = cell.lock().has_read(after, rows, is_last, now, &mut turn);
                 router.refuse_too_long(&cell, too_long, &mut turn);
                 router.settle(now, &mut turn);
                 turn.finish();
@@ -328,7 +334,8 @@ impl Router {
                     // There is one now, and it is to be given all.
                     return;
                 }
-                link.dropped(rows.len() as u64);
+                let keys: Vec<u64> = rows.iter().map(|(key, ..)| *key).collect();
+                link.drop_keys(&keys);
                 router.store.write(
                     batch,
                     Box::new(move |result| {

@@ -541,9 +541,102 @@ fn a_stream_without_an_answer_is_given_up_where_the_peer_acknowledges() {
     // Where it cannot, what the connection took is all that will be known.
     far.up(&Linked::default());
     assert_eq!(far.spooled(), 1);
+    assert_eq!(far.sent().len(), 2);
     far.world.pass(60);
     far.look();
     assert_eq!((far.spooled(), far.events()), (0, vec![]));
+    // But not of what waits in our own outbox, nor where it has answered before.
+    far.send(&chat(2));
+    far.world.pass(60);
+    far.look();
+    assert_eq!(
+        (far.spooled(), far.events()),
+        (1, vec!["end connection-timeout".to_owned()])
+    );
+    far.broken(false);
+    far.up(&Linked::default());
+    assert!(far.sent().contains(&"get link-3 d>far.example".to_owned()));
+    let bound = far.admitted(false);
+    far.says(
+        &bound,
+        &format!("<iq type='result' id='link-3' from='{FAR}' to='{DOMAIN}'/>"),
+    );
+    assert_eq!(far.spooled(), 0);
+    far.broken(true);
+    far.send(&chat(3));
+    far.up(&Linked::default());
+    assert_eq!(far.sent().len(), 2);
+    far.world.pass(60);
+    far.look();
+    assert_eq!(
+        (far.spooled(), far.events()),
+        (1, vec!["end connection-timeout".to_owned()])
+    );
+}
+
+#[test]
+fn who_knows_less_than_it_has_acknowledged_gets_all_again() {
+    let mut far = Far::known();
+    for linked in [
+        Linked {
+            handled: Some(1),
+            ..managed()
+        },
+        Linked {
+            handled: Some(0),
+            ..managed()
+        },
+    ] {
+        far.send(&chat(1));
+        far.send(&chat(2));
+        far.up(&managed());
+        far.acknowledge(2);
+        far.send(&chat(3));
+        assert_eq!(far.spooled(), 1);
+        far.broken(false);
+        far.up(&linked);
+        let again = far.sent();
+        assert!(
+            again.contains(&"chat juliet/balcony>romeo@far.example 3".to_owned()),
+            "{again:?}"
+        );
+        assert_eq!(far.spooled(), 1);
+        far.acknowledge(1);
+        assert_eq!(far.spooled(), 0);
+        far.broken(true);
+    }
+}
+
+#[test]
+fn what_is_sent_again_after_it_was_given_up_goes_out() {
+    let mut far = Far::new();
+    let message = format!(
+        "<message type='chat' id='0123456789abcdef' to='romeo@{FAR}'><body>hi</body>\
+         <origin-id xmlns='urn:xmpp:sid:0' id='0123456789abcdef'/></message>"
+    );
+    far.send(&message);
+    far.down(FailureKind::Timeout);
+    assert_eq!(far.lines().len(), 1);
+    far.world.pass(31);
+    far.send(&message);
+    far.up(&managed());
+    assert_eq!(far.sent(), ["chat juliet/balcony>romeo@far.example hi", "r"]);
+}
+
+#[test]
+fn domains_that_never_were_are_forgotten() {
+    let mut far = Far::new();
+    far.send(&chat(1));
+    far.down(FailureKind::NotFound);
+    assert_eq!(far.world.router.link_report(far.world.now(), FAR).len(), 1);
+    for _ in 0..2 {
+        far.world.pass(101);
+        far.look();
+    }
+    assert_eq!(far.world.router.link_report(far.world.now(), FAR).len(), 0);
+    far.world.kill();
+    far.federate();
+    assert_eq!(far.world.router.link_report(far.world.now(), FAR).len(), 0);
 }
 
 #[test]

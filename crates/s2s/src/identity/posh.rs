@@ -182,6 +182,11 @@ impl Fetcher {
         {
             return found.clone();
         }
+        // What is only too much here says nothing of the domain, and is not kept.
+        let permit = tokio::time::timeout(self.limit, self.permits.acquire()).await;
+        let Ok(Ok(_permit)) = permit else {
+            return Err(format!("the web server of {domain} was not asked: too many are"));
+        };
         let found = match tokio::time::timeout(self.limit, self.ask(domain, by)).await {
             Ok(found) => found.map(Arc::new),
             Err(_) => Err(format!("the web server of {domain} has not answered in time")),
@@ -209,8 +214,6 @@ impl Fetcher {
     }
 
     async fn ask(&self, domain: &str, by: &impl Reach) -> Result<Posh, String> {
-        let closed = |_| "the server stops".to_owned();
-        let _permit = self.permits.acquire().await.map_err(closed)?;
         let url = format!("https://{domain}{PATH}").parse()?;
         match self.document(url, by).await? {
             Read::Posh(posh) => Ok(posh),
