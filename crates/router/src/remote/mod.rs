@@ -27,6 +27,7 @@ pub use inbound::ResumeRemote;
 pub use report::{LinkCounts, LinkReport};
 pub(crate) use spool::{REMOTES, SPOOL};
 
+use crate::directed::domain_of;
 use crate::{Bound, Event, Outbox, Router, TooHigh, Turn};
 use inbound::Incoming;
 use link::{Item, Link, State, Stream, Took, What};
@@ -700,9 +701,4 @@ fn too_much() -> StanzaError {
 /// Whether a domain that cannot be reached now was reached not long ago.
 fn is_expected(link: &Link, now: Now) -> bool {
     link.reached > 0 && now.seconds() - link.reached < EXPECTED
-}
-
-fn domain_of(address: &str) -> &str {
-    let bare = address.split_once('/').map_or(address, |(bare, _)| bare);
-    bare.split_once('@').map_or(bare, |(_, domain)| domain)
 }
