@@ -48,6 +48,9 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const LOOKS_PER_SILENCE: u32 = 8;
 /// Of `limits.shutdown_seconds`, what is kept for closing the database.
 const CLOSING: Duration = Duration::from_millis(500);
+/// How long what is under way may take once the connections have ended. Without an end the sessions are not saved: what they
+/// were given could be less than what their clients are told to have been handled.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// Secrets that must survive a restart, by name.
 static SECRETS: Table = Table {
@@ -304,9 +307,11 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     // A socket that stays behind is replaced at the next start.
     let _ = std::fs::remove_file(&socket);
     let closing = spawn_blocking(move || {
-        // Behind what is on its way: only then it is certain what was handled.
-        let flushed = store.write_wait(store::Batch::new());
-        if flushed.is_ok() {
+        // Behind what is on its way, and what that sets going in turn (a message that waits for the room it is for): only
+        // then it is certain what was handled, and everybody has been given what is in an archive.
+        if !store.rest(SETTLING) {
+            tracing::warn!("what is under way does not come to an end: no sessions are saved, and the clients log in anew");
+        } else if store.write_wait(store::Batch::new()).is_ok() {
             let saved = router.save_sessions();
             tracing::info!("{saved} sessions are saved, to be resumed");
         }

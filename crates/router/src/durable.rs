@@ -15,10 +15,10 @@
 use std::sync::Arc;
 
 use stanza::{ErrorType, StanzaError};
-use store::{Batch, Found, Op, Query, StoreError};
+use store::{Batch, Found, Op, Query, StoreError, Wrote};
 
 use crate::account::Account;
-use crate::outbox::{DECISION, Item, Receipt};
+use crate::outbox::{DECISION, Item, Outcome, Receipt};
 use crate::shard::Slot;
 use crate::turn::Work;
 use crate::wake::gather;
@@ -90,17 +90,19 @@ impl Router {
             Box::new(move |result| {
                 let Some(router) = me.upgrade() else { return };
                 gather();
-                let taken = result.is_ok();
+                let end = End::of(receipt, &result);
                 match result {
                     Ok(_) => router.say(&owner, then, Settles::Nothing),
                     // The process ends, and so have the streams.
                     Err(StoreError::Closed) => {}
                     Err(error) => {
                         tracing::error!(account = %owner, %error, "something could not be written");
-                        router.say(&owner, failed(&told(&error)), Settles::Nothing);
+                        if end.is_told() {
+                            router.say(&owner, failed(&told(&error)), Settles::Nothing);
+                        }
                     }
                 }
-                close(receipt, taken);
+                router.ends(end);
             }),
         );
     }
@@ -153,7 +155,7 @@ impl Router {
             Box::new(move |result| {
                 let Some(router) = me.upgrade() else { return };
                 gather();
-                let taken = result.is_ok();
+                let end = End::of(receipt, &result);
                 match result {
                     Ok(_) => router.say(&owner, then, Settles::Decision),
                     Err(StoreError::Closed) => {}
@@ -169,13 +171,18 @@ impl Router {
                         if is_first == Some(true) {
                             router.reload(&owner);
                         }
-                        router.say(&owner, failed(&told(&error)), Settles::Decision);
+                        let then = if end.is_told() {
+                            failed(&told(&error))
+                        } else {
+                            Vec::new()
+                        };
+                        router.say(&owner, then, Settles::Decision);
                     }
                 }
                 if let Some(client) = client {
                     client.catch_up(DECISION);
                 }
-                close(receipt, taken);
+                router.ends(end);
             }),
         );
     }
@@ -256,6 +263,18 @@ impl Router {
         turn.finish();
     }
 
+    /// The last of a stanza.
+    pub(crate) fn ends(&self, end: End) {
+        let Some(receipt) = end.receipt else { return };
+        if end.outcome != Outcome::Withheld {
+            return receipt.end(end.outcome);
+        }
+        let batch = receipt.withhold();
+        if !batch.is_empty() {
+            self.store.write(batch, Box::new(|_| ()));
+        }
+    }
+
     pub(crate) fn say(&self, owner: &str, then: Vec<After>, settles: Settles) {
         if then.is_empty() && settles == Settles::Nothing {
             return;
@@ -308,10 +327,30 @@ pub(crate) fn mark(receipt: Option<&Receipt>, batch: &mut Batch) {
     }
 }
 
-/// The stanza's effect is on disk, or it has been said that it is not.
-pub(crate) fn close(receipt: Option<Receipt>, taken: bool) {
-    if let Some(receipt) = receipt {
-        receipt.written(taken);
+/// What becomes of the stanza behind a batch: its effect is on disk, or its sender is told that it is not. What another
+/// server has sent and the disk refuses for the moment it has to send again ([`Outcome::Withheld`]), and nobody is told: an
+/// error behind which the message arrives all the same would be a lie.
+pub(crate) struct End {
+    receipt: Option<Receipt>,
+    outcome: Outcome,
+}
+
+impl End {
+    pub(crate) fn of(receipt: Option<Receipt>, result: &Result<Wrote, StoreError>) -> End {
+        let comes_again = receipt.as_ref().is_some_and(Receipt::comes_again);
+        let outcome = match result {
+            Ok(_) => Outcome::Durable,
+            Err(error) if comes_again && error.is_temporary() => Outcome::Withheld,
+            // It has its answer, and is not wanted once more.
+            Err(_) if comes_again => Outcome::Handled,
+            Err(_) => Outcome::Refused,
+        };
+        End { receipt, outcome }
+    }
+
+    /// Whether an error is to be sent where there was one.
+    pub(crate) fn is_told(&self) -> bool {
+        self.outcome != Outcome::Withheld
     }
 }
 

@@ -10,12 +10,13 @@ use presence::blocking::{BLOCKED, BlockList};
 use presence::photo::{PHOTO, Picture};
 use presence::{Change, ROSTER, ROSTER_VERSION, Roster};
 use stanza::{Jid, JidRef, Stanza, StanzaError, StreamError};
-use store::{Column, ColumnKind, Found, Query, Row, Shape, StoreError, Table, Value};
+use store::{Column, ColumnKind, Found, Query, Row, Shape, StoreError, Table, Value, Wrote};
 
 use crate::access::Whose;
 use crate::account::{Account, Moment, Rare, Session};
 use crate::arrival::Arrived;
 use crate::deposit::Origin;
+use crate::durable::End;
 use crate::iq::Return;
 use crate::push::{News, PUSH, Registered};
 use crate::resume::ResumeRequest;
@@ -203,7 +204,7 @@ impl Router {
                 tracing::error!(account = %jid, %error, "an account could not be read; what was for it is answered with an error");
                 shard.remove(hash, jid.as_str());
                 drop(shard);
-                self.turn_away(waiting, &mut turn);
+                self.turn_away(waiting, &Err(error), &mut turn);
             }
         }
         self.settle(now, &mut turn);
@@ -228,13 +229,22 @@ impl Router {
         }
     }
 
-    /// What waited for an account that cannot be read is answered with an error.
-    fn turn_away(&self, waiting: Vec<Held>, turn: &mut Turn) {
+    /// What waited for an account that cannot be read is answered with an error, unless it comes again.
+    fn turn_away(&self, waiting: Vec<Held>, failed: &Result<Wrote, StoreError>, turn: &mut Turn) {
         for held in waiting {
             match held {
-                Held::Letter(text, origin) => self.read_held(&text, origin, turn, |stanza, from, to, turn| {
-                    self.answer_with_error(stanza, from, to, &store_failed(), turn);
-                }),
+                Held::Letter(text, mut origin) => {
+                    let receipt = origin
+                        .as_mut()
+                        .and_then(|origin| origin.receipt.take_if(|receipt| receipt.comes_again()));
+                    let end = End::of(receipt, failed);
+                    self.read_held(&text, origin, turn, |stanza, from, to, turn| {
+                        if end.is_told() {
+                            self.answer_with_error(stanza, from, to, &store_failed(), turn);
+                        }
+                    });
+                    self.ends(end);
+                }
                 Held::Bind(request) => request.refuse(turn, store_failed()),
                 Held::Resume(request) => request.refuse(turn, store_failed()),
                 Held::Restore(_) | Held::End(_) | Held::News(_) => {}
@@ -259,7 +269,7 @@ impl Router {
         self.read_letter(text, turn, act);
         turn.origin = None;
         if let Some(outbox) = awaited {
-            outbox.tell(turn, Event::Proceed);
+            turn.proceed(outbox);
         }
     }
 
@@ -322,7 +332,8 @@ impl Router {
             Err(error) => {
                 tracing::error!(account = owner, %error, "an account could not be read again; its sessions end");
                 let waiting = self.with(owner, |account| account.stale.take());
-                self.turn_away(waiting.flatten().map_or_else(Vec::new, |waiting| *waiting), &mut turn);
+                let waiting = waiting.flatten().map_or_else(Vec::new, |waiting| *waiting);
+                self.turn_away(waiting, &Err(error), &mut turn);
                 // Nothing is known of it any more; it is read when somebody asks for it.
                 self.expel(owner, &StreamError::internal_server_error());
             }

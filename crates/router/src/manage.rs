@@ -11,8 +11,9 @@ use stanza::{ErrorType, Jid, JidRef, StanzaError, ns};
 use xmlstream::Scratch;
 
 use crate::account::{Account, Session};
-use crate::durable::{After, Settles, close};
+use crate::durable::{After, Settles};
 use crate::iq::Return;
+use crate::outbox::Outcome;
 use crate::shard::Slot;
 use crate::{Router, Turn};
 
@@ -85,7 +86,9 @@ impl Router {
                 Err(error) => returned.error_text(&error),
             };
             router.say(&owner, vec![After::letter(answer)], Settles::Nothing);
-            close(receipt, true);
+            if let Some(receipt) = receipt {
+                receipt.end(Outcome::Durable);
+            }
         });
         if !manager.manage(&asker, action, then) {
             let error = StanzaError::resource_constraint().kind(ErrorType::Wait);

@@ -29,10 +29,11 @@ pub(crate) fn run(finished: &Receiver<Finished>, shared: &Shared) {
                 batches,
                 bytes,
             } => {
+                let jobs = results.len();
                 for (done, result) in results {
                     guarded(|| done(result));
                 }
-                shared.release(batches, bytes);
+                shared.release(jobs, batches, bytes);
                 if let Some(call) = shared.after_commits() {
                     let is_more = shared.has_batches();
                     guarded(|| call(is_more));

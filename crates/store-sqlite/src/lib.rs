@@ -39,6 +39,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use store::{Answered, Batch, Query, Store, Table, Written};
@@ -47,6 +48,9 @@ pub use open::OpenError;
 pub use options::{Options, Stats};
 use queue::Shared;
 use sql::Plan;
+
+/// How long [`Store::rest`] waits from look to look.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// An open database file. Dropping it closes it.
 pub struct SqliteStore {
@@ -195,6 +199,18 @@ impl Store for SqliteStore {
         }
         drop(threads.log_index);
         drop(threads.lock);
+    }
+
+    fn rest(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        while !self.shared.is_at_rest() {
+            if Instant::now() >= until {
+                return false;
+            }
+            // Once in the life of a process: not worth a signal after each callback.
+            std::thread::sleep(LOOK);
+        }
+        true
     }
 
     fn secret(&self) -> [u8; 32] {

@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     waiting_batches: AtomicUsize,
     waiting_bytes: AtomicUsize,
     waiting_reads: AtomicUsize,
+    /// All that was asked, refused or not, whose callback has not returned.
+    unanswered: AtomicUsize,
     pub(crate) figures: Figures,
     after_commits: Mutex<Option<AfterCommits>>,
 }
@@ -98,6 +100,7 @@ impl Shared {
             waiting_batches: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             waiting_reads: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
             figures: Figures::default(),
             after_commits: Mutex::new(None),
         }
@@ -127,6 +130,7 @@ impl Shared {
                     }
                 };
                 inner.submitted += 1;
+                self.unanswered.fetch_add(1, Ordering::Relaxed);
                 inner.jobs.push(job);
             }
             if inner.writer_sleeps && !inner.jobs.is_empty() {
@@ -152,8 +156,9 @@ impl Shared {
         Ok(bytes)
     }
 
-    /// The callbacks of so many admitted batches were called.
-    pub(crate) fn release(&self, batches: usize, bytes: usize) {
+    /// The callbacks of so many jobs were called; so many of them had been admitted.
+    pub(crate) fn release(&self, jobs: usize, batches: usize, bytes: usize) {
+        self.unanswered.fetch_sub(jobs, Ordering::Release);
         self.waiting_batches.fetch_sub(batches, Ordering::Relaxed);
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -177,6 +182,7 @@ impl Shared {
             Err(StoreError::Overloaded)
         });
         self.waiting_reads.fetch_add(1, Ordering::Relaxed);
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
         let read = Read { query, done };
         if inner.processed == inner.submitted {
             inner.ready.push_back(read);
@@ -190,6 +196,12 @@ impl Shared {
     /// The callback of a query was called.
     pub(crate) fn release_read(&self) {
         self.waiting_reads.fetch_sub(1, Ordering::Relaxed);
+        self.unanswered.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Everything is answered. What a callback asked is counted before the callback is taken off.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.unanswered.load(Ordering::Acquire) == 0
     }
 
     /// Waits for jobs; with `idle` at most so long.

@@ -8,6 +8,7 @@ mod archive;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::{
     Answered, Batch, Catalog, Found, Op, PAGE_LIMIT, Query, Row, Shape, Store, StoreError, Table, Value, Written, Wrote,
@@ -253,6 +254,13 @@ impl Store for Memory {
     fn close(&self) {
         self.lock().closed = true;
         self.settle();
+    }
+
+    /// While it is held it comes to no rest; otherwise all is answered before a caller comes back.
+    fn rest(&self, _limit: Duration) -> bool {
+        self.work();
+        let state = self.lock();
+        state.queue.is_empty() && !state.working
     }
 
     fn secret(&self) -> [u8; 32] {

@@ -1,6 +1,7 @@
 //! The port: what every driver does.
 
 use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::{Batch, Deposited, Found, Query, StoreError, Swept};
 
@@ -68,6 +69,10 @@ pub trait Store: Send + Sync {
     /// Finishes what was submitted, calls every callback that is due, and frees what the driver holds. Blocks. A second
     /// call does nothing.
     fn close(&self);
+
+    /// Blocks until nothing is asked that is not answered, with what the callbacks ask in turn; false where that has not come
+    /// within `limit`. For the end of the process, when nobody else asks; never on a tokio worker.
+    fn rest(&self, limit: Duration) -> bool;
 
     /// Random, made with the store and never changed: the key for hashes that must be the same after a restart.
     fn secret(&self) -> [u8; 32];

@@ -7,6 +7,8 @@ mod model;
 mod rows;
 mod rules;
 
+use std::sync::Arc;
+
 use crate::{Batch, Column, Found, Keys, PAGE_LIMIT, Query, Row, Shape, Store, StoreError, Table, Value, Wrote, row};
 
 pub use model::compare_with_memory;
@@ -115,6 +117,7 @@ pub fn run(make: &dyn Fn() -> Box<dyn Store>) {
         case(&*store);
         store.close();
     }
+    rules::rest(&Arc::from(make()));
     rules::closed_means_closed(&*make());
     rules::close_answers_everything(&*make());
 }

@@ -75,6 +75,9 @@ pub(crate) enum Outcome {
     Durable,
     /// The disk refused it: nothing is acknowledged until it takes something again (guarantee G6).
     Refused,
+    /// The disk refused it, and nobody is told: its sender keeps it, and sends it again over the next stream, under the same
+    /// number. Until then nothing from it on is acknowledged.
+    Withheld,
 }
 
 #[derive(Default)]
@@ -101,6 +104,8 @@ pub(crate) struct Managed {
     /// Stanzas whose receipt is open, in order, and whether their effect was handed to the store.
     open: VecDeque<(u32, bool)>,
     refused: Option<u32>,
+    /// Some of it is to come again: what the disk takes meanwhile does not make up for it.
+    withheld: bool,
     told: u32,
     /// An `<r/>` of the client is to be answered when all up to this stanza is done.
     answer_at: Option<u32>,
@@ -219,6 +224,7 @@ impl Managed {
         // What was refused comes again, under the same number.
         self.received = self.handled();
         self.refused = None;
+        self.withheld = false;
         Ok(ids)
     }
 
@@ -379,7 +385,9 @@ impl Managed {
             open.1 = true;
         }
         let first = self.open.iter().find(|(_, is_submitted)| !is_submitted);
-        first.map_or(self.received, |(first, _)| first.wrapping_sub(1))
+        let withheld = self.refused.filter(|_| self.withheld);
+        let firsts = first.map(|(first, _)| *first).into_iter().chain(withheld);
+        firsts.map(|first| first.wrapping_sub(1)).fold(self.received, earlier)
     }
 
     /// A receipt is closed. Returns `h` where an answer is due.
@@ -395,9 +403,12 @@ impl Managed {
         }
         match outcome {
             Outcome::Handled => {}
+            Outcome::Durable if self.withheld => {}
             Outcome::Durable => self.refused = None,
-            Outcome::Refused => {
-                self.refused.get_or_insert(number);
+            Outcome::Refused | Outcome::Withheld => {
+                let first = self.refused.map_or(number, |refused| earlier(refused, number));
+                self.refused = Some(first);
+                self.withheld |= outcome == Outcome::Withheld;
             }
         }
         let due = self.answer_at?;
@@ -429,14 +440,9 @@ impl Managed {
 
     /// `h` for the client: what stands before the first stanza that is not done.
     pub(crate) fn handled(&self) -> u32 {
-        let mut handled = self.received;
         let open = self.open.front().map(|(first, _)| first);
-        for first in open.into_iter().chain(&self.refused) {
-            let before = first.wrapping_sub(1);
-            if is_before(before, handled) {
-                handled = before;
-            }
-        }
+        let firsts = open.into_iter().chain(&self.refused);
+        let handled = firsts.map(|first| first.wrapping_sub(1)).fold(self.received, earlier);
         // Never less than the client was told.
         if is_before(handled, self.told) {
             self.told
@@ -455,6 +461,10 @@ impl Managed {
 /// Counters wrap at 2^32 (section 4): the nearer way round tells which is first.
 fn is_before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
+}
+
+fn earlier(a: u32, b: u32) -> u32 {
+    if is_before(a, b) { a } else { b }
 }
 
 #[cfg(test)]
@@ -527,6 +537,28 @@ mod tests {
             managed.close(number, outcome);
             assert_eq!(managed.requested(), Some(h));
         }
+    }
+
+    #[test]
+    fn what_is_to_come_again_is_acknowledged_nowhere_until_it_has() {
+        let mut managed = enabled(0, 0);
+        let numbers: Vec<u32> = (0..4).map(|_| managed.receive()).collect();
+        managed.close(numbers[0], Outcome::Durable);
+        managed.submit(numbers[1]);
+        managed.submit(numbers[2]);
+        // Out of order, as where one of them waits for its account.
+        managed.close(numbers[2], Outcome::Withheld);
+        managed.close(numbers[1], Outcome::Withheld);
+        assert_eq!(managed.submit(numbers[3]), 1, "nor in the store");
+        managed.close(numbers[3], Outcome::Durable);
+        assert_eq!(managed.requested(), Some(1));
+        managed.detach();
+        assert!(managed.resume(0).is_ok());
+        assert_eq!(managed.handled(), 1);
+        let again = managed.receive();
+        assert_eq!((again, managed.submit(again)), (2, 2));
+        managed.close(again, Outcome::Durable);
+        assert_eq!(managed.requested(), Some(2));
     }
 
     #[test]

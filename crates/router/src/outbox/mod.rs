@@ -27,7 +27,7 @@ use stanza::{StanzaError, StreamError};
 
 use crate::account::Moment;
 use crate::wake::wake;
-use crate::{Bound, Established, Turn};
+use crate::{Bound, Established, Turn, Vouched};
 
 pub use managed::TooHigh;
 pub(crate) use managed::{How, Outcome, Pump, Resumable};
@@ -121,8 +121,8 @@ pub enum Event {
     Resumed(Result<Resumed, NotResumed>),
     /// A stanza that had to wait for its recipient to be read has gone on its way: those behind it may follow.
     Proceed,
-    /// Whether the certificate of another server speaks for it.
-    Vouched(bool),
+    /// What the certificate of another server is worth.
+    Vouched(Vouched),
     /// Whether the dialback key of another server is good (XEP-0220), or why that cannot be told.
     Verified(Result<bool, StanzaError>),
     /// Nothing came from the client for so long that it has to be found out whether it is there.

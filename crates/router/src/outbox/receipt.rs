@@ -14,6 +14,7 @@ pub(crate) struct Receipt {
     /// Of the counter in the store, where the stream is resumable.
     key: Option<i64>,
     outcome: Outcome,
+    is_of_server: bool,
 }
 
 impl Receipt {
@@ -23,6 +24,7 @@ impl Receipt {
             number,
             key,
             outcome: Outcome::Handled,
+            is_of_server: false,
         }
     }
 
@@ -34,9 +36,31 @@ impl Receipt {
         }
     }
 
-    /// Closes it: the disk took it, or did not.
-    pub(crate) fn written(mut self, taken: bool) {
-        self.outcome = if taken { Outcome::Durable } else { Outcome::Refused };
+    /// Closes it.
+    pub(crate) fn end(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    /// What cannot be kept for the moment is nobody's loss: it comes from another server, which sends it again.
+    pub(crate) fn comes_again(&self) -> bool {
+        self.is_of_server
+    }
+
+    pub(crate) fn of_server(mut self) -> Receipt {
+        self.is_of_server = true;
+        self
+    }
+
+    /// The counter as it has to be in the store while this stanza is to come again: later ones may have written it further.
+    pub(crate) fn withhold(self) -> Batch {
+        let (outbox, number, key) = (Arc::clone(&self.outbox), self.number, self.key);
+        self.end(Outcome::Withheld);
+        let mut batch = Batch::new();
+        if let Some(key) = key {
+            let value = i64::from(outbox.submit(number));
+            batch.ops.push(Op::Mark { key, value });
+        }
+        batch
     }
 }
 

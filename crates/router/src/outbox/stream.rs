@@ -4,13 +4,13 @@ use std::mem;
 use std::sync::Arc;
 
 use offline::Taking;
-use stanza::ns;
+use stanza::{StreamError, ns};
 
 use super::uncounted::keep_uncounted;
-use super::{Entry, Extra, How, Inner, Item, Managed, Outbox, Pump, Receipt, Resumable, TooHigh};
-use crate::Turn;
+use super::{Entry, Extra, How, Inner, Item, Managed, Outbox, Outcome, Pump, Receipt, Resumable, TooHigh};
 use crate::saved::{Reader, Writer};
 use crate::wake::wake;
+use crate::{Event, Turn};
 
 /// The stream goes on elsewhere: what still comes here is not handled and not counted, so the client sends it there.
 pub(crate) struct Moved;
@@ -111,7 +111,7 @@ impl Outbox {
     }
 
     /// A receipt is closed; follows the stream to where it is.
-    pub(super) fn close_receipt(self: &Arc<Self>, number: u32, outcome: super::Outcome) {
+    pub(super) fn close_receipt(self: &Arc<Self>, number: u32, outcome: Outcome) {
         let mut inner = self.lock();
         let Some(extra) = &mut inner.extra else { return };
         if let Some(moved) = extra.moved.clone() {
@@ -119,9 +119,14 @@ impl Outbox {
             return moved.close_receipt(number, outcome);
         }
         let Some(managed) = &mut extra.managed else { return };
-        let Some(h) = managed.close(number, outcome) else {
-            return;
-        };
+        let due = managed.close(number, outcome);
+        if outcome == Outcome::Withheld {
+            drop(inner);
+            let mut turn = Turn::default();
+            self.tell(&mut turn, Event::End(StreamError::resource_constraint()));
+            return turn.finish();
+        }
+        let Some(h) = due else { return };
         if !managed.detached && !inner.shut {
             inner.bytes.extend_from_slice(answer(h).as_bytes());
             let was_dirty = mem::replace(&mut inner.dirty, true);

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use archive::Keeping;
 use module::Now;
-use stanza::{Edits, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply, splice};
-use store::{Batch, Column, Deposit, Found, Keys, Places, Query, Row, Shape, StoreError, Table, row};
+use stanza::{JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply};
+use store::{Batch, Column, Found, Keys, Query, Row, Shape, StoreError, Table, row};
 
 use super::link::{Item, State, What};
 use super::{Cell, Pair, too_much};
-use crate::deposit::{Behind, Copied, Origin, Source};
-use crate::durable::{close, mark, told};
+use crate::deposit::{Behind, Origin};
+use crate::durable::told;
 use crate::turn::Work;
 use crate::wake::gather;
 use crate::{Router, Turn};
@@ -129,35 +129,7 @@ impl Router {
         to: JidRef<'_>,
         turn: &mut Turn,
     ) {
-        let origin = turn.origin.take();
-        let source = Source::of(origin.as_ref());
-        // What a service says on behalf of somebody is in no archive of the address that it has.
-        // What a component says in the name of an account is (XEP-0356).
-        let is_own = origin.is_some() && self.host(from.domain()).is_some();
-        let archives =
-            is_own && keeping.archive && self.archives && origin.as_ref().is_some_and(|origin| origin.archives);
-        let text = turn.text(|out| splice(stanza, from.as_str(), Some(to.as_str()), &Edits::default(), out));
-        let mut batch = Batch::new();
-        if archives {
-            batch = batch.deposit(Deposit {
-                at: now.0,
-                sender: from.bare_str().into(),
-                recipient: to.bare_str().into(),
-                places: Places::SENT,
-                fingerprint: origin
-                    .as_ref()
-                    .and_then(|origin| origin.fingerprint(&self.secret, from.bare_str(), to.as_str(), stanza)),
-                stanza: Arc::clone(&text),
-            });
-        }
-        let retraction = archives.then(|| archive::retraction(stanza)).flatten();
-        let copied = (is_own && source.copies() && keeping.carbons).then(|| Copied::of(&text, from));
-        let (from, to) = (from.to_owned(), to.to_owned());
-        let (behind, receipt) = match origin {
-            Some(origin) => (Some(Behind::of(origin.outbox, text.len())), origin.receipt),
-            None => (None, None),
-        };
-        mark(receipt.as_ref(), &mut batch);
+        let (mut sending, mut batch) = self.sends(now, keeping, stanza, from, to, turn);
         let owner = owner_of(&cell.pair);
         let (held, cell, me) = (Arc::clone(cell), Arc::clone(cell), self.me.clone());
         // Under the lock of the link, so that rows are committed in the order of their keys.
@@ -165,23 +137,24 @@ impl Router {
         let key = link.next_key(now);
         link.spooled += 1;
         link.writes += 1;
-        batch = batch.put(&SPOOL, &owner, &*key_text(key), row![now.0, &*text]);
+        batch = batch.put(&SPOOL, &owner, &*key_text(key), row![now.0, &*sending.text]);
         if !link.is_known {
             batch = batch.put(&REMOTES, &owner, None, row![link.reached]);
         }
+        sending.mark(&mut batch);
         self.store.write(
             batch,
             Box::new(move |result| {
                 let Some(router) = me.upgrade() else { return };
                 gather();
-                let taken = result.is_ok();
+                let end = sending.end_of(&result);
                 let now = (router.clock)();
                 let mut turn = Turn::default();
                 match result {
                     Ok(wrote) => {
                         cell.lock().is_known = true;
                         let item = Item {
-                            text: Arc::clone(&text),
+                            text: Arc::clone(&sending.text),
                             key: Some(key),
                             what: What::Other,
                         };
@@ -189,32 +162,26 @@ impl Router {
                         router.send_over(now, &cell, item, &mut turn);
                         let deposited = wrote.deposited;
                         if deposited.is_none_or(|deposited| deposited.is_new) {
-                            if let Some(mut copied) = copied {
-                                copied.id = deposited.map(|deposited| deposited.id);
-                                router.copy_to_sender(&copied, &mut turn);
-                            }
-                            if let Some((retraction, deposited)) = retraction.as_ref().zip(deposited) {
-                                let (sender, with) = (from.bare_str(), to.bare_str());
-                                router.retract_in(now, sender, with, sender, retraction, deposited.id);
-                            }
+                            sending.kept(&router, now, deposited, &mut turn);
                         }
                     }
                     // The process ends, and so have the streams.
                     Err(StoreError::Closed) => return,
                     Err(error) => {
-                        tracing::error!(from = from.bare_str(), %error, "a stanza for another server could not be kept");
+                        tracing::error!(from = sending.from.bare_str(), %error, "a stanza for another server could not be kept");
                         cell.lock().dropped(1);
                         let error = told(&error);
-                        router.read_letter(&text, &mut turn, |stanza, from, to, turn| {
-                            router.answer_with_error(stanza, from, to, &error, turn);
+                        router.read_letter(&sending.text, &mut turn, |stanza, from, to, turn| {
+                            if end.is_told() {
+                                router.answer_with_error(stanza, from, to, &error, turn);
+                            }
                         });
                     }
                 }
                 cell.lock().writes -= 1;
                 router.settle(now, &mut turn);
                 turn.finish();
-                drop(behind);
-                close(receipt, taken);
+                sending.finish(&router, end);
             }),
         );
         drop(link);
@@ -364,7 +331,7 @@ impl Router {
     }
 
     /// Tells the sender of what he may have taken for sent. He may have gone: then it waits for him.
-    fn refuse_late(&self, text: &str, error: &StanzaError, turn: &mut Turn) {
+    pub(crate) fn refuse_late(&self, text: &str, error: &StanzaError, turn: &mut Turn) {
         self.read_letter(text, turn, |stanza, from, to, turn| {
             if !matches!(stanza.kind(), Kind::Message(_)) {
                 return self.answer_with_error(stanza, from, to, error, turn);
@@ -375,15 +342,5 @@ impl Router {
             turn.queue
                 .push_back(Work::Sent(answer.into(), Origin::of_late_refusal()));
         });
-    }
-
-    /// What is not kept has its copies at once (XEP-0280 section 8).
-    pub(super) fn copy_unkept(&self, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
-        let Kind::Message(kind) = stanza.kind() else { return };
-        if !Source::of(turn.origin.as_ref()).copies() || !archive::keeping(kind, stanza).carbons {
-            return;
-        }
-        let text = turn.text(|out| splice(stanza, from.as_str(), Some(to.as_str()), &Edits::default(), out));
-        turn.queue.push_back(Work::Copies(Copied::of(&text, from)));
     }
 }

@@ -8,7 +8,7 @@ use stanza::{Jid, JidRef, Kind, Stanza};
 use store::{Batch, Deposit, Places, StoreError, Wrote};
 
 use crate::deposit::{Behind, Origin};
-use crate::durable::{close, mark, told};
+use crate::durable::{End, mark, told};
 use crate::iq::Return;
 use crate::outbox::{DECISION, Receipt};
 use crate::outgoing::letter;
@@ -111,10 +111,11 @@ impl Router {
             Box::new(move |result| {
                 let Some(router) = me.upgrade() else { return };
                 gather();
-                let taken = result.is_ok();
-                router.room_written(&place, says, before, &back, result);
+                let end = End::of(receipt, &result);
+                let back = Some(back).filter(|_| end.is_told());
+                router.room_written(&place, says, before, back.as_ref(), result);
                 drop(behind);
-                close(receipt, taken);
+                router.ends(end);
             }),
         );
     }
@@ -124,7 +125,7 @@ impl Router {
         place: &Arc<Place>,
         says: Vec<Say>,
         before: Option<Room>,
-        back: &Return,
+        back: Option<&Return>,
         result: Result<Wrote, StoreError>,
     ) {
         // The process ends, and so have the streams. It may be said to who holds the lock.
@@ -150,7 +151,9 @@ impl Router {
                     }
                     None => {}
                 }
-                back.refuse(&told(&error), &mut turn);
+                if let Some(back) = back {
+                    back.refuse(&told(&error), &mut turn);
+                }
             }
         }
         self.go_on(place, state, turn);
@@ -204,10 +207,11 @@ impl Router {
             Box::new(move |result| {
                 let Some(router) = me.upgrade() else { return };
                 gather();
-                let taken = result.is_ok();
-                router.archived_in_room(&place, reflect, is_written, &back, result);
+                let end = End::of(receipt, &result);
+                let back = Some(back).filter(|_| end.is_told());
+                router.archived_in_room(&place, reflect, is_written, back.as_ref(), result);
                 drop(behind);
-                close(receipt, taken);
+                router.ends(end);
             }),
         );
     }
@@ -217,7 +221,7 @@ impl Router {
         place: &Arc<Place>,
         reflect: Reflect,
         is_written: bool,
-        back: &Return,
+        back: Option<&Return>,
         result: Result<Wrote, StoreError>,
     ) {
         // As with a write.
@@ -244,7 +248,9 @@ impl Router {
                 if let Slot::There(room) = &mut state.room {
                     room.not_reflected(reflect);
                 }
-                back.refuse(&told(&error), &mut turn);
+                if let Some(back) = back {
+                    back.refuse(&told(&error), &mut turn);
+                }
             }
         }
         self.go_on(place, state, turn);

@@ -24,3 +24,4 @@ mod resumed;
 mod roster;
 mod streams;
 mod subscriptions;
+mod withheld;

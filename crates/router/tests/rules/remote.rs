@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use jackdaw_router::{
-    Bound, Dialer, Event, Failure, FailureKind, Linked, Outbox, Pair, RemoteRules, Resume, ResumeRemote,
+    Bound, Dialer, Event, Failure, FailureKind, Linked, NotResumed, Outbox, Pair, RemoteRules, Resume, ResumeRemote,
+    Resumed, WayBack,
 };
 use stanza::{Stanza, StanzaError, ns};
 use xmlstream::Scratch;
@@ -86,7 +87,7 @@ impl Far {
         far
     }
 
-    fn federate(&mut self) {
+    pub(crate) fn federate(&mut self) {
         // What is held would keep the start from reading.
         self.world.store.release();
         let asked = Arc::clone(&self.asked) as Arc<dyn Dialer>;
@@ -147,7 +148,7 @@ impl Far {
         elements(&taken.bytes).iter().map(told).collect()
     }
 
-    fn events(&self) -> Vec<String> {
+    pub(crate) fn events(&self) -> Vec<String> {
         let events = self.outbox.take(Waker::noop(), false).events;
         let told = |event: Event| match event {
             Event::End(error) => format!("end {}", error.condition.name()),
@@ -170,8 +171,8 @@ impl Far {
         self.world.settle();
     }
 
-    /// The other server says something over this stream.
-    pub(crate) fn says(&mut self, bound: &Bound, text: &str) {
+    /// The other server says something over this stream. Nothing is committed.
+    pub(crate) fn says_more(&mut self, bound: &Bound, text: &str) {
         let mut scratch = Scratch::default();
         let limits = xmlstream::Limits::default();
         let read = xmlstream::parse_element(text, "jabber:server", &mut scratch, &limits).expect("well-formed");
@@ -181,7 +182,32 @@ impl Far {
         let router = Arc::clone(&self.world.router);
         router.from_remote(now, bound, &stanza, from, to, &mut self.world.turn);
         self.world.turn.finish();
+    }
+
+    /// The same, and it is done.
+    pub(crate) fn says(&mut self, bound: &Bound, text: &str) {
+        self.says_more(bound, text);
         self.world.settle();
+    }
+
+    /// It wants to go on with the stream of this id, over a new one.
+    pub(crate) fn goes_on(&mut self, id: &str) -> Result<Resumed, NotResumed> {
+        self.outbox = Outbox::new(OUTBOX);
+        let request = ResumeRemote {
+            pair: pair(),
+            previd: id.into(),
+            h: 0,
+            outbox: Arc::clone(&self.outbox),
+            way_back: None,
+        };
+        let (now, router) = (self.world.now(), Arc::clone(&self.world.router));
+        router.resume_remote(now, request, &mut self.world.turn);
+        self.world.turn.finish();
+        self.world.settle();
+        match self.outbox.take(Waker::noop(), false).events.pop() {
+            Some(Event::Resumed(answer)) => answer,
+            _ => panic!("there is no answer"),
+        }
     }
 
     /// It opens a stream.
@@ -189,7 +215,8 @@ impl Far {
         self.outbox = Outbox::new(OUTBOX);
         let now = self.world.now();
         let router = Arc::clone(&self.world.router);
-        router.admit(now, &pair(), &self.outbox, is_bidirectional, &mut self.world.turn);
+        let way_back = is_bidirectional.then(WayBack::default);
+        router.admit(now, &pair(), &self.outbox, way_back, &mut self.world.turn);
         self.world.turn.finish();
         let mut events = self.outbox.take(Waker::noop(), false).events;
         match events.pop() {
@@ -693,23 +720,7 @@ fn a_stream_of_theirs_goes_on_where_it_was() {
     assert_eq!(far.lines().len(), 2);
     far.bound = Some(bound);
     far.broken(false);
-    let again = |far: &mut Far, id: &str| {
-        far.outbox = Outbox::new(OUTBOX);
-        let request = ResumeRemote {
-            pair: pair(),
-            previd: id.into(),
-            h: 0,
-            outbox: Arc::clone(&far.outbox),
-            is_bidirectional: false,
-        };
-        let now = far.world.now();
-        let router = Arc::clone(&far.world.router);
-        router.resume_remote(now, request, &mut far.world.turn);
-        far.world.turn.finish();
-        far.world.settle();
-        far.events()
-    };
     let id = "07".repeat(jackdaw_router::STREAM_ID_BYTES);
-    assert_eq!(again(&mut far, "another"), ["not resumed: NotFound { h: None }"]);
-    assert_eq!(again(&mut far, &id), ["resumed 2"]);
+    assert!(matches!(far.goes_on("another"), Err(NotResumed::NotFound { h: None })));
+    assert_eq!(far.goes_on(&id).expect("it goes on").h, 2);
 }

@@ -1,6 +1,8 @@
 //! The rules of the port itself: the order of callbacks, one moment for one query, misuse, the end.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use super::*;
 
@@ -161,6 +163,38 @@ pub(super) fn many_is_one_moment(store: &dyn Store) {
 fn row_number(found: Found) -> i64 {
     let row = found.row().expect("Get finds a row").expect("the row was written");
     row[0].as_int().expect("the column is an integer")
+}
+
+/// What is asked by a callback of a callback, of batches, of queries, and of what was refused, has been answered.
+pub(super) fn rest(store: &Arc<dyn Store>) {
+    const LENGTH: usize = 60;
+    fn ask(store: &Arc<dyn Store>, left: usize, answered: &Arc<AtomicUsize>) {
+        let (next, count) = (Arc::clone(store), Arc::clone(answered));
+        let then = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            if left > 1 {
+                ask(&next, left - 1, &count);
+            }
+        };
+        match left % 3 {
+            0 => store.write(
+                Batch::new().append(&QUEUE, JULIET, stanza(left as i64)),
+                Box::new(move |_| then()),
+            ),
+            1 => store.read(Query::get(&ACCOUNTS, JULIET, None), Box::new(move |_| then())),
+            _ => store.write(
+                Batch::new().put(&UNKNOWN, JULIET, None, row![1]),
+                Box::new(move |_| then()),
+            ),
+        }
+    }
+    let answered = Arc::new(AtomicUsize::new(0));
+    for _ in 0..2 {
+        ask(store, LENGTH, &answered);
+    }
+    assert!(store.rest(Duration::from_secs(60)));
+    assert_eq!(answered.load(Ordering::Relaxed), 2 * LENGTH);
+    assert!(store.rest(Duration::ZERO), "nothing is asked any more");
 }
 
 pub(super) fn after_commits(store: &dyn Store) {
