@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use router::{Bound, Event, Outbox};
 use session::{Next, StreamCore};
-use stanza::StreamError;
 use tokio::time::{Instant, Sleep};
 
 use crate::admission::Admission;
@@ -45,6 +44,8 @@ const BYTES_PER_POLL: usize = 32 * 1024;
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 /// What a peer may still send while the connection closes.
 pub(crate) const LINGER_BYTES: u32 = 256 * 1024;
+/// How long a timer for the end of a certificate runs at most, as the clock of the wall may be set meanwhile.
+const WATCH: Duration = Duration::from_secs(3_600);
 /// Unused room that a connection may keep behind an unfinished stanza, in bytes.
 const SPARE_ROOM: usize = 1024;
 
@@ -86,7 +87,8 @@ pub struct Connection<S: Socket> {
     /// Plaintext that came and is not used up: an unfinished stanza, or what follows a question.
     carried: Vec<u8>,
     unsent: Unsent,
-    /// None while nothing is waited for but the client: a session that is idle has no timer.
+    /// None while nothing is waited for but the client: a session that is idle has no timer, unless it ends with a
+    /// certificate.
     timer: Option<Pin<Box<Sleep>>>,
     /// Until a resource is bound: when that must have happened.
     deadline: Instant,
@@ -522,6 +524,9 @@ impl<S: Socket> Connection<S> {
             }
             if !self.is_bound && self.core.bound().is_some() {
                 self.became_bound();
+                if self.is_due(cx) {
+                    cx.waker().wake_by_ref();
+                }
             }
             self.write_out(cx, worker)?;
         }
@@ -550,6 +555,17 @@ impl<S: Socket> Connection<S> {
         }
         self.outbox.heard(now());
         self.timer = None;
+        self.watch_certificate();
+    }
+
+    /// Starts the timer if the stream ends with a certificate (RFC 6120 section 13.7.2.3).
+    fn watch_certificate(&mut self) {
+        if let Some(at) = self.core.ends_at() {
+            // The last second is part of it.
+            let left = at.saturating_add(1).saturating_mul(1_000).saturating_sub(now().0);
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
+            self.start_timer(Instant::now() + left.min(WATCH));
+        }
     }
 
     /// If everything was written and the router wants to know.
@@ -599,6 +615,13 @@ impl<S: Socket> Connection<S> {
         // It may have been for more than one thing; whoever still waits for it starts it again.
         self.timer = None;
         if self.is_bound {
+            if self.with_core(worker, |core, context| core.look_at_certificate(context)) == Next::Close {
+                return self.finish(cx, worker);
+            }
+            self.watch_certificate();
+            if self.is_due(cx) {
+                cx.waker().wake_by_ref();
+            }
             return Ok(());
         }
         if Instant::now() < self.deadline {
@@ -610,8 +633,7 @@ impl<S: Socket> Connection<S> {
             self.phase = Phase::Over;
             return Ok(());
         }
-        let error = StreamError::connection_timeout();
-        self.with_core(worker, |core, context| core.fail(error, context));
+        self.with_core(worker, |core, context| core.time_out(context));
         self.finish(cx, worker)
     }
 

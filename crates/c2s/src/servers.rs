@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use router::Pair;
+use router::{Pair, Vouched};
 use rustls::pki_types::CertificateDer;
 use session::server::Claim;
 use stanza::StanzaError;
@@ -22,8 +22,8 @@ pub type Answer<T> = Box<dyn FnOnce(T) + Send>;
 
 /// Answers come later, from wherever it is, or never, where nobody waits any more.
 pub trait Servers: Send + Sync {
-    /// Whether what it has shown speaks for the other domain of the pair.
-    fn certifies(&self, caller: Caller, pair: &Pair, answer: Answer<bool>);
+    /// What the certificate that it has shown is worth, for the other domain of the pair.
+    fn certifies(&self, caller: Caller, pair: &Pair, answer: Answer<Vouched>);
 
     /// Has a dialback key verified by the authoritative server of its domain.
     ///

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use accounts::backend::Question;
 use auth::{Binding, Credentials, Failure, Lookup, Mechanism, PasswordCheck, SALT_LENGTH, TokenLookup, Verdict};
-use router::{Event, Guest, Outbox, Pair, Turn};
+use router::{Event, Guest, Outbox, Pair, Turn, Vouched};
+use rustls::pki_types::CertificateDer;
 use session::server::Claim;
 use session::{Recording, Shell, clients};
 use stanza::{Jid, StanzaError};
@@ -15,7 +16,7 @@ use tokio::runtime::Handle;
 use crate::metrics::Reached;
 use crate::servers::Caller;
 use crate::service::{Service, now};
-use crate::tls::Tls;
+use crate::tls::{Tls, x509};
 
 pub(crate) struct ConnectionShell<'a> {
     pub(crate) service: &'a Service,
@@ -30,6 +31,13 @@ fn tell(outbox: &Arc<Outbox>, event: Event) {
     let mut turn = Turn::default();
     outbox.tell(&mut turn, event);
     turn.finish();
+}
+
+/// When the first of a client's certificates ends, in seconds since 1970. What is over already cannot have been needed.
+fn certificates_end(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    let now = now().seconds();
+    let ends = chain.iter().filter_map(|certificate| Some(x509::fields(certificate)?.not_after));
+    ends.filter(|&end| end >= now).min()
 }
 
 /// The tokens of somebody of whom the backend says this.
@@ -60,9 +68,13 @@ impl Shell for ConnectionShell<'_> {
         }
     }
 
-    fn certifies(&mut self, pair: &Pair) -> Option<bool> {
+    fn certified_until(&self) -> Option<i64> {
+        certificates_end(self.tls?.peer_chain())
+    }
+
+    fn certifies(&mut self, pair: &Pair) -> Option<Vouched> {
         let (Some(servers), Some(tls)) = (self.service.servers(), self.tls) else {
-            return Some(false);
+            return Some(Vouched::default());
         };
         let caller = Caller {
             address: self.address,
@@ -73,9 +85,9 @@ impl Shell for ConnectionShell<'_> {
         servers.certifies(
             caller,
             pair,
-            Box::new(move |is_vouched| {
+            Box::new(move |vouched| {
                 if let Some(outbox) = outbox.upgrade() {
-                    tell(&outbox, Event::Vouched(is_vouched));
+                    tell(&outbox, Event::Vouched(vouched));
                 }
             }),
         );

@@ -169,8 +169,9 @@ impl Federation {
         out: &mut Vec<u8>,
         trace: &mut Trace,
     ) -> Result<Talked, Missed> {
+        let mut ends_at = None;
         if place.target.is_direct {
-            self.secure(channel, place, purpose, trace).await?;
+            ends_at = self.secure(channel, place, purpose, trace).await?;
         }
         let mut outgoing = Outgoing::new(server::Attempt {
             config: Arc::clone(self.stream()),
@@ -209,10 +210,11 @@ impl Federation {
                 Then::Read => {}
                 Then::StartTls => {
                     input.clear();
-                    self.secure(channel, place, purpose, trace).await?;
+                    ends_at = self.secure(channel, place, purpose, trace).await?;
                     outgoing.secured(out);
                 }
-                Then::Established(established) => {
+                Then::Established(mut established) => {
+                    established.ends_at = ends_at;
                     // What is said last goes before anything else.
                     if timeout_at(place.until, write(channel, out))
                         .await
@@ -232,14 +234,14 @@ impl Federation {
 }
 
 impl Federation {
-    /// TLS, and whom the certificate speaks for.
+    /// TLS, and whom the certificate speaks for. Returns when that ends, in seconds since 1970, where it does.
     async fn secure(
         &self,
         channel: &mut Channel<TcpStream>,
         place: &Place<'_>,
         purpose: &Purpose,
         trace: &mut Trace,
-    ) -> Result<(), Missed> {
+    ) -> Result<Option<i64>, Missed> {
         let (remote, target) = (&*place.pair.remote, place.target);
         let Some(name) = server_name(remote) else {
             trace.bad(Step::Tls, format!("{remote} cannot be asked for by TLS"));
@@ -278,20 +280,23 @@ impl Federation {
         };
         verdict.tell(trace);
         match verdict.proof {
-            Ok(proof) => trace.good(Step::Certificate, format!("it is {remote}, by {proof}")),
+            Ok(proof) => {
+                trace.good(Step::Certificate, format!("it is {remote}, by {proof}"));
+                Ok(verdict.until)
+            }
             // Then the DNS says who it is (XEP-0220), to which we have listened.
             Err(flaw) if flaw != Flaw::NotInDns && (rule.takes_dialback() || matches!(purpose, Purpose::Verify(_))) => {
                 trace.good(
                     Step::Certificate,
                     "it proves nothing; dialback is enough for this domain",
                 );
+                Ok(None)
             }
             Err(flaw) => {
                 trace.bad(Step::Certificate, format!("it does not show that it is {remote}"));
-                return Err(timed_out(format!("The server of {remote} {flaw}.")).into());
+                Err(timed_out(format!("The server of {remote} {flaw}.")).into())
             }
         }
-        Ok(())
     }
 
     /// What the DNS says of the certificate there (RFC 7673 section 3.3): only where all that led there is secure.

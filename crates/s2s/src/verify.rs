@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use c2s::{Answer, Caller, Servers};
-use router::Pair;
+use router::{Pair, Vouched};
 use rustls::pki_types::UnixTime;
 use session::server::{Claim, Purpose};
 use stanza::StanzaError;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::dialer::Made;
 use crate::dns::Tlsa;
@@ -20,9 +20,12 @@ use crate::policy::Require;
 
 /// How long it may take to find out whom a certificate speaks for. Who connects waits, and has a time for all of it.
 const JUDGING: Duration = Duration::from_secs(15);
+/// How long it may take to have a dialback key verified, with all that has to be done for it: less than whoever has shown the
+/// key has for its login, unless `limits.negotiation_seconds` is shorter than usual.
+const VERIFYING: Duration = Duration::from_secs(20);
 
 impl Servers for Federation {
-    fn certifies(&self, caller: Caller, pair: &Pair, answer: Answer<bool>) {
+    fn certifies(&self, caller: Caller, pair: &Pair, answer: Answer<Vouched>) {
         let (Some(me), pair) = (self.me(), pair.clone()) else {
             return;
         };
@@ -31,28 +34,25 @@ impl Servers for Federation {
             trace.good(Step::Connect, format!("from {}", caller.address));
             trace.good(Step::Tls, caller.tls.as_str());
             let verdict = me.judge(&caller, &pair, &mut trace).await;
-            let is_proved = match verdict.map(|verdict| verdict.proof) {
-                Ok(Ok(proof)) => {
+            let mut vouched = Vouched::default();
+            match verdict.map(|verdict| (verdict.proof, verdict.until)) {
+                Ok((Ok(proof), until)) => {
                     trace.good(Step::Certificate, format!("it is {}, by {proof}", pair.remote));
-                    true
+                    vouched = Vouched { is_proved: true, until };
                 }
-                Ok(Err(flaw)) => {
+                Ok((Err(flaw), _)) => {
                     trace.bad(Step::Certificate, format!("who says that it is {} {flaw}", pair.remote));
-                    false
                 }
-                Err(why) => {
-                    trace.bad(Step::Certificate, why);
-                    false
-                }
-            };
+                Err(why) => trace.bad(Step::Certificate, why),
+            }
             let attempt = Attempt {
                 direction: Direction::In,
                 local: pair.local,
                 trace,
-                has_succeeded: is_proved,
+                has_succeeded: vouched.is_proved,
             };
             me.journal().keep(&pair.remote, attempt);
-            answer(is_proved);
+            answer(vouched);
         });
     }
 
@@ -62,13 +62,29 @@ impl Servers for Federation {
             return Err(StanzaError::resource_constraint().text("too many keys are being verified"));
         }
         self.runtime().spawn(async move {
-            let _place = me.asking.acquire().await;
             let pair = claim.pair.clone();
-            let verdict = match me.attempt(&pair, &Purpose::Verify(claim)).await {
-                Ok(Made::Verified(is_good)) => Ok(is_good),
+            let asked = timeout(VERIFYING, async {
+                let _place = me.asking.acquire().await;
+                me.attempt(&pair, &Purpose::Verify(claim)).await
+            });
+            let verdict = match asked.await {
+                Ok(Ok(Made::Verified(is_good))) => Ok(is_good),
                 // It was not asked to be one.
-                Ok(Made::Stream(_)) => Err(StanzaError::remote_server_timeout()),
-                Err(failure) => Err(failure.error()),
+                Ok(Ok(Made::Stream(_))) => Err(StanzaError::remote_server_timeout()),
+                Ok(Err(failure)) => Err(failure.error()),
+                Err(_) => {
+                    let mut trace = Trace::default();
+                    let text = "it does not say in time whether it has made a dialback key";
+                    trace.bad(Step::Authentication, text);
+                    let attempt = Attempt {
+                        direction: Direction::Out,
+                        local: pair.local,
+                        trace,
+                        has_succeeded: false,
+                    };
+                    me.journal().keep(&pair.remote, attempt);
+                    Err(StanzaError::remote_server_timeout())
+                }
             };
             answer(verdict);
         });

@@ -1,13 +1,14 @@
 //! The stream as a whole: framing, the states, and the way out.
 
 use std::mem;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use accounts::backend::Question;
 use accounts::tokens::{Agent, Lifetimes};
 use auth::{Binding, Credentials, Mechanism, PasswordCheck, Proof};
 use module::Now;
-use router::{Bound, Event, Guest, Outbox, Pair, Router, Turn};
+use router::{Bound, Event, Guest, Outbox, Pair, Router, Turn, Vouched};
 use stanza::{Jid, StanzaError, StreamError, ns};
 use xmlstream::{Element, Framer, Limits, Scratch};
 
@@ -43,6 +44,10 @@ pub trait Shell {
     fn binding(&self) -> Binding;
     /// The addresses in the certificate that the client has shown, prepared, if it is one that this domain takes.
     fn certified(&self, domain: &str) -> Vec<String>;
+    /// When the certificate that the client has shown ends, in seconds since 1970. Asked once it has logged in by that.
+    fn certified_until(&self) -> Option<i64> {
+        None
+    }
     /// Looks an account up for SASL: [`Event::Account`].
     fn look_up(&mut self, account: &Jid);
     /// Looks an account up for a login with a token: [`Event::Tokens`]. `client`: the id that the client gives for itself.
@@ -75,10 +80,10 @@ pub trait Shell {
     fn login_ended(&mut self, _mechanism: Option<Mechanism>, _failure: Option<auth::Failure>) {}
     /// The stream ends, as it has made as many attempts as it may; for whoever counts.
     fn too_many_attempts(&mut self) {}
-    /// Whether the certificate that another server has shown speaks for the other domain of the pair. None: that has to be
+    /// What the certificate that another server has shown is worth, for the other domain of the pair. None: that has to be
     /// looked up, and [`Event::Vouched`] says it.
-    fn certifies(&mut self, _pair: &Pair) -> Option<bool> {
-        Some(false)
+    fn certifies(&mut self, _pair: &Pair) -> Option<Vouched> {
+        Some(Vouched::default())
     }
     /// Has a dialback key verified by the authoritative server of its domain: [`Event::Verified`].
     ///
@@ -148,6 +153,9 @@ pub struct StreamCore {
     state: State,
     /// The client closed its side in good order.
     ended_by_client: bool,
+    /// See [`StreamCore::ends_at`]. In 32 bits, for which every stream has room: what holds beyond the year 2106 does not
+    /// end.
+    ends_at: Option<NonZeroU32>,
 }
 
 impl StreamCore {
@@ -157,6 +165,7 @@ impl StreamCore {
             framer: Framer::new(),
             state: State::Negotiating(Box::new(Negotiation::new(config, secured))),
             ended_by_client: false,
+            ends_at: None,
         }
     }
 
@@ -166,6 +175,7 @@ impl StreamCore {
             framer: Framer::new(),
             state: State::Handshake(Box::new(Handshake::new(config))),
             ended_by_client: false,
+            ends_at: None,
         }
     }
 
@@ -175,6 +185,7 @@ impl StreamCore {
             framer: Framer::new(),
             state: State::Incoming(Box::new(Incoming::new(config, secured))),
             ended_by_client: false,
+            ends_at: None,
         }
     }
 
@@ -183,6 +194,7 @@ impl StreamCore {
     pub fn established(mut established: Established, bound: Bound) -> StreamCore {
         StreamCore {
             framer: mem::take(&mut established.framer),
+            ends_at: moment(established.ends_at),
             state: State::Peered(Box::new(Peered::ours(established, bound))),
             ended_by_client: false,
         }
@@ -195,6 +207,23 @@ impl StreamCore {
             State::Attached(component) => Some(&component.bound),
             State::Peered(peer) => Some(&peer.bound),
             _ => None,
+        }
+    }
+
+    /// When the certificate by which the peer is who it is ends, in seconds since 1970: behind that,
+    /// [`StreamCore::look_at_certificate`] is to be called.
+    pub fn ends_at(&self) -> Option<i64> {
+        self.ends_at.map(|at| i64::from(at.get()))
+    }
+
+    /// RFC 6120 section 13.7.2.3: a stream does not outlive the certificate. The last second is part of it (RFC 5280
+    /// section 4.1.2.5).
+    pub fn look_at_certificate(&mut self, cx: &mut Context<'_>) -> Next {
+        match self.ends_at() {
+            Some(at) if at < cx.now.seconds() => {
+                self.fail(StreamError::reset().text("the certificate has expired"), cx)
+            }
+            _ => Next::Read,
         }
     }
 
@@ -347,6 +376,9 @@ impl StreamCore {
     fn element(&mut self, element: Element<'_>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
         // Section 4.9.1.1: who is sent a stream error closes the stream.
         if element.is("error", ns::STREAM) {
+            if let State::Peered(peer) = &self.state {
+                peer.ended_with(&element, cx);
+            }
             return Ok(Next::Close);
         }
         match &mut self.state {
@@ -386,18 +418,21 @@ impl StreamCore {
             (_, Event::End(error)) => Err(error),
             (State::Negotiating(negotiation), Event::Bound(Ok(bound))) => {
                 negotiation.write_bound(&bound, cx);
+                self.ends_at = moment(negotiation.ends_at);
                 let stream = bound::Stream::new(bound, negotiation);
                 self.state = State::Bound(stream);
                 return Next::Read;
             }
             (State::Negotiating(negotiation), Event::Resumed(Ok(resumed))) => {
                 negotiation.write_resumed(&resumed, cx);
+                self.ends_at = moment(negotiation.ends_at);
                 let stream = bound::Stream::new(resumed.bound, negotiation);
                 self.state = State::Bound(stream);
                 return Next::Read;
             }
             (State::Negotiating(negotiation), Event::Established(established)) => {
                 negotiation.write_established(&established, cx);
+                self.ends_at = moment(negotiation.ends_at);
                 let stream = bound::Stream::new(established.bound, negotiation);
                 self.state = State::Bound(stream);
                 return Next::Read;
@@ -413,10 +448,12 @@ impl StreamCore {
             (State::Handshake(_), Event::Bound(Err(_))) => Err(StreamError::conflict()),
             (State::Handshake(_), _) => return Next::Read,
             (State::Incoming(incoming), Event::Bound(Ok(bound))) => {
+                self.ends_at = moment(incoming.ends_at);
                 self.state = State::Peered(Box::new(incoming.admitted(bound)));
                 return Next::Read;
             }
             (State::Incoming(incoming), Event::Resumed(Ok(resumed))) => {
+                self.ends_at = moment(incoming.ends_at);
                 self.state = State::Peered(Box::new(incoming.resumed(resumed, cx)));
                 return Next::Read;
             }
@@ -456,6 +493,14 @@ impl StreamCore {
         Next::Close
     }
 
+    /// The time for whatever comes before stanzas is over.
+    pub fn time_out(&mut self, cx: &mut Context<'_>) -> Next {
+        if let State::Incoming(incoming) = &mut self.state {
+            incoming.time_out(cx);
+        }
+        self.fail(StreamError::connection_timeout(), cx)
+    }
+
     fn close(&mut self, cx: &mut Context<'_>) {
         cx.out.extend_from_slice(b"</stream:stream>");
         self.end();
@@ -493,4 +538,9 @@ impl StreamCore {
             _ => false,
         }
     }
+}
+
+/// See [`StreamCore::ends_at`].
+fn moment(seconds: Option<i64>) -> Option<NonZeroU32> {
+    NonZeroU32::new(u32::try_from(seconds?.max(1)).ok()?)
 }

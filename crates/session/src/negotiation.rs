@@ -58,6 +58,8 @@ pub(crate) struct Negotiation {
     account: Option<Jid>,
     /// The place of a guest who has logged in and has no resource yet.
     guest: Option<Guest>,
+    /// When the certificate that the client has logged in by ends, in seconds since 1970.
+    pub(crate) ends_at: Option<i64>,
     /// Which client it is, where its login was written down.
     access: Option<Access>,
     /// Id of the request to bind that is being worked on.
@@ -90,6 +92,7 @@ impl Negotiation {
             login: Login::default(),
             account: None,
             guest: None,
+            ends_at: None,
             access: None,
             bind_id: String::new(),
             bind_failures: 0,
@@ -346,6 +349,9 @@ impl Negotiation {
             } => {
                 self.login.succeeded(cx);
                 self.guest = self.login.take_guest();
+                if proof == Proof::Certificate {
+                    self.ends_at = cx.shell.certified_until();
+                }
                 self.login = Login::default();
                 self.registering = None;
                 if let Some(sasl2) = &mut self.sasl2 {

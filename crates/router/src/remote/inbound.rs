@@ -42,20 +42,27 @@ pub(crate) struct Parked {
     until: i64,
 }
 
+/// How stanzas go to another server over a stream that it has opened (XEP-0288).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WayBack {
+    /// The longest stanza that it takes, where it says (XEP-0478 section 3.2).
+    pub max_bytes: Option<usize>,
+}
+
 /// Another server wants to go on with a stream that it has opened.
 pub struct ResumeRemote {
     pub pair: Pair,
     pub previd: Box<str>,
     pub h: u32,
     pub outbox: Arc<Outbox>,
-    /// Stanzas may go to it over the same stream (XEP-0288).
-    pub is_bidirectional: bool,
+    /// As for [`Router::admit`].
+    pub way_back: Option<WayBack>,
 }
 
 impl Router {
     /// Another server has shown that it may speak for its domain. The answer comes as [`Event::Bound`], with the domain
-    /// for an address. `is_bidirectional`: stanzas may go to it over the same stream (XEP-0288).
-    pub fn admit(&self, now: Now, pair: &Pair, outbox: &Arc<Outbox>, is_bidirectional: bool, turn: &mut Turn) {
+    /// for an address. `way_back`: stanzas may go to it over the same stream.
+    pub fn admit(&self, now: Now, pair: &Pair, outbox: &Arc<Outbox>, way_back: Option<WayBack>, turn: &mut Turn) {
         let refused = match self.remotes.port.get() {
             None => Some(StanzaError::remote_server_not_found()),
             Some(_) if !self.federates(&pair.local) => Some(StanzaError::item_not_found()),
@@ -75,13 +82,13 @@ impl Router {
         }
         let bound = answer.as_ref().ok().cloned();
         outbox.tell(turn, Event::Bound(answer));
-        if let (Some(bound), true) = (bound, is_bidirectional) {
-            self.goes_both_ways(now, pair, bound, turn);
+        if let (Some(bound), Some(way_back)) = (bound, way_back) {
+            self.goes_both_ways(now, pair, bound, way_back, turn);
         }
     }
 
     /// The link of the pair goes by a stream that the peer has opened, unless it has one.
-    fn goes_both_ways(&self, now: Now, pair: &Pair, bound: Bound, turn: &mut Turn) {
+    fn goes_both_ways(&self, now: Now, pair: &Pair, bound: Bound, way_back: WayBack, turn: &mut Turn) {
         let Some(cell) = self.remotes.of(pair) else { return };
         let link = cell.lock();
         // Nor while a stream is made that may tell what of the last one has arrived.
@@ -93,7 +100,11 @@ impl Router {
         drop(link);
         if !is_served {
             // Whether the peer manages its own direction says nothing of this one: it is asked by pings.
-            self.goes_by(now, &cell, bound, &Linked::default(), turn);
+            let linked = Linked {
+                max_bytes: way_back.max_bytes,
+                ..Linked::default()
+            };
+            self.goes_by(now, &cell, bound, &linked, turn);
         }
     }
 
@@ -166,7 +177,7 @@ impl Router {
             previd,
             h,
             outbox,
-            is_bidirectional,
+            way_back,
         } = request;
         let Ok(jid) = Jid::parse(&pair.remote) else { return };
         // One that went on elsewhere knows nothing any more.
@@ -184,7 +195,7 @@ impl Router {
         };
         if !old.is_settled() {
             // What is on its way is counted when it has arrived: until then `h` would be too low.
-            return self.resume_remote_later(pair, request, old, is_bidirectional);
+            return self.resume_remote_later(pair, request, old, way_back);
         }
         // What we have sent is acknowledged at the link.
         let mut goes_on = None;
@@ -197,7 +208,7 @@ impl Router {
                 };
                 let incoming = Incoming::new(pair.clone(), bound.clone());
                 self.remotes.streams().insert(bound.id, incoming);
-                goes_on = is_bidirectional.then(|| bound.clone());
+                goes_on = way_back.map(|way_back| (bound.clone(), way_back));
                 Ok(Resumed {
                     bound,
                     id: request.previd,
@@ -207,13 +218,13 @@ impl Router {
             Err(error) => Err(NotResumed::TooHigh(error)),
         };
         outbox.tell(turn, Event::Resumed(answer));
-        if let Some(bound) = goes_on {
-            self.goes_both_ways(now, &pair, bound, turn);
+        if let Some((bound, way_back)) = goes_on {
+            self.goes_both_ways(now, &pair, bound, way_back, turn);
         }
         self.settle(now, turn);
     }
 
-    fn resume_remote_later(&self, pair: Pair, request: ResumeRequest, old: Arc<Outbox>, is_bidirectional: bool) {
+    fn resume_remote_later(&self, pair: Pair, request: ResumeRequest, old: Arc<Outbox>, way_back: Option<WayBack>) {
         let me = self.me.clone();
         self.store.write(
             store::Batch::new(),
@@ -233,7 +244,7 @@ impl Router {
                         previd,
                         h,
                         outbox,
-                        is_bidirectional,
+                        way_back,
                     };
                     router.resume_remote(now, again, &mut turn);
                     turn.finish();

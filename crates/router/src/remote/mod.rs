@@ -23,7 +23,7 @@ use stanza::{Edits, IqType, Jid, JidRef, Kind, PresenceType, Stanza, StanzaError
 use store::{Found, Query, StoreError};
 
 pub(crate) use broken::Change;
-pub use inbound::ResumeRemote;
+pub use inbound::{ResumeRemote, WayBack};
 pub use report::{LinkCounts, LinkReport};
 pub(crate) use spool::{REMOTES, SPOOL};
 
@@ -53,6 +53,15 @@ impl Pair {
             remote: remote.into(),
         }
     }
+}
+
+/// What the certificate of another server is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vouched {
+    /// It speaks for the other domain of the pair.
+    pub is_proved: bool,
+    /// When that ends, in seconds since 1970, where it does: the stream ends then too (RFC 6120 section 13.7.2.3).
+    pub until: Option<i64>,
 }
 
 /// Makes streams to other servers.

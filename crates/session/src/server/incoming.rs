@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use auth::Failure;
-use router::{Bound, Event, NotResumed, Pair, ResumeRemote, Resumed};
+use router::{Bound, Event, NotResumed, Pair, ResumeRemote, Resumed, Vouched, WayBack};
 use stanza::{Condition, StanzaError, StreamError, ns};
 use xmlstream::{Element, Header, Limits};
 
 use super::dialback::{self, Kind, Said};
 use super::header::{self, Opening};
 use super::peered::Peered;
-use super::{Claim, ServerConfig};
+use super::{Claim, ServerConfig, max_bytes};
 use crate::core::{Context, Next};
 use crate::negotiation::random_text;
 
@@ -50,15 +50,18 @@ pub(crate) struct Incoming {
     remote: Option<Box<str>>,
     id: String,
     lang: Option<Box<str>>,
-    /// The certificate speaks for the other domain.
-    is_vouched: bool,
+    /// What the certificate is worth for the other domain.
+    vouched: Vouched,
     failures: u8,
     dialbacks: u8,
     /// Whose dialback key is being verified.
     verifying: Option<Pair>,
     /// The pair that the stream is for.
     authenticated: Option<Pair>,
-    is_bidirectional: bool,
+    /// When what has shown that ends, in seconds since 1970.
+    pub(crate) ends_at: Option<i64>,
+    /// The other wants both directions on this stream.
+    way_back: Option<WayBack>,
 }
 
 impl Incoming {
@@ -74,12 +77,13 @@ impl Incoming {
             remote: None,
             id: String::new(),
             lang: None,
-            is_vouched: false,
+            vouched: Vouched::default(),
             failures: 0,
             dialbacks: 0,
             verifying: None,
             authenticated: None,
-            is_bidirectional: false,
+            ends_at: None,
+            way_back: None,
         }
     }
 
@@ -163,7 +167,7 @@ impl Incoming {
         }
         if self.secured && self.authenticated.is_none() {
             match cx.shell.certifies(&pair) {
-                Some(is_vouched) => self.is_vouched = is_vouched,
+                Some(vouched) => self.vouched = vouched,
                 None => {
                     self.phase = Phase::Vouching;
                     return Ok(Next::Wait);
@@ -184,7 +188,7 @@ impl Incoming {
         } else if !self.secured {
             features.push_str(&format!("<starttls xmlns='{}'><required/></starttls>", ns::TLS));
         } else {
-            if self.is_vouched {
+            if self.vouched.is_proved {
                 let (ns, mechanism) = (ns::SASL, "<mechanism>EXTERNAL</mechanism>");
                 features.push_str(&format!("<mechanisms xmlns='{ns}'>{mechanism}</mechanisms>"));
             }
@@ -199,7 +203,10 @@ impl Incoming {
         if self.config.bidirectional && !is_authenticated {
             features.push_str(&format!("<bidi xmlns='{}'/>", ns::BIDI_FEATURE));
         }
-        features.push_str(&self.config.stream_limits(is_authenticated));
+        // Behind dialback there are no features any more: what is said before it has to hold for the stanzas (XEP-0478
+        // section 4), though no key is as long.
+        let is_last = is_authenticated || self.secured && self.may_dial_back();
+        features.push_str(&self.config.stream_limits(is_last));
         features.push_str("</stream:features>");
         cx.out.extend_from_slice(features.as_bytes());
     }
@@ -226,7 +233,10 @@ impl Incoming {
             // Section 6.3.4: authenticated once, a stream cannot be authenticated again.
             (Phase::Features, ns::SASL, _) => Err(StreamError::policy_violation()),
             (Phase::Features, ns::BIDI, "bidi") if self.config.bidirectional => {
-                self.is_bidirectional = true;
+                let limits = element.children().find(|child| child.is("limits", ns::STREAM_LIMITS));
+                self.way_back = Some(WayBack {
+                    max_bytes: limits.and_then(|limits| max_bytes(&limits)),
+                });
                 Ok(Next::Read)
             }
             (Phase::Features, ..) => match self.authenticated.clone() {
@@ -235,8 +245,7 @@ impl Incoming {
                 Some(pair) => {
                     self.unread = true;
                     self.phase = Phase::Admitting;
-                    cx.router
-                        .admit(cx.now, &pair, cx.outbox, self.is_bidirectional, cx.turn);
+                    cx.router.admit(cx.now, &pair, cx.outbox, self.way_back, cx.turn);
                     Ok(Next::Wait)
                 }
                 None if element.ns() == ns::SERVER => Err(StreamError::not_authorized()),
@@ -289,7 +298,7 @@ impl Incoming {
             "abort" => return self.failed(Failure::Aborted, cx),
             _ => return Err(StreamError::unsupported_stanza_type()),
         };
-        let (Some(local), Some(remote), true) = (&self.local, &self.remote, self.is_vouched) else {
+        let (Some(local), Some(remote), true) = (&self.local, &self.remote, self.vouched.is_proved) else {
             return self.failed(Failure::NotAuthorized, cx);
         };
         match auth::server_identity(&data) {
@@ -300,6 +309,7 @@ impl Incoming {
             Ok(_) => {}
         }
         self.authenticated = Some(Pair::new(local, remote));
+        self.ends_at = self.vouched.until;
         cx.out
             .extend_from_slice(format!("<success xmlns='{}'/>", ns::SASL).as_bytes());
         // Section 6.4.6: both sides begin a new stream.
@@ -315,7 +325,7 @@ impl Incoming {
         if let Some(remote) = &self.remote {
             cx.shell.note_server(remote, "its certificate does not speak for it");
         }
-        if !self.is_vouched && !self.may_dial_back() {
+        if !self.vouched.is_proved && !self.may_dial_back() {
             return Ok(Next::Close);
         }
         self.count_failure()?;
@@ -342,6 +352,8 @@ impl Incoming {
         let answer = match said.kind {
             _ if !self.secured => said.answer(Err(&StanzaError::policy_violation())),
             Kind::Verify => said.verify(&self.config),
+            // It is proved already, as a stream with stanzas answers too.
+            Kind::Result if self.authenticated.as_ref() == Some(&said.pair()) => said.answer(Ok(true)),
             Kind::Result => match self.claim(&said, cx) {
                 Ok(()) => return Ok(Next::Read),
                 Err(error) => said.answer(Err(&error)),
@@ -357,7 +369,7 @@ impl Incoming {
         if !rules.is_ours(&pair.local) {
             return Err(StanzaError::item_not_found());
         }
-        // One stream, one pair: "The initiating server should attempt to establish a new TCP connection".
+        // One stream, one pair: "The initiating server should attempt to establish a new TCP connection" (section 2.5).
         if self.authenticated.is_some() || self.verifying.is_some() {
             return Err(StanzaError::resource_constraint());
         }
@@ -403,6 +415,17 @@ impl Incoming {
         }
     }
 
+    /// The connection gives up. Who waits for a key to be verified hears of that first (XEP-0220 section 2.5).
+    pub(crate) fn time_out(&mut self, cx: &mut Context<'_>) {
+        if let Some(pair) = self.verifying.take() {
+            let error = StanzaError::remote_server_timeout();
+            let answer = dialback::answer(Kind::Result, &pair, None, Err(&error));
+            cx.out.extend_from_slice(answer.as_bytes());
+            cx.shell
+                .note_server(&pair.remote, "its dialback key could not be verified in time");
+        }
+    }
+
     /// XEP-0198 section 5.
     fn resume(&mut self, pair: &Pair, element: &Element<'_>, cx: &mut Context<'_>) -> Result<Next, StreamError> {
         let h = element.attr("h").and_then(|h| h.parse().ok());
@@ -415,7 +438,7 @@ impl Incoming {
             previd: previd.as_ref().into(),
             h,
             outbox: Arc::clone(cx.outbox),
-            is_bidirectional: self.is_bidirectional,
+            way_back: self.way_back,
         };
         cx.router.resume_remote(cx.now, request, cx.turn);
         Ok(Next::Wait)
@@ -429,8 +452,8 @@ impl Incoming {
 
     pub(crate) fn event(&mut self, event: Event, cx: &mut Context<'_>) -> Result<Next, StreamError> {
         match (self.phase, event) {
-            (Phase::Vouching, Event::Vouched(is_vouched)) => {
-                self.is_vouched = is_vouched;
+            (Phase::Vouching, Event::Vouched(vouched)) => {
+                self.vouched = vouched;
                 self.write_features(cx);
                 Ok(Next::Read)
             }
@@ -472,7 +495,7 @@ impl Incoming {
             lang: self.lang.take(),
             is_ours: false,
             is_managed: false,
-            is_bidirectional: self.is_bidirectional,
+            is_bidirectional: self.way_back.is_some(),
             uncounted: 0,
         }
     }

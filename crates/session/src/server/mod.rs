@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use router::Pair;
 use stanza::ns;
-use xmlstream::Limits;
+use xmlstream::{Child, Limits};
 
 pub use dialback::Claim;
 pub use outgoing::{Attempt, Established, Failed, Note, Outgoing, Purpose, Reason, Stage, Then};
@@ -55,10 +55,10 @@ impl fmt::Debug for ServerConfig {
 }
 
 impl ServerConfig {
-    /// XEP-0478 section 3, in the features or in `<bidi/>`.
-    fn stream_limits(&self, is_authenticated: bool) -> String {
+    /// XEP-0478 section 3, in the features or in `<bidi/>`: before the login or behind it.
+    fn stream_limits(&self, is_behind_login: bool) -> String {
         let ns = ns::STREAM_LIMITS;
-        match is_authenticated {
+        match is_behind_login {
             true => format!(
                 "<limits xmlns='{ns}'><max-bytes>{}</max-bytes><idle-seconds>{}</idle-seconds></limits>",
                 self.after_login.bytes, self.idle_seconds
@@ -69,4 +69,10 @@ impl ServerConfig {
             ),
         }
     }
+}
+
+/// The longest element that a peer takes, by its `<limits/>` (XEP-0478 section 3.1).
+fn max_bytes(limits: &Child<'_>) -> Option<usize> {
+    let bytes = limits.child("max-bytes", ns::STREAM_LIMITS)?;
+    bytes.text().trim().parse().ok()
 }

@@ -18,10 +18,14 @@ use super::{Claim, ServerConfig};
 use crate::errors::stream_error;
 use read::{Ended, Features};
 
-/// Elements of the peer in one attempt. A dozen are usual.
+/// Elements of the peer in one attempt that are no stanzas. A dozen are usual.
 const MAX_ELEMENTS: u32 = 64;
-/// Stanzas that may come before all is settled, in times of one of the greatest size.
-const EARLY_STANZAS: usize = 2;
+/// Bytes of stanzas that may come before all is settled, besides the last one. A server like this one sends half of it
+/// before it waits to hear what has arrived, and it may have waited for a way to us.
+const EARLY_BYTES: usize = 1024 * 1024;
+/// No server takes less of a stanza (RFC 6120 section 13.12). Who says before the login that it takes no more means what comes
+/// before that.
+const LEAST_STANZA: usize = 10_000;
 /// For how long a stream can be resumed where the peer does not say it (XEP-0198 section 3 has `max` as optional).
 const RESUME_SECONDS: u32 = 300;
 
@@ -64,6 +68,9 @@ pub enum Then {
 pub struct Established {
     pub linked: Linked,
     pub pair: Pair,
+    /// When the certificate that the peer has shown ends, in seconds since 1970, where it counts. For the driver to say, who
+    /// has looked at it.
+    pub ends_at: Option<i64>,
     /// Stanzas that came already, to be put before what follows.
     pub early: Vec<u8>,
     pub(crate) config: Arc<ServerConfig>,
@@ -308,6 +315,13 @@ impl Outgoing {
     }
 
     fn element(&mut self, element: &Element<'_>, raw: &[u8], out: &mut Vec<u8>) -> Result<Then, Failed> {
+        let is_stanza = matches!(
+            (element.ns(), element.name()),
+            (ns::SERVER, "message" | "presence" | "iq")
+        );
+        if is_stanza && self.is_authenticated && self.is_bidirectional {
+            return self.keep_early(raw);
+        }
         self.elements += 1;
         if self.elements > MAX_ELEMENTS {
             let text = "says too much before its stream is established";
@@ -347,9 +361,6 @@ impl Outgoing {
             // Unasked for, so it means nothing.
             (_, ns::DIALBACK, _) => Ok(Then::Read),
             (Phase::Resuming | Phase::Enabling, ns::SM, _) => self.managed(element, out),
-            (_, ns::SERVER, "message" | "presence" | "iq") if self.is_authenticated && self.is_bidirectional => {
-                self.keep_early(raw)
-            }
             _ => Err(self.refuse(StreamError::unsupported_stanza_type(), out)),
         }
     }
@@ -437,6 +448,8 @@ impl Outgoing {
             (Verdict::Valid, Kind::Result) => {
                 self.note(Stage::Authentication, true, good);
                 self.is_authenticated = true;
+                // What the features say was said to a stranger, and no others follow.
+                self.features.max_bytes = self.features.max_bytes.filter(|&bytes| bytes > LEAST_STANZA);
                 Ok(self.establish(Linked::default()))
             }
             (Verdict::Invalid, Kind::Result) => Err(self.failed(Stage::Authentication, Reason::NotAuthorized, bad)),
@@ -532,7 +545,7 @@ impl Outgoing {
     /// A stanza that came before all is settled, by a stream in both directions: the peer may send as soon as it knows who
     /// we are, and does not count before it has said `<enabled/>`.
     fn keep_early(&mut self, raw: &[u8]) -> Result<Then, Failed> {
-        if self.early.len() + raw.len() > EARLY_STANZAS * self.attempt.config.after_login.bytes {
+        if self.early.len() > EARLY_BYTES {
             let text = "sends too much before its stream is established";
             return Err(self.failed(Stage::Stream, Reason::Malformed, text));
         }
@@ -551,6 +564,7 @@ impl Outgoing {
         Then::Established(Box::new(Established {
             linked,
             pair: self.attempt.pair.clone(),
+            ends_at: None,
             early: std::mem::take(&mut self.early),
             config: Arc::clone(&self.attempt.config),
             framer: std::mem::take(&mut self.framer),

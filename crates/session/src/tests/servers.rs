@@ -2,6 +2,7 @@
 
 mod both;
 mod dialback;
+mod ends;
 mod incoming;
 mod outgoing;
 mod peered;
@@ -77,6 +78,9 @@ impl Dialer for Dialed {
     fn dial(&self, pair: &Pair, resume: Option<Resume>) {
         self.0.lock().expect("no panic").push((pair.clone(), resume));
     }
+    fn seconds(&self) -> i64 {
+        0
+    }
 }
 
 /// A server that talks with others, with juliet and romeo.
@@ -85,7 +89,7 @@ pub(super) fn world() -> (World, Arc<Dialed>) {
     let dialed = Arc::new(Dialed::default());
     // What waits is read from the store, which holds back everything else.
     let federated = std::thread::scope(|scope| {
-        let federate = scope.spawn(|| world.router.federate(dialed.clone(), RemoteRules::default()));
+        let federate = scope.spawn(|| world.router.federate(dialed.clone(), RemoteRules::default(), 0));
         while !federate.is_finished() {
             world.store.settle();
             std::thread::yield_now();

@@ -10,8 +10,8 @@ use auth::{Binding, Credentials, Lookup, PasswordCheck, Verdict};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use module::{Access, Answer, Ask, Host, Method, Module, Now, Registry, Said, Software, Switches};
-use router::{Event, Guest, Outbox, Pair, Router, Turn};
-use stanza::{Jid, StanzaError, StreamError};
+use router::{Event, Guest, Outbox, Pair, Router, Turn, Vouched};
+use stanza::{Jid, StanzaError};
 use store::{Memory, Query, Range, Store, View};
 use xmlstream::{Limits, Scratch};
 
@@ -109,6 +109,8 @@ pub(crate) struct FakeShell {
     pub(crate) binding: Binding,
     /// Addresses in the certificate of the client.
     pub(crate) certified: Vec<String>,
+    /// When the certificate of the other side ends.
+    pub(crate) certified_until: Option<i64>,
     pub(crate) accounts: BTreeMap<&'static str, Lookup>,
     pub(crate) answers: Vec<Event>,
     /// What the store has answered.
@@ -148,6 +150,9 @@ impl Shell for FakeShell {
     }
     fn certified(&self, _: &str) -> Vec<String> {
         self.certified.clone()
+    }
+    fn certified_until(&self) -> Option<i64> {
+        self.certified_until
     }
     fn look_up(&mut self, account: &Jid) {
         self.looked_up.push(account.as_str().to_owned());
@@ -212,8 +217,9 @@ impl Shell for FakeShell {
     fn may_log_in(&mut self, account: Option<&Jid>) -> bool {
         !(self.refuses || account.is_some() && self.refuses_account)
     }
-    fn certifies(&mut self, _: &Pair) -> Option<bool> {
-        self.vouches
+    fn certifies(&mut self, _: &Pair) -> Option<Vouched> {
+        let until = self.certified_until;
+        self.vouches.map(|is_proved| Vouched { is_proved, until })
     }
     fn verify_key(&mut self, claim: Claim) -> Result<(), StanzaError> {
         if !self.verifies {
@@ -341,6 +347,7 @@ impl World {
                 failed: Vec::new(),
                 upgraded: Vec::new(),
                 certified: Vec::new(),
+                certified_until: None,
                 asked: Vec::new(),
                 verdicts: VecDeque::new(),
                 guests: Arc::default(),
@@ -456,7 +463,7 @@ impl Peer {
     }
 
     /// The stream was given something: what it says goes out, at its end behind what waits.
-    fn go_on(&mut self, next: Next) {
+    pub(crate) fn go_on(&mut self, next: Next) {
         self.next = next;
         if next == Next::Close {
             self.said.append(&mut self.outbox.take(Waker::noop(), true).bytes);
@@ -531,7 +538,7 @@ impl Peer {
 
     /// The connection gives up.
     pub(crate) fn time_out(&mut self) {
-        let next = self.with(|core, cx| core.fail(StreamError::connection_timeout(), cx));
+        let next = self.with(|core, cx| core.time_out(cx));
         self.go_on(next);
     }
 

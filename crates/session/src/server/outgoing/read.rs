@@ -5,6 +5,8 @@ use std::fmt;
 use stanza::ns;
 use xmlstream::Element;
 
+use crate::server::max_bytes;
+
 /// Characters of a peer's own words that are shown to anybody.
 const TEXT_CHARACTERS: usize = 200;
 
@@ -36,10 +38,7 @@ impl Features {
                 (ns::DIALBACK_FEATURE, "dialback") => features.dialback = true,
                 (ns::BIDI_FEATURE, "bidi") => features.bidi = true,
                 (ns::SM, "sm") => features.sm = true,
-                (ns::STREAM_LIMITS, "limits") => {
-                    let bytes = child.child("max-bytes", ns::STREAM_LIMITS);
-                    features.max_bytes = bytes.and_then(|bytes| bytes.text().trim().parse().ok());
-                }
+                (ns::STREAM_LIMITS, "limits") => features.max_bytes = max_bytes(&child),
                 _ => {}
             }
         }

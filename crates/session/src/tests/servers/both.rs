@@ -60,7 +60,8 @@ fn call(
 #[test]
 fn by_certificate() {
     for secured in [true, false] {
-        let ((here, _), (there, _)) = (world(), world());
+        let ((mut here, _), (there, _)) = (world(), world());
+        here.config.after_login.bytes = 3_000;
         let (mut caller, mut peer) = call((&here, "far.example"), &there, HERE, secured, None);
         talk(&mut caller, &mut peer);
         let Then::Established(established) = &caller.then else {
@@ -77,7 +78,14 @@ fn by_certificate() {
         assert_eq!(peer.said(), format!("<a xmlns='{NS_SM}' h='1'/>"));
         juliet.run();
         assert!(juliet.said().contains("<body>a</body>"));
-        // Back by the same stream.
+        // Back by the same stream, as long as this side takes it (XEP-0478 section 3.2).
+        let long = "x".repeat(3_000);
+        juliet.send(format!(
+            "<message to='romeo@far.example/a' id='l'><body>{long}</body></message>"
+        ));
+        juliet.run();
+        let refused = juliet.said();
+        assert!(refused.contains("<policy-violation "), "{refused}");
         juliet.send(message("juliet@example.org/balcony", "romeo@far.example/a", "b"));
         peer.run();
         let said = peer.said();

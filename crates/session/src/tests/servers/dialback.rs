@@ -42,7 +42,9 @@ fn offered_where_it_is_allowed() {
         let mut peer = connect(&world, rules, true);
         peer.shell.vouches = Some(vouches);
         peer.send(open(from, OURS));
-        assert_eq!(peer.said(), super::header(1, OURS, from) + &features(&expected, 1500));
+        // Where no other features follow, what is said of the limits has to hold behind the login.
+        let bytes = if expected.contains(DIALBACK) { 6000 } else { 1500 };
+        assert_eq!(peer.said(), super::header(1, OURS, from) + &features(&expected, bytes));
     }
 }
 
@@ -106,6 +108,23 @@ fn a_bad_key() {
     assert_eq!(peer.said(), refusal("result", OURS, THEIRS, "", &error));
 }
 
+/// The login takes too long, as nobody says whether the key is good.
+#[test]
+fn a_key_that_takes_too_long() {
+    let (world, _) = world();
+    let mut peer = opened(&world, with_dialback());
+    peer.send(result(THEIRS, OURS, "abc"));
+    peer.time_out();
+    let late = refusal("result", OURS, THEIRS, "", &StanzaError::remote_server_timeout());
+    peer.expect_end(&(late + &super::super::world::error("connection-timeout")));
+    assert_eq!(peer.shell.notes.len(), 1);
+    // Then it is too late.
+    peer.tell(Event::Verified(Ok(true)));
+    peer.send(message("romeo@remote.example/a", "juliet@example.org", "a"));
+    assert_eq!(peer.said(), "");
+    assert!(peer.core.bound().is_none());
+}
+
 #[test]
 fn requests_that_are_refused() {
     let check = |rules: Decided, from: &str, to: &str, error: StanzaError| {
@@ -159,6 +178,9 @@ fn no_second_pair() {
     peer.said();
     for stanza in ["", &message("romeo@remote.example/a", "juliet@example.org", "a")] {
         peer.send(stanza);
+        // What is proved is proved.
+        peer.send(result(THEIRS, OURS, "another"));
+        assert_eq!(peer.said(), verdict("result", OURS, THEIRS, " type='valid'"));
         for (from, to) in others {
             peer.send(result(from, to, "abc"));
             assert_eq!(peer.said(), refusal("result", to, from, "", &full));

@@ -1,6 +1,6 @@
 //! A stream that another server opens (RFC 6120 sections 4 to 6, XEP-0178; row 53 of the faults, row 24 of the attacks).
 
-use router::Event;
+use router::{Event, Vouched};
 
 use super::*;
 use crate::tests::world::*;
@@ -258,7 +258,13 @@ fn vouched_for_later() {
         // Of something else.
         peer.tell(Event::Checked(true));
         assert_eq!((peer.said(), peer.next), (String::new(), Next::Wait));
-        peer.tell(Event::Vouched(is_vouched));
+        let vouched = |is_proved| {
+            Event::Vouched(Vouched {
+                is_proved,
+                ..Vouched::default()
+            })
+        };
+        peer.tell(vouched(is_vouched));
         peer.run();
         let said = peer.said();
         assert_eq!(said.contains(EXTERNAL), is_vouched, "{said}");
@@ -268,7 +274,7 @@ fn vouched_for_later() {
             assert_eq!(peer.shell.notes.len(), 1);
         }
         // Told twice, it means nothing.
-        peer.tell(Event::Vouched(true));
+        peer.tell(vouched(true));
         assert_eq!(peer.said(), "");
     }
 }

@@ -349,6 +349,17 @@ fn by_dialback() {
         };
         assert_eq!(established.linked.is_bidirectional, bidi == BIDI_WITH_LIMITS);
     }
+    // XEP-0478: no features follow, so a limit of what comes before the login is told from one of stanzas by RFC 6120 section
+    // 13.12.
+    for (bytes, expected) in [(8_192, None), (10_000, None), (262_144, Some(262_144))] {
+        let mut caller = Caller::secured(&world, with_dialback(), None);
+        let limits = format!("<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>{bytes}</max-bytes></limits>");
+        caller.hear(answer("a") + &offer(&format!("{DIALBACK}{limits}")) + &verdict("type='valid'/>"));
+        let Then::Established(established) = &caller.then else {
+            panic!("{:?}", caller.then);
+        };
+        assert_eq!(established.linked.max_bytes, expected);
+    }
     for (said, reason) in [
         (verdict("type='invalid'/>"), Reason::NotAuthorized),
         (
@@ -524,9 +535,16 @@ fn stanzas_that_come_early() {
     caller.hear(begin.clone() + &forged + &format!("<enabled xmlns='{NS_SM}'/>"));
     let mut peer = caller.carry(&world);
     peer.expect_end(&error("invalid-from"));
+    // All that another of these servers sends before it waits: 512 KiB, of many stanzas.
+    let mut caller = Caller::secured(&world, HERE, None);
+    let (short, long) = (stanza("5"), stanza(&"x".repeat(2500)));
+    caller.hear(begin.clone() + &short.repeat(900) + &long.repeat(512 * 1024 / long.len()));
+    assert!(matches!(caller.then, Then::Read), "{:?}", caller.then);
+    caller.hear(format!("<enabled xmlns='{NS_SM}'/>"));
+    assert!(matches!(caller.then, Then::Established(_)), "{:?}", caller.then);
     // Not without end, and not over a stream of one way.
     let mut caller = Caller::secured(&world, HERE, None);
-    caller.hear(begin.clone() + &stanza(&"x".repeat(2500)).repeat(3));
+    caller.hear(begin.clone() + &long.repeat(1024 * 1024 / long.len() + 2));
     assert_eq!(failed(&caller).reason, Reason::Malformed);
     let mut caller = Caller::secured(&world, HERE, None);
     caller.hear(begin.replace(BIDI_FEATURE, "") + &stanza("5"));
