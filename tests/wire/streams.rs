@@ -376,7 +376,7 @@ async fn certificates_are_read_again() {
     assert_ne!(shown().await, old, "the new one is shown");
 }
 
-async fn wait_for(mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn wait_for(mut is_so: impl FnMut() -> bool) {
     let waited = tokio::time::timeout(TIMEOUT, async {
         while !is_so() {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -19,7 +19,7 @@ use crate::admin::{Backend, Command, Listed, NewAccount, PAGE, Reply};
 use crate::failure::Failure;
 
 pub use invitations::{Inviting, Made, Wanted, id_of};
-pub use manager::{Passwords, Queue};
+pub use manager::{Passwords, Queue, Why};
 
 /// What happened to an account, after it is durable.
 #[derive(Debug, Clone, Copy)]

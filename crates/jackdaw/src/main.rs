@@ -67,7 +67,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         None | Some(Command::Serve(_)) => {
             let loaded = config::load(&overrides)?;
             log::start(&loaded.config.log);
-            serve::run(loaded)
+            serve::run(loaded, &overrides)
         }
         Some(Command::Account(command)) => account_command::run(command, &config::load(&overrides)?),
         Some(Command::Invite { args, command }) => invite_command::run(&args, command, &config::load(&overrides)?),

@@ -28,7 +28,7 @@ use crate::accounts::{Accounts, Change, Inviting, Queue};
 use crate::admin;
 use crate::certificate::{self, Certificate};
 use crate::config;
-use crate::config::{Config, Kind, Listen, Loaded, PushDetail, Tls};
+use crate::config::{Config, Kind, Listen, Loaded, Overrides, PushDetail, Tls};
 use crate::failure::{Failure, Why};
 use crate::service_manager::{self, Sockets};
 use crate::{database, first_run, metrics, retention, uploads};
@@ -63,8 +63,9 @@ const SALT_SECRET: &str = "salt";
 /// That of the keys by which this server shows others who it is (XEP-0220).
 const DIALBACK_SECRET: &str = "dialback";
 
-/// Runs until the server is told to stop.
-pub fn run(loaded: Loaded) -> Result<(), Failure> {
+/// Runs until the server is told to stop. `overrides`: by which the configuration was loaded, and is again where a part of
+/// it is read anew.
+pub fn run(loaded: Loaded, overrides: &Overrides) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -74,7 +75,7 @@ pub fn run(loaded: Loaded) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::unavailable(format!("the threads of the server cannot start: {error}")))?;
-    runtime.block_on(serve(loaded, sockets))
+    runtime.block_on(serve(loaded, overrides, sockets))
 }
 
 /// Each connection is an open file, and many systems start a process with 1,024.
@@ -199,7 +200,7 @@ impl Stopped {
     }
 }
 
-async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
+async fn serve(loaded: Loaded, overrides: &Overrides, sockets: Sockets) -> Result<(), Failure> {
     let config = &loaded.config;
     let (database, router) = database_and_router(config, store_sqlite::Options::default())?;
     let store: Arc<dyn Store> = Arc::clone(&database) as Arc<dyn Store>;
@@ -252,6 +253,7 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
         Arc::clone(&accounts),
         Arc::clone(&router),
         passwords,
+        why(federation.clone()),
     )?));
     // Only now: a password must not be made before it is certain to be shown.
     let first = first_run::first_admin(&accounts, &loaded)?;
@@ -268,7 +270,7 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
             service: Arc::clone(&service),
             router: Arc::clone(&router),
             store: database,
-            federation,
+            federation: federation.clone(),
         };
         tokio::spawn(metrics::serve(listener, Arc::new(sources)))
     });
@@ -285,7 +287,12 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
     drop(first);
     service_manager::tell("READY=1");
 
-    until_told_to_stop(&certificates, &router, config, signals).await?;
+    let read_again = ReadAgain {
+        certificates: &certificates,
+        federation: federation.as_ref(),
+        overrides,
+    };
+    until_told_to_stop(&read_again, &router, config, signals).await?;
 
     tracing::info!("stopping");
     service_manager::tell("STOPPING=1");
@@ -310,7 +317,9 @@ async fn serve(loaded: Loaded, sockets: Sockets) -> Result<(), Failure> {
         // Behind what is on its way, and what that sets going in turn (a message that waits for the room it is for): only
         // then it is certain what was handled, and everybody has been given what is in an archive.
         if !store.rest(SETTLING) {
-            tracing::warn!("what is under way does not come to an end: no sessions are saved, and the clients log in anew");
+            tracing::warn!(
+                "what is under way does not come to an end: no sessions are saved, and the clients log in anew"
+            );
         } else if store.write_wait(store::Batch::new()).is_ok() {
             let saved = router.save_sessions();
             tracing::info!("{saved} sessions are saved, to be resumed");
@@ -378,9 +387,16 @@ impl Signals {
     }
 }
 
+/// What SIGHUP has read again.
+struct ReadAgain<'a> {
+    certificates: &'a Arc<Certificates>,
+    federation: Option<&'a Arc<s2s::Federation>>,
+    overrides: &'a Overrides,
+}
+
 /// Waits for SIGTERM or Ctrl-C, and does what is due meanwhile.
 async fn until_told_to_stop(
-    certificates: &Arc<Certificates>,
+    read_again: &ReadAgain<'_>,
     router: &Router,
     config: &Config,
     mut signals: Signals,
@@ -397,8 +413,11 @@ async fn until_told_to_stop(
         tokio::select! {
             _ = signals.terminate.recv() => return Ok(()),
             _ = signals.interrupt.recv() => return Ok(()),
-            _ = signals.hangup.recv() => reload(certificates, true).await,
-            _ = look.tick() => reload(certificates, false).await,
+            _ = signals.hangup.recv() => {
+                reload(read_again.certificates, true).await;
+                reload_rules(read_again).await;
+            }
+            _ = look.tick() => reload(read_again.certificates, false).await,
             _ = watch.tick() => router.look_at_links(clock.look(router)),
             _ = sweep.tick() => router.sweep(clock.look(router)),
             _ = tend.tick() => router.tend(clock.look(router)),
@@ -458,6 +477,26 @@ async fn reload(certificates: &Arc<Certificates>, asked: bool) {
     }
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+}
+
+/// Reads again with which other servers this one talks: `[federation]` as far as it is rules. A configuration that would not
+/// do at a start changes nothing.
+async fn reload_rules(read_again: &ReadAgain<'_>) {
+    let Some(federation) = read_again.federation else {
+        return;
+    };
+    let overrides = read_again.overrides.clone();
+    let Ok(loaded) = spawn_blocking(move || config::load(&overrides)).await else {
+        return;
+    };
+    match loaded {
+        Ok(loaded) if loaded.config.federation.enabled => {
+            let ended = federation.set_policy(loaded.config.federation.policy());
+            tracing::info!("the rules about other servers were read again; {ended} streams end");
+        }
+        Ok(_) => tracing::warn!("federation.enabled = false takes effect at a restart; the rules stay as they are"),
+        Err(error) => tracing::error!("{error}; the old rules about other servers stay in force"),
     }
 }
 
@@ -554,6 +593,18 @@ fn of_servers(entry: Option<Entry>) -> Result<Box<dyn Admit>, Failure> {
     Ok(Box::new(entry.ok_or_else(missing)?))
 }
 
+/// What an ad-hoc command is told of another server. On the runtime that is to be waited on.
+fn why(federation: Option<Arc<s2s::Federation>>) -> crate::accounts::Why {
+    let runtime = tokio::runtime::Handle::current();
+    Box::new(move |domain| match &federation {
+        Some(federation) => runtime.block_on(federation.why(domain, None)),
+        None => vec![ALONE.to_owned()],
+    })
+}
+
+/// What is said of any other server where there are none.
+const ALONE: &str = "this server talks with no other: federation.enabled is false";
+
 /// Whoever comes by the admin socket: most of it is about accounts.
 struct Commands {
     accounts: Arc<Accounts>,
@@ -569,9 +620,7 @@ impl admin::Backend for Commands {
             return self.accounts.handle(command);
         };
         let Some(federation) = &self.federation else {
-            return Err(Failure::failed(
-                "this server talks with no other: federation.enabled is false",
-            ));
+            return Err(Failure::failed(ALONE));
         };
         let from = now.then_some(self.from.as_str());
         // On a thread that may wait.

@@ -114,6 +114,8 @@ pub enum Action {
         domain: Box<str>,
         standing: Standing,
     },
+    /// What is known of another server (`jackdaw why`), by its prepared domain.
+    Why(Box<str>),
 }
 
 /// A text that is given to accounts of a domain when they come online, to each once.
@@ -173,6 +175,8 @@ pub enum Outcome {
     Known(Vec<Known>),
     /// Of [`Action::Standing`].
     Text(Option<String>),
+    /// Of [`Action::Why`].
+    Lines(Vec<String>),
     /// Of [`Action::Invite`].
     Invited {
         uri: String,

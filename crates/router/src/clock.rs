@@ -31,6 +31,10 @@ impl Router {
                 false => Moment::of((noted + by).max(1)),
             }
         };
+        self.remotes.each_outbox(|outbox| {
+            let heard = outbox.heard.load(Ordering::Relaxed);
+            outbox.heard.store(moved(Moment(heard)).0, Ordering::Relaxed);
+        });
         self.each_account(|account| {
             account.touched = moved(account.touched);
             for session in &mut account.sessions {

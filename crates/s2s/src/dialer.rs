@@ -1,7 +1,7 @@
 //! One attempt to make a stream to another server: where it is, a connection, TLS, who it is, and what the stream says.
 //!
 //! The places where a domain may be found are tried one after the other, until one is it, or says that it does not believe
-//! us. An attempt ends within [`WHOLE`], whatever others do.
+//! us. An attempt ends in time, whatever others do ([`Times`](crate::times::Times)).
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -14,22 +14,20 @@ use rustls::pki_types::UnixTime;
 use session::Outgoing;
 use session::server::{self, Established, Failed, Note, Purpose, Reason, Stage, Then};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use xmlstream::Scratch;
 
+use crate::connect::Terms;
 use crate::dns::Tlsa;
 use crate::federation::Federation;
 use crate::identity::handshake::server_name;
 use crate::identity::{Flaw, Peer, Side};
 use crate::journal::{Step, Trace};
+use crate::places::line_of_domain;
 use crate::targets::Target;
 
-/// An attempt, with all places that are tried: less than the minute that a sender waits for an answer.
-pub(crate) const WHOLE: Duration = Duration::from_secs(40);
-/// The handshake of TLS at one place,
-const TLS: Duration = Duration::from_secs(10);
-/// and all that is said there by the stream.
-const STREAM: Duration = Duration::from_secs(20);
+/// How long the end of a stream that is needed no more may take to be said.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// What came of an attempt.
 pub(crate) enum Made {
@@ -50,7 +48,7 @@ impl Stream {
     /// Ends it in good order.
     pub(crate) async fn end(mut self) {
         let mut out = b"</stream:stream>".to_vec();
-        let _ = timeout_at(Instant::now() + TLS, write(&mut self.channel, &mut out)).await;
+        let _ = timeout_at(Instant::now() + FAREWELL, write(&mut self.channel, &mut out)).await;
         self.channel.end().await;
     }
 }
@@ -85,14 +83,23 @@ fn timed_out(text: impl Into<String>) -> Failure {
 impl Federation {
     /// Makes a stream. Each step is noted.
     pub(crate) async fn make(&self, pair: &Pair, purpose: &Purpose, trace: &mut Trace) -> Result<Made, Failure> {
-        let until = Instant::now() + WHOLE;
         let remote = &*pair.remote;
         if !self.policy().rule(remote).is_allowed {
             trace.bad(Step::Policy, "this server does not talk with it (federation)");
             let text = format!("This server does not talk with {remote}.");
             return Err(Failure::new(FailureKind::Refused, text));
         }
-        let targets = match timeout_at(until, self.resolver().find(remote, trace)).await {
+        let place = self.room(purpose).asking.take(line_of_domain(remote));
+        let times = self.resolver().times();
+        let Ok(place) = timeout(times.turn(), place).await else {
+            trace.bad(Step::Dns, "the DNS is asked about too many domains already");
+            let text = "This server looks for too many others at the same time.";
+            return Err(timed_out(text));
+        };
+        let until = Instant::now() + times.whole();
+        let found = timeout_at(until, self.resolver().find(remote, trace)).await;
+        drop(place);
+        let targets = match found {
             Ok(targets) => targets?,
             Err(_) => {
                 trace.bad(Step::Dns, "no answer in time");
@@ -123,14 +130,18 @@ impl Federation {
         until: Instant,
         trace: &mut Trace,
     ) -> Result<Made, Missed> {
-        let is_ours = |address: SocketAddr| self.is_ours(address);
-        let connected = self.resolver().connect(target, until.into(), &is_ours, trace).await?;
+        let terms = Terms {
+            is_ours: &|address: SocketAddr| self.is_ours(address),
+            places: Some(&self.room(purpose).connecting),
+            is_public: false,
+        };
+        let connected = self.resolver().connect(target, until.into(), &terms, trace).await?;
         let service = self.service();
         let Some(mut channel) = Channel::outgoing(service, connected.stream, connected.address.ip()) else {
             trace.bad(Step::Connect, "limits.connections is reached");
             return Err(timed_out("This server has too many connections.").into());
         };
-        let until = until.min(Instant::now() + STREAM);
+        let until = until.min(Instant::now() + self.resolver().times().stream());
         let place = Place {
             target,
             address_is_secure: connected.is_secure,
@@ -152,9 +163,11 @@ impl Federation {
             }
             Err(missed) => Err(missed),
         };
-        // The end of it is nobody's who waits.
+        // The end of it is nobody's who waits. But for others it is still there.
+        let place = connected.place;
         tokio::spawn(async move {
-            let _ = timeout_at(Instant::now() + TLS, write(&mut channel, &mut out)).await;
+            let _place = place;
+            let _ = timeout_at(Instant::now() + FAREWELL, write(&mut channel, &mut out)).await;
             channel.end().await;
         });
         made
@@ -249,7 +262,7 @@ impl Federation {
         };
         let own = self.certificates().own(&place.pair.local);
         let config = self.identity().client_config(Some(own), target.is_direct);
-        let until = place.until.min(Instant::now() + TLS);
+        let until = place.until.min(Instant::now() + self.resolver().times().tls());
         let broken = match timeout_at(until, channel.start_tls(config, name)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
@@ -262,9 +275,10 @@ impl Federation {
         trace.good(Step::Tls, channel.tls_in_words().unwrap_or_default());
 
         let tlsa = self.tlsa_of(place, trace).await?;
-        let rule = self.policy().rule(remote);
+        let policy = self.policy();
+        let rule = policy.rule(remote);
         let peer = Peer {
-            target: target.is_secure.then_some(&*target.host),
+            hosts: target.secure_host(),
             tlsa: &tlsa,
             ..Peer::new(remote, Side::Server, channel.peer_chain())
         };

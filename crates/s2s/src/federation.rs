@@ -3,27 +3,36 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use c2s::Service;
 use c2s::tls::Certificates;
-use router::{Failure, FailureKind, Pair, RemoteRules, Resume, Router, Turn};
+use router::{Failure, FailureKind, Pair, Resume, Router, Turn};
 use session::ServerConfig;
 use session::server::{Purpose, Rules};
 use stanza::StanzaError;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::dialer::{Made, Stream};
 use crate::dns::Resolver;
 use crate::identity::Identity;
 use crate::journal::{self, Direction, Journal, Trace};
+use crate::places::Places;
 use crate::policy::Policy;
 
-/// How long an attempt may wait until there are fewer of them.
-const TURN: Duration = Duration::from_secs(10);
+/// Attempts that may be at one address at the same time (of IPv6: in one /64). Further ones wait in line, as long as the
+/// connection may take to be made; then they fail for now. A host with thousands of domains takes a moment for each, and
+/// one that says nothing keeps no more than these.
+const AT_ONE_ADDRESS: usize = 8;
+/// Attempts that may ask the DNS about one zone at the same time ([`line_of_domain`](crate::places::line_of_domain)).
+const IN_ONE_ZONE: usize = 16;
+/// The same for those that verify keys of dialback, which strangers have us make: of all of them, and in each line. They take
+/// nothing of what our own stanzas need.
+const VERIFICATIONS: usize = 16;
+const VERIFICATIONS_IN_LINE: usize = 4;
 /// A stream that ended sooner than this after it was made was none.
 const SHORT: Duration = Duration::from_secs(30);
 /// How long the next attempt waits then: so much more each time,
@@ -36,12 +45,18 @@ const PAIRS: usize = 8_192;
 /// The rules of this server, as streams ask for them.
 pub struct OurRules {
     router: Arc<Router>,
-    policy: Policy,
+    /// Swapped whole when the configuration is read again.
+    policy: RwLock<Arc<Policy>>,
 }
 
 impl OurRules {
     pub fn new(router: Arc<Router>, policy: Policy) -> Arc<OurRules> {
+        let policy = RwLock::new(Arc::new(policy));
         Arc::new(OurRules { router, policy })
+    }
+
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether nobody is reached there but by this server itself.
@@ -57,11 +72,11 @@ impl Rules for OurRules {
     }
 
     fn may_talk(&self, pair: &Pair) -> bool {
-        self.is_ours(&pair.local) && !self.is_served(&pair.remote) && self.policy.rule(&pair.remote).is_allowed
+        self.is_ours(&pair.local) && !self.is_served(&pair.remote) && self.policy().rule(&pair.remote).is_allowed
     }
 
     fn may_dial_back(&self, pair: &Pair) -> bool {
-        self.policy.rule(&pair.remote).takes_dialback()
+        self.policy().rule(&pair.remote).takes_dialback()
     }
 }
 
@@ -75,10 +90,8 @@ pub struct Parts {
     pub identity: Identity,
     /// Where this server itself can be reached by others.
     pub listens_at: Vec<SocketAddr>,
-    /// Attempts at the same time.
+    /// Attempts at the same time. Further ones wait.
     pub attempts: usize,
-    /// Those of the router, to tell when the next attempt is due.
-    pub links: RemoteRules,
 }
 
 /// A pair whose streams end as soon as they are made.
@@ -96,16 +109,29 @@ impl Lost {
     }
 }
 
+/// Room for attempts.
+pub(crate) struct Room {
+    /// For questions to the DNS, by domain.
+    pub(crate) asking: Arc<Places>,
+    /// For all that comes behind them, by address.
+    pub(crate) connecting: Arc<Places>,
+}
+
 /// See the module.
 pub struct Federation {
     me: Weak<Federation>,
     runtime: Handle,
     parts: Parts,
-    places: Semaphore,
-    /// Other servers that are being judged, or asked about a key, at the same time.
-    pub(crate) asking: Semaphore,
+    room: Room,
+    room_of_verifications: Room,
+    /// Other servers that are being judged at the same time. Further ones wait.
+    pub(crate) judging: Semaphore,
+    /// Keys that are being verified, or wait for that. Further ones are refused.
+    pub(crate) verifying: Semaphore,
     journal: Journal,
     lost: Mutex<HashMap<Pair, Lost>>,
+    /// What time is measured from.
+    began: Instant,
 }
 
 impl Federation {
@@ -114,16 +140,32 @@ impl Federation {
         Arc::new_cyclic(|me| Federation {
             me: me.clone(),
             runtime: Handle::current(),
-            places: Semaphore::new(parts.attempts),
-            asking: Semaphore::new(parts.attempts),
+            room: Room {
+                asking: Places::new(parts.attempts, IN_ONE_ZONE),
+                connecting: Places::new(parts.attempts, AT_ONE_ADDRESS),
+            },
+            room_of_verifications: Room {
+                asking: Places::new(VERIFICATIONS, VERIFICATIONS_IN_LINE),
+                connecting: Places::new(VERIFICATIONS, VERIFICATIONS_IN_LINE),
+            },
+            judging: Semaphore::new(parts.attempts),
+            verifying: Semaphore::new(parts.attempts),
             parts,
             journal: Journal::default(),
             lost: Mutex::default(),
+            began: Instant::now(),
         })
     }
 
-    pub(crate) fn policy(&self) -> &Policy {
-        &self.parts.rules.policy
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.rules().policy()
+    }
+
+    /// From now on these rules hold. Streams of domains that are not to be talked with any more end; of the others, what was
+    /// found out about them when their streams were made holds until these end. Returns how many end.
+    pub fn set_policy(&self, policy: Policy) -> usize {
+        *self.rules().policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.router().rules_changed(Service::clock())
     }
 
     pub(crate) fn resolver(&self) -> &Resolver {
@@ -156,6 +198,13 @@ impl Federation {
 
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    pub(crate) fn room(&self, purpose: &Purpose) -> &Room {
+        match purpose {
+            Purpose::Stanzas { .. } => &self.room,
+            Purpose::Verify(_) => &self.room_of_verifications,
+        }
     }
 
     /// Itself, for a task of its own.
@@ -198,13 +247,9 @@ impl Federation {
         turn.finish();
     }
 
-    /// One attempt, when its turn comes; kept in the journal.
+    /// One attempt; kept in the journal.
     pub(crate) async fn attempt(&self, pair: &Pair, purpose: &Purpose) -> Result<Made, Failure> {
         sleep(self.pause(pair)).await;
-        let Ok(Ok(_place)) = timeout(TURN, self.places.acquire()).await else {
-            let text = "This server makes too many connections at the same time.";
-            return Err(Failure::new(FailureKind::Timeout, text));
-        };
         let mut trace = Trace::default();
         let made = self.make(pair, purpose, &mut trace).await;
         match &made {
@@ -233,17 +278,6 @@ impl Federation {
         };
         self.journal.keep(&pair.remote, attempt);
         made
-    }
-
-    /// Seconds until the router has a stream made again, where so many attempts have failed.
-    pub(crate) fn retry_after(&self, failures: u32) -> i64 {
-        let RemoteRules {
-            retry_seconds,
-            longest_retry_seconds,
-            ..
-        } = self.parts.links;
-        let factor = 1_i64 << failures.saturating_sub(1).min(16);
-        retry_seconds.saturating_mul(factor).min(longest_retry_seconds)
     }
 
     /// The next attempt is made at once.
@@ -306,6 +340,10 @@ impl router::Dialer for Federation {
                 me.link(&pair, resume).await;
             }
         });
+    }
+
+    fn seconds(&self) -> i64 {
+        i64::try_from(self.began.elapsed().as_secs()).unwrap_or(i64::MAX)
     }
 }
 

@@ -16,12 +16,13 @@ impl Federation {
         if let Some(local) = now {
             self.try_now(&Pair::new(local, remote)).await;
         }
-        let rule = self.policy().rule(remote);
+        let policy = self.policy();
+        let rule = policy.rule(remote);
         let mut lines = vec![format!("{remote}: {}", in_words(rule))];
-        let links = self.router().link_report(c2s::Service::clock(), remote);
+        let links = self.router().link_report(remote);
         match links.as_slice() {
             [] => lines.push("nothing waits for it, and there is no stream to it".to_owned()),
-            links => lines.extend(links.iter().flat_map(|link| self.link_in_words(link))),
+            links => lines.extend(links.iter().flat_map(link_in_words)),
         }
         let attempts = self.journal().attempts(remote);
         if attempts.is_empty() {
@@ -46,34 +47,38 @@ impl Federation {
             tokio::spawn(stream.end());
         }
     }
+}
 
-    fn link_in_words(&self, link: &LinkReport) -> Vec<String> {
-        let now = c2s::Service::clock().seconds();
-        let since = |at: i64| ago(Duration::from_secs(u64::try_from(now - at).unwrap_or_default()));
-        let Pair { local, remote } = &link.pair;
-        let mut line = format!("link of {local} to {remote}: {}", link.state);
-        match link.reached {
-            0 => line.push_str("; never reached"),
-            at => line.push_str(&format!("; reached {} ago", since(at))),
-        }
-        let (memory, disk) = (link.in_memory, link.spooled);
-        line.push_str(&format!("; {memory} stanzas wait in memory, {disk} on the disk"));
-        let mut lines = vec![line];
-        if let Some(failure) = &link.failure {
-            let (count, text) = (link.failures, one_line(&failure.text));
-            lines.push(format!(
-                "  attempts that failed in a row: {count}, the last {} ago: {text}",
-                since(link.failed_at)
-            ));
-            let next = link.failed_at + self.retry_after(count);
-            lines.push(match (memory, disk) {
-                (0, 0) => "  the next attempt is made when somebody writes".to_owned(),
-                _ if next <= now => "  the next attempt is made now".to_owned(),
-                _ => format!("  the next attempt is made in {} s", next - now),
-            });
-        }
-        lines
+fn link_in_words(link: &LinkReport) -> Vec<String> {
+    let since = |seconds: Option<i64>| ago(Duration::from_secs(seconds.map_or(0, i64::unsigned_abs)));
+    let Pair { local, remote } = &link.pair;
+    let mut line = format!("link of {local} to {remote}: {}", link.state);
+    match link.reached {
+        None => line.push_str("; never reached"),
+        reached => line.push_str(&format!("; reached {} ago", since(reached))),
     }
+    let (memory, disk) = (link.in_memory, link.spooled);
+    line.push_str(&format!("; {memory} stanzas wait in memory, {disk} on the disk"));
+    let mut lines = vec![line];
+    if let Some(failure) = &link.failure {
+        let (count, text) = (link.failures, one_line(&failure.text));
+        lines.push(format!(
+            "  attempts that failed in a row: {count}, the last {} ago: {text}",
+            since(link.failed)
+        ));
+    }
+    if link.is_on_trial {
+        lines.push("  streams have broken with the same stanza first: it is tried alone".to_owned());
+    }
+    match link.next {
+        Some(0) => lines.push("  the next attempt is made now".to_owned()),
+        Some(next) => lines.push(format!("  the next attempt is made in {next} s")),
+        None if link.failure.is_some() => {
+            lines.push("  the next attempt is made when somebody writes".to_owned());
+        }
+        None => {}
+    }
+    lines
 }
 
 fn in_words(rule: &Rule) -> String {

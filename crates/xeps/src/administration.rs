@@ -4,9 +4,10 @@
 //! managed by the same functions as from the command line. An error is an error of the request (section 5); nothing was
 //! done then.
 //!
-//! Not here: lists of whom the server talks to (there are no others yet), and the end of the process, which is its service
-//! manager's: what is down cannot be brought up from a client.
+//! Not here: lists of whom the server talks to, and the end of the process, which is its service manager's: what is down
+//! cannot be brought up from a client. One command is our own (`servers.rs`): what is known of another server.
 
+mod servers;
 mod texts;
 mod users;
 
@@ -31,6 +32,7 @@ pub(crate) fn module() -> Module {
     users::COMMANDS
         .iter()
         .chain(texts::COMMANDS)
+        .chain(servers::COMMANDS)
         .fold(module, |module, command| module.command(*command))
 }
 

@@ -1,12 +1,15 @@
 //! With whom the operator lets the server talk, and what it has to show.
 
-use testkit::{Authority, Certified, Client, Federation, Offers, Remote};
+use testkit::{Authority, Certified, Client, Federation, Offers, Remote, Transport};
 
 use super::{HERE, THERE, World, bounced, expect_message, friend, message};
-use crate::support::chat;
+use crate::ad_hoc::{command, run};
+use crate::streams::wait_for;
+use crate::support::{chat, error_of};
 
 /// Long enough for somebody to connect on this machine.
 const SOON: std::time::Duration = std::time::Duration::from_millis(50);
+const WHY: &str = "jackdaw:why";
 const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
 fn peer(domain: &str, keys: &str) -> String {
@@ -148,4 +151,59 @@ async fn authorities() {
     world.remote.shows(&Authority::new("Another").certify(&[THERE]));
     let link = world.remote.opened(&world.server, HERE).await;
     assert!(!link.is_offered("mechanisms", SASL), "{:?}", link.features);
+}
+
+/// SIGHUP: a domain that is denied from now on loses its streams, both ways. A configuration that would not do at a start
+/// changes nothing.
+#[tokio::test]
+async fn rules_are_read_again() {
+    let world = World::new(1).await;
+    let mut user = world.user().await;
+    user.send(chat(&friend(), "there")).await;
+    let mut ours = world.remote.received(Offers::default()).await;
+    expect_message(&mut ours, "there").await;
+    let mut theirs = world.remote.authenticated(&world.server, HERE).await;
+    let file = world.server.folder().join("jackdaw.toml");
+    let text = std::fs::read_to_string(&file).expect("the configuration is there");
+    let says = async |keys: &str, log: &str| {
+        std::fs::write(&file, format!("{text}\n{keys}")).expect("written");
+        let before = world.server.logged(log);
+        world.server.sighup();
+        wait_for(|| world.server.logged(log) > before).await;
+    };
+    says(&peer(THERE, "action = \"perhaps\""), "the old rules about other servers stay in force").await;
+    theirs.send(message(&friend(), &user.jid, "back")).await;
+    user.expect("<message type='chat'><body>back</body></message>").await;
+    const READ: &str = "the rules about other servers were read again";
+    says(&peer(THERE, "action = \"deny\""), READ).await;
+    for link in [&mut ours, &mut theirs] {
+        link.expect_stream_error("policy-violation").await;
+    }
+    they_do_not(&world, &world.remote, &mut user).await;
+    says("", READ).await;
+    they_talk(&world, &world.remote, &mut user).await;
+}
+
+/// Who administers the server is told from a client what `jackdaw why` tells, and nobody else is.
+#[tokio::test]
+async fn an_administrator_is_told_why() {
+    let keys = peer("denied.example", "action = \"deny\"");
+    let world = World::with(1, |builder| {
+        let builder = builder.account("boss@example.org").federation_toml(&keys);
+        builder.toml("admins = [\"boss@example.org\"]\n")
+    })
+    .await;
+    let mut boss = Client::online(&world.server, Transport::Starttls, "boss@example.org").await;
+    let told = run(&mut boss, WHY, &[("domain", &["Denied.Example"])]).await;
+    let why = world.server.jackdaw(&["why", "denied.example"], "");
+    let lines = String::from_utf8_lossy(&why.stdout).into_owned();
+    assert!(lines.contains("does not talk with it"), "{lines}");
+    for line in lines.lines() {
+        assert!(told.raw().contains(line), "{line}: {}", told.raw());
+    }
+    let wrong = run(&mut boss, WHY, &[("domain", &["somebody@denied.example"])]).await;
+    assert_eq!(error_of(&wrong), "modify/bad-request");
+    let mut user = world.user().await;
+    let refused = user.iq("set", HERE, &command(WHY, "", "")).await;
+    assert_eq!(error_of(&refused), "auth/forbidden");
 }

@@ -76,7 +76,12 @@ impl Asking {
 
 impl Queue {
     /// Starts the thread. It ends with the queue.
-    pub fn start(accounts: Arc<Accounts>, router: Arc<Router>, passwords: Passwords) -> Result<Queue, Failure> {
+    pub fn start(
+        accounts: Arc<Accounts>,
+        router: Arc<Router>,
+        passwords: Passwords,
+        why: Why,
+    ) -> Result<Queue, Failure> {
         let (sender, receiver) = sync_channel(WAITING);
         let asking = Arc::<Asking>::default();
         let of_thread = Arc::clone(&asking);
@@ -84,6 +89,7 @@ impl Queue {
             accounts,
             router,
             passwords,
+            why,
         };
         std::thread::Builder::new()
             .name("accounts".to_owned())
@@ -116,7 +122,11 @@ struct Hands {
     accounts: Arc<Accounts>,
     router: Arc<Router>,
     passwords: Passwords,
+    why: Why,
 }
+
+/// What is known of another server, in words.
+pub type Why = Box<dyn Fn(&str) -> Vec<String> + Send>;
 
 /// What ends behind the answer.
 type Left<'a> = Option<(Jid, Change<'a>)>;
@@ -234,6 +244,7 @@ impl Hands {
                 let text = self.router.standing(&domain, standing);
                 Ok((Outcome::Text(text), None))
             }
+            Action::Why(domain) => Ok((Outcome::Lines((self.why)(&domain)), None)),
         }
     }
 

@@ -1,12 +1,14 @@
 //! Other servers, as the configuration has them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use c2s::Service;
 use c2s::tls::Certificates;
 use router::{RemoteRules, Router};
 use s2s::dns::{self, Resolver};
 use s2s::identity::Identity;
+use s2s::times::Times;
 use s2s::{Federation, OurRules};
 use session::ServerConfig;
 use tokio::task::spawn_blocking;
@@ -64,6 +66,7 @@ pub async fn begin(
     let resolver = Resolver::new(&dns::Settings {
         servers: federation.resolver.iter().map(|server| server.0).collect(),
         trust_anchor: federation.trust_anchor.clone(),
+        times: Times::new(Duration::from_secs(federation.attempt_seconds.into())),
         ..dns::Settings::default()
     });
     let wrong = |key: &str, error: &dyn std::fmt::Display| {
@@ -86,11 +89,14 @@ pub async fn begin(
         identity,
         listens_at: of_servers.map(|listen| listen.address).collect(),
         attempts: federation.attempts,
-        links,
     });
     service.know_servers_by(Arc::clone(&federation) as Arc<dyn c2s::Servers>);
     let (router, dialer) = (Arc::clone(service.router()), Arc::clone(&federation));
-    let waiting = spawn_blocking(move || router.federate(dialer, links)).await;
+    let mut token = [0; 8];
+    getrandom::fill(&mut token)
+        .map_err(|error| Failure::unavailable(format!("the system gives no random numbers: {error}")))?;
+    let token = u64::from_ne_bytes(token);
+    let waiting = spawn_blocking(move || router.federate(dialer, links, token)).await;
     let waiting = waiting.map_err(|error| Failure::failed(error.to_string()))?;
     let waiting = waiting.map_err(|error| Failure::unavailable(format!("what waits for other servers: {error}")))?;
     if waiting > 0 {

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use module::Now;
 use stanza::{IqType, Jid, JidRef, Kind, Stanza, StanzaError};
 
-use super::link::PING_PREFIX;
+use super::link::{PING_PREFIX, State};
+use super::time::Tick;
 use super::{Linked, Pair};
 use crate::deposit::Origin;
-use crate::outgoing::letter;
 use crate::{Bound, Event, NotResumed, Outbox, ResumeRequest, Resumed, Router, Turn};
 
 /// Streams that broke and may be resumed; with more the first is forgotten, and its peer is told what the store knows.
@@ -38,8 +38,7 @@ pub(crate) struct Parked {
     pair: Pair,
     id: Box<str>,
     outbox: Arc<Outbox>,
-    /// In seconds.
-    until: i64,
+    until: Tick,
 }
 
 /// How stanzas go to another server over a stream that it has opened (XEP-0288).
@@ -66,7 +65,7 @@ impl Router {
         let refused = match self.remotes.port.get() {
             None => Some(StanzaError::remote_server_not_found()),
             Some(_) if !self.federates(&pair.local) => Some(StanzaError::item_not_found()),
-            Some((dialer, _)) => dialer.may_reach(pair).err(),
+            Some(port) => port.dialer.may_reach(pair).err(),
         };
         let answer = match (refused, Jid::parse(&pair.remote)) {
             (None, Ok(jid)) => {
@@ -89,13 +88,15 @@ impl Router {
 
     /// The link of the pair goes by a stream that the peer has opened, unless it has one.
     fn goes_both_ways(&self, now: Now, pair: &Pair, bound: Bound, way_back: WayBack, turn: &mut Turn) {
-        let Some(cell) = self.remotes.of(pair) else { return };
+        let Ok(cell) = self.remotes.of(pair, false, None, self.tick()) else {
+            return;
+        };
         let link = cell.lock();
         // Nor while a stream is made that may tell what of the last one has arrived.
         let is_served = match link.state {
-            super::State::Up(_) => true,
-            super::State::Dialing => link.is_to_be_resumed(),
-            super::State::Idle => false,
+            State::Up(_) => true,
+            State::Dialing => link.is_to_be_resumed(),
+            State::Idle => false,
         };
         drop(link);
         if !is_served {
@@ -123,43 +124,33 @@ impl Router {
         let Ok(origin) = Origin::of_remote(bound) else {
             return false;
         };
-        if self.is_answer_of_link(now, stanza, from, to, turn) {
+        if self.is_answer_of_link(stanza, from, to, turn) {
             return false;
         }
-        turn.origin = Some(origin);
-        self.read_letter(&letter(stanza, from, to), turn, |stanza, from, to, turn| {
-            if self.is_apart(from.domain(), to.domain()) {
-                self.refuse_at_border(stanza, from, to, turn);
-            } else {
-                self.route_in_order(now, bound, stanza, from, to, turn);
-            }
-        });
-        let origin = turn.origin.take();
-        let is_held = std::mem::take(&mut turn.is_held);
-        self.settle(now, turn);
-        drop(origin);
-        is_held || bound.outbox.is_to_wait()
+        self.from_many(now, bound, origin, stanza, from, to, turn, |_, _, _, _| false)
     }
 
     /// Whether this answers what a link has asked.
-    fn is_answer_of_link(
-        &self,
-        now: Now,
-        stanza: &Stanza<'_>,
-        from: JidRef<'_>,
-        to: JidRef<'_>,
-        turn: &mut Turn,
-    ) -> bool {
+    fn is_answer_of_link(&self, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) -> bool {
         if !matches!(stanza.kind(), Kind::Iq(IqType::Result | IqType::Error))
             || from.as_str() != from.domain()
             || to.as_str() != to.domain()
         {
             return false;
         }
-        let number = stanza.id().and_then(|id| id.strip_prefix(PING_PREFIX)?.parse().ok());
-        let Some(number) = number else { return false };
-        let pair = Pair::new(to.domain(), from.domain());
-        self.link_answered(now, &pair, number, turn);
+        let id = stanza.id();
+        let Some((token, number)) = id
+            .as_deref()
+            .and_then(|id| id.strip_prefix(PING_PREFIX)?.split_once('-'))
+        else {
+            return false;
+        };
+        let token = u64::from_str_radix(token, 16).ok();
+        let is_ours = self.remotes.port.get().map(|port| port.token) == token;
+        if let Some(number) = number.parse().ok().filter(|_| is_ours) {
+            self.link_answered(&Pair::new(to.domain(), from.domain()), number, turn);
+        }
+        // Else it is an answer that an earlier process has waited for.
         true
     }
 
@@ -236,7 +227,7 @@ impl Router {
                         pair: pair.clone(),
                         id: previd.clone(),
                         outbox: old,
-                        until: i64::MAX,
+                        until: Tick(i64::MAX),
                     });
                     let mut turn = Turn::default();
                     let again = ResumeRemote {
@@ -264,7 +255,7 @@ impl Router {
         }
         drop(parked);
         let streams = self.remotes.streams();
-        let is_it = |stream: &&super::Incoming| {
+        let is_it = |stream: &&Incoming| {
             stream.pair == *pair
                 && stream
                     .bound
@@ -287,7 +278,7 @@ impl Router {
     }
 
     /// The connection of a stream is gone. Whether the peer may go on with it.
-    pub(super) fn park(&self, now: Now, incoming: Incoming, clean: bool) -> bool {
+    pub(super) fn park(&self, at: Tick, incoming: Incoming, clean: bool) -> bool {
         let Incoming { pair, bound } = incoming;
         let Some(resumable) = bound.outbox.resumable().filter(|_| !clean) else {
             return false;
@@ -299,7 +290,7 @@ impl Router {
             pair,
             id: resumable.id,
             outbox: bound.outbox,
-            until: now.seconds().saturating_add(i64::from(resumable.seconds)),
+            until: at.plus(resumable.seconds.into()),
         });
         true
     }
@@ -329,9 +320,9 @@ impl Router {
         parked.push(stream);
     }
 
-    pub(super) fn forget_parked(&self, now: Now, turn: &mut Turn) {
+    pub(super) fn forget_parked(&self, at: Tick, turn: &mut Turn) {
         let mut parked = self.parked();
-        let (kept, over): (Vec<_>, Vec<_>) = parked.drain(..).partition(|parked| parked.until > now.seconds());
+        let (kept, over): (Vec<_>, Vec<_>) = parked.drain(..).partition(|parked| parked.until > at);
         *parked = kept;
         drop(parked);
         // The link may go by another stream; but nobody knows whether this is still the server that it was.

@@ -13,7 +13,12 @@ use std::sync::Arc;
 
 use module::Now;
 
-use super::{Failure, Linked};
+use stanza::{StanzaError, StreamCondition};
+
+use super::outbound::too_long;
+use super::poison::{Suspect, Trial};
+use super::time::{Ages, Tick};
+use super::{Failure, Linked, Resume};
 use crate::sessions::escaped;
 use crate::{Bound, TooHigh, Turn};
 
@@ -28,8 +33,13 @@ const UNASKED: usize = 64;
 /// The store hears once in so many seconds that a domain was reached.
 const REMEMBERED_FOR: i64 = 24 * 3_600;
 
-/// The id of the ping that is answered behind what was sent; a number is appended.
+/// The id of the ping that is answered behind what was sent; a token of this process and a number are appended.
 pub(super) const PING_PREFIX: &str = "link-";
+
+/// Where something was said behind what is not acknowledged, and that is not much, so many seconds without an answer are
+/// enough to give a stream up. More bytes than this may take longer on a slow line.
+const SHORT_ANSWER: i64 = 20;
+const LITTLE: usize = 32 * 1024;
 
 /// A stanza on its way.
 #[derive(Clone, Debug)]
@@ -38,6 +48,16 @@ pub(super) struct Item {
     /// Its key in the spool.
     pub(super) key: Option<u64>,
     pub(super) what: What,
+}
+
+impl Item {
+    /// Whether it is the same stanza. One that is in the spool may have been read anew.
+    pub(super) fn is(&self, other: &Item) -> bool {
+        match (self.key, other.key) {
+            (None, None) => Arc::ptr_eq(&self.text, &other.text),
+            (one, other) => one == other,
+        }
+    }
 }
 
 /// What matters of a stanza when it does not get there.
@@ -54,13 +74,12 @@ pub(super) enum What {
 
 /// The peer was asked what it has.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+pub(super) struct Asked {
     /// Of the ping, where it is one.
     number: u32,
     /// How many were sent before.
     up_to: u32,
-    /// In seconds.
-    at: i64,
+    at: Tick,
 }
 
 /// The stream that stanzas go out by.
@@ -69,6 +88,30 @@ pub(super) struct Stream {
     pub(super) bound: Bound,
     /// The peer acknowledges by XEP-0198.
     pub(super) is_managed: bool,
+    pub(super) began: Tick,
+    /// Something that was sent over it.
+    pub(super) has_acknowledged: bool,
+    /// A stanza is tried on it.
+    pub(super) trial: Option<Trial>,
+    /// The peer has ended it with an error.
+    pub(super) why: Option<StreamCondition>,
+    /// We end it.
+    pub(super) is_given_up: bool,
+}
+
+impl Stream {
+    pub(super) fn new(local: &str, bound: Bound, is_managed: bool, began: Tick) -> Stream {
+        Stream {
+            local: local.into(),
+            bound,
+            is_managed,
+            began,
+            has_acknowledged: false,
+            trial: None,
+            why: None,
+            is_given_up: false,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -78,6 +121,16 @@ pub(super) enum State {
     Idle,
     Dialing,
     Up(Stream),
+}
+
+/// What follows from a new stream.
+pub(super) struct Began {
+    /// These may leave the spool.
+    pub(super) keys: Vec<u64>,
+    /// Requests that may have been carried out or not.
+    pub(super) lost: Vec<Arc<str>>,
+    /// What the peer does not take, and what its sender is told.
+    pub(super) refused: Vec<(Item, StanzaError)>,
 }
 
 /// What becomes of a stanza that is given to a link.
@@ -95,20 +148,24 @@ pub(super) enum Took {
 pub(super) struct Link {
     pub(super) state: State,
     /// Read from the spool, before all else.
-    replay: VecDeque<Item>,
-    queue: VecDeque<Item>,
+    pub(super) replay: VecDeque<Item>,
+    pub(super) queue: VecDeque<Item>,
     /// Of both.
-    bytes: usize,
-    sent: VecDeque<Item>,
+    pub(super) bytes: usize,
+    pub(super) sent: VecDeque<Item>,
     sent_bytes: usize,
     /// Of what was sent over this stream, so many are acknowledged.
     acknowledged: u32,
-    asked: Option<Asked>,
+    pub(super) asked: Option<Asked>,
     /// It has answered a ping: so it has a way to us, and silence means something.
-    has_answered: bool,
+    pub(super) has_answered: bool,
     pings: u32,
+    /// Of this process, in the ids of its pings: an answer to one of another process is none.
+    pub(super) token: u64,
     /// Of the last managed stream that we have opened: its id, and until when it can be resumed, in seconds.
     pub(super) resumable: Option<(Box<str>, u32)>,
+    /// The next attempt asks to go on with this.
+    pub(super) resumes: Option<Resume>,
     /// The longest stanza that the peer takes, by what it said last.
     max_bytes: Option<usize>,
     /// The attempt that is under way asks to go on with the stream that went last.
@@ -127,18 +184,24 @@ pub(super) struct Link {
     /// A row came while the spool was read.
     has_more: bool,
     last_key: u64,
+    pub(super) ages: Ages,
 
-    /// When there was a stream last, in seconds; 0: never. And what the store knows of it.
-    pub(super) reached: i64,
-    pub(super) remembered: i64,
+    /// When there was a stream last; None: never. And what the store knows of it.
+    pub(super) reached: Option<Tick>,
+    pub(super) remembered: Option<Tick>,
     /// In a row.
     pub(super) failures: u32,
-    pub(super) failed_at: i64,
+    pub(super) failed_at: Option<Tick>,
     pub(super) failure: Option<Failure>,
+    /// No attempt is made before.
+    pub(super) rests_until: Option<Tick>,
+    pub(super) suspect: Option<Suspect>,
     /// There was a stream, it broke, and none could be made since.
     pub(super) is_broken: bool,
-    /// The last stream did not end in good order.
+    /// The last stream did not end in good order, and cannot be resumed by the peer.
     pub(super) is_torn: bool,
+    /// The last stream did not end in good order.
+    pub(super) is_missed: bool,
     /// The store knows the pair.
     pub(super) is_known: bool,
 }
@@ -151,7 +214,7 @@ impl Link {
         self.last_key
     }
 
-    /// Rows of an earlier process.
+    /// Rows that are in the store alone.
     pub(super) fn found(&mut self, rows: u64, last: u64) {
         self.spooled += rows;
         self.unread |= rows > 0;
@@ -159,7 +222,7 @@ impl Link {
     }
 
     /// Takes a stanza. `limit`: bytes that may wait in memory.
-    pub(super) fn take(&mut self, item: Item, limit: usize, now: Now, turn: &mut Turn) -> Took {
+    pub(super) fn take(&mut self, item: Item, limit: usize, at: Tick, turn: &mut Turn) -> Took {
         let is_over = self.bytes + item.text.len() > limit && self.bytes > 0;
         match item.key {
             // It was read from the spool before it came here.
@@ -179,16 +242,19 @@ impl Link {
         match self.state {
             State::Idle => return Took::Dial,
             State::Dialing => {}
-            State::Up(_) => self.pump(now, turn),
+            State::Up(_) => self.pump(at, turn),
         }
         Took::Taken
     }
 
     /// Sends what the stream takes.
-    pub(super) fn pump(&mut self, now: Now, turn: &mut Turn) {
-        let State::Up(stream) = &self.state else { return };
+    pub(super) fn pump(&mut self, at: Tick, turn: &mut Turn) {
+        let State::Up(stream) = &mut self.state else { return };
         let outbox = &stream.bound.outbox;
         loop {
+            if !matches!(stream.trial, None | Some(Trial::Answered)) {
+                break;
+            }
             // What is not in the spool does not overtake what is there and was said before.
             let queue = match self.replay.is_empty() {
                 false => &mut self.replay,
@@ -208,21 +274,26 @@ impl Link {
             self.bytes -= item.text.len();
             self.sent_bytes += item.text.len();
             self.sent.push_back(item);
+            if stream.trial.is_some() {
+                stream.trial = Some(Trial::Sent(at));
+            }
         }
-        self.ask(false, now, turn);
+        self.ask(false, at, turn);
     }
 
     /// Asks the peer what it has, however little that is: what is only remembered is not to be sent again hours later.
-    pub(super) fn ask_behind(&mut self, now: Now, turn: &mut Turn) {
-        self.ask(true, now, turn);
+    pub(super) fn ask_behind(&mut self, at: Tick, turn: &mut Turn) {
+        self.ask(true, at, turn);
     }
 
     /// Asks the peer what it has, unless it was asked already.
-    fn ask(&mut self, is_forced: bool, now: Now, turn: &mut Turn) {
+    fn ask(&mut self, is_forced: bool, at: Tick, turn: &mut Turn) {
         let State::Up(stream) = &self.state else { return };
         let is_much = self.sent.len() >= UNASKED || self.sent_bytes >= WINDOW_BYTES / 2;
         let is_due = is_forced || stream.is_managed || is_much || self.sent.iter().any(|item| item.key.is_some());
-        if self.asked.is_some() || self.sent.is_empty() || !is_due {
+        // Before a trial it is asked only to hear that it is there.
+        let is_needed = (is_due && !self.sent.is_empty()) || stream.trial == Some(Trial::Asked);
+        if self.asked.is_some() || !is_needed {
             return;
         }
         let outbox = &stream.bound.outbox;
@@ -232,7 +303,8 @@ impl Link {
             self.pings = self.pings.wrapping_add(1);
             let (from, to, id) = (escaped(&stream.local), escaped(stream.bound.jid.as_str()), self.pings);
             let ping = format!(
-                "<iq type='get' id='{PING_PREFIX}{id}' from='{from}' to='{to}'><ping xmlns='{}'/></iq>",
+                "<iq type='get' id='{PING_PREFIX}{:016x}-{id}' from='{from}' to='{to}'><ping xmlns='{}'/></iq>",
+                self.token,
                 stanza::ns::PING
             );
             outbox.say(&ping, turn);
@@ -240,30 +312,38 @@ impl Link {
         self.asked = Some(Asked {
             number: self.pings,
             up_to: self.acknowledged.wrapping_add(self.sent.len() as u32),
-            at: now.seconds(),
+            at,
         });
     }
 
     /// `<a h=''/>`. Returns the keys of what may leave the spool.
-    pub(super) fn acknowledge(&mut self, h: u32, now: Now, turn: &mut Turn) -> Result<Vec<u64>, TooHigh> {
+    pub(super) fn acknowledge(&mut self, h: u32, at: Tick, turn: &mut Turn) -> Result<Vec<u64>, TooHigh> {
         let sent = self.acknowledged.wrapping_add(self.sent.len() as u32);
         let count = h.wrapping_sub(self.acknowledged) as usize;
         if count > self.sent.len() {
             return Err(TooHigh { h, sent });
         }
         self.asked = None;
+        if let State::Up(stream) = &mut self.state {
+            if count > 0 {
+                (stream.has_acknowledged, stream.trial) = (true, None);
+                self.suspect = None;
+            } else if stream.trial == Some(Trial::Asked) {
+                stream.trial = Some(Trial::Answered);
+            }
+        }
         let keys = self.forget(count);
-        self.pump(now, turn);
+        self.pump(at, turn);
         Ok(keys)
     }
 
     /// The ping of this number was answered; an answer that nobody waits for is none.
-    pub(super) fn answered(&mut self, number: u32, now: Now, turn: &mut Turn) -> Vec<u64> {
+    pub(super) fn answered(&mut self, number: u32, at: Tick, turn: &mut Turn) -> Vec<u64> {
         let is_managed = matches!(&self.state, State::Up(stream) if stream.is_managed);
         match self.asked {
             Some(asked) if asked.number == number && !is_managed => {
                 self.has_answered = true;
-                self.acknowledge(asked.up_to, now, turn).unwrap_or_default()
+                self.acknowledge(asked.up_to, at, turn).unwrap_or_default()
             }
             _ => Vec::new(),
         }
@@ -277,59 +357,69 @@ impl Link {
             keys.extend(item.key);
         }
         self.acknowledged = self.acknowledged.wrapping_add(count as u32);
-        self.spooled = self.spooled.saturating_sub(keys.len() as u64);
+        self.leave_spool(keys.len() as u64);
         keys
+    }
+
+    fn leave_spool(&mut self, rows: u64) {
+        self.spooled = self.spooled.saturating_sub(rows);
+        if self.spooled == 0 {
+            self.ages.nothing_waits();
+        }
     }
 
     /// Looks whether an answer is overdue. True: the peer answers, and did not: the stream is to be given up. Where it has
     /// never answered, as it has no way to us, what its connection took is all that will ever be known.
-    pub(super) fn is_overdue(&mut self, seconds: i64, now: Now, turn: &mut Turn, keys: &mut Vec<u64>) -> bool {
+    pub(super) fn is_overdue(&mut self, seconds: i64, at: Tick, turn: &mut Turn, keys: &mut Vec<u64>) -> bool {
         let (State::Up(stream), Some(asked)) = (&self.state, self.asked) else {
             return false;
         };
-        if now.seconds() < asked.at.saturating_add(seconds) {
+        let answers = stream.is_managed || self.has_answered;
+        let is_behind = self.acknowledged.wrapping_add(self.sent.len() as u32) != asked.up_to
+            || !self.replay.is_empty()
+            || !self.queue.is_empty();
+        let seconds = match answers && is_behind && self.sent_bytes <= LITTLE {
+            true => seconds.min(SHORT_ANSWER),
+            false => seconds,
+        };
+        if at.since(asked.at) < seconds {
             return false;
         }
         // What waits in our own outbox it cannot have.
-        if stream.is_managed || self.has_answered || !stream.bound.outbox.is_drained() {
+        if answers || !stream.bound.outbox.is_drained() {
             return true;
         }
-        keys.extend(self.acknowledge(asked.up_to, now, turn).unwrap_or_default());
+        keys.extend(self.acknowledge(asked.up_to, at, turn).unwrap_or_default());
         false
     }
 
     /// There is a stream. Returns the keys of what may leave the spool; the requests that were on their way when the
-    /// stream before it broke: nobody can tell whether they were carried out; and what is too long for the peer.
-    pub(super) fn up(
-        &mut self,
-        stream: Stream,
-        linked: &Linked,
-        now: Now,
-        turn: &mut Turn,
-    ) -> (Vec<u64>, Vec<Arc<str>>, Vec<Item>) {
+    /// stream before it broke: nobody can tell whether they were carried out; and what the peer does not take.
+    pub(super) fn up(&mut self, stream: Stream, linked: &Linked, at: Tick, turn: &mut Turn) -> Began {
         // Of a stream that something was sent behind it says nothing; and one that lost its memory may know of less than it
         // has acknowledged. Then all is sent again.
         let is_of_the_last = std::mem::take(&mut self.is_resuming);
         let handled = linked.resumed.or(linked.handled).filter(|_| is_of_the_last);
         let handled = handled.map(|h| h.wrapping_sub(self.acknowledged) as usize);
-        let handled = handled.filter(|&count| count <= self.sent.len());
-        let keys = self.forget(handled.unwrap_or_default());
-        if let Some(h) = linked.resumed {
-            self.acknowledged = h;
+        let handled = handled.filter(|&count| count <= self.sent.len()).unwrap_or_default();
+        if handled > 0 {
+            self.suspect = None;
         }
+        let keys = self.forget(handled);
+        self.acknowledged = linked.resumed.unwrap_or_default();
         self.asked = None;
+        self.resumes = None;
         self.resumable = linked.resumable.clone();
         let mut lost = Vec::new();
-        if linked.resumed.is_some() {
+        if linked.resumed.is_some() && self.suspect.is_none() {
             for item in &self.sent {
                 stream.bound.outbox.say(&item.text, turn);
             }
         } else {
-            self.acknowledged = 0;
             self.sent_bytes = 0;
             for item in std::mem::take(&mut self.sent).into_iter().rev() {
                 // With `h` it is known that it did not arrive.
-                if item.what == What::Request && linked.handled.is_none() {
+                if item.what == What::Request && linked.handled.or(linked.resumed).is_none() {
                     lost.push(item.text);
                 } else {
                     self.bytes += item.text.len();
@@ -338,14 +428,19 @@ impl Link {
             }
             lost.reverse();
         }
-        self.state = State::Up(stream);
-        self.reached = now.seconds().max(1);
+        self.state = State::Up(Stream {
+            trial: self.trial(),
+            ..stream
+        });
+        self.reached = Some(at);
         self.failures = 0;
         self.failure = None;
+        self.rests_until = None;
+        self.is_missed = false;
         self.max_bytes = linked.max_bytes;
-        let too_long = self.take_too_long();
-        self.pump(now, turn);
-        (keys, lost, too_long)
+        let refused = self.take_refused();
+        self.pump(at, turn);
+        Began { keys, lost, refused }
     }
 
     /// Whether the peer would not take a stanza of so many bytes.
@@ -354,41 +449,38 @@ impl Link {
     }
 
     /// What waits and would not be taken.
-    fn take_too_long(&mut self) -> Vec<Item> {
-        let Some(max) = self.max_bytes else { return Vec::new() };
-        let mut taken = Vec::new();
+    fn take_refused(&mut self) -> Vec<(Item, StanzaError)> {
+        let mut taken = Vec::from_iter(self.take_convicted());
+        let Some(max) = self.max_bytes else { return taken };
         for queue in [&mut self.replay, &mut self.queue] {
             if queue.iter().any(|item| item.text.len() > max) {
                 let (long, rest): (Vec<_>, Vec<_>) = queue.drain(..).partition(|item| item.text.len() > max);
                 queue.extend(rest);
-                taken.extend(long);
+                for item in long {
+                    self.bytes -= item.text.len();
+                    self.spooled = self.spooled.saturating_sub(u64::from(item.key.is_some()));
+                    taken.push((item, too_long()));
+                }
             }
-        }
-        for item in &taken {
-            self.bytes -= item.text.len();
-            self.spooled = self.spooled.saturating_sub(u64::from(item.key.is_some()));
         }
         taken
     }
 
-    /// Whether so many seconds have passed since the last attempt failed. A clock that was put back says nothing of it: then
-    /// they have.
-    pub(super) fn has_rested(&self, seconds: i64, now: Now) -> bool {
-        !(0..seconds).contains(&now.seconds().saturating_sub(self.failed_at))
-    }
-
     /// When it was reached, if the store is to know.
-    pub(super) fn is_news(&mut self) -> Option<i64> {
-        let is_news = self.reached - self.remembered >= REMEMBERED_FOR;
+    pub(super) fn is_news(&mut self) -> Option<Tick> {
+        let reached = self.reached?;
+        let is_news = self
+            .remembered
+            .is_none_or(|known| reached.since(known) >= REMEMBERED_FOR);
         is_news.then(|| {
-            self.remembered = self.reached;
-            self.reached
+            self.remembered = Some(reached);
+            reached
         })
     }
 
     /// The stream is gone. True: something is left to be sent, or to be known.
-    pub(super) fn down(&mut self, now: Now) -> bool {
-        self.reached = now.seconds().max(1);
+    pub(super) fn down(&mut self, at: Tick) -> bool {
+        self.reached = Some(at);
         self.state = State::Idle;
         self.asked = None;
         self.is_waited_for()
@@ -404,14 +496,15 @@ impl Link {
     }
 
     /// None could be made. What is in the spool stays there alone; returns the rest, and whether there was a stream before.
-    pub(super) fn failed(&mut self, failure: Failure, now: Now) -> (Vec<Arc<str>>, bool) {
+    pub(super) fn failed(&mut self, failure: Failure, at: Tick) -> (Vec<Arc<str>>, bool) {
         self.state = State::Idle;
         self.failures = self.failures.saturating_add(1);
-        self.failed_at = now.seconds();
+        self.failed_at = Some(at);
         self.failure = Some(failure);
         self.resumable = None;
+        self.resumes = None;
         self.acknowledged = 0;
-        let was_up = self.reached > 0 && !std::mem::replace(&mut self.is_broken, true);
+        let was_up = self.reached.is_some() && !std::mem::replace(&mut self.is_broken, true);
         let (mut refused, mut kept) = (Vec::new(), false);
         let all = self
             .sent
@@ -452,9 +545,9 @@ impl Link {
         after: u64,
         rows: Vec<(u64, Arc<str>)>,
         is_last: bool,
-        now: Now,
+        at: Tick,
         turn: &mut Turn,
-    ) -> Vec<Item> {
+    ) -> Vec<(Item, StanzaError)> {
         self.is_reading = false;
         // It was asked for by another stream, which has ended meanwhile.
         if !matches!(self.state, State::Up(_)) || after != self.read_up_to {
@@ -470,9 +563,9 @@ impl Link {
             });
         }
         self.unread = !is_last || self.has_more;
-        let too_long = self.take_too_long();
-        self.pump(now, turn);
-        too_long
+        let refused = self.take_refused();
+        self.pump(at, turn);
+        refused
     }
 
     /// The spool could not be read; it is tried again when something is sent or acknowledged.
@@ -497,7 +590,7 @@ impl Link {
 
     /// A row is gone by another way than an acknowledgement.
     pub(super) fn dropped(&mut self, rows: u64) {
-        self.spooled = self.spooled.saturating_sub(rows);
+        self.leave_spool(rows);
         if self.spooled == 0 && !self.is_reading {
             self.unread = false;
         }

@@ -1,7 +1,5 @@
 //! What there is to tell of the links, for who asks (`jackdaw why`) and for the metrics.
 
-use module::Now;
-
 use super::link::State;
 use super::{Failure, Pair};
 use crate::Router;
@@ -15,12 +13,16 @@ pub struct LinkReport {
     /// Stanzas that wait in memory or are not acknowledged, and those in the spool.
     pub in_memory: usize,
     pub spooled: u64,
-    /// When there was a stream last, in seconds since 1970; 0: never.
-    pub reached: i64,
-    /// In a row, the last of them, and when that was.
+    /// Seconds since there was a stream; None: there never was.
+    pub reached: Option<i64>,
+    /// In a row, the last of them, and seconds since then.
     pub failures: u32,
     pub failure: Option<Failure>,
-    pub failed_at: i64,
+    pub failed: Option<i64>,
+    /// Seconds until the next attempt; None: none is made by itself.
+    pub next: Option<i64>,
+    /// A stanza that the peer seems to end streams for is tried alone.
+    pub is_on_trial: bool,
 }
 
 /// Of all links.
@@ -35,7 +37,8 @@ pub struct LinkCounts {
 
 impl Router {
     /// The links to a domain (prepared form).
-    pub fn link_report(&self, _now: Now, remote: &str) -> Vec<LinkReport> {
+    pub fn link_report(&self, remote: &str) -> Vec<LinkReport> {
+        let (rules, at) = (self.rules(), self.tick());
         let cells = self.remotes.all();
         let cells = cells.iter().filter(|cell| &*cell.pair.remote == remote);
         let reports = cells.map(|cell| {
@@ -50,10 +53,12 @@ impl Router {
                 },
                 in_memory,
                 spooled,
-                reached: link.reached,
+                reached: link.reached.map(|then| at.since(then)),
                 failures: link.failures,
                 failure: link.failure.clone(),
-                failed_at: link.failed_at,
+                failed: link.failed_at.map(|then| at.since(then)),
+                next: link.next_attempt_in(&rules, at),
+                is_on_trial: link.trial().is_some(),
             }
         });
         reports.collect()

@@ -11,8 +11,11 @@ use module::Now;
 use stanza::{JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, error_reply};
 use store::{Batch, Column, Found, Keys, Query, Row, Shape, StoreError, Table, row};
 
+use super::Pair;
 use super::link::{Item, State, What};
-use super::{Cell, Pair, too_much};
+use super::outbound::too_much;
+use super::pairs::Cell;
+use super::time::Due;
 use crate::deposit::{Behind, Origin};
 use crate::durable::told;
 use crate::turn::Work;
@@ -135,11 +138,14 @@ impl Router {
         // Under the lock of the link, so that rows are committed in the order of their keys.
         let mut link = held.lock();
         let key = link.next_key(now);
+        let at = self.tick();
+        link.ages.came(key, at, self.rules().give_up_seconds);
         link.spooled += 1;
         link.writes += 1;
         batch = batch.put(&SPOOL, &owner, &*key_text(key), row![now.0, &*sending.text]);
         if !link.is_known {
-            batch = batch.put(&REMOTES, &owner, None, row![link.reached]);
+            let reached = self.by_wall_clock(at, link.reached);
+            batch = batch.put(&REMOTES, &owner, None, row![reached]);
         }
         sending.mark(&mut batch);
         self.store.write(
@@ -159,7 +165,7 @@ impl Router {
                             what: What::Other,
                         };
                         // Also what came once more: whether it has arrived or was given up is not known any more.
-                        router.send_over(now, &cell, item, &mut turn);
+                        router.send_over(&cell, item, &mut turn);
                         let deposited = wrote.deposited;
                         if deposited.is_none_or(|deposited| deposited.is_new) {
                             sending.kept(&router, now, deposited, &mut turn);
@@ -189,12 +195,12 @@ impl Router {
 
     /// Sends what need not be kept, but not past what its sender has said before and what is on its way into the store
     /// (RFC 6120 section 10.1). False: too much waits in memory.
-    pub(super) fn send_in_order(&self, now: Now, cell: &Arc<Cell>, item: Item, turn: &mut Turn) -> bool {
+    pub(super) fn send_in_order(&self, cell: &Arc<Cell>, item: Item, turn: &mut Turn) -> bool {
         let held = Arc::clone(cell);
         let mut link = held.lock();
         if link.writes == 0 {
             drop(link);
-            return self.send_over(now, cell, item, turn);
+            return self.send_over(cell, item, turn);
         }
         let origin = turn.origin.as_ref();
         let behind = origin.map(|origin| Behind::of(Arc::clone(&origin.outbox), item.text.len()));
@@ -210,7 +216,7 @@ impl Router {
                 gather();
                 let (now, mut turn) = ((router.clock)(), Turn::default());
                 let (text, what) = (Arc::clone(&item.text), item.what);
-                if !router.send_over(now, &cell, item, &mut turn) && what != What::Silent {
+                if !router.send_over(&cell, item, &mut turn) && what != What::Silent {
                     router.refuse_text(&text, &too_much(), &mut turn);
                 }
                 cell.lock().writes -= 1;
@@ -258,8 +264,8 @@ impl Router {
                 let rows = rows.map(|(key, _, text)| (key, text)).collect();
                 let now = (router.clock)();
                 let mut turn = Turn::default();
-                let too_long = cell.lock().has_read(after, rows, is_last, now, &mut turn);
-                router.refuse_too_long(&cell, too_long, &mut turn);
+                let refused = cell.lock().has_read(after, rows, is_last, router.tick(), &mut turn);
+                router.refuse_items(&cell, refused, &mut turn);
                 router.settle(now, &mut turn);
                 turn.finish();
                 router.read_spool(&cell);
@@ -267,8 +273,8 @@ impl Router {
         );
     }
 
-    /// Gives up what came before this moment (milliseconds), and tells its senders why. Only while there is no stream.
-    pub(super) fn give_up(&self, cell: &Arc<Cell>, before: i64, error: StanzaError) {
+    /// Gives up what is due, and tells its senders why. Only while there is no stream.
+    pub(super) fn give_up(&self, cell: &Arc<Cell>, due: Due, error: StanzaError) {
         let (cell, me) = (Arc::clone(cell), self.me.clone());
         self.store.read(
             Query::keys(rows_of(&cell.pair, 0, PAGE)),
@@ -285,7 +291,7 @@ impl Router {
                 };
                 let is_full = rows.len() == PAGE;
                 let rows = rows.iter().filter_map(|(key, row)| read_row(key, row));
-                let rows: Vec<_> = rows.filter(|(_, at, _)| *at < before).collect();
+                let rows: Vec<_> = rows.take_while(|(key, at, _)| due.has(*key, *at)).collect();
                 if rows.is_empty() {
                     return;
                 }
@@ -322,10 +328,31 @@ impl Router {
                         router.settle(now, &mut turn);
                         turn.finish();
                         if is_more {
-                            router.give_up(&cell, before, error);
+                            router.give_up(&cell, due, error);
                         }
                     }),
                 );
+            }),
+        );
+    }
+
+    /// Gives up one, and tells its sender why. It is not in the link any more.
+    pub(super) fn give_up_row(&self, cell: &Arc<Cell>, key: u64, text: Arc<str>, error: StanzaError) {
+        let (cell, me) = (Arc::clone(cell), self.me.clone());
+        self.store.write(
+            Batch::new().delete(&SPOOL, &owner_of(&cell.pair), &*key_text(key)),
+            Box::new(move |result| {
+                let Some(router) = me.upgrade() else { return };
+                if let Err(failed) = result {
+                    if failed != StoreError::Closed {
+                        tracing::error!(error = %failed, "what another server does not take stays");
+                    }
+                    return cell.lock().found(1, 0);
+                }
+                let mut turn = Turn::default();
+                router.refuse_late(&text, &error, &mut turn);
+                router.settle((router.clock)(), &mut turn);
+                turn.finish();
             }),
         );
     }

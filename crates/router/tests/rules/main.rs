@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod acknowledged;
+mod breaks;
 mod carbons;
 mod elsewhere;
 mod established;

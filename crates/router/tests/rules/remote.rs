@@ -1,6 +1,7 @@
 //! Links to another server, `far.example`: what waits for it, what was sent and is not acknowledged, what its senders are
 //! told; and what comes from it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
@@ -16,6 +17,8 @@ use crate::support::{DOMAIN, OUTBOX, World};
 
 pub(crate) const FAR: &str = "far.example";
 
+pub(crate) const TOKEN: u64 = 0xabc;
+
 const RULES: RemoteRules = RemoteRules {
     queue_stanzas: 300,
     queue_bytes: 4_000,
@@ -26,19 +29,28 @@ const RULES: RemoteRules = RemoteRules {
 };
 
 /// What was asked of it.
-#[derive(Default)]
-struct Asked(Mutex<Vec<Option<Resume>>>);
+struct Asked {
+    dials: Mutex<Vec<Option<Resume>>>,
+    steady: Box<dyn Fn() -> i64 + Send + Sync>,
+    /// By the rules of this server.
+    is_denied: AtomicBool,
+}
 
 impl Dialer for Asked {
     fn may_reach(&self, pair: &Pair) -> Result<(), StanzaError> {
         match &*pair.remote {
             "refused.example" => Err(StanzaError::not_allowed().text("not with those")),
+            FAR if self.is_denied.load(Ordering::Relaxed) => Err(StanzaError::not_allowed().text("not any more")),
             _ => Ok(()),
         }
     }
 
     fn dial(&self, _: &Pair, resume: Option<Resume>) {
-        self.0.lock().expect("no panic").push(resume);
+        self.dials.lock().expect("no panic").push(resume);
+    }
+
+    fn seconds(&self) -> i64 {
+        (self.steady)()
     }
 }
 
@@ -48,23 +60,37 @@ pub(crate) struct Far {
     asked: Arc<Asked>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) bound: Option<Bound>,
+    /// Of the process.
+    pub(crate) token: u64,
 }
 
-fn pair() -> Pair {
+pub(crate) fn pair() -> Pair {
     Pair::new(DOMAIN, FAR)
 }
 
-fn chat(number: u32) -> String {
+/// The id of a ping of this process.
+pub(crate) fn ping(number: u32) -> String {
+    format!("link-{TOKEN:016x}-{number}")
+}
+
+pub(crate) fn chat(number: u32) -> String {
     format!("<message type='chat' id='m{number}' to='romeo@{FAR}'><body>{number}</body></message>")
 }
 
 impl Far {
     pub(crate) fn new() -> Far {
+        let world = World::new(&["juliet"]);
+        let asked = Asked {
+            dials: Mutex::default(),
+            steady: Box::new(world.steady()),
+            is_denied: AtomicBool::new(false),
+        };
         let mut far = Far {
-            world: World::new(&["juliet"]),
-            asked: Arc::default(),
+            world,
+            asked: Arc::new(asked),
             outbox: Outbox::new(OUTBOX),
             bound: None,
+            token: TOKEN,
         };
         far.federate();
         far.world.online(&["juliet/balcony"]);
@@ -91,7 +117,8 @@ impl Far {
         // What is held would keep the start from reading.
         self.world.store.release();
         let asked = Arc::clone(&self.asked) as Arc<dyn Dialer>;
-        self.world.router.federate(asked, RULES).expect("the store works");
+        let router = &self.world.router;
+        router.federate(asked, RULES, self.token).expect("the store works");
         self.world.store.hold();
     }
 
@@ -103,7 +130,7 @@ impl Far {
     /// What was dialed since it was asked last.
     pub(crate) fn dialed(&mut self) -> Vec<Option<Resume>> {
         self.world.settle();
-        std::mem::take(&mut *self.asked.0.lock().expect("no panic"))
+        std::mem::take(&mut *self.asked.dials.lock().expect("no panic"))
     }
 
     pub(crate) fn up(&mut self, linked: &Linked) {
@@ -234,13 +261,30 @@ impl Far {
         self.world.turn.finish();
     }
 
+    /// The rules of this server change.
+    pub(crate) fn deny(&mut self, is_denied: bool) -> usize {
+        self.asked.is_denied.store(is_denied, Ordering::Relaxed);
+        let ended = self.world.router.rules_changed(self.world.now());
+        self.world.settle();
+        ended
+    }
+
+    /// It answers a ping, over a stream of its own.
+    pub(crate) fn answers(&mut self, number: u32) {
+        let outbox = Arc::clone(&self.outbox);
+        let bound = self.admitted(false);
+        self.outbox = outbox;
+        let answer = format!("<iq type='result' id='{}' from='{FAR}' to='{DOMAIN}'/>", ping(number));
+        self.says(&bound, &answer);
+    }
+
     pub(crate) fn look(&mut self) {
         let now = self.world.now();
         self.world.router.look_at_links(now);
         self.world.settle();
     }
 
-    fn spooled(&self) -> u64 {
+    pub(crate) fn spooled(&self) -> u64 {
         self.world.router.count_links().spooled
     }
 
@@ -356,7 +400,7 @@ fn a_stream_that_goes_on_brings_nothing_twice_and_one_that_does_not_everything()
                 let bound = far.admitted(false);
                 far.says(
                     &bound,
-                    &format!("<iq type='result' id='link-1' from='{FAR}' to='{DOMAIN}'/>"),
+                    &format!("<iq type='result' id='{}' from='{FAR}' to='{DOMAIN}'/>", ping(1)),
                 );
             }
         }
@@ -375,7 +419,10 @@ fn who_cannot_acknowledge_is_asked_by_a_ping_that_only_counts_once() {
     far.up(&Linked::default());
     assert_eq!(
         far.sent(),
-        ["chat juliet/balcony>romeo@far.example 1", "get link-1 d>far.example"]
+        [
+            "chat juliet/balcony>romeo@far.example 1".to_owned(),
+            format!("get {} d>far.example", ping(1))
+        ]
     );
     far.send(&chat(2));
     assert_eq!(
@@ -384,17 +431,20 @@ fn who_cannot_acknowledge_is_asked_by_a_ping_that_only_counts_once() {
         "one question at a time"
     );
     let bound = far.admitted(false);
-    let answer = |id: &str, from: &str| format!("<iq type='error' id='{id}' from='{from}' to='{DOMAIN}'/>");
+    let answer = |number: u32, from: &str| {
+        let id = ping(number);
+        format!("<iq type='error' id='{id}' from='{from}' to='{DOMAIN}'/>")
+    };
     // Of another ping, or of somebody there: no answer.
-    for forged in [answer("link-2", FAR), answer("link-1", &format!("romeo@{FAR}"))] {
+    for forged in [answer(2, FAR), answer(1, &format!("romeo@{FAR}"))] {
         far.says(&bound, &forged);
         assert_eq!(far.spooled(), 2);
     }
-    far.says(&bound, &answer("link-1", FAR));
+    far.says(&bound, &answer(1, FAR));
     assert_eq!(far.spooled(), 1);
-    far.says(&bound, &answer("link-1", FAR));
+    far.says(&bound, &answer(1, FAR));
     assert_eq!(far.spooled(), 1);
-    far.says(&bound, &answer("link-2", FAR));
+    far.says(&bound, &answer(2, FAR));
     assert_eq!(far.spooled(), 0);
 }
 
@@ -582,11 +632,11 @@ fn a_stream_without_an_answer_is_given_up_where_the_peer_acknowledges() {
     );
     far.broken(false);
     far.up(&Linked::default());
-    assert!(far.sent().contains(&"get link-3 d>far.example".to_owned()));
+    assert!(far.sent().contains(&format!("get {} d>far.example", ping(3))));
     let bound = far.admitted(false);
     far.says(
         &bound,
-        &format!("<iq type='result' id='link-3' from='{FAR}' to='{DOMAIN}'/>"),
+        &format!("<iq type='result' id='{}' from='{FAR}' to='{DOMAIN}'/>", ping(3)),
     );
     assert_eq!(far.spooled(), 0);
     far.broken(true);
@@ -655,15 +705,15 @@ fn domains_that_never_were_are_forgotten() {
     let mut far = Far::new();
     far.send(&chat(1));
     far.down(FailureKind::NotFound);
-    assert_eq!(far.world.router.link_report(far.world.now(), FAR).len(), 1);
+    assert_eq!(far.world.router.link_report(FAR).len(), 1);
     for _ in 0..2 {
         far.world.pass(101);
         far.look();
     }
-    assert_eq!(far.world.router.link_report(far.world.now(), FAR).len(), 0);
+    assert_eq!(far.world.router.link_report(FAR).len(), 0);
     far.world.kill();
     far.federate();
-    assert_eq!(far.world.router.link_report(far.world.now(), FAR).len(), 0);
+    assert_eq!(far.world.router.link_report(FAR).len(), 0);
 }
 
 #[test]

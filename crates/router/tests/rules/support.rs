@@ -87,6 +87,8 @@ pub(crate) struct World {
     pub(crate) turn: Turn,
     pub(crate) clients: BTreeMap<String, Client>,
     clock: Arc<AtomicI64>,
+    /// By how many seconds it was put right.
+    jumped: Arc<AtomicI64>,
     limits: Limits,
     archives: bool,
     /// For ids of streams.
@@ -279,6 +281,7 @@ impl World {
             turn: Turn::default(),
             clients: BTreeMap::new(),
             clock,
+            jumped: Arc::default(),
             limits,
             archives,
             streams: 0,
@@ -300,6 +303,18 @@ impl World {
 
     pub(crate) fn pass(&mut self, seconds: i64) {
         self.clock.fetch_add(seconds * 1000, Ordering::Relaxed);
+    }
+
+    /// Somebody puts the wall clock right, or wrong.
+    pub(crate) fn jump(&mut self, seconds: i64) {
+        self.pass(seconds);
+        self.jumped.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// Seconds of a clock that does not jump.
+    pub(crate) fn steady(&self) -> impl Fn() -> i64 + Send + Sync + 'static {
+        let (clock, jumped) = (Arc::clone(&self.clock), Arc::clone(&self.jumped));
+        move || clock.load(Ordering::Relaxed) / 1000 - jumped.load(Ordering::Relaxed)
     }
 
     /// Asks for a resource; the answer is there after [`World::settle`].

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use router::{Bound, Outbox, Pair};
-use stanza::{Fault, Jid, Stanza, StanzaError, StreamError, ns, write_error};
+use stanza::{Fault, Jid, Stanza, StanzaError, StreamCondition, StreamError, ns, write_error};
 use xmlstream::Element;
 
 use super::ServerConfig;
@@ -89,6 +89,15 @@ impl Peered {
         }
         let waits = cx.router.from_remote(cx.now, &self.bound, &stanza, from, to, cx.turn);
         Ok(if waits { Next::Wait } else { Next::Read })
+    }
+
+    /// The peer ends the stream with an error (RFC 6120 section 4.9): that may be for what it was sent.
+    pub(crate) fn ended_with(&self, error: &Element<'_>, cx: &Context<'_>) {
+        let names = error.children().filter(|child| child.ns() == ns::STREAMS);
+        let condition = names.map(|child| child.name()).find(|name| *name != "text");
+        let condition = condition.and_then(StreamCondition::from_name);
+        let condition = condition.unwrap_or(StreamCondition::UndefinedCondition);
+        cx.router.link_error(&self.bound, condition);
     }
 
     /// XEP-0198.
