@@ -51,6 +51,7 @@ mod message_table;
 mod messages;
 mod metrics;
 mod multiplex;
+mod offers;
 mod offline;
 mod offline_cursor;
 mod omemo;
