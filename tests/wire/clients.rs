@@ -5,17 +5,19 @@ use testkit::{Binding, Client, Server, Transport, agent};
 use crate::support::error_of;
 
 const NS: &str = "urn:xmpp:cam:0";
-const MECHANISM: &str = "HT-SHA-256-EXPR";
 
 /// A login with the password that binds and gets a token; features are read.
-async fn login(server: &Server, jid: &str, number: u32) -> Client {
-    let mut client = Client::opened(server, Transport::Direct).await;
+async fn login(server: &Server, transport: Transport, jid: &str, number: u32) -> Client {
+    let mut client = Client::opened(server, transport).await;
+    // The requests of a session of BOSH come over several connections, so it is bound to none.
+    let (scram, binding, mechanism) = match transport {
+        Transport::Bosh => ("SCRAM-SHA-256", Binding::None, "HT-SHA-256-NONE"),
+        _ => ("SCRAM-SHA-256-PLUS", Binding::Exporter, "HT-SHA-256-EXPR"),
+    };
     let more = agent(number)
-        + &format!("<request-token xmlns='urn:xmpp:fast:0' mechanism='{MECHANISM}'/>")
+        + &format!("<request-token xmlns='urn:xmpp:fast:0' mechanism='{mechanism}'/>")
         + "<bind xmlns='urn:xmpp:bind:0'><tag>kit</tag></bind>";
-    let answer = client
-        .authenticate_by_scram("SCRAM-SHA-256-PLUS", jid, &Binding::Exporter, &more)
-        .await;
+    let answer = client.authenticate_by_scram(scram, jid, &binding, &more).await;
     client.take_jid(&answer);
     assert!(answer.has_child("token", "urn:xmpp:fast:0"), "{answer:?}");
     assert_eq!(client.stanza().await.name(), "features");
@@ -34,10 +36,16 @@ async fn listed(client: &mut Client) -> Vec<minidom::Element> {
 
 #[tokio::test]
 async fn an_account_lists_its_clients_and_nobody_else_does() {
-    let server = Server::with_users(2);
+    let server = Server::with_users(2 * Transport::EVERY.len());
+    for transport in Transport::EVERY {
+        over(&server, transport).await;
+    }
+}
+
+async fn over(server: &Server, transport: Transport) {
     let (jid, other) = (server.user(), server.user());
-    let mut phone = login(&server, &jid, 1).await;
-    let laptop = login(&server, &jid, 2).await;
+    let mut phone = login(server, transport, &jid, 1).await;
+    let laptop = login(server, transport, &jid, 2).await;
     let laptop_jid = laptop.jid.clone();
 
     let connected =
@@ -96,7 +104,7 @@ async fn an_account_lists_its_clients_and_nobody_else_does() {
     assert_eq!(listed(&mut phone).await.len(), 2);
 
     // As from an account that does not exist.
-    let mut romeo = Client::online(&server, Transport::Direct, &other).await;
+    let mut romeo = Client::online(server, transport, &other).await;
     for payload in [
         format!("type='get'><list xmlns='{NS}'/>"),
         format!("type='set'><revoke xmlns='{NS}' id='x'/>"),

@@ -374,7 +374,7 @@ async fn attempt(client: &mut Client, user: &str, password: &str) -> String {
 }
 
 /// Failures are counted by the minute of the clock: one that begins in the middle of a test would forgive them.
-async fn stay_in_one_minute() {
+pub(crate) async fn stay_in_one_minute() {
     let second = time::OffsetDateTime::now_utc().second();
     if second > 50 {
         tokio::time::sleep(Duration::from_secs(61 - u64::from(second))).await;

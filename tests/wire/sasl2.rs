@@ -1,5 +1,7 @@
 //! SASL2, Bind 2 and FAST (XEP-0388, XEP-0386, XEP-0484), with everything inline.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use testkit::{
     Binding, Client, Issued, Loss, NS_FAST, NS_SASL2, NS_SM, Server, Stanza, Transport, agent, enable, password_of,
     resume_inline,
@@ -62,7 +64,7 @@ async fn first_login(server: &Server, transport: Transport, jid: &str, number: u
 #[tokio::test]
 async fn what_is_offered() {
     let server = Server::with_users(1);
-    for transport in Transport::BOTH {
+    for transport in Transport::EVERY {
         let client = Client::opened(&server, transport).await;
         let features = client.features.clone().expect("features");
         let sasl2 = features.get_child("authentication", NS_SASL2).expect("SASL2");
@@ -77,7 +79,12 @@ async fn what_is_offered() {
         let inline = sasl2.get_child("inline", NS_SASL2).expect("more in one go");
         assert!(inline.has_child("sm", NS_SM));
         let fast = inline.get_child("fast", NS_FAST).expect("tokens");
-        assert_eq!(names(fast), ["HT-SHA-256-EXPR", "HT-SHA-256-ENDP", "HT-SHA-256-NONE"]);
+        let tokens: &[&str] = match transport {
+            // Its requests come over several connections.
+            Transport::Bosh => &["HT-SHA-256-NONE"],
+            _ => &["HT-SHA-256-EXPR", "HT-SHA-256-ENDP", "HT-SHA-256-NONE"],
+        };
+        assert_eq!(names(fast), tokens, "{transport:?}");
         let bind = inline.get_child("bind", BIND2).expect("Bind 2");
         let vars = bind.get_child("inline", BIND2).expect("features").children();
         let mut vars: Vec<&str> = vars.filter_map(|feature| feature.attr("var")).collect();
@@ -93,14 +100,20 @@ async fn what_is_offered() {
     assert_eq!(condition(&answer), "encryption-required");
 }
 
-/// A phone comes back: header, token, resumption in one write behind the handshake of TLS, and the stream goes on.
+/// A phone comes back: header, token, resumption in one write behind the handshake of TLS (and of the WebSocket), and the
+/// stream goes on. Over BOSH the header is a request of its own.
 #[tokio::test]
 async fn one_round_trip() {
-    let server = Server::with_users(4);
-    for (before, after) in [
+    const WAYS: [(Transport, Transport); 6] = [
         (Transport::Direct, Transport::Direct),
         (Transport::Starttls, Transport::Direct),
-    ] {
+        (Transport::WebSocket, Transport::WebSocket),
+        (Transport::Direct, Transport::WebSocket),
+        (Transport::Bosh, Transport::Bosh),
+        (Transport::Bosh, Transport::Starttls),
+    ];
+    let server = Server::with_users(2 * WAYS.len());
+    for (before, after) in WAYS {
         let (jid, other) = (server.user(), server.user());
         let mut romeo = Client::online(&server, before, &other).await;
         let (mut client, issued) = first_login(&server, before, &jid, 1, &enable()).await;
@@ -115,15 +128,18 @@ async fn one_round_trip() {
         romeo.ping().await;
 
         let mut client = Client::secured(&server, after).await;
-        let domain = client.domain.clone();
-        let data = client.binding_data(&Binding::Exporter);
+        let (domain, mechanism) = (client.domain.clone(), issued.mechanism.clone());
+        let data = match mechanism.as_str() {
+            MECHANISM => client.binding_data(&Binding::Exporter),
+            _ => Vec::new(),
+        };
         let user = jid.split_once('@').expect("user@domain").0;
         let message = testkit::token_message(user, &issued.token, &data);
         client
             .send(format!(
                 "<stream:stream from='{jid}' to='{domain}' version='1.0' xmlns='jabber:client' \
                  xmlns:stream='http://etherx.jabber.org/streams'>\
-                 <authenticate xmlns='{NS_SASL2}' mechanism='{MECHANISM}'>\
+                 <authenticate xmlns='{NS_SASL2}' mechanism='{mechanism}'>\
                  <initial-response>{message}</initial-response>{}<fast xmlns='{NS_FAST}'/>{}{}</authenticate>",
                 agent(1),
                 resume_inline(&session),
@@ -163,7 +179,7 @@ async fn a_login_by_a_version_of_the_features() {
             bind("")
         )
     };
-    for transport in Transport::BOTH {
+    for transport in Transport::EVERY {
         let features = Client::opened(&server, transport).await.features.expect("features");
         let version = features.get_child("config-version", IAP).expect("a version");
         assert_eq!(version.attr("scheme"), Some("opaque"));
@@ -196,8 +212,8 @@ async fn a_login_by_a_version_of_the_features() {
 /// Everything that Bind 2 does, seen from outside.
 #[tokio::test]
 async fn a_session_that_is_complete_at_once() {
-    let server = Server::with_users(4);
-    for transport in Transport::BOTH {
+    let server = Server::with_users(2 * Transport::EVERY.len());
+    for transport in Transport::EVERY {
         let (jid, other) = (server.user(), server.user());
         let mut romeo = Client::online(&server, transport, &other).await;
         // Section 3.2: what waits is in the archive, and not sent.
@@ -319,4 +335,138 @@ async fn the_life_of_a_token() {
     assert!(output.status.success(), "{output:?}");
     let (_client, answer) = by_token(&server, &issued, "").await;
     assert_eq!(condition(&answer), "not-authorized");
+}
+
+/// Rows 18 to 21 and 23 of the faults, for tokens: what does not let in, and a token that is good all the while.
+#[tokio::test]
+async fn tokens_that_are_refused() {
+    let server = Server::builder()
+        .users(2 * Transport::EVERY.len())
+        .limit("login_attempts", 50);
+    let server = server.limit("login_failures_per_minute_per_account", 100).start();
+    for transport in Transport::EVERY {
+        let (jid, other) = (server.user(), server.user());
+        let (client, issued) = first_login(&server, transport, &jid, 4, "").await;
+        client.close().await;
+        let mut client = Client::opened(&server, transport).await;
+        let user = jid.split_once('@').expect("user@domain").0.to_owned();
+        let mechanism = issued.mechanism.as_str();
+        let is_bound = mechanism == MECHANISM;
+        let data = match is_bound {
+            true => client.binding_data(&Binding::Exporter),
+            false => Vec::new(),
+        };
+        let good = testkit::token_message(&user, &issued.token, &data);
+        let by = |user: &str, token: &str, data: &[u8]| testkit::token_message(user, token, data);
+        let fast = format!("<fast xmlns='{NS_FAST}'/>");
+        let counted = |count: &str| format!("<fast xmlns='{NS_FAST}' count='{count}'/>");
+        let somebody = other.split_once('@').expect("user@domain").0;
+        // (mechanism, message, which client and how, condition)
+        let cases = [
+            (mechanism, by(&user, "wrong", &data), agent(4) + &fast, "not-authorized"),
+            (
+                mechanism,
+                by("nobody", &issued.token, &data),
+                agent(4) + &fast,
+                "not-authorized",
+            ),
+            (
+                mechanism,
+                by(somebody, &issued.token, &data),
+                agent(4) + &fast,
+                "not-authorized",
+            ),
+            // Of another channel, or of none.
+            (
+                mechanism,
+                by(&user, &issued.token, &[7; 32]),
+                agent(4) + &fast,
+                "not-authorized",
+            ),
+            // Of another client.
+            (mechanism, good.clone(), agent(5) + &fast, "not-authorized"),
+            (mechanism, good.clone(), agent(4), "malformed-request"),
+            (mechanism, good.clone(), agent(4) + &counted("0"), "malformed-request"),
+            (
+                mechanism,
+                good.clone(),
+                agent(4) + &counted("many"),
+                "malformed-request",
+            ),
+            (mechanism, "!".to_owned(), agent(4) + &fast, "incorrect-encoding"),
+            (mechanism, String::new(), agent(4) + &fast, "malformed-request"),
+            (mechanism, STANDARD.encode(&user), agent(4) + &fast, "malformed-request"),
+            ("HT-SHA-256-UNIQ", good.clone(), agent(4) + &fast, "invalid-mechanism"),
+            ("HT-SHA-512-NONE", good.clone(), agent(4) + &fast, "invalid-mechanism"),
+            // What a mechanism of passwords may not do as one of tokens.
+            ("SCRAM-SHA-1", good.clone(), agent(4) + &fast, "malformed-request"),
+        ];
+        for (mechanism, message, more, expected) in &cases {
+            let answer = client.authenticate(mechanism, message, more).await;
+            assert_eq!(condition(&answer), *expected, "{transport:?}: {mechanism} {more}");
+        }
+        let others = match is_bound {
+            true => "HT-SHA-256-NONE",
+            false => "HT-SHA-256-EXPR",
+        };
+        let answer = client.authenticate(others, &good, &(agent(4) + &fast)).await;
+        let expected = match is_bound {
+            true => "not-authorized",
+            // Nothing can be bound to here.
+            false => "invalid-mechanism",
+        };
+        assert_eq!(condition(&answer), expected, "{transport:?}: {others}");
+        // Never in the classic profile.
+        let answer = client.auth(mechanism, &good).await;
+        assert_eq!(answer.condition(), Some("invalid-mechanism"), "{answer:?}");
+        // Who has seen one use of a token has no other, if its client counts.
+        let answer = client
+            .authenticate_by_token(&jid, &issued, " count='7'", &agent(4))
+            .await;
+        assert!(is_success(&answer), "{transport:?}: {answer:?}");
+        let mut again = Client::opened(&server, transport).await;
+        for count in [6, 7] {
+            let answer = again
+                .authenticate_by_token(&jid, &issued, &format!(" count='{count}'"), &agent(4))
+                .await;
+            assert_eq!(condition(&answer), "not-authorized", "{transport:?}: {count}");
+        }
+        let answer = again
+            .authenticate_by_token(&jid, &issued, " count='8'", &agent(4))
+            .await;
+        assert!(is_success(&answer), "{transport:?}: {answer:?}");
+        assert_eq!(server.logged(&issued.token) + server.logged(&good), 0);
+    }
+}
+
+/// Guesses of tokens are counted as those of passwords, and the other way round.
+#[tokio::test]
+async fn guesses_of_tokens_are_counted() {
+    const MAY: u64 = 3;
+    let server = Server::builder()
+        .users(Transport::EVERY.len())
+        .limit("login_failures_per_minute_per_account", MAY)
+        .limit("login_attempts", 50)
+        .start();
+    crate::limits::stay_in_one_minute().await;
+    for transport in Transport::EVERY {
+        let jid = server.user();
+        let (client, issued) = first_login(&server, transport, &jid, 6, "").await;
+        client.close().await;
+        let mut client = Client::opened(&server, transport).await;
+        let wrong = Issued {
+            token: "wrong".to_owned(),
+            ..issued.clone()
+        };
+        for _ in 0..MAY {
+            let answer = client.authenticate_by_token(&jid, &wrong, "", &agent(6)).await;
+            assert_eq!(condition(&answer), "not-authorized", "{transport:?}");
+        }
+        for token in [&wrong, &issued] {
+            let answer = client.authenticate_by_token(&jid, token, "", &agent(6)).await;
+            assert_eq!(condition(&answer), "temporary-auth-failure", "{transport:?}");
+        }
+        let answer = client.authenticate_as(&jid, "").await;
+        assert_eq!(condition(&answer), "temporary-auth-failure", "{transport:?}");
+    }
 }
