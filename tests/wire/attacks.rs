@@ -6,10 +6,10 @@ use testkit::{Client, Item, NS_STREAM, Server, Transport};
 const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
 /// Numbers without a pattern, the same in each run (the xorshift of Marsaglia, 2003).
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -16,7 +16,11 @@ fn server(users: usize) -> Server {
 
 /// The answer to a request: status line and body.
 fn ask(server: &Server, head: &str) -> (String, String) {
-    let mut stream = TcpStream::connect((server.address(), PORT)).expect("it listens");
+    ask_at(server, PORT, head)
+}
+
+fn ask_at(server: &Server, port: u16, head: &str) -> (String, String) {
+    let mut stream = TcpStream::connect((server.address(), port)).expect("it listens");
     stream.write_all(head.as_bytes()).expect("written");
     let mut answer = String::new();
     // What is not read to its end is answered with a reset, which is an end, too.
@@ -30,7 +34,11 @@ fn ask(server: &Server, head: &str) -> (String, String) {
 
 /// The samples, by name and labels. Each family is announced once, before its samples.
 fn scrape(server: &Server) -> BTreeMap<String, u64> {
-    let (status, body) = ask(server, "GET /metrics HTTP/1.1\r\nHost: jackdaw\r\n\r\n");
+    scrape_at(server, PORT)
+}
+
+pub(crate) fn scrape_at(server: &Server, port: u16) -> BTreeMap<String, u64> {
+    let (status, body) = ask_at(server, port, "GET /metrics HTTP/1.1\r\nHost: jackdaw\r\n\r\n");
     assert_eq!(status, "HTTP/1.1 200 OK");
     let mut announced = Vec::new();
     let mut samples = BTreeMap::new();
