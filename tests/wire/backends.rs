@@ -63,7 +63,11 @@ impl World {
 
     /// The condition with which a login fails; empty where it does not.
     async fn login(&self, user: &str, password: &str) -> String {
-        let mut client = Client::opened(&self.server, Transport::Direct).await;
+        self.login_over(Transport::Direct, user, password).await
+    }
+
+    async fn login_over(&self, transport: Transport, user: &str, password: &str) -> String {
+        let mut client = Client::opened(&self.server, transport).await;
         let answer = client.auth("PLAIN", &plain("", user, password)).await;
         match answer.name() {
             "success" => String::new(),
@@ -130,6 +134,17 @@ async fn each_answer_is_told_to_the_client() {
         (RIGHT, ""),
     ] {
         assert_eq!(world.login("juliet", password).await, condition, "{password}");
+    }
+    // Row 24 of the faults, whatever carries the stream.
+    for transport in Transport::EVERY {
+        for (password, condition) in [
+            ("crash", "temporary-auth-failure"),
+            ("wrong", "not-authorized"),
+            (RIGHT, ""),
+        ] {
+            let answer = world.login_over(transport, "juliet", password).await;
+            assert_eq!(answer, condition, "{transport:?}: {password}");
+        }
     }
     // The password that an account once had here is worth nothing.
     let own = password_of("nurse@example.org");

@@ -12,9 +12,9 @@
 //! | 12 | `limits::slow_negotiation`, `websocket::slow_clients` (what HTTP waits for) |
 //! | 16 | `binding::stanzas_before_binding` |
 //! | 17 | `streams::nothing_in_the_clear_survives_starttls`; there is no STARTTLS over HTTP: `websocket::no_tls_is_offered`, `bosh::a_session` |
-//! | 18 to 21, 23 | `login::what_is_refused`, `login::unknown_users_look_like_others`, `login::disabled_accounts`; in the clear: `streams` |
-//! | 22 | `login::what_is_refused`, `login::attempts_are_counted`, `limits::failures_of_an_account`, `limits::failures_of_an_address` |
-//! | 24 | `backends` (what is asked is no part of a transport) |
+//! | 18 to 21, 23 | `login::what_is_refused`, `login::unknown_users_look_like_others`, `login::disabled_accounts`; what the operator does not want: `offers`; tokens: `sasl2::tokens_that_are_refused`; in the clear: `streams` |
+//! | 22 | `login::what_is_refused`, `login::attempts_are_counted`, `limits::failures_of_an_account`, `limits::failures_of_an_address`, `sasl2::guesses_of_tokens_are_counted` |
+//! | 24 | `backends::each_answer_is_told_to_the_client`, `ldap::a_directory_that_is_away_is_asked_again`, `bearer::a_provider_that_is_away_is_nobody_s_fault`; the own database: `crates/session` |
 //! | 25 | `binding::resources`, `binding::taken_illegal_and_too_many`, `binding::the_old_session` |
 //! | 26 | `binding::a_session_is_of_the_verified_account`, `attacks::a_stream_stays_with_its_domain` |
 //! | 27 to 37 | `iq.rs`, `roster.rs`, `presence.rs`, `subscriptions.rs`, `messages.rs`, `offline.rs` |
@@ -22,7 +22,7 @@
 //! | 40 | `sm::in_order_only` |
 //! | 41 | `sm::the_client_acknowledges`, `sm_resume::too_much_is_acknowledged` |
 //! | 42 | `sm_resume::nobody_elses`, `sm_resume::ended`, `sm_resume::taken_over`, `sm_away::the_time_is_over` |
-//! | 43 | `sm_away::a_thousand_messages`, `slow_reader`; over BOSH `limits::outbox_of_a_session`, `bosh::much_at_once` |
+//! | 43 | `sm_away::a_thousand_messages`, `slow_reader::who_acknowledges_nothing`, `slow_reader`; over BOSH `limits::outbox_of_a_session`, `bosh::much_at_once` |
 //! | 45 | `rooms::occupant::a_message_for_everybody`, `rooms::occupant::am_i_in_the_room` |
 //! | 46 | `rooms::entering::why_somebody_may_not_come_in` (a room that was destroyed is as one that never was: XEP-0045 knows no `gone` there); who may make none: `rooms::service::who_makes_rooms_is_the_operators_to_say` |
 //! | 47 | `rooms::moderator::what_is_not_allowed` (its voice and subject, its configuration, its last owner); also `rooms::admin`, `rooms::owner` |
@@ -46,7 +46,7 @@
 //! | 12 | as row 12 of the faults; `load::half_open_connections`, `load::dribbled_giants` |
 //! | 13 | `login::what_is_refused`, `binding::a_session_is_of_the_verified_account` |
 //! | 14 | ids: `bosh::a_session`, `sm::enabled` |
-//! | 15, 17 | `login::unknown_users_look_like_others`, `login::every_mechanism`, `login::what_is_refused` |
+//! | 15, 17 | `login::unknown_users_look_like_others`, `login::every_mechanism`, `login::what_is_refused`, `offers::scram_signs_what_was_offered`; what the time tells: the example `login_timing` of `crates/testkit` |
 //! | 16 | `iq::strangers_learn_nothing`, `federation::together::strangers_learn_nothing` |
 //! | 18 | `sasl2::nothing_outlives_the_password`, `sm_resume::ended` |
 //! | 19 | `federation::incoming::certificates_that_are_not_enough`; hostile certificates: `s2s/src/identity` |

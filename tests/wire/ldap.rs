@@ -233,8 +233,9 @@ async fn a_directory_that_is_away_is_asked_again() {
     let token = world.token("juliet").await;
     assert_eq!(world.login("romeo", "romeo secret").await, "");
     world.directory.stop();
-    for _ in 0..5 {
-        assert_eq!(world.login("romeo", "romeo secret").await, UNAVAILABLE);
+    for transport in Transport::EVERY {
+        let answer = world.login_over(transport, "romeo", "romeo secret").await;
+        assert_eq!(answer, UNAVAILABLE, "{transport:?}");
         assert_eq!(world.login("juliet", "wrong").await, UNAVAILABLE);
         assert_eq!(world.login_by(&token, "juliet").await, UNAVAILABLE);
     }

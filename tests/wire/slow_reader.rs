@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use testkit::{Client, ConnectOptions, Item, Server, Stanza, Transport};
+use testkit::{Client, ConnectOptions, Item, Loss, Server, Stanza, Transport};
 
-use crate::support::see;
+use crate::support::{lose, managed, see};
 
 pub(crate) const BODY: usize = 16_000;
 const COUNT: usize = 800;
@@ -242,4 +242,37 @@ async fn never_reads(server: &Server, transport: Transport) {
         missing.len()
     );
     no_errors(&mut sender).await;
+}
+
+/// Row 43 for a stream that is managed: its client reads everything and acknowledges nothing. What is kept for it is
+/// bounded; behind that it is served as any other, and can no longer resume.
+#[tokio::test]
+async fn who_acknowledges_nothing() {
+    const MESSAGES: usize = 500;
+    let server = small_outbox(2 * Transport::EVERY.len());
+    for transport in Transport::EVERY {
+        let mut sender = Client::online(&server, transport, &server.user()).await;
+        let mut mute = managed(&server, transport, &server.user()).await;
+        let (body, before) = ("x".repeat(BODY), server.rss());
+        // Which no archive has: of each there would have to be a copy.
+        for number in 0..MESSAGES {
+            sender
+                .send(format!(
+                    "<message to='{}' type='headline' id='{number}'><body>{body}</body></message>",
+                    mute.jid
+                ))
+                .await;
+            mute.expect(&format!("<message type='headline' id='{number}'/>")).await;
+        }
+        let grown = server.rss().saturating_sub(before);
+        assert!(
+            grown < 4 * MEBIBYTE,
+            "{grown} bytes of {} ({transport:?})",
+            MESSAGES * BODY
+        );
+        let session = lose(&server, mute, Loss::Reset).await;
+        let (_, failed) = Client::resume_in_vain(&server, transport, &session).await;
+        assert_eq!(failed.condition(), Some("item-not-found"), "{transport:?}: {failed:?}");
+        sender.nothing_more().await;
+    }
 }
