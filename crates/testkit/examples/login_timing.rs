@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jackdaw_testkit::{Binding, Client, Scram, Server, Transport, plain};
+use jackdaw_testkit::{Binding, Client, NS_FAST, NS_SASL2, Scram, Server, Transport, agent, plain, token_message};
 
 const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 const LOGINS: usize = 2000;
 /// On one connection, before the server ends it.
 const ATTEMPTS: usize = 2;
-const MECHANISMS: [&str; 4] = ["PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+const MECHANISMS: [&str; 5] = ["PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", TOKEN];
+/// The account has such a token.
+const TOKEN: &str = "HT-SHA-256-NONE";
 
 /// What one kind of account was answered after.
 #[derive(Default)]
@@ -41,6 +43,16 @@ async fn fail(client: &mut Client, mechanism: &str, user: &str, times: &mut Time
     let auth = |data: &str| format!("<auth xmlns='{NS_SASL}' mechanism='{mechanism}'>{data}</auth>");
     if mechanism == "PLAIN" {
         let data = auth(&plain("", user, "wrong"));
+        asked(client, &data, "failure", &mut times.failure).await;
+        return;
+    }
+    if mechanism == TOKEN {
+        let message = token_message(user, "wrong", &[]);
+        let data = format!(
+            "<authenticate xmlns='{NS_SASL2}' mechanism='{TOKEN}'><initial-response>{message}</initial-response>{}\
+             <fast xmlns='{NS_FAST}'/></authenticate>",
+            agent(1)
+        );
         asked(client, &data, "failure", &mut times.failure).await;
         return;
     }
@@ -72,9 +84,14 @@ async fn main() {
         .start();
     let jid = server.user();
     let (user, _) = jid.split_once('@').expect("user@domain");
+    let mut client = Client::opened(&server, Transport::Direct).await;
+    let request = format!("<request-token xmlns='{NS_FAST}' mechanism='{TOKEN}'/>");
+    let answer = client.authenticate_as(&jid, &(agent(1) + &request)).await;
+    assert!(answer.has_child("token", NS_FAST), "{answer:?}");
+    client.close().await;
     // As long as the name of the account.
     let [nobody, another] = ["x", "y"].map(|first| format!("{first}{}", &user[1..]));
-    println!("µs, of {logins} logins each         5 %     25 %     50 %");
+    println!("µs, of {logins} logins each           5 %     25 %     50 %");
     for mechanism in MECHANISMS {
         // The second name that nobody has shows what is noise.
         let mut all = [user, &nobody, &another].map(|name| (name, Times::default()));
@@ -92,7 +109,7 @@ async fn main() {
         for (who, (_, times)) in ["somebody", "nobody", "nobody"].into_iter().zip(&mut all) {
             for (what, times) in [("challenge", &mut times.challenge), ("failure", &mut times.failure)] {
                 if !times.is_empty() {
-                    println!("{mechanism:13} {what:9} {who:8} {}", quantiles(times));
+                    println!("{mechanism:15} {what:9} {who:8} {}", quantiles(times));
                 }
             }
         }
