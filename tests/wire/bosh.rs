@@ -1,13 +1,17 @@
 //! XMPP over BOSH (XEP-0124, XEP-0206), in the manner of its examples.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use testkit::{
     Binding, Bosh, CREATION, Client, ConnectOptions, Line, NS_BOSH, NS_SASL2, NS_STREAM, Scram, Server, Transport,
-    password_of, plain,
+    Wrapper, password_of, plain,
 };
+
+use crate::attacks::Random;
+use crate::websocket::cost_of_an_idle_session;
 
 const PING: &str = "<iq xmlns='jabber:client' type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>";
 const PONG: &str = "<iq type='result' id='p'/>";
@@ -288,6 +292,95 @@ async fn request_ids() {
         bosh.line.post(&body).await.wrapper().assert_end("item-not-found");
         let body = bosh.body("", "");
         bosh.line.post(&body).await.wrapper().assert_end("item-not-found");
+    }
+}
+
+/// The connections of a client on a bad network: of each whether a request on it is unanswered.
+struct Lines(Vec<(Line, bool)>);
+
+impl Lines {
+    async fn open(server: &Server, count: usize) -> Lines {
+        let mut lines = Vec::new();
+        for _ in 0..count {
+            lines.push((Line::open(server).await, false));
+        }
+        Lines(lines)
+    }
+
+    /// Makes a request on one that is free.
+    async fn ask(&mut self, body: &str) -> usize {
+        let free = self.0.iter().position(|(_, is_busy)| !is_busy);
+        let number = free.expect("two requests, on two connections each");
+        self.0[number].0.ask(body).await;
+        self.0[number].1 = true;
+        number
+    }
+
+    async fn cut(&mut self, server: &Server, number: usize) {
+        let old = std::mem::replace(&mut self.0[number], (Line::open(server).await, false));
+        old.0.cut();
+    }
+
+    /// What a request is answered with, wherever it was made. That there was a repetition is told to the earlier one.
+    async fn answer(&mut self, numbers: &[usize]) -> Wrapper {
+        let mut answers = Vec::new();
+        for number in numbers {
+            let (line, is_busy) = &mut self.0[*number];
+            answers.push(line.answer().await.wrapper());
+            *is_busy = false;
+        }
+        answers.retain(|answer| answer.get("type") != "error");
+        let first = answers.first().expect("one is answered").clone();
+        assert!(answers.iter().all(|answer| answer.raw == first.raw), "{answers:?}");
+        first
+    }
+}
+
+/// Row 38 of the attacks: requests that overtake each other, are repeated, and whose connections are cut, by chance; what
+/// they say is done once, in the order of their ids.
+#[tokio::test]
+async fn requests_race() {
+    const REQUESTS: usize = 150;
+    let server = Server::with_users(4);
+    for seed in 1..=4 {
+        let mut random = Random(seed << 40 | 0x9e37_79b9);
+        let mut bosh = Bosh::login(&server, &format!("{}/r", server.user())).await;
+        let mut lines = Lines::open(&server, 4).await;
+        let mut waiting: VecDeque<Vec<usize>> = VecDeque::new();
+        let (mut sent, mut came) = (0, Vec::new());
+        while came.len() < REQUESTS {
+            // Where nothing waits two may be made, the later one first.
+            let count = 1 + usize::from(waiting.is_empty() && random.below(2) == 0);
+            let mut requests = Vec::new();
+            for _ in 0..count {
+                let ping =
+                    format!("<iq xmlns='jabber:client' type='get' id='p{sent}'><ping xmlns='urn:xmpp:ping'/></iq>");
+                requests.push((bosh.body("", &ping), Vec::new()));
+                sent += 1;
+            }
+            for (body, numbers) in requests.iter_mut().rev() {
+                let number = lines.ask(body).await;
+                match random.below(4) {
+                    // Whether the server has seen the request is not known.
+                    0 => {
+                        lines.cut(&server, number).await;
+                        numbers.push(lines.ask(body).await);
+                    }
+                    1 => numbers.extend([number, lines.ask(body).await]),
+                    _ => numbers.push(number),
+                }
+            }
+            waiting.extend(requests.into_iter().map(|(_, numbers)| numbers));
+            // Of two the earlier is answered, as one is held.
+            while waiting.len() > 1 {
+                let numbers = waiting.pop_front().expect("two");
+                let answer = lines.answer(&numbers).await;
+                assert_eq!(answer.get("type"), "", "seed {seed}: {answer:?}");
+                came.extend(answer.payloads().iter().map(|stanza| stanza.get("id").to_owned()));
+            }
+        }
+        let expected: Vec<String> = (0..came.len()).map(|number| format!("p{number}")).collect();
+        assert_eq!(came, expected, "seed {seed}");
     }
 }
 
@@ -805,6 +898,15 @@ async fn sessions_leave_nothing() {
         sessions.push(Bosh::begin(&server).await);
     }
     assert!(sessions.iter().all(|bosh| bosh.first.get("type").is_empty()));
+}
+
+/// An idle session has two connections of HTTP, each with the 16 KiB that hyper's buffers begin with, and one of them ends
+/// when it was idle for long enough. It was 44 kB when this was written.
+#[tokio::test]
+async fn an_idle_session_has_a_price() {
+    let bytes = cost_of_an_idle_session(Transport::Bosh, 150).await;
+    eprintln!("bytes of an idle session over BOSH: {bytes}");
+    assert!(bytes < 64 * 1024, "bytes of an idle session over BOSH: {bytes}");
 }
 
 #[tokio::test]

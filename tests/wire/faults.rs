@@ -64,7 +64,7 @@
 //! | 32 | `registration::a_swarm_of_bots`, `invitations::guesses_are_slowed_down`; `strangers`, `reports` |
 //! | 34 | `upload::what_could_run_is_saved_and_not_shown`, `upload::an_upload_is_what_was_agreed`, `upload::a_file_comes_and_goes`; names: `crates/files` |
 //! | 33 | `bytestreams`; TURN: `external_services` |
-//! | 38 | `websocket::origins`, `bosh::origins`, `bosh::request_ids`, `bosh::bad_requests`, `bosh::what_is_told_holds` |
+//! | 38 | `websocket::origins`, `bosh::origins`, `bosh::request_ids`, `bosh::requests_race`, `bosh::bad_requests`, `bosh::what_is_told_holds` |
 //!
 //! Every key of `[limits]` and where it is reached: `limits.rs`.
 

@@ -240,7 +240,7 @@ async fn carbons_stay() {
 /// not double with every session that ends.)
 #[tokio::test]
 async fn many_sessions_leave_one_copy() {
-    for count in [2, 3, 8] {
+    for count in [2, 3, 16] {
         let server = resumable_for(8, SHORT);
         for transport in Transport::EVERY {
             if count != 3 && !Transport::BOTH.contains(&transport) {
