@@ -143,6 +143,26 @@ fn said(answer: &Stanza) -> String {
     }
 }
 
+/// RFC 6120 section 13.7.2.3. Who only has shown one and has logged in by password goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_with_its_certificate() {
+    let world = World::new();
+    let brief = world.authority.certify_with(&[NURSE], |params| {
+        params.not_after = OffsetDateTime::now_utc() + std::time::Duration::from_secs(2);
+    });
+    let mut client = world.open(Transport::Starttls, &brief).await;
+    assert_eq!(external(&mut client, "").await, "success");
+    client.open().await;
+    client.bind(Some("ward")).await;
+    client.ping().await;
+    let mut other = world.open(Transport::Starttls, &brief).await;
+    assert_eq!(said(&other.auth("PLAIN", &plain("", "romeo", &testkit::password_of("romeo@example.org"))).await), "success");
+    other.open().await;
+    other.bind(None).await;
+    client.wait_for_end("reset").await;
+    other.nothing_more().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_logs_in() {
     let world = World::new();

@@ -1,5 +1,7 @@
 //! An authority of the tests, and what it certifies of servers.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     PublicKeyData, date_time_ymd,
@@ -96,6 +98,17 @@ impl Authority {
         self.certify_with(names, |params| {
             params.not_before = date_time_ymd(2001, 1, 1);
             params.not_after = date_time_ymd(2002, 1, 1);
+        })
+    }
+
+    /// One that is over in so many seconds, and is good for all of the last one.
+    pub fn certify_for(&self, names: &[&str], seconds: u64) -> Certified {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970")
+            .as_secs();
+        self.certify_with(names, |params| {
+            params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(now + seconds);
         })
     }
 

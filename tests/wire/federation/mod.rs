@@ -5,11 +5,13 @@
 
 mod dialback;
 mod doctor;
+mod ends;
 mod forged;
 mod incoming;
 mod links;
 mod outgoing;
 mod people;
+mod pairs;
 mod policy;
 mod spool;
 mod together;
