@@ -41,6 +41,7 @@ impl Captured {
         if newer.server_name.is_some() {
             self.server_name = newer.server_name.take();
         }
+        self.is_server = newer.is_server;
     }
 }
 
@@ -67,6 +68,11 @@ pub(super) fn note_certificate(end_point: Option<Arc<[u8]>>, server_name: Option
         captured.server_name = server_name.map(Box::from);
         captured.is_server = is_server;
     });
+}
+
+/// Tells the rest of a handshake what was found out at its hello: tickets are made at its end.
+pub(super) fn go_on(before: &Captured) {
+    SLOT.with_borrow_mut(|slot| slot.get_or_insert_default().is_server = before.is_server);
 }
 
 /// Whether it is another server that connects. `None` before its hello was read: rustls asks for a certificate behind

@@ -13,12 +13,13 @@ use arc_swap::ArcSwap;
 use rustls::CipherSuite;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig};
 
 use super::clients::{AnyPeer, Asked, Authorities};
+use super::tickets::{NoTickets, Tickets, TicketsForClients};
 use super::{ALPN_CLIENT, ALPN_HTTP, ALPN_SERVER, capture, pem, x509};
 
 /// How often to ask [`Certificates::changed`]. A renewal is followed within this time.
@@ -530,68 +531,6 @@ fn read(
     })
 }
 
-/// Session tickets, stateless: a key in memory, changed by rustls every six hours, and nothing
-/// kept per session.
-///
-/// A resumed session shows no certificate, and its `tls-server-end-point` is that of the session
-/// it resumes. To keep this the certificate in force, all tickets end when one is exchanged.
-struct Tickets {
-    current: ArcSwap<Arc<dyn ProducesTickets>>,
-}
-
-impl Tickets {
-    fn new() -> Result<Tickets, rustls::Error> {
-        Ok(Tickets {
-            current: ArcSwap::from_pointee(ring::Ticketer::new()?),
-        })
-    }
-
-    fn renew(&self) {
-        let ticketer = ring::Ticketer::new().unwrap_or_else(|_| Arc::new(NoTickets));
-        self.current.store(Arc::new(ticketer));
-    }
-}
-
-impl fmt::Debug for Tickets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tickets")
-    }
-}
-
-impl ProducesTickets for Tickets {
-    fn enabled(&self) -> bool {
-        self.current.load().enabled()
-    }
-    fn lifetime(&self) -> u32 {
-        self.current.load().lifetime()
-    }
-    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.current.load().encrypt(plain)
-    }
-    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        self.current.load().decrypt(cipher)
-    }
-}
-
-/// For other servers, and for a system that has stopped giving random numbers: old tickets must end all the same.
-#[derive(Debug)]
-struct NoTickets;
-
-impl ProducesTickets for NoTickets {
-    fn enabled(&self) -> bool {
-        false
-    }
-    fn lifetime(&self) -> u32 {
-        0
-    }
-    fn encrypt(&self, _plain: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
-    fn decrypt(&self, _cipher: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
-}
-
 /// How somebody comes to TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -653,7 +592,11 @@ pub fn server_config(certificates: Arc<Certificates>, kind: Kind) -> Arc<ServerC
     config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     let is_servers = matches!(kind, Kind::Server | Kind::ServerDirect);
-    config.ticketer = if is_servers { Arc::new(NoTickets) } else { tickets };
+    config.ticketer = match kind {
+        Kind::Server | Kind::ServerDirect => Arc::new(NoTickets),
+        Kind::Multiplex { servers: true } => Arc::new(TicketsForClients(tickets)),
+        _ => tickets,
+    };
     config.send_tls13_tickets = if is_servers { 0 } else { TICKETS };
     // What a client may ask for by RFC 9149.
     config.max_tls13_tickets = config.send_tls13_tickets;

@@ -201,6 +201,9 @@ impl Tls {
         let mut idle_steps = 0;
         while idle_steps < MAX_STEPS {
             let handshaking = self.conn.common().is_handshaking();
+            if let Some(captured) = self.captured.as_deref().filter(|_| handshaking) {
+                capture::go_on(captured);
+            }
             let rest = &mut incoming[used..];
             let (discard, step) = match &mut *self.conn {
                 Side::Server(conn) => take(conn.process_tls_records(rest), plain, out, &mut self.peer_closed),

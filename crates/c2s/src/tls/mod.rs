@@ -14,6 +14,7 @@ mod clients;
 mod engine;
 mod exporter;
 mod pem;
+mod tickets;
 pub mod x509;
 
 pub use certificates::{

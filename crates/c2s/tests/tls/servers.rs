@@ -110,6 +110,35 @@ fn servers_get_no_tickets() {
     }
 }
 
+/// At a port for both it is ALPN that tells a server, and clients get their tickets there.
+#[test]
+fn nor_do_they_where_clients_get_some() {
+    let folder = Folder::new();
+    let certificates = certificates(&folder);
+    let own = certificates.own("b.example");
+    let config = server_config(Arc::clone(&certificates), Kind::Multiplex { servers: true });
+    for version in BOTH {
+        let connect = |client: &Arc<ClientConfig>| {
+            let pair = Pair::shared(&config, client, "a.example").established();
+            (
+                pair.client.handshake_kind() == Some(HandshakeKind::Resumed),
+                shown(&pair).len(),
+            )
+        };
+        let server = Arc::new(showing(&own, version, &["xmpp-server"]));
+        for _ in 0..3 {
+            assert_eq!(connect(&server), (false, own.cert.len()), "{version:?}");
+        }
+        let client = Arc::new(showing(&own, version, &["xmpp-client"]));
+        assert_eq!(connect(&client), (false, 0));
+        assert_eq!(connect(&client), (true, 0));
+        // Nobody becomes a server by the ticket of a client.
+        let mut turned = (*client).clone();
+        turned.alpn_protocols = server.alpn_protocols.clone();
+        assert_eq!(connect(&Arc::new(turned)), (false, own.cert.len()), "{version:?}");
+    }
+}
+
 #[test]
 fn what_alpn_says() {
     let folder = Folder::new();
