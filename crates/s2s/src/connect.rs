@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use router::{Failure, FailureKind};
@@ -15,17 +17,12 @@ use tokio::time::{sleep_until, timeout_at};
 
 use crate::dns::{NoAnswer, Resolver};
 use crate::journal::{Step, Trace};
+use crate::places::{Place, Places, line_of_address};
+use crate::public::is_public;
 use crate::targets::Target;
-
-/// Until one target is given up, its addresses included, and another is tried.
-const TARGET: Duration = Duration::from_secs(12);
 
 /// Until the next address is tried (RFC 8305 section 8).
 const NEXT: Duration = Duration::from_millis(250);
-
-/// When addresses of one family are known, those of the other are waited for so long. Longer than a person would want to
-/// wait (RFC 8305 section 3), as the other answer may be what DNSSEC has something to say about.
-const OTHER_FAMILY: Duration = Duration::from_secs(2);
 
 /// Addresses of one target that are tried; others are left out.
 const ADDRESSES: usize = 8;
@@ -33,11 +30,34 @@ const ADDRESSES: usize = 8;
 /// Whether an address and port is one of this server's own.
 pub type IsOurs<'a> = &'a (dyn Fn(SocketAddr) -> bool + Send + Sync);
 
+/// What holds for connections.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    pub is_ours: IsOurs<'a>,
+    /// Where each waits for its turn, in the line of its address. `None`: nothing is waited for.
+    pub places: Option<&'a Arc<Places>>,
+    /// Only addresses of the internet are connected to: whom it is has been chosen by somebody from there.
+    pub is_public: bool,
+}
+
+impl Default for Terms<'_> {
+    /// To anywhere, at once.
+    fn default() -> Self {
+        Terms {
+            is_ours: &|_| false,
+            places: None,
+            is_public: false,
+        }
+    }
+}
+
 /// What was reached.
 #[derive(Debug)]
 pub struct Connected {
     pub stream: TcpStream,
     pub address: SocketAddr,
+    /// To be kept as long as something is done there: see [`Terms::places`].
+    pub place: Option<Place>,
     /// DNSSEC says that the host has this address, so that TLSA records may be asked for (RFC 7673 section 3.2).
     pub is_secure: bool,
 }
@@ -55,10 +75,10 @@ impl Resolver {
         &self,
         target: &Target,
         until: Instant,
-        is_ours: IsOurs<'_>,
+        terms: &Terms<'_>,
         trace: &mut Trace,
     ) -> Result<Connected, Failure> {
-        let until = until.min(Instant::now() + TARGET);
+        let until = until.min(Instant::now() + self.times().target());
         let timed_out = || Failure {
             kind: FailureKind::Timeout,
             text: format!("{} does not answer.", target.host),
@@ -77,10 +97,12 @@ impl Resolver {
         let mut possible = VecDeque::new();
         for address in addresses.list {
             let address = SocketAddr::new(address, target.port);
-            if is_ours(address) {
+            if (terms.is_ours)(address) {
                 trace.bad(Step::Connect, format!("{address} is this server itself"));
             } else if !is_host(address.ip()) {
                 trace.bad(Step::Connect, format!("{address} is the address of no host"));
+            } else if terms.is_public && !is_public(address.ip()) {
+                trace.bad(Step::Connect, format!("{address} is not an address of the internet"));
             } else {
                 possible.push_back(address);
             }
@@ -91,10 +113,11 @@ impl Resolver {
                 text: format!("{} is not the address of another server.", target.host),
             });
         }
-        match race(possible, until, trace).await {
-            Some((stream, address)) => Ok(Connected {
+        match race(possible, until, terms.places, trace).await {
+            Some(Won { stream, address, place }) => Ok(Connected {
                 stream,
                 address,
+                place,
                 is_secure: addresses.is_secure,
             }),
             None => Err(Failure {
@@ -176,7 +199,7 @@ impl Resolver {
                     .into_iter()
                     .any(|answer| matches!(answer, Some(Ok(_))))
             {
-                end = Some(tokio::time::Instant::now() + OTHER_FAMILY);
+                end = Some(tokio::time::Instant::now() + self.times().other_family());
             }
         }
     }
@@ -206,12 +229,19 @@ fn is_host(address: IpAddr) -> bool {
     !address.is_unspecified() && !address.is_multicast() && !is_broadcast
 }
 
+struct Won {
+    stream: TcpStream,
+    address: SocketAddr,
+    place: Option<Place>,
+}
+
 /// The first connection that is made. Those that are not ready then are given up.
 async fn race(
     mut possible: VecDeque<SocketAddr>,
     until: Instant,
+    places: Option<&Arc<Places>>,
     trace: &mut Trace,
-) -> Option<(TcpStream, SocketAddr)> {
+) -> Option<Won> {
     let mut attempts = JoinSet::new();
     let mut running = Vec::new();
     let mut next = tokio::time::Instant::now();
@@ -222,13 +252,13 @@ async fn race(
                 // A task that panicked has told of it.
                 let Ok((address, result)) = joined else { continue };
                 match result {
-                    Ok(stream) => {
+                    Ok((stream, place)) => {
                         trace.good(Step::Connect, format!("{address}: connected"));
-                        return Some((stream, address));
+                        return Some(Won { stream, address, place });
                     }
                     Err(error) => {
                         trace.bad(Step::Connect, format!("{address}: {error}"));
-                        running.retain(|one| *one != address);
+                        running.retain(|(one, _)| *one != address);
                         next = tokio::time::Instant::now();
                     }
                 }
@@ -236,13 +266,19 @@ async fn race(
             () = sleep_until(next), if !possible.is_empty() => {
                 next = tokio::time::Instant::now() + NEXT;
                 if let Some(address) = possible.pop_front() {
-                    running.push(address);
-                    attempts.spawn(async move { (address, open(address).await) });
+                    let is_its_turn = Arc::new(AtomicBool::new(false));
+                    running.push((address, Arc::clone(&is_its_turn)));
+                    let places = places.cloned();
+                    attempts.spawn(async move { (address, open(address, places, &is_its_turn).await) });
                 }
             }
             () = sleep_until(until.into()) => {
-                for address in running {
-                    trace.bad(Step::Connect, format!("{address}: no answer in time"));
+                for (address, is_its_turn) in running {
+                    let what = match is_its_turn.load(Ordering::Relaxed) {
+                        true => "no answer in time",
+                        false => "too many connections are being made there already",
+                    };
+                    trace.bad(Step::Connect, format!("{address}: {what}"));
                 }
                 return None;
             }
@@ -253,10 +289,19 @@ async fn race(
     }
 }
 
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+async fn open(
+    address: SocketAddr,
+    places: Option<Arc<Places>>,
+    is_its_turn: &AtomicBool,
+) -> io::Result<(TcpStream, Option<Place>)> {
+    let place = match &places {
+        Some(places) => Some(places.take(line_of_address(address.ip())).await),
+        None => None,
+    };
+    is_its_turn.store(true, Ordering::Relaxed);
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok((stream, place))
 }
 
 #[cfg(test)]

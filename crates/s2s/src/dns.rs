@@ -28,13 +28,9 @@ use hickory_resolver::system_conf::read_system_conf;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// Until a question has failed, with all that it takes to check the answer.
-pub const QUESTION: Duration = Duration::from_secs(10);
+use crate::times::Times;
 
-/// Until one packet is taken for lost. It is sent three times.
-const PACKET: Duration = Duration::from_secs(3);
-
-/// Sent again so often.
+/// A packet is sent again so often.
 const AGAIN: usize = 2;
 
 /// Answers that are kept, for each of the two resolvers.
@@ -68,6 +64,7 @@ pub struct Settings {
     pub trust_anchor: Option<PathBuf>,
     /// Nothing is checked, and nothing is secure.
     pub ignores_dnssec: bool,
+    pub times: Times,
 }
 
 /// Records of one kind.
@@ -160,8 +157,7 @@ pub struct Resolver {
     checking: Option<Checking>,
     /// Takes what it gets.
     plain: TokioResolver,
-    /// Until a question has failed.
-    limit: Duration,
+    times: Times,
 }
 
 struct Checking {
@@ -184,7 +180,7 @@ impl Resolver {
             Some(path) => read_anchors(path)?,
             None => (TrustAnchors::default(), vec![Name::root()]),
         };
-        let config = servers(&settings.servers);
+        let (config, times) = (servers(&settings.servers), settings.times);
         let hosts = match settings.servers[..] {
             [] => ResolveHosts::Always,
             _ => ResolveHosts::Never,
@@ -192,16 +188,20 @@ impl Resolver {
         let checking = match settings.ignores_dnssec {
             true => None,
             false => Some(Checking {
-                resolver: build(config.clone(), hosts, Some(anchors))?,
+                resolver: build(config.clone(), hosts, times, Some(anchors))?,
                 zones,
                 passes: Mutex::new(None),
             }),
         };
         Ok(Resolver {
             checking,
-            plain: build(config, hosts, None)?,
-            limit: QUESTION,
+            plain: build(config, hosts, times, None)?,
+            times,
         })
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        self.times
     }
 
     /// `name`: in A-labels, as `_xmpp-server._tcp.example.org`. In no order.
@@ -264,7 +264,7 @@ impl Resolver {
             return Err(NoAnswer::NoName);
         };
         name.set_fqdn(true);
-        match timeout(self.limit, self.ask_either(&name, kind)).await {
+        match timeout(self.times.question(), self.ask_either(&name, kind)).await {
             Ok(answer) => answer,
             Err(_) => Err(NoAnswer::Timeout),
         }
@@ -440,11 +440,12 @@ fn no_answer(error: &NetError) -> NoAnswer {
 fn build(
     config: ResolverConfig,
     hosts: ResolveHosts,
+    times: Times,
     anchors: Option<TrustAnchors>,
 ) -> Result<TokioResolver, SettingsError> {
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     let options = builder.options_mut();
-    options.timeout = PACKET;
+    options.timeout = times.packet();
     options.attempts = AGAIN;
     options.cache_size = KEPT;
     options.use_hosts_file = hosts;

@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use tokio::net::UdpSocket;
 
 use crate::dns::{Resolver, Settings};
+use crate::times::Times;
 
 const TTL: u32 = 300;
 
@@ -229,6 +230,7 @@ impl Stub {
             servers: vec![self.address],
             trust_anchor: Some(self.anchor.path().to_owned()),
             ignores_dnssec: false,
+            times: Times::default(),
         }
     }
 

@@ -29,6 +29,14 @@ pub struct Target {
     pub is_secure: bool,
 }
 
+impl Target {
+    /// The host, if it may prove by its name who it is.
+    pub fn secure_host(&self) -> &[Box<str>] {
+        let host = std::slice::from_ref(&self.host);
+        if self.is_secure { host } else { &[] }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Target { host, port, .. } = self;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use testkit::{Certified, Client};
+use testkit::{Certified, Client, Stanza};
 
 use super::{HERE, THERE, World, bounced, expect_message, friend, message};
 use crate::support::chat;
@@ -89,6 +89,7 @@ async fn nobody_can_be_asked() {
     link.send(result(THERE, HERE, "", "key")).await;
     let answer = link.expect("<db:result type='error'/>").await;
     assert!(answer.raw().contains("remote-server-timeout"), "{answer:?}");
+    is_brief(&answer);
     // It is no login, and the stream may try again.
     link.send(message(&friend(), "u0@example.org", "forged")).await;
     link.expect_stream_error("not-authorized").await;
@@ -96,6 +97,18 @@ async fn nobody_can_be_asked() {
     link.send(result("nowhere.example", HERE, "", "key")).await;
     let answer = link.expect("<db:result type='error'/>").await;
     assert!(answer.raw().contains("remote-server-not-found"), "{answer:?}");
+    is_brief(&answer);
+    // The operator is told.
+    let why = world.server.jackdaw(&["why", THERE], "");
+    let said = String::from_utf8_lossy(&why.stdout).into_owned();
+    assert!(said.contains("refused"), "{said}");
+}
+
+/// Whoever has shown a key has us connect to where he likes: he is not told what is there.
+fn is_brief(answer: &Stanza) {
+    let error = answer.children().next().expect("an error");
+    let inside: Vec<_> = error.children().map(minidom::Element::name).collect();
+    assert_eq!(inside.len(), 1, "{answer:?}");
 }
 
 /// Rows 20 and 22 of the attacks.

@@ -10,11 +10,12 @@ mod forged;
 mod incoming;
 mod links;
 mod outgoing;
-mod people;
 mod pairs;
+mod people;
 mod policy;
 mod spool;
 mod together;
+mod turns;
 
 use testkit::{Builder, Client, Federation, NS_SERVER, Remote, Server, Stanza, Transport};
 

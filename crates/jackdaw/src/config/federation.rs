@@ -37,6 +37,9 @@ section! {
         pub give_up_hours: u32 = 48,
         /// Connections that are being made at the same time; further ones wait.
         pub attempts: usize = 64,
+        /// How long an attempt to reach a server may take, in seconds, with all places where it may be. Its parts have a share
+        /// of it: a question to the DNS a quarter, all that is said at one place a half. At most 300.
+        pub attempt_seconds: u32 = 40,
         /// How long after a failed attempt the next one to the same domain is made, in seconds. It doubles with each,
         pub retry_seconds: u32 = 10,
         /// up to so many seconds.
@@ -198,6 +201,8 @@ impl Federation {
 
 /// A month. Longer, and nobody remembers what was written.
 const MOST_HOURS: u32 = 720;
+/// Senders of what does not wait hear no earlier that it has not arrived.
+const MOST_OF_AN_ATTEMPT: u32 = 300;
 /// A day. Longer waits are mistakes of the unit.
 const MOST_SECONDS: u32 = 86_400;
 
@@ -215,6 +220,13 @@ pub fn problem_of(config: &Config) -> Option<Problem> {
     if federation.attempts == 0 {
         let message = "attempts = 0: no server would ever be reached; use enabled = false";
         return wrong("attempts", message.to_owned());
+    }
+    let seconds = federation.attempt_seconds;
+    if seconds == 0 || seconds > MOST_OF_AN_ATTEMPT {
+        return wrong(
+            "attempt_seconds",
+            format!("attempt_seconds = {seconds}: it is between 1 and {MOST_OF_AN_ATTEMPT}"),
+        );
     }
     let (first, most) = (federation.retry_seconds, federation.longest_retry_seconds);
     if first == 0 || first > most {

@@ -211,6 +211,11 @@ fn other_servers_and_what_contradicts_itself_about_them() {
         (format!("{section}give_up_hours = 721\n"), "2:17: give_up_hours = 721"),
         (format!("{section}attempts = 0\n"), "2:12: attempts = 0"),
         (
+            format!("{section}attempt_seconds = 301\n"),
+            "2:19: attempt_seconds = 301",
+        ),
+        (format!("{section}attempt_seconds = 0\n"), "2:19: attempt_seconds = 0"),
+        (
             format!("{section}retry_seconds = 9\nlongest_retry_seconds = 8\n"),
             "2:17: retry_seconds = 9",
         ),

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::UnixTime;
+use s2s::connect::Terms;
 use s2s::identity::{Peer, Side};
 use s2s::journal::{Step, Trace};
 use s2s::targets::{Target, a_labels};
@@ -58,7 +59,10 @@ async fn place(tools: &Tools<'_>, domain: &str, target: &Target, report: &mut Re
     let of = format!("{domain} at {target}");
     let mut trace = Trace::default();
     let until = Instant::now() + TARGET;
-    let connected = tools.resolver.connect(target, until, &|_| false, &mut trace).await;
+    let connected = tools
+        .resolver
+        .connect(target, until, &Terms::default(), &mut trace)
+        .await;
     tell(&trace, &of, report);
     let connected = match connected {
         Ok(connected) => connected,
@@ -98,7 +102,7 @@ async fn place(tools: &Tools<'_>, domain: &str, target: &Target, report: &mut Re
         }
     }
     let peer = Peer {
-        target: target.is_secure.then_some(&*target.host),
+        hosts: target.secure_host(),
         tlsa: &tlsa,
         ..Peer::new(domain, Side::Server, &seen.chain)
     };

@@ -63,8 +63,13 @@ async fn certificate(tools: &Tools<'_>, of: &str, name: &Name, place: &Place, se
         .filter(|tlsa| tlsa.is_secure)
         .map(|tlsa| tlsa.records)
         .unwrap_or_default();
+    let host: Box<str> = place.host.as_str().into();
     let peer = Peer {
-        target: place.is_secure.then_some(place.host.as_str()),
+        hosts: if place.is_secure {
+            std::slice::from_ref(&host)
+        } else {
+            &[]
+        },
         ..Peer::new(&name.ascii, Side::Server, &seen.chain)
     };
     by_authority(tools, of, &peer, report);

@@ -9,10 +9,6 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-fn not_ours(_: SocketAddr) -> bool {
-    false
-}
-
 fn target(host: &str, port: u16) -> Target {
     Target {
         host: host.into(),
@@ -56,7 +52,9 @@ async fn a_domain_is_found_and_reached() {
     let mut trace = Trace::default();
     let targets = resolver.find("münchen", &mut trace).await.expect("targets");
     assert_eq!(targets, [target("xmpp.signed", port)]);
-    let connected = resolver.connect(&targets[0], soon(), &not_ours, &mut trace).await;
+    let connected = resolver
+        .connect(&targets[0], soon(), &Terms::default(), &mut trace)
+        .await;
     let connected = connected.expect("a connection");
     assert!(connected.is_secure);
     assert_eq!(connected.address, SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
@@ -81,7 +79,9 @@ async fn a_domain_that_is_not() {
     let mut trace = Trace::default();
     let targets = resolver.find("nowhere.signed", &mut trace).await.expect("targets");
     assert_eq!((&*targets[0].host, targets[0].port), ("nowhere.signed", 5269));
-    let failure = resolver.connect(&targets[0], soon(), &not_ours, &mut trace).await;
+    let failure = resolver
+        .connect(&targets[0], soon(), &Terms::default(), &mut trace)
+        .await;
     assert_eq!(failure.expect_err("no address").kind, FailureKind::NotFound);
     let failure = resolver.find("a_very..bad", &mut trace).await.expect_err("no name");
     assert_eq!(failure.kind, FailureKind::NotFound);
@@ -99,9 +99,12 @@ async fn never_to_ourselves() {
     let resolver = stub.resolver();
     for host in ["us.signed", "127.0.0.1", "::ffff:127.0.0.1"] {
         let mut trace = Trace::default();
-        let is_ours = |address| address == own;
+        let terms = Terms {
+            is_ours: &|address| address == own,
+            ..Terms::default()
+        };
         let failure = resolver
-            .connect(&target(host, own.port()), soon(), &is_ours, &mut trace)
+            .connect(&target(host, own.port()), soon(), &terms, &mut trace)
             .await;
         let failure = failure.expect_err("a failure");
         assert_eq!(failure.kind, FailureKind::NotFound, "{}", failure.text);
@@ -114,7 +117,7 @@ async fn never_to_ourselves() {
     for host in ["0.0.0.0", "::", "224.0.0.1", "255.255.255.255"] {
         let mut trace = Trace::default();
         let failure = resolver
-            .connect(&target(host, 5269), soon(), &not_ours, &mut trace)
+            .connect(&target(host, 5269), soon(), &Terms::default(), &mut trace)
             .await;
         assert_eq!(failure.expect_err("a failure").kind, FailureKind::NotFound);
     }
@@ -131,7 +134,7 @@ async fn the_next_address_when_one_refuses() {
     let mut trace = Trace::default();
     let resolver = stub.resolver();
     let connected = resolver
-        .connect(&target("two.signed", port), soon(), &not_ours, &mut trace)
+        .connect(&target("two.signed", port), soon(), &Terms::default(), &mut trace)
         .await;
     assert_eq!(connected.expect("a connection").address.ip().to_string(), "127.0.0.2");
 }
@@ -143,10 +146,8 @@ async fn the_next_address_when_one_is_silent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let good = listener.local_addr().expect("an address");
     let mut trace = Trace::default();
-    let (_, address) = race([silent, good].into(), soon(), &mut trace)
-        .await
-        .expect("a connection");
-    assert_eq!(address, good);
+    let won = race([silent, good].into(), soon(), None, &mut trace).await;
+    assert_eq!(won.expect("a connection").address, good);
 }
 
 /// Fault 54: a black hole.
@@ -159,11 +160,47 @@ async fn all_silent_until_time_is_up() {
     let host = silent.ip().to_string();
     let failure = stub
         .resolver()
-        .connect(&target(&host, silent.port()), until, &not_ours, &mut trace)
+        .connect(&target(&host, silent.port()), until, &Terms::default(), &mut trace)
         .await;
     assert_eq!(failure.expect_err("a failure").kind, FailureKind::Timeout);
     let reason = trace.reason().expect("a reason");
     assert_eq!(reason.what, format!("{silent}: no answer in time"));
+}
+
+/// Whoever has many names for one host that says nothing does not keep anybody from others.
+#[tokio::test]
+async fn so_many_at_one_address() {
+    let listeners = [
+        TcpListener::bind("127.0.0.1:0").await.expect("a port"),
+        TcpListener::bind("127.0.0.1:0").await.expect("a port"),
+        TcpListener::bind("127.0.0.2:0").await.expect("a port"),
+    ];
+    let stub = Stub::new(Zone::new()).await;
+    let resolver = stub.resolver();
+    let places = Places::new(3, 1);
+    let terms = Terms {
+        places: Some(&places),
+        ..Terms::default()
+    };
+    let mut trace = Trace::default();
+    let [first, same, other] = listeners.each_ref().map(|listener| listener.local_addr().expect("an address"));
+    let mut connect = async |address: SocketAddr, until| {
+        let target = target(&address.ip().to_string(), address.port());
+        resolver.connect(&target, until, &terms, &mut trace).await
+    };
+    let first = connect(first, soon()).await.expect("a connection");
+    let short = Instant::now() + Duration::from_millis(50);
+    // At another port it is the same machine.
+    let failure = connect(same, short).await.expect_err("a failure");
+    assert_eq!(failure.kind, FailureKind::Timeout);
+    connect(other, soon()).await.expect("a connection");
+    drop(first);
+    connect(same, soon()).await.expect("a connection");
+    let reason = trace.reason().expect("a reason");
+    assert_eq!(
+        reason.what,
+        format!("{same}: too many connections are being made there already")
+    );
 }
 
 #[tokio::test]
@@ -173,7 +210,7 @@ async fn everybody_refuses() {
     let mut trace = Trace::default();
     let failure = stub
         .resolver()
-        .connect(&target("127.0.0.1", port), soon(), &not_ours, &mut trace)
+        .connect(&target("127.0.0.1", port), soon(), &Terms::default(), &mut trace)
         .await;
     assert_eq!(failure.expect_err("a failure").kind, FailureKind::Timeout);
     assert!(
@@ -196,7 +233,7 @@ async fn a_falsified_address_is_not_connected_to() {
         Err(NoAnswer::Bogus)
     );
     let failure = resolver
-        .connect(&target("xmpp.signed", 5269), soon(), &not_ours, &mut trace)
+        .connect(&target("xmpp.signed", 5269), soon(), &Terms::default(), &mut trace)
         .await;
     assert_eq!(failure.expect_err("a failure").kind, FailureKind::Timeout);
 }

@@ -188,7 +188,7 @@ async fn a_resolver_that_says_nothing() {
     let stub = Stub::new(zone()).await;
     stub.set(Way::Silent);
     let mut resolver = stub.resolver();
-    resolver.limit = Duration::from_millis(50);
+    resolver.times = Times::new(Duration::from_millis(200));
     assert_eq!(resolver.ipv4("xmpp.signed").await, Err(NoAnswer::Timeout));
 }
 

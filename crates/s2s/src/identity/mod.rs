@@ -18,7 +18,7 @@ mod names;
 mod pkix;
 pub mod posh;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -61,8 +61,8 @@ pub struct Peer<'a> {
     /// What it has shown in the handshake, its own certificate first.
     pub chain: &'a [CertificateDer<'a>],
     /// The host that was connected to, if a *secure* SRV record names it: its name is then as good as the domain's
-    /// (RFC 7673 section 4.1).
-    pub target: Option<&'a str>,
+    /// (RFC 7673 section 4.1). Of a peer that has connected, all hosts that such records name.
+    pub hosts: &'a [Box<str>],
     /// *Secure* records of that host and port. Of a peer that has connected, those of all its targets: it is known by
     /// none of them in particular.
     pub tlsa: &'a [Tlsa],
@@ -77,7 +77,7 @@ impl<'a> Peer<'a> {
             domain,
             side,
             chain,
-            target: None,
+            hosts: &[],
             tlsa: &[],
             posh: None,
         }
@@ -240,7 +240,7 @@ impl Identity {
         Ok(Identity::of(roots))
     }
 
-    fn of(roots: RootCertStore) -> Identity {
+    pub(crate) fn of(roots: RootCertStore) -> Identity {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         Identity {
             posh: posh::Fetcher::new(&roots, &provider),
@@ -357,6 +357,17 @@ impl Identity {
         verdict.refuse(flaw)
     }
 
+    /// Whether a peer that has connected might as well be one that was connected to: where there are records that can be
+    /// used, one of them has to fit (RFC 7673 section 3.4).
+    pub fn is_as_the_dns_says(&self, peer: &Peer<'_>, rule: &Rule, now: UnixTime) -> bool {
+        let peer = Peer {
+            side: Side::Server,
+            ..*peer
+        };
+        let has_records = peer.tlsa.iter().any(|record| dane::usage(record).is_some());
+        !has_records || self.judge(&peer, rule, now).proof.is_ok()
+    }
+
     /// `None`: no record can be used. Else when the proof ends, or that none of them fits.
     fn dane(
         &self,
@@ -464,8 +475,8 @@ impl fmt::Debug for Identity {
 
 /// Whether a certificate names the domain, or the host that a secure record says is the domain's.
 fn is_for(peer: &Peer<'_>, fields: &x509::Fields<'_>, is_constrained: bool) -> bool {
-    let domains = [Some(peer.domain), peer.target];
-    let mut references = domains.into_iter().flatten().filter_map(Reference::new);
+    let domains = [peer.domain].into_iter().chain(peer.hosts.iter().map(|host| &**host));
+    let mut references = domains.filter_map(Reference::new);
     references.any(|reference| reference.is_among(fields.names(), !is_constrained))
 }
 

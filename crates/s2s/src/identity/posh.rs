@@ -1,8 +1,9 @@
 //! What the web server of a domain says of the certificate of its XMPP server (POSH: RFC 7711, RFC 7712 section 5.2).
 //!
 //! For domains whose server somebody else runs, who has no certificate for them. Whoever connects to us chooses which web
-//! server is asked; so nothing is sent there before it has shown a certificate for its name, only so many are asked at
-//! once, and what came of it is kept, also when it was nothing.
+//! server is asked; so it is one of the internet, at the port of HTTPS, and none of a network that he could not reach himself;
+//! nothing is sent there before it has shown a certificate for its name, only so many are asked at once, and what came of
+//! it is kept, also when it was nothing.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -25,6 +26,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::names::Reference;
+use crate::connect::Terms;
 use crate::dns::Resolver;
 use crate::journal::Trace;
 use crate::targets::Target;
@@ -116,11 +118,15 @@ fn read(text: &[u8]) -> Result<Read, String> {
     }
 }
 
+/// The only port that is asked.
+const PORT: u16 = 443;
+
 fn secure(url: Result<Url, String>) -> Result<Url, String> {
     let url = url?;
-    match url.is_tls() {
-        true => Ok(url),
-        false => Err(format!("{url} is not https")),
+    match (url.is_tls(), url.port()) {
+        (true, PORT) => Ok(url),
+        (true, _) => Err(format!("{url} is not at the port of https")),
+        (false, _) => Err(format!("{url} is not https")),
     }
 }
 
@@ -138,9 +144,11 @@ impl Reach for Resolver {
             is_secure: false,
         };
         let mut trace = Trace::default();
-        let connected = self
-            .connect(&target, Instant::now() + LIMIT, &|_| false, &mut trace)
-            .await;
+        let terms = Terms {
+            is_public: true,
+            ..Terms::default()
+        };
+        let connected = self.connect(&target, Instant::now() + LIMIT, &terms, &mut trace).await;
         connected
             .map(|connected| connected.stream)
             .map_err(|failure| io::Error::other(failure.text))

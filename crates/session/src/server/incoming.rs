@@ -62,6 +62,8 @@ pub(crate) struct Incoming {
     pub(crate) ends_at: Option<i64>,
     /// The other wants both directions on this stream.
     way_back: Option<WayBack>,
+    /// By what it has shown there is none.
+    is_one_way: bool,
 }
 
 impl Incoming {
@@ -84,6 +86,7 @@ impl Incoming {
             authenticated: None,
             ends_at: None,
             way_back: None,
+            is_one_way: false,
         }
     }
 
@@ -200,7 +203,7 @@ impl Incoming {
             }
         }
         // XEP-0288 section 2: "both before and after TLS negotiation".
-        if self.config.bidirectional && !is_authenticated {
+        if self.config.bidirectional && !is_authenticated && !self.vouched.is_one_way {
             features.push_str(&format!("<bidi xmlns='{}'/>", ns::BIDI_FEATURE));
         }
         // Behind dialback there are no features any more: what is said before it has to hold for the stanzas (XEP-0478
@@ -209,6 +212,10 @@ impl Incoming {
         features.push_str(&self.config.stream_limits(is_last));
         features.push_str("</stream:features>");
         cx.out.extend_from_slice(features.as_bytes());
+    }
+
+    fn way_back(&self) -> Option<WayBack> {
+        self.way_back.filter(|_| !self.is_one_way)
     }
 
     /// Whether dialback may help who has opened the stream. Who has not named itself is told when it names a pair.
@@ -245,7 +252,7 @@ impl Incoming {
                 Some(pair) => {
                     self.unread = true;
                     self.phase = Phase::Admitting;
-                    cx.router.admit(cx.now, &pair, cx.outbox, self.way_back, cx.turn);
+                    cx.router.admit(cx.now, &pair, cx.outbox, self.way_back(), cx.turn);
                     Ok(Next::Wait)
                 }
                 None if element.ns() == ns::SERVER => Err(StreamError::not_authorized()),
@@ -310,6 +317,8 @@ impl Incoming {
         }
         self.authenticated = Some(Pair::new(local, remote));
         self.ends_at = self.vouched.until;
+        // By dialback it is not: who is asked about the key has shown what the DNS says.
+        self.is_one_way = self.vouched.is_one_way;
         cx.out
             .extend_from_slice(format!("<success xmlns='{}'/>", ns::SASL).as_bytes());
         // Section 6.4.6: both sides begin a new stream.
@@ -438,7 +447,7 @@ impl Incoming {
             previd: previd.as_ref().into(),
             h,
             outbox: Arc::clone(cx.outbox),
-            way_back: self.way_back,
+            way_back: self.way_back(),
         };
         cx.router.resume_remote(cx.now, request, cx.turn);
         Ok(Next::Wait)
@@ -495,7 +504,7 @@ impl Incoming {
             lang: self.lang.take(),
             is_ours: false,
             is_managed: false,
-            is_bidirectional: self.way_back.is_some(),
+            is_bidirectional: self.way_back().is_some(),
             uncounted: 0,
         }
     }

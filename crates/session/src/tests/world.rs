@@ -130,6 +130,7 @@ pub(crate) struct FakeShell {
     pub(crate) refuses_guests: bool,
     /// Whether the certificate of another server speaks for it; None: it is told later.
     pub(crate) vouches: Option<bool>,
+    pub(crate) is_one_way: bool,
     /// Dialback keys that were to be verified, if any are.
     pub(crate) claims: Vec<Claim>,
     pub(crate) verifies: bool,
@@ -219,7 +220,11 @@ impl Shell for FakeShell {
     }
     fn certifies(&mut self, _: &Pair) -> Option<Vouched> {
         let until = self.certified_until;
-        self.vouches.map(|is_proved| Vouched { is_proved, until })
+        self.vouches.map(|is_proved| Vouched {
+            is_proved,
+            until,
+            is_one_way: self.is_one_way,
+        })
     }
     fn verify_key(&mut self, claim: Claim) -> Result<(), StanzaError> {
         if !self.verifies {
@@ -353,6 +358,7 @@ impl World {
                 guests: Arc::default(),
                 refuses_guests: false,
                 vouches: Some(true),
+                is_one_way: false,
                 claims: Vec::new(),
                 verifies: true,
                 notes: Vec::new(),

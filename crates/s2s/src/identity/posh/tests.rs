@@ -13,6 +13,7 @@ use super::super::tests::{Authority, Der, NOW, trusting};
 use super::super::{Flaw, Identity, Peer, Proof, Side};
 use super::*;
 use crate::policy::{Require, Rule};
+use crate::stub::{Stub, Zone};
 
 /// Hosts that the web server has a certificate for.
 const HOSTS: &[&str] = &["example.org", "hosting.example", "xn--bcher-kva.example"];
@@ -226,6 +227,13 @@ async fn documents_elsewhere() {
     )
     .await;
     check(&[(OWN, "to http://localhost/posh.json")], Err("not https")).await;
+    let port = "to https://hosting.example:8443/posh.json";
+    check(&[(OWN, port)], Err("not at the port of https")).await;
+    check(
+        &[(OWN, r#"{"url":"https://hosting.example:22/posh.json","expires":60}"#)],
+        Err("not at the port of https"),
+    )
+    .await;
     check(
         &[(OWN, "to /.well-known/posh/xmpp-server.json")],
         Err("too many redirects"),
@@ -261,6 +269,28 @@ async fn documents_that_are_none() {
     )
     .await;
     check(found(&" ".repeat(MAX_DOCUMENT + 1)), "too long").await;
+}
+
+/// Whoever connects has us ask where he likes, but not behind our own walls: neither by the DNS nor by a redirect.
+#[tokio::test]
+async fn nobody_is_asked_who_is_not_in_the_internet() {
+    let mut zone = Zone::new();
+    zone.address("inside.signed.", "192.168.1.1")
+        .address("inside.signed.", "127.0.0.1")
+        .address("inside.signed.", "fd00::1");
+    let stub = Stub::new(zone).await;
+    let resolver = stub.resolver();
+    for host in ["inside.signed", "127.0.0.1", "::1", "169.254.169.254"] {
+        let error = resolver.reach(host, PORT).await.expect_err("it is not connected to");
+        assert!(
+            error.to_string().contains("not the address of another server"),
+            "{error}"
+        );
+    }
+    let identity = Identity::of(trusting(&Authority::new("public")));
+    let why = identity.fetch_posh("inside.signed", &resolver).await;
+    let why = why.expect_err("nobody is asked");
+    assert!(why.contains("not the address of another server"), "{why}");
 }
 
 #[tokio::test]

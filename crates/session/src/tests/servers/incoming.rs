@@ -279,6 +279,28 @@ fn vouched_for_later() {
     }
 }
 
+/// Had we connected to it, it would not do (DANE): what is for its domain goes elsewhere than to who has connected, even if he
+/// asks for it without having been offered it.
+#[test]
+fn who_may_only_speak() {
+    for is_one_way in [false, true] {
+        let (world, dialed) = world();
+        let mut juliet = world.bound("juliet", "balcony");
+        let mut peer = connect(&world, HERE, true);
+        peer.shell.is_one_way = is_one_way;
+        peer.send(opening());
+        assert_eq!(peer.said().contains(BIDI_FEATURE), !is_one_way);
+        peer.send(format!("{BIDI}{}{}{BIDI}", auth("="), opening()));
+        peer.send(message("romeo@remote.example/a", "juliet@example.org/balcony", "a"));
+        peer.said();
+        assert!(juliet.said().contains("<body>a</body>"));
+        juliet.send("<presence to='romeo@remote.example'/>");
+        assert_eq!(peer.said().contains("<presence"), !is_one_way);
+        let dialed = dialed.0.lock().expect("no panic").len();
+        assert_eq!(dialed, usize::from(is_one_way));
+    }
+}
+
 /// Row 24 of the attacks: the pair of the login is that of the stream.
 #[test]
 fn the_pair_stays() {
