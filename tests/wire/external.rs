@@ -156,7 +156,14 @@ async fn a_session_ends_with_its_certificate() {
     client.bind(Some("ward")).await;
     client.ping().await;
     let mut other = world.open(Transport::Starttls, &brief).await;
-    assert_eq!(said(&other.auth("PLAIN", &plain("", "romeo", &testkit::password_of("romeo@example.org"))).await), "success");
+    assert_eq!(
+        said(
+            &other
+                .auth("PLAIN", &plain("", "romeo", &testkit::password_of("romeo@example.org")))
+                .await
+        ),
+        "success"
+    );
     other.open().await;
     other.bind(None).await;
     client.wait_for_end("reset").await;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use accounts::backend::Question;
-use auth::{Binding, Credentials, Failure, Lookup, Mechanism, PasswordCheck, SALT_LENGTH, TokenLookup, Verdict};
+use auth::{Binding, Credentials, Failure, Lookup, Mechanism, PasswordCheck, Proof, SALT_LENGTH, Verdict};
 use router::{Event, Guest, Outbox, Pair, Turn, Vouched};
 use rustls::pki_types::CertificateDer;
 use session::server::Claim;
 use session::{Recording, Shell, clients};
 use stanza::{Jid, StanzaError};
+use store::Store;
 use tokio::runtime::Handle;
 
 use crate::metrics::Reached;
@@ -36,17 +37,26 @@ fn tell(outbox: &Arc<Outbox>, event: Event) {
 /// When the first of a client's certificates ends, in seconds since 1970. What is over already cannot have been needed.
 fn certificates_end(chain: &[CertificateDer<'_>]) -> Option<i64> {
     let now = now().seconds();
-    let ends = chain.iter().filter_map(|certificate| Some(x509::fields(certificate)?.not_after));
+    let ends = chain
+        .iter()
+        .filter_map(|certificate| Some(x509::fields(certificate)?.not_after));
     ends.filter(|&end| end >= now).min()
 }
 
-/// The tokens of somebody of whom the backend says this.
-fn still_known(tokens: TokenLookup, verdict: &Verdict) -> TokenLookup {
-    match (verdict, tokens) {
-        (Verdict::Granted { .. }, tokens) => tokens,
-        (Verdict::Unavailable, _) => TokenLookup::Unavailable,
-        (Verdict::Disabled, TokenLookup::Found(tokens)) => TokenLookup::Disabled(tokens),
-        _ => TokenLookup::Missing,
+fn record(store: &Arc<dyn Store>, outbox: Arc<Outbox>, login: Recording) {
+    let random = |bytes: &mut [u8]| getrandom::fill(bytes).expect("the system has random numbers");
+    clients::record(store, login, now().seconds(), random, move |result| {
+        tell(&outbox, Event::Recorded(result));
+    });
+}
+
+/// Why somebody is not let in by a token of whom the backend says this.
+fn not_known(verdict: &Verdict) -> Option<Failure> {
+    match verdict {
+        Verdict::Granted { .. } => None,
+        Verdict::Unavailable => Some(Failure::TemporaryAuthFailure),
+        Verdict::Disabled => Some(Failure::AccountDisabled),
+        _ => Some(Failure::NotAuthorized),
     }
 }
 
@@ -147,42 +157,32 @@ impl Shell for ConnectionShell<'_> {
     fn look_up_tokens(&mut self, account: &Jid, client: Option<&str>) {
         let outbox = Arc::clone(self.outbox);
         self.service.logs_in(self.number, Some(account.as_str()));
-        // The store answers on a thread of its own, and a backend waits in tasks.
-        let backend = self.service.backend(account.domain()).cloned();
-        let backend = backend.map(|backend| (backend, Handle::current()));
-        let jid = account.clone();
-        clients::look_up(
-            self.service.router.store(),
-            account,
-            client,
-            move |tokens| match backend {
-                // Who is gone there is gone here, whatever tokens are left. Nobody is asked about who has none.
-                Some((backend, runtime)) if matches!(&tokens, TokenLookup::Found(found) if !found.is_empty()) => {
-                    let outbox = Arc::downgrade(&outbox);
-                    let recognised = move |verdict| {
-                        if let Some(outbox) = outbox.upgrade() {
-                            tell(&outbox, Event::Tokens(still_known(tokens, &verdict)));
-                        }
-                    };
-                    let _entered = runtime.enter();
-                    backend.recognise(jid, Box::new(recognised));
-                }
-                _ => tell(&outbox, Event::Tokens(tokens)),
-            },
-        );
+        clients::look_up(self.service.router.store(), account, client, move |tokens| {
+            tell(&outbox, Event::Tokens(tokens));
+        });
     }
 
     fn record(&mut self, login: Recording) {
-        let outbox = Arc::clone(self.outbox);
-        let random = |bytes: &mut [u8]| getrandom::fill(bytes).expect("the system has random numbers");
-        clients::record(
-            self.service.router.store(),
-            login,
-            now().seconds(),
-            random,
-            move |result| {
-                tell(&outbox, Event::Recorded(result));
-            },
+        // Who is gone from there is gone from here, whatever tokens are left. Behind the proof: nobody is asked because of
+        // somebody who has none, and no time tells who has tokens.
+        let backend = match &login.proof {
+            Proof::Token(_) => self.service.backend(login.account.domain()),
+            _ => None,
+        };
+        let (outbox, store) = (Arc::clone(self.outbox), Arc::clone(self.service.router.store()));
+        let Some(backend) = backend else {
+            return record(&store, outbox, login);
+        };
+        let outbox = Arc::downgrade(&outbox);
+        backend.recognise(
+            login.account.clone(),
+            Box::new(move |verdict| {
+                let Some(outbox) = outbox.upgrade() else { return };
+                match not_known(&verdict) {
+                    Some(failure) => tell(&outbox, Event::Recorded(Err(failure))),
+                    None => record(&store, outbox, login),
+                }
+            }),
         );
     }
 

@@ -29,9 +29,12 @@ fn it_ends(peer: &mut Peer) {
 fn unbind(peer: &mut Peer) {
     let (bound, clean) = peer.with(|core, _| core.take_bound());
     let world = peer.world.clone();
-    world
-        .router
-        .unbind(Now(peer.shell.now * 1_000), &bound.expect("bound"), clean, &mut Default::default());
+    world.router.unbind(
+        Now(peer.shell.now * 1_000),
+        &bound.expect("bound"),
+        clean,
+        &mut Default::default(),
+    );
 }
 
 fn dialed(dialed: &Dialed) -> Vec<Pair> {
