@@ -71,7 +71,7 @@ impl From<Failed> for Missed {
     fn from(failed: Failed) -> Missed {
         Missed {
             failure: failed.failure(),
-            is_final: failed.reason == Reason::NotAuthorized,
+            is_final: matches!(failed.reason, Reason::NotAuthorized | Reason::WrongKey),
         }
     }
 }

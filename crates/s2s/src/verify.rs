@@ -112,7 +112,7 @@ impl Servers for Federation {
 fn told(failure: &Failure) -> StanzaError {
     match failure.kind {
         FailureKind::NotFound => StanzaError::remote_server_not_found(),
-        FailureKind::Timeout => StanzaError::remote_server_timeout(),
+        FailureKind::Timeout | FailureKind::Disbelieved => StanzaError::remote_server_timeout(),
         FailureKind::Refused => StanzaError::not_authorized(),
     }
 }

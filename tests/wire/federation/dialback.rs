@@ -242,6 +242,7 @@ async fn our_key_is_refused() {
         .await;
     link.expect("<db:result/>").await;
     link.send(result(THERE, HERE, " type='invalid'", "")).await;
-    bounced(&mut user, "1", "wait/remote-server-timeout").await;
+    // XEP-0220 section 2.1.1.
+    bounced(&mut user, "1", "cancel/internal-server-error").await;
     user.nothing_more().await;
 }

@@ -134,6 +134,8 @@ pub enum FailureKind {
     Timeout,
     /// It is not to be talked with: a policy of this server.
     Refused,
+    /// It has asked the server of our domain, and does not believe that we are that (XEP-0220 section 2.1.1).
+    Disbelieved,
 }
 
 impl Failure {
@@ -148,6 +150,7 @@ impl Failure {
             FailureKind::NotFound => StanzaError::remote_server_not_found(),
             FailureKind::Timeout => StanzaError::remote_server_timeout(),
             FailureKind::Refused => StanzaError::not_allowed(),
+            FailureKind::Disbelieved => StanzaError::internal_server_error(),
         };
         error.text(self.text.clone())
     }

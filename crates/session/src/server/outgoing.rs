@@ -9,7 +9,7 @@ mod read;
 use std::sync::Arc;
 
 use router::{FailureKind, Linked, Pair, Resume};
-use stanza::{StanzaError, StreamError, ns};
+use stanza::{StreamError, ns};
 use xmlstream::{Element, Event, Framer, Header, Limits, Scratch};
 
 use super::dialback::{self, Kind, Said, Verdict};
@@ -96,6 +96,8 @@ pub enum Reason {
     NoTls,
     /// It does not believe that we are who we are, and so neither this attempt nor another helps.
     NotAuthorized,
+    /// The same, as our dialback key is said not to be ours.
+    WrongKey,
     /// It has ended the stream, or the connection.
     Ended,
     /// It does not speak as RFC 6120 has it.
@@ -115,19 +117,11 @@ impl Failed {
         router::Failure {
             kind: match self.reason {
                 Reason::NoSuchHost => FailureKind::NotFound,
+                Reason::WrongKey => FailureKind::Disbelieved,
                 _ => FailureKind::Timeout,
             },
             text: self.text.clone(),
         }
-    }
-
-    /// What the server whose key could not be verified is told (XEP-0220 section 2.4.2).
-    pub fn dialback_error(&self) -> StanzaError {
-        match self.reason {
-            Reason::NoSuchHost => StanzaError::remote_server_not_found(),
-            _ => StanzaError::remote_server_timeout(),
-        }
-        .text(self.text.clone())
     }
 }
 
@@ -452,7 +446,7 @@ impl Outgoing {
                 self.features.max_bytes = self.features.max_bytes.filter(|&bytes| bytes > LEAST_STANZA);
                 Ok(self.establish(Linked::default()))
             }
-            (Verdict::Invalid, Kind::Result) => Err(self.failed(Stage::Authentication, Reason::NotAuthorized, bad)),
+            (Verdict::Invalid, Kind::Result) => Err(self.failed(Stage::Authentication, Reason::WrongKey, bad)),
             (verdict @ (Verdict::Valid | Verdict::Invalid), Kind::Verify) => {
                 let is_good = verdict == Verdict::Valid;
                 self.note(Stage::Authentication, is_good, if is_good { good } else { bad });
@@ -461,9 +455,11 @@ impl Outgoing {
             (Verdict::Error(condition), _) => {
                 let condition = condition.map_or("no reason", |condition| condition.name());
                 let reason = match (kind, condition) {
-                    (_, "item-not-found") => Reason::NoSuchHost,
+                    // Section 2.5: "If an error is encountered in Step 3 ... the Receiving Server MUST send a
+                    // <remote-server-not-found/>"; and in step 4 senders are told of a timeout, whatever it is.
+                    (Kind::Verify, _) => Reason::NoSuchHost,
                     (Kind::Result, "not-authorized" | "forbidden" | "policy-violation") => Reason::NotAuthorized,
-                    _ => Reason::Ended,
+                    (Kind::Result, _) => Reason::Ended,
                 };
                 let text = format!("cannot do what dialback asks of it ({condition})");
                 Err(self.failed(Stage::Authentication, reason, &text))

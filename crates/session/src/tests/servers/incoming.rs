@@ -293,8 +293,10 @@ fn who_may_only_speak() {
         peer.send(format!("{BIDI}{}{}{BIDI}", auth("="), opening()));
         peer.send(message("romeo@remote.example/a", "juliet@example.org/balcony", "a"));
         peer.said();
+        juliet.run();
         assert!(juliet.said().contains("<body>a</body>"));
         juliet.send("<presence to='romeo@remote.example'/>");
+        peer.run();
         assert_eq!(peer.said().contains("<presence"), !is_one_way);
         let dialed = dialed.0.lock().expect("no panic").len();
         assert_eq!(dialed, usize::from(is_one_way));

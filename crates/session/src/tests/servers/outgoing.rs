@@ -1,5 +1,7 @@
 //! A stream that we open, against what other servers say.
 
+use router::FailureKind;
+
 use super::peered::{answer, offer};
 use super::*;
 use crate::server::{Claim, Failed, Reason};
@@ -361,12 +363,12 @@ fn by_dialback() {
         assert_eq!(established.linked.max_bytes, expected);
     }
     for (said, reason) in [
-        (verdict("type='invalid'/>"), Reason::NotAuthorized),
+        (verdict("type='invalid'/>"), Reason::WrongKey),
         (
             verdict(
                 "type='error'><error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></db:result>",
             ),
-            Reason::NoSuchHost,
+            Reason::Ended,
         ),
         (
             verdict(
@@ -385,6 +387,12 @@ fn by_dialback() {
         let mut caller = Caller::secured(&world, with_dialback(), None);
         caller.hear(answer("a") + &offer(DIALBACK) + &said);
         assert_eq!(failed(&caller).reason, reason, "{said}");
+        // XEP-0220 sections 2.1.1 and 2.5.
+        let expected = match reason {
+            Reason::WrongKey => "internal-server-error",
+            _ => "remote-server-timeout",
+        };
+        assert_eq!(failed(&caller).failure().error().condition.name(), expected, "{said}");
     }
     // Without an id there is nothing to make a key of.
     let mut caller = Caller::secured(&world, with_dialback(), None);
@@ -434,16 +442,13 @@ fn a_key_is_verified() {
     }
     let mut caller = ask();
     caller.hear(verdict("remote.example", "example.org", "i&apos;d", "error"));
-    assert_eq!(
-        failed(&caller).dialback_error().condition.name(),
-        "remote-server-timeout"
-    );
+    assert_eq!(failed(&caller).failure().kind, FailureKind::NotFound);
     let mut caller = Caller::new(config(&world, HERE), pair(), true, Purpose::Verify(claim.clone()));
     caller.hear(answer("a") + &error("host-unknown"));
-    assert_eq!(
-        failed(&caller).dialback_error().condition.name(),
-        "remote-server-not-found"
-    );
+    assert_eq!(failed(&caller).failure().kind, FailureKind::NotFound);
+    // Without a word.
+    let mut caller = ask();
+    assert_eq!(caller.machine.ended().failure().kind, FailureKind::Timeout);
 }
 
 #[test]
