@@ -54,6 +54,15 @@ impl Router {
             Answer::Error(_) => 1,
             _ => QUESTION,
         };
+        self.charge_pieces(now, from, pieces);
+    }
+
+    /// Somebody else is asked for the answer.
+    pub(crate) fn charge_question(&self, now: Now, from: JidRef<'_>) {
+        self.charge_pieces(now, from, QUESTION);
+    }
+
+    fn charge_pieces(&self, now: Now, from: JidRef<'_>, pieces: usize) {
         if let Some(server) = self.server_of(from) {
             let charges = &self.answers.0;
             charges.charge(now, from.bare_str(), Some(server), pieces, ALLOWANCE);

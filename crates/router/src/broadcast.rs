@@ -87,6 +87,8 @@ impl Router {
                         });
                     }
                 }
+            } else {
+                self.show_change_to_privileged(account, bound.jid.as_str(), &told, turn);
             }
             if priority >= 0 {
                 self.start_replay(account, bound.id, turn);
@@ -248,16 +250,12 @@ impl Router {
             if !is_of(contact, own) && self.say_elsewhere(from, contact, turn, |out| presence.write(contact, out)) {
                 continue;
             }
-            if self.has_privileged() {
-                let domain = contact.split_once('@').map_or(contact, |(_, domain)| domain);
-                self.show_contact_to_privileged(domain, from, |to, out| presence.write(to, out), turn);
-            }
-            self.with(contact, |account| {
+            let is_blocked = self.with(contact, |account| {
                 if left {
                     account.forget_directed(from, None);
                 }
                 if account.blocks(from) {
-                    return;
+                    return true;
                 }
                 for session in account.sessions.iter().filter(|session| session.is_available()) {
                     if except.is_some_and(|except| except.has(&account.full(session))) {
@@ -267,7 +265,12 @@ impl Router {
                         presence.write(contact, out)
                     });
                 }
+                false
             });
+            if self.has_privileged() && is_blocked != Some(true) {
+                let domain = contact.split_once('@').map_or(contact, |(_, domain)| domain);
+                self.show_contact_to_privileged(domain, from, !left, |to, out| presence.write(to, out), turn);
+            }
         }
     }
 

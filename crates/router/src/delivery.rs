@@ -156,7 +156,8 @@ impl Router {
                     && account.roster.state(from.bare_str()).subscription.to()
                 {
                     let write = |to: &str, out: &mut Vec<u8>| splice(stanza, from.as_str(), Some(to), edits, out);
-                    self.show_contact_to_privileged(account.jid.domain(), from.as_str(), write, turn);
+                    let is_available = kind == PresenceType::Available;
+                    self.show_contact_to_privileged(account.jid.domain(), from.as_str(), is_available, write, turn);
                 }
                 let item = Item::Presence(from.as_str());
                 match to.resource() {

@@ -134,11 +134,11 @@ impl Router {
         let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else {
             return;
         };
-        if self.delegates(&host.domain, target, &payload, stanza, from, to, turn) {
-            return;
-        }
         if let Err(error) = self.may_ask(now, from) {
             return self.bounce(stanza, from, to, &error, turn);
+        }
+        if self.delegates(&host.domain, target, &payload, stanza, from, to, turn) {
+            return self.charge_question(now, from);
         }
         let is_admin = self.is_admin(host, from);
         let answer = match self.registry().handler(target, method, payload.ns(), payload.name()) {
@@ -187,10 +187,24 @@ impl Router {
         let (Some(method), Some(payload)) = (method(stanza), stanza.payload()) else {
             return;
         };
+        let relation = account.relation(from);
+        let is_stranger = relation == Relation::Stranger;
+        if is_stranger && let Err(error) = self.may_ask(now, from) {
+            return self.bounce(stanza, from, to, &error, turn);
+        }
         if self.delegates(account.jid.domain(), Target::Account, &payload, stanza, from, to, turn) {
+            if is_stranger {
+                self.charge_question(now, from);
+            }
+            // Whoever answers, changes of the roster are told by the server.
+            if (relation, method, payload.ns()) == (Relation::Owner, Method::Get, stanza::ns::ROSTER) {
+                let mut sessions = account.sessions.iter_mut();
+                if let Some(session) = sessions.find(|session| Some(&*session.resource) == from.resource()) {
+                    session.interested = true;
+                }
+            }
             return;
         }
-        let relation = account.relation(from);
         if payload.ns() == stanza::ns::ROSTER && account.is_guest() {
             // RFC 6121 section 2.3.3 has the second.
             let error = match method {
@@ -205,10 +219,6 @@ impl Router {
         if payload.ns() == stanza::ns::BLOCKING && relation == Relation::Owner && account.undecided > 0 {
             // What waits for its commit may still be taken back; nothing else is told of it.
             return self.ask_again(Work::Letter(letter(stanza, from, to)));
-        }
-        let is_stranger = relation == Relation::Stranger;
-        if is_stranger && let Err(error) = self.may_ask(now, from) {
-            return self.bounce(stanza, from, to, &error, turn);
         }
         let answer = self.handle_for_account(now, account, relation, method, payload, from, to);
         if is_stranger {

@@ -125,6 +125,8 @@ impl Router {
     /// RFC 6120 section 10.1 has stanzas delivered in the order in which they came.
     fn send_on(&self, now: Now, bound: &Bound, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
         if !bound.outbox.is_behind() {
+            // It has caught up since it was looked at: nobody would tell the connection to go on.
+            turn.is_held = false;
             return self.route(now, stanza, from, to, turn);
         }
         let text = letter(stanza, from, to);
@@ -141,9 +143,39 @@ impl Router {
         self.follow(&bound.outbox, vec![work]);
     }
 
+    /// Handles what comes over a stream of many, from another server or a component. `acts`: does what only this stream may
+    /// ask for, if it is that. True: as [`Router::from_client`].
+    #[allow(clippy::too_many_arguments)] // the parts of one delivery; a struct would only rename them
+    pub(crate) fn from_many(
+        &self,
+        now: Now,
+        bound: &Bound,
+        origin: Origin,
+        stanza: &Stanza<'_>,
+        from: JidRef<'_>,
+        to: JidRef<'_>,
+        turn: &mut Turn,
+        acts: impl FnOnce(&Stanza<'_>, JidRef<'_>, JidRef<'_>, &mut Turn) -> bool,
+    ) -> bool {
+        turn.origin = Some(origin);
+        // Written and read again, since only so it is in the namespace that everything here is in.
+        self.read_letter(&letter(stanza, from, to), turn, |stanza, from, to, turn| {
+            if self.is_apart(from.domain(), to.domain()) {
+                self.refuse_at_border(stanza, from, to, turn);
+            } else if !acts(stanza, from, to, turn) {
+                self.route_in_order(now, bound, stanza, from, to, turn);
+            }
+        });
+        let origin = turn.origin.take();
+        let is_held = std::mem::take(&mut turn.is_held);
+        self.settle(now, turn);
+        drop(origin);
+        is_held || bound.outbox.is_to_wait()
+    }
+
     /// The same for what comes over a stream of many: what is kept goes through the store, behind the messages before it,
     /// and nothing else gets past those.
-    pub(crate) fn route_in_order(
+    fn route_in_order(
         &self,
         now: Now,
         bound: &Bound,
@@ -210,7 +242,7 @@ impl Router {
                 };
             }
             if let Some(component) = self.components.get(to.domain()) {
-                return self.to_component(component, stanza, from, to, turn);
+                return self.to_component(now, component, stanza, from, to, turn);
             }
             return self.to_remote(now, stanza, from, to, turn);
         };
@@ -383,17 +415,20 @@ impl Router {
             }),
             Work::Sent(text, origin) => {
                 let awaited = origin.is_awaited.then(|| Arc::clone(&origin.outbox));
+                let is_privileged = origin.is_privileged;
                 turn.origin = Some(origin);
-                self.read_letter(&text, turn, |stanza, from, to, turn| {
-                    self.route(now, stanza, from, to, turn);
+                self.read_letter(&text, turn, |stanza, from, to, turn| match is_privileged {
+                    true => self.acts_later(now, stanza, from, to, turn),
+                    false => self.route(now, stanza, from, to, turn),
                 });
                 turn.origin = None;
                 // Else it waits for its recipient to be read.
                 let is_held = std::mem::take(&mut turn.is_held);
                 if let Some(outbox) = awaited.filter(|_| !is_held) {
-                    outbox.tell(turn, Event::Proceed);
+                    turn.proceed(outbox);
                 }
             }
+            Work::Proceed(outbox) => outbox.tell(turn, Event::Proceed),
             Work::Undelivered(bound, rest) => self.reclaim_all(now, &bound, &rest, turn),
             Work::Revoked { owner, client } => self.end_whose(now, &owner, Whose::Client(client), turn),
             Work::Photo(owner, photo) => self.photo_changed(&owner, photo, turn),

@@ -9,6 +9,7 @@ use store::Batch;
 use xmlstream::Child;
 
 use crate::account::{Account, Session};
+use crate::deposit::Origin;
 use crate::durable::After;
 use crate::iq::Return;
 use crate::load::store_failed;
@@ -53,11 +54,23 @@ impl Router {
         match method {
             // What waits for its commit may still be taken back, and a version that was told and did
             // not come to be would later stand for something else.
-            Method::Get if account.undecided > 0 => self.ask_again(Work::Letter(letter(stanza, from, to))),
+            Method::Get if account.undecided > 0 => {
+                let text = letter(stanza, from, to);
+                self.ask_again(match turn.origin.take_if(|origin| origin.is_privileged) {
+                    // Else it would be a stranger's then.
+                    Some(origin) => Work::Sent(
+                        text,
+                        Origin {
+                            is_awaited: false,
+                            ..origin
+                        },
+                    ),
+                    None => Work::Letter(text),
+                });
+            }
             Method::Get => {
                 let mut roster = Vec::new();
                 let known = payload.attr("ver");
-                let owner = account.jid.as_str().to_owned();
                 account.roster.result_since(known.as_deref(), &mut roster);
                 let result = back.result(&String::from_utf8(roster).unwrap_or_default());
                 let Some(session) = from.resource().and_then(|resource| {
@@ -68,9 +81,7 @@ impl Router {
                 }) else {
                     // A component with a privilege, which is told of changes behind this; or one that asks in the
                     // name of the account.
-                    if !self.say_to_component(&owner, from.as_str(), turn, |out| out.extend(result.as_bytes()))
-                        && from.resource().is_none()
-                    {
+                    if !self.answer_component(&back, &result, turn) && from.resource().is_none() {
                         turn.letter(result);
                     }
                     return;

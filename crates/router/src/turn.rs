@@ -17,7 +17,7 @@ use crate::deposit::{Copied, Origin};
 use crate::outbox::Receipt;
 use crate::remote::Change;
 use crate::wake::wake;
-use crate::{Bound, Outbox};
+use crate::{Bound, Event, Outbox};
 
 /// Something for another owner.
 pub(crate) enum Work {
@@ -25,6 +25,8 @@ pub(crate) enum Work {
     Letter(Box<str>),
     /// The same, as a client sent it.
     Sent(Box<str>, Origin),
+    /// The connection may read on: all that follows from what it has waited for was done.
+    Proceed(Arc<Outbox>),
     /// A message for the sender's other devices (XEP-0280).
     Copies(Copied),
     /// Copies of stanzas that a session which has ended was not given.
@@ -131,6 +133,15 @@ pub struct Turn {
 impl Turn {
     pub(crate) fn wake(&mut self, outbox: &Arc<Outbox>) {
         self.woken.push(Arc::clone(outbox));
+    }
+
+    /// Lets the connection read on, behind what follows from the stanza that it has waited for.
+    pub(crate) fn proceed(&mut self, outbox: Arc<Outbox>) {
+        if self.queue.is_empty() {
+            outbox.tell(self, Event::Proceed);
+        } else {
+            self.queue.push_back(Work::Proceed(outbox));
+        }
     }
 
     /// That the stanza which is being handled has come; for who makes its effect durable.

@@ -36,8 +36,10 @@ impl Router {
         else {
             return false;
         };
-        // "Stanzas from managing entity": "the server MUST NOT forward it".
-        if from.domain() == &*component.domain {
+        // "Stanzas from managing entity": "the server MUST NOT forward it". Nor what it asks in the name of an account.
+        let asks_itself =
+            from.domain() == &*component.domain || self.asked_in_name_by(&component.domain, stanza, from, to);
+        if asks_itself {
             return false;
         }
         let back = Return::of(stanza, from.to_owned(), to.to_owned());
@@ -47,7 +49,7 @@ impl Router {
             .open((self.clock)(), &component.domain, Question::Delegated { back })
         {
             Some(id) => {
-                if !self.ask_component(&component.domain, domain, &id, "set", &wrapped, turn)
+                if !self.ask_component(&component.domain, domain, from.bare_str(), &id, "set", &wrapped, turn)
                     && let Some((_, question)) = self.questions.answered(&id, |_, _| true)
                 {
                     question.fail(turn);
@@ -60,6 +62,17 @@ impl Router {
             }
         }
         true
+    }
+
+    /// Whether a component asks this in the name of who asks.
+    fn asked_in_name_by(&self, component: &str, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>) -> bool {
+        let is_this = |asker: &str, question: &Question| match question {
+            Question::InName { back, whom, .. } => {
+                asker == component && back.addresses().1.as_str() == from.as_str() && whom.as_str() == to.as_str()
+            }
+            _ => false,
+        };
+        stanza.id().is_some_and(|id| self.questions.is_open(id, is_this))
     }
 
     /// A component that answers for the server is asked what it can ("Nesting").
@@ -80,21 +93,31 @@ impl Router {
                 };
                 if let Some(id) = self.questions.open((self.clock)(), domain, question) {
                     let query = format!("<query xmlns='{}' node='{}'/>", ns::DISCO_INFO, escaped(&node));
-                    self.ask_component(domain, &component.shown_by, &id, "get", &query, turn);
+                    self.ask_component(domain, &component.shown_by, domain, &id, "get", &query, turn);
                 }
             }
         }
     }
 
-    /// False: nobody is there to be asked.
-    fn ask_component(&self, domain: &str, from: &str, id: &str, type_: &str, payload: &str, turn: &mut Turn) -> bool {
+    /// `asker`: whose share of several streams it is. False: nobody is there to be asked.
+    #[allow(clippy::too_many_arguments)] // the parts of one request; a struct would only rename them
+    fn ask_component(
+        &self,
+        domain: &str,
+        from: &str,
+        asker: &str,
+        id: &str,
+        type_: &str,
+        payload: &str,
+        turn: &mut Turn,
+    ) -> bool {
         let Some(slot) = self.components.get(domain) else {
             return false;
         };
         let text = format!("<iq type='{type_}' id='{id}' from='{from}' to='{domain}'>{payload}</iq>");
         let shares = self.components.shares();
         let write = |out: &mut Vec<u8>| out.extend_from_slice(text.as_bytes());
-        slot.lock().give(shares, from, text.len(), turn, write).is_ok()
+        slot.lock().give(shares, asker, text.len(), turn, write).is_ok()
     }
 
     /// An answer to the server; it may be one of a component.

@@ -9,6 +9,7 @@ mod delegation;
 mod places;
 mod privileged;
 mod questions;
+mod sent;
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use module::{Now, PresenceSeen};
 use stanza::{Edits, IqType, Jid, JidRef, Kind, MessageType, PresenceType, Stanza, StanzaError, StreamError, splice};
 
 use crate::deposit::Origin;
-use crate::outgoing::letter;
+use crate::iq::Return;
 use crate::sessions::{escaped, read_unsent};
 use crate::{Bound, Event, Outbox, Router, Turn};
 
@@ -37,6 +38,9 @@ impl Router {
         let answer = match (self.components.get(domain), Jid::parse(domain)) {
             (Some(slot), Ok(jid)) => {
                 let mut place = slot.lock();
+                if place.is_ending && place.coming.len() < slot.component.streams {
+                    return place.coming.push(Arc::clone(outbox));
+                }
                 if place.streams.len() < slot.component.streams {
                     let id = self.next_session();
                     let outbox = Arc::clone(outbox);
@@ -98,11 +102,20 @@ impl Router {
         let was_last = place.remove(bound.id) && place.streams.is_empty();
         // It may have been this one that was asked.
         place.shows_on(&mut turn);
+        place.is_ending |= was_last;
         drop(place);
         if was_last {
-            self.registry().nested().forget(bound.jid.as_str());
-            self.fail_questions(bound.jid.as_str(), &mut turn);
-            self.lose_domain_in_rooms(bound.jid.as_str());
+            let domain = bound.jid.as_str();
+            self.registry().nested().forget(domain);
+            self.fail_questions(domain, &mut turn);
+            self.lose_domain_in_rooms(domain);
+            let mut place = slot.lock();
+            place.is_ending = false;
+            let coming = std::mem::take(&mut place.coming);
+            drop(place);
+            for outbox in coming {
+                self.attach(domain, &outbox, &mut turn);
+            }
         }
         self.settle((self.clock)(), &mut turn);
         turn.finish();
@@ -125,7 +138,7 @@ impl Router {
             // A room of ours has heard that the domain is gone.
             let is_told = matches!(stanza.kind(), Kind::Message(MessageType::Groupchat)) && self.is_room(from);
             match given {
-                Err(error) if !is_told => self.refuse_for_component(stanza, from, to, &error, turn),
+                Err(error) if !is_told => self.refuse_late_for_component(stanza, from, to, &error, turn),
                 _ => {}
             }
         });
@@ -133,7 +146,7 @@ impl Router {
             let refused = slot.lock().returned(bound.id, self.components.shares(), turn);
             for (waiting, error) in refused {
                 self.read_letter(&waiting.text, turn, |stanza, from, to, turn| {
-                    self.refuse_for_component(stanza, from, to, &error, turn);
+                    self.refuse_late_for_component(stanza, from, to, &error, turn);
                 });
             }
         }
@@ -144,12 +157,16 @@ impl Router {
     /// A stanza for an address of a component.
     pub(crate) fn to_component(
         &self,
+        now: Now,
         slot: &Slot,
         stanza: &Stanza<'_>,
         from: JidRef<'_>,
         to: JidRef<'_>,
         turn: &mut Turn,
     ) {
+        if self.keeps_for_component(now, slot, stanza, from, to, turn) {
+            return;
+        }
         let write = |out: &mut Vec<u8>| splice(stanza, from.as_str(), Some(to.as_str()), &Edits::default(), out);
         let bytes = stanza.element().source().len();
         let shares = self.components.shares();
@@ -167,6 +184,21 @@ impl Router {
         }
     }
 
+    /// The answer to a request of a component, at once. False: somebody else has asked.
+    pub(crate) fn answer_component(&self, back: &Return, answer: &str, turn: &mut Turn) -> bool {
+        let (asking, asked) = back.addresses();
+        let Some(slot) = self.components.get(asking.domain()) else {
+            return false;
+        };
+        let shares = self.components.shares();
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(answer.as_bytes());
+        let mut place = slot.lock();
+        let asker = place.take_asker(shares, (back.id(), asking.as_str(), asked.as_str()));
+        // An answer is not answered.
+        let _ = place.give_to(asker, shares, asked.bare_str(), answer.len(), turn, write);
+        true
+    }
+
     /// Who has sent something that does not get to a component is told so, but for what is of the moment.
     fn refuse_for_component(
         &self,
@@ -178,6 +210,8 @@ impl Router {
     ) {
         match stanza.kind() {
             Kind::Presence(PresenceType::Probe | PresenceType::Unavailable) => {}
+            // It may be what a privilege shows, and nobody is to notice that (XEP-0356).
+            Kind::Presence(PresenceType::Available) if to.local().is_none() && self.sees_presence(to.domain()) => {}
             _ => self.bounce(stanza, from, to, error, turn),
         }
     }
@@ -217,28 +251,19 @@ impl Router {
         turn: &mut Turn,
     ) -> bool {
         self.stanzas.up(bound.id);
-        turn.origin = Some(Origin::of_component(bound));
-        // Written and read again, since only so it is in the namespace that everything here is in.
-        self.read_letter(&letter(stanza, from, to), turn, |stanza, from, to, turn| {
-            if self.is_apart(from.domain(), to.domain()) {
-                return self.refuse_at_border(stanza, from, to, turn);
-            }
-            let slot = self.components.get(bound.jid.as_str());
-            if let (Some(slot), Kind::Iq(IqType::Get | IqType::Set), Some(id)) = (slot, stanza.kind(), stanza.id())
+        let origin = Origin::of_component(bound);
+        self.from_many(now, bound, origin, stanza, from, to, turn, |stanza, from, to, turn| {
+            let Some(slot) = self.components.get(bound.jid.as_str()) else {
+                return false;
+            };
+            if let (Kind::Iq(IqType::Get | IqType::Set), Some(id)) = (stanza.kind(), stanza.id())
                 && slot.component.streams > 1
             {
                 let question = (id, from.as_str(), to.as_str());
                 slot.lock().note_asked(self.components.shares(), bound.id, question);
             }
-            if !slot.is_some_and(|slot| self.acts(now, slot, stanza, from, to, turn)) {
-                self.route(now, stanza, from, to, turn);
-            }
-        });
-        let origin = turn.origin.take();
-        let is_held = std::mem::take(&mut turn.is_held);
-        self.settle(now, turn);
-        drop(origin);
-        is_held || bound.outbox.is_to_wait()
+            self.acts(now, slot, stanza, from, to, turn)
+        })
     }
 
     /// Ends the streams of all components (shutdown).

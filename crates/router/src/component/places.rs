@@ -21,6 +21,10 @@ const HELD_BYTES: usize = 4 * 1024 * 1024;
 /// everything else does.
 const ASKED: usize = 16_384;
 
+/// Resources of contacts of other domains whose last presence is known, so that it is told once and not for each account
+/// that has the contact. With more all are forgotten, and told anew.
+const SEEN: usize = 16_384;
+
 /// A request: its id, who asks, and who is asked.
 pub(crate) type Question<'a> = (&'a str, &'a str, &'a str);
 
@@ -112,12 +116,26 @@ pub(crate) struct Place {
     returning: Vec<u64>,
     held: VecDeque<Waiting>,
     held_bytes: usize,
-    /// Requests of streams that were not answered, by a hash of them.
-    asked: HashMap<u64, u64, RandomState>,
+    /// Requests of streams that were not answered, by a hash of them: which stream has asked. Programs that do not know of
+    /// each other may use the same ids for the same requests; then the first answer is of the first.
+    asked: HashMap<u64, VecDeque<u64>, RandomState>,
+    /// How many those are in all.
+    asked_count: usize,
+    /// Its last stream has ended, and what that means is still being told. Who comes meanwhile waits for that, so that
+    /// nothing of his is taken for something of the stream before.
+    pub(super) is_ending: bool,
+    pub(super) coming: Vec<Arc<Outbox>>,
     /// The shard of accounts whose presence it is to be shown next, while it is.
     pub(super) shows_from: Option<usize>,
-    /// The last presence that it was shown of contacts, as a hash.
-    pub(super) seen: HashMap<Box<str>, u64, RandomState>,
+    /// The last presence that it was shown of contacts.
+    pub(super) seen: HashMap<Box<str>, Seen, RandomState>,
+}
+
+/// Presence of a contact that a component was shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) is_available: bool,
+    pub(super) hash: u64,
 }
 
 impl Place {
@@ -169,12 +187,25 @@ impl Place {
         push(outbox, bytes, turn, write)
     }
 
+    /// Whether it would take that now.
+    pub(super) fn takes(&self, shares: Shares<'_>, sender: &str, bytes: usize) -> Result<(), StanzaError> {
+        match shares.of(&self.streams, sender).map(|stream| &stream.outbox) {
+            None => Err(StanzaError::remote_server_timeout()),
+            Some(outbox) if self.returning.is_empty() && !outbox.is_shut() && !outbox.has_room(bytes) => {
+                Err(too_slow())
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
     /// A stream has asked somebody something, where there may be several.
     pub(crate) fn note_asked(&mut self, shares: Shares<'_>, stream: u64, question: Question<'_>) {
-        if self.asked.len() >= ASKED {
+        if self.asked_count >= ASKED {
             self.asked.clear();
+            self.asked_count = 0;
         }
-        self.asked.insert(shares.hash(question), stream);
+        self.asked.entry(shares.hash(question)).or_default().push_back(stream);
+        self.asked_count += 1;
     }
 
     /// Which stream has asked what is answered now.
@@ -182,7 +213,14 @@ impl Place {
         if self.asked.is_empty() {
             return None;
         }
-        self.asked.remove(&shares.hash(question))
+        let hash = shares.hash(question);
+        let askers = self.asked.get_mut(&hash)?;
+        let first = askers.pop_front();
+        if askers.is_empty() {
+            self.asked.remove(&hash);
+        }
+        self.asked_count -= usize::from(first.is_some());
+        first
     }
 
     /// The same for what a stream that has ended had not written: it waits for nothing.
@@ -207,13 +245,25 @@ impl Place {
         let was_here = self.streams.len() < before;
         if was_here {
             self.returning.push(id);
-            self.asked.retain(|_, stream| *stream != id);
+            self.asked.retain(|_, askers| {
+                askers.retain(|stream| *stream != id);
+                !askers.is_empty()
+            });
+            self.asked_count = self.asked.values().map(VecDeque::len).sum();
         }
         if self.streams.is_empty() {
             self.shows_from = None;
             self.seen.clear();
         }
         was_here
+    }
+
+    /// It was shown this of a contact.
+    pub(super) fn saw(&mut self, full: &str, seen: Seen) {
+        if self.seen.len() >= SEEN && !self.seen.contains_key(full) {
+            self.seen.clear();
+        }
+        self.seen.insert(full.into(), seen);
     }
 
     /// The shard whose turn it is; what happens there from now on is told as it happens.
@@ -395,6 +445,13 @@ mod tests {
         assert_eq!(asker, Some(2));
         // Once.
         assert_eq!(world.place.take_asker(shares, question), None);
+        // Both ask the same.
+        world.place.note_asked(shares, 1, question);
+        world.place.note_asked(shares, 2, question);
+        assert_eq!(world.place.take_asker(shares, question), Some(1));
+        assert_eq!(world.place.take_asker(shares, question), Some(2));
+        assert_eq!(world.place.take_asker(shares, question), None);
+        assert_eq!(world.place.asked_count, 0);
         let write = |out: &mut Vec<u8>| out.extend_from_slice(b"<iq/>");
         let given = world.place.give_to(asker, shares, &sender, 5, &mut world.turn, write);
         assert!(given.is_ok());

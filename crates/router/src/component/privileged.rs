@@ -1,14 +1,18 @@
 //! What a component does in the name of accounts, and what it is told of them (XEP-0356). Whether it may says the feature
 //! (`module::Judge`), of what comes over a stream of the component and of nothing else.
 
+use std::sync::Arc;
+
+use archive::Keeping;
 use module::{Act, Method, Now, PresenceSeen, Relation};
 use stanza::{IqType, Jid, JidRef, Kind, Rendered, Stanza, StanzaError, ns};
 use xmlstream::{Child, Scratch};
 
-use super::places::Slot;
+use super::places::{Seen, Slot};
 use super::questions::Question;
 use crate::account::Account;
 use crate::deposit::Origin;
+use crate::directed::domain_of;
 use crate::durable::After;
 use crate::iq::Return;
 use crate::load::Held;
@@ -19,10 +23,6 @@ use crate::{Router, Turn};
 
 /// Bytes of presence that a component is given before it has read what it was given.
 const SHOWN_BYTES: usize = 64 * 1024;
-
-/// Resources of contacts of other domains whose last presence is known, so that it is told once and not for each account
-/// that has the contact. With more all are forgotten, and told anew.
-const SEEN: usize = 16_384;
 
 impl Router {
     /// A stanza of a component that only a privilege allows. False: it is one like others.
@@ -38,21 +38,47 @@ impl Router {
         let Some(judge) = self.registry().judge() else {
             return false;
         };
-        let owner = match judge(&slot.component, stanza) {
-            Act::Nothing => return false,
-            Act::Refused(error) => {
-                self.bounce(stanza, from, to, &error, turn);
+        let act = judge(&slot.component, stanza);
+        if matches!(act, Act::Nothing) {
+            return false;
+        }
+        // As `route_in_order` has it for what is no privilege.
+        let outbox = turn.origin.as_ref().map(|origin| Arc::clone(&origin.outbox));
+        if let Some(outbox) = outbox.filter(|outbox| outbox.is_behind()) {
+            let is_kept = matches!(&act, Act::Message(message) if is_kept(message));
+            if !is_kept || outbox.is_behind_decisions() {
+                turn.is_held = is_kept;
+                let origin = turn.origin.take().map(|origin| Origin {
+                    is_awaited: is_kept,
+                    is_privileged: true,
+                    ..origin
+                });
+                let work = origin.map(|origin| Work::Sent(letter(stanza, from, to), origin));
+                self.follow(&outbox, work.into_iter().collect());
                 return true;
             }
+        }
+        self.act_for(now, act, stanza, from, to, turn);
+        true
+    }
+
+    /// Such a stanza that has waited: for what came before it, or for a decision.
+    pub(crate) fn acts_later(&self, now: Now, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
+        if let (Some(judge), Some(slot)) = (self.registry().judge(), self.components.get(from.domain())) {
+            self.act_for(now, judge(&slot.component, stanza), stanza, from, to, turn);
+        }
+    }
+
+    fn act_for(&self, now: Now, act: Act<'_>, stanza: &Stanza<'_>, from: JidRef<'_>, to: JidRef<'_>, turn: &mut Turn) {
+        let owner = match act {
+            Act::Nothing => return,
+            Act::Refused(error) => return self.bounce(stanza, from, to, &error, turn),
             Act::Roster | Act::Iq(_) => to.bare().to_owned(),
             Act::Message(message) => match sender(&message) {
                 Some(sender) if sender.as_ref().local().is_some() => sender,
                 // In the name of the server itself.
-                Some(server) => {
-                    self.send_in_name(server.as_ref(), &message, stanza, from, to, turn);
-                    return true;
-                }
-                None => return true,
+                Some(server) => return self.send_in_name(server.as_ref(), &message, stanza, from, to, turn),
+                None => return,
             },
         };
         if let Some(origin) = &mut turn.origin {
@@ -71,7 +97,6 @@ impl Router {
         if let Err(error) = result {
             self.bounce(stanza, from, to, &error, turn);
         }
-        true
     }
 
     /// The same at the account in whose name it is done.
@@ -168,14 +193,9 @@ impl Router {
         to: JidRef<'_>,
         turn: &mut Turn,
     ) {
-        let mut text = String::new();
-        message.write_canonical(ns::CLIENT, &mut text);
-        let mut scratch = Scratch::default();
-        let read = xmlstream::parse_element(&text, ns::CLIENT, &mut scratch, &crate::OWN_LIMITS);
-        let said = match read.map(Stanza::read) {
-            Ok(Ok(Some(said))) => letter(&said, own, said.to().unwrap_or(own)),
-            Ok(Err(fault)) => return self.bounce(stanza, from, to, &fault.error(), turn),
-            _ => return self.bounce(stanza, from, to, &StanzaError::bad_request(), turn),
+        let said = match read_message(message, |said| letter(said, own, said.to().unwrap_or(own))) {
+            Ok(said) => said,
+            Err(error) => return self.bounce(stanza, from, to, &error, turn),
         };
         let work = match turn.origin.take() {
             // The connection waits for the account, at most.
@@ -285,6 +305,12 @@ impl Router {
             .filter(move |slot| *slot.component.shown_by == *domain && what(slot.component.privileges.presence))
     }
 
+    /// Whether this component sees presence that is not for it.
+    pub(super) fn sees_presence(&self, domain: &str) -> bool {
+        let slot = self.components.get(domain);
+        slot.is_some_and(|slot| slot.component.privileges.presence != PresenceSeen::Nobodys)
+    }
+
     /// "Server Sends Roster Pushes". `query`: what every client is told of the change.
     pub(crate) fn roster_pushes(&self, account: &Account, query: &str) -> Vec<After> {
         if !self.has_privileged() {
@@ -305,8 +331,35 @@ impl Router {
 
     /// A resource of the account has come, or gone: who sees that is told.
     pub(crate) fn show_to_privileged(&self, account: &Account, full: &str, presence: &Rendered, turn: &mut Turn) {
+        self.show_of_account(account, full, presence, |seen| seen != PresenceSeen::Nobodys, turn);
+    }
+
+    /// A resource of the account has changed its presence. Who sees what the contacts of accounts show is told, if it is one
+    /// ("Roster Presence").
+    pub(crate) fn show_change_to_privileged(
+        &self,
+        account: &Account,
+        full: &str,
+        presence: &Rendered,
+        turn: &mut Turn,
+    ) {
+        let domain = account.jid.domain();
+        let is_told = |contact: &str| domain_of(contact) == domain && !account.blocks(contact);
+        if self.has_privileged() && account.roster.subscribers().any(|item| is_told(&item.jid)) {
+            self.show_of_account(account, full, presence, |seen| seen == PresenceSeen::Contacts, turn);
+        }
+    }
+
+    fn show_of_account(
+        &self,
+        account: &Account,
+        full: &str,
+        presence: &Rendered,
+        who: fn(PresenceSeen) -> bool,
+        turn: &mut Turn,
+    ) {
         let own = account.jid.as_str();
-        for slot in self.seeing(account.jid.domain(), |seen| seen != PresenceSeen::Nobodys) {
+        for slot in self.seeing(account.jid.domain(), who) {
             let mut place = slot.lock();
             // A component that has just come gets to it.
             if place.shows_from.is_none_or(|from| self.shard_of(own) < from) {
@@ -328,6 +381,7 @@ impl Router {
         &self,
         domain: &str,
         from: &str,
+        is_available: bool,
         presence: impl Fn(&str, &mut Vec<u8>),
         turn: &mut Turn,
     ) {
@@ -348,11 +402,39 @@ impl Router {
                 continue;
             }
             let hash = self.hash(std::str::from_utf8(&text).unwrap_or_default());
-            if place.seen.len() >= SEEN {
-                place.seen.clear();
+            let seen = Seen { is_available, hash };
+            if place.seen.get(from) == Some(&seen) {
+                continue;
             }
-            if place.seen.insert(from.into(), hash) != Some(hash) {
-                let _ = place.give(self.components.shares(), sender, 0, turn, |out| out.extend(text));
+            let given = place.give(self.components.shares(), sender, 0, turn, |out| out.extend(text));
+            // What it did not take it is told with the next account.
+            if given.is_ok() {
+                place.saw(from, seen);
+            }
+        }
+    }
+
+    /// Nobody at a domain can be seen any more by accounts of this one: who was shown them is told.
+    pub(crate) fn lose_contacts_of_privileged(&self, domain: &str, lost: &str, turn: &mut Turn) {
+        for slot in self.seeing(domain, |seen| seen == PresenceSeen::Contacts) {
+            let mut place = slot.lock();
+            let is_lost = |(full, seen): &(&Box<str>, &Seen)| seen.is_available && domain_of(full) == lost;
+            let gone: Vec<Box<str>> = place
+                .seen
+                .iter()
+                .filter(is_lost)
+                .map(|(full, _)| full.clone())
+                .collect();
+            for full in gone {
+                let (from, to) = (escaped(&full), escaped(&slot.component.domain));
+                let text = format!("<presence type='unavailable' from='{from}' to='{to}'/>");
+                let sender = full.split_once('/').map_or(&*full, |(bare, _)| bare);
+                let given = place.give(self.components.shares(), sender, 0, turn, |out| {
+                    out.extend_from_slice(text.as_bytes());
+                });
+                if given.is_ok() {
+                    place.seen.remove(&full);
+                }
             }
         }
     }
@@ -381,6 +463,28 @@ impl Router {
         }
         slot.lock().shows_on(turn);
     }
+}
+
+/// Reads a message that another has in it as a stanza of its own.
+fn read_message<R>(message: &Child<'_>, then: impl FnOnce(&Stanza<'_>) -> R) -> Result<R, StanzaError> {
+    let mut text = String::new();
+    message.write_canonical(ns::CLIENT, &mut text);
+    let mut scratch = Scratch::default();
+    let read = xmlstream::parse_element(&text, ns::CLIENT, &mut scratch, &crate::OWN_LIMITS);
+    match read.map(Stanza::read) {
+        Ok(Ok(Some(said))) => Ok(then(&said)),
+        Ok(Err(fault)) => Err(fault.error()),
+        _ => Err(StanzaError::bad_request()),
+    }
+}
+
+/// Whether a message in somebody's name goes through the store.
+fn is_kept(message: &Child<'_>) -> bool {
+    let keeping = read_message(message, |said| match said.kind() {
+        Kind::Message(kind) => archive::keeping(kind, said),
+        _ => Keeping::default(),
+    });
+    keeping.is_ok_and(|keeping| keeping.archive || keeping.wait)
 }
 
 /// Who a message is from.

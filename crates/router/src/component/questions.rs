@@ -91,6 +91,16 @@ impl Questions {
             .map(|asked| (asked.component, asked.question))
     }
 
+    /// Whether this is the id of a question that is so, and still open.
+    pub(super) fn is_open(&self, id: &str, is_so: impl FnOnce(&str, &Question) -> bool) -> bool {
+        let Some(number) = id.strip_prefix(ID_PREFIX).and_then(|number| number.parse().ok()) else {
+            return false;
+        };
+        let open = self.lock();
+        let asked: Option<&Asked> = open.asked.get(&number);
+        asked.is_some_and(|asked| is_so(&asked.component, &asked.question))
+    }
+
     fn take(&self, is_over: impl Fn(&Asked) -> bool) -> Vec<Asked> {
         let mut open = self.lock();
         if open.asked.is_empty() {

@@ -87,6 +87,9 @@ impl Router {
             }
             let Pair { local, remote } = &change.pair;
             let (loses, finds) = (change.became != Became::Restored, change.became != Became::Broken);
+            if change.part == 0 && loses {
+                self.lose_contacts_of_privileged(local, remote, turn);
+            }
             if change.part < rooms::SHARDS && loses {
                 self.lose_domain_in_part(change.part, Some(local), remote, turn);
             }
