@@ -87,7 +87,7 @@ fn is_forged_iq(passing: &Passing<'_, '_>, kind: IqType) -> bool {
 }
 
 /// Older versions too: there are clients that read them. Not "tmp" of XEP-0313, with which servers stamp what they keep.
-fn is_version_of(namespace: &str, name: &str) -> bool {
+pub(crate) fn is_version_of(namespace: &str, name: &str) -> bool {
     let version = namespace.strip_prefix(name);
     version.is_some_and(|version| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()))
 }

@@ -3,8 +3,10 @@
 
 use module::{Act, Component, Coverage, Judge, Method, Methods, Module, PresenceSeen};
 use stanza::{IqType, Jid, JidRef, Kind, MessageType, Stanza, StanzaError, ns};
+use xmlstream::Child;
 
 use crate::escaped;
+use crate::hardening::is_version_of;
 
 pub(crate) fn module() -> Module {
     let judge: Judge = judge;
@@ -94,6 +96,8 @@ fn message<'s>(component: &Component, is_itself: bool, stanza: &Stanza<'s>) -> A
     let sender = message.attr("from").and_then(|from| Jid::parse(&from).ok());
     let is_managed = |jid: &Jid| jid.domain() == &*component.shown_by && jid.as_ref().resource().is_none();
     match sender {
+        // "Security Considerations", 4: clients believe their own account what a client of it could not say.
+        _ if message.children().any(|child| is_servers_own(&child)) => Act::Refused(StanzaError::forbidden()),
         Some(jid) if is_managed(&jid) => Act::Message(message),
         _ => Act::Refused(StanzaError::forbidden()),
     }
@@ -128,17 +132,29 @@ fn request<'s>(component: &Component, is_itself: bool, method: Method, stanza: &
         granted.is_some_and(|(_, methods)| methods.admits(method))
     };
     let is_of_account = |from: &str| Jid::parse(from).is_ok_and(|from| from.as_str() == to.as_str());
+    // As with messages: it would be a push of the account itself.
+    let is_pushed = |namespace: &str| matches!(namespace, ns::ROSTER | ns::BLOCKING);
+    let whom = iq.attr("to").and_then(|whom| Jid::parse(&whom).ok());
+    let is_to_client = whom.is_some_and(|whom| whom.bare_str() == to.as_str() && whom.as_ref().resource().is_some());
     let mut payloads = iq.children();
     let is_allowed = is_itself
         && is_managed
         && iq.is("iq", ns::CLIENT)
         && iq.attr("type").is_some_and(|inner| inner == type_)
         && iq.attr("from").is_none_or(|from| is_of_account(&from))
-        && payloads.next().is_some_and(|payload| is_granted(payload.ns()));
+        && payloads
+            .next()
+            .is_some_and(|payload| is_granted(payload.ns()) && !(is_to_client && is_pushed(payload.ns())));
     match is_allowed {
         true => Act::Iq(iq),
         false => Act::Refused(StanzaError::forbidden()),
     }
+}
+
+/// A copy of a message, or a result of an archive, in any version.
+fn is_servers_own(child: &Child<'_>) -> bool {
+    is_version_of(child.ns(), "urn:xmpp:mam:")
+        || is_version_of(child.ns(), "urn:xmpp:carbons:") && child.name() != "private"
 }
 
 #[cfg(test)]
@@ -165,6 +181,7 @@ mod tests {
                 ("urn:a".into(), both),
                 ("urn:b".into(), Methods { get: true, set: false }),
                 ("urn:c".into(), Methods::default()),
+                (ns::ROSTER.into(), both),
             ],
             presence: PresenceSeen::Contacts,
         })
@@ -178,7 +195,7 @@ mod tests {
             Some(
                 "<privilege xmlns='urn:xmpp:privilege:2'><perm access='roster' type='both' push='true'/>\
                  <perm access='message' type='outgoing'/><perm access='iq'><namespace ns='urn:a' type='both'/>\
-                 <namespace ns='urn:b' type='get'/></perm><perm access='presence' type='roster'/></privilege>"
+                 <namespace ns='urn:b' type='get'/><namespace ns='jabber:iq:roster' type='both'/></perm><perm access='presence' type='roster'/></privilege>"
             )
         );
         let roster = Methods { get: false, set: true };
@@ -274,6 +291,16 @@ mod tests {
             &inner("juliet@example.org"),
             "Forbidden",
         );
+        for forged in [
+            "<sent xmlns='urn:xmpp:carbons:2'/>",
+            "<received xmlns='urn:xmpp:carbons:1'/>",
+            "<result xmlns='urn:xmpp:mam:2'/>",
+        ] {
+            let own = inner("juliet@example.org").replace("/>", &format!(">{forged}</message>"));
+            check(me, "example.org", &own, "Forbidden");
+        }
+        let private = inner("juliet@example.org").replace("/>", "><private xmlns='urn:xmpp:carbons:2'/></message>");
+        check(me, "example.org", &private, "message of juliet@example.org");
         check(me, "example.org", "<message from='juliet@example.org'/>", "BadRequest");
         check(
             me,
@@ -322,6 +349,10 @@ mod tests {
         for to in ["example.org", "juliet@example.net", "juliet@example.org/balcony"] {
             check("get", to, &inner("get", "", "urn:a"), "Forbidden");
         }
+        check("set", juliet, &inner("set", "to='juliet@example.org'", ns::ROSTER), "iq 2");
+        check("set", juliet, &inner("set", "to='juliet@example.org/balcony'", "urn:a"), "iq 2");
+        let push = inner("set", "to='Juliet@example.org/balcony'", ns::ROSTER);
+        check("set", juliet, &push, "Forbidden");
         check("get", juliet, "", "BadRequest");
     }
 }
