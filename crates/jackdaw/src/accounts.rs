@@ -317,7 +317,9 @@ impl Backend for Accounts {
             }
             Command::Withdraw(_) => {}
             // Where a server runs it is asked before.
-            Command::Why { .. } => return Err(Failure::unavailable("no server runs, so nothing is known of others")),
+            Command::Why { .. } | Command::PushServices => {
+                return Err(Failure::unavailable("no server runs, so nothing is known of others"));
+            }
         }
         Ok(Reply::Done)
     }

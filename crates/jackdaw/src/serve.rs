@@ -259,6 +259,7 @@ async fn serve(loaded: Loaded, overrides: &Overrides, sockets: Sockets) -> Resul
     let first = first_run::first_admin(&accounts, &loaded)?;
     let commands = Commands {
         accounts,
+        router: Arc::clone(&router),
         federation: federation.clone(),
         from: default_domain(config),
         runtime: tokio::runtime::Handle::current(),
@@ -593,6 +594,17 @@ fn of_servers(entry: Option<Entry>) -> Result<Box<dyn Admit>, Failure> {
     Ok(Box::new(entry.ok_or_else(missing)?))
 }
 
+impl Commands {
+    fn push_services(&self) -> Result<admin::Reply, Failure> {
+        let services = self.router.push_services();
+        let services =
+            services.map_err(|error| Failure::unavailable(format!("the database cannot be read: {error}")))?;
+        let services = services.iter().take(admin::PAGE);
+        let lines = services.map(|(domain, devices)| format!("{devices} {domain}"));
+        Ok(admin::Reply::Lines(lines.collect()))
+    }
+}
+
 /// What an ad-hoc command is told of another server. On the runtime that is to be waited on.
 fn why(federation: Option<Arc<s2s::Federation>>) -> crate::accounts::Why {
     let runtime = tokio::runtime::Handle::current();
@@ -608,6 +620,7 @@ const ALONE: &str = "this server talks with no other: federation.enabled is fals
 /// Whoever comes by the admin socket: most of it is about accounts.
 struct Commands {
     accounts: Arc<Accounts>,
+    router: Arc<Router>,
     federation: Option<Arc<s2s::Federation>>,
     /// The domain by which another server is tried.
     from: String,
@@ -616,8 +629,10 @@ struct Commands {
 
 impl admin::Backend for Commands {
     fn handle(&self, command: admin::Command) -> Result<admin::Reply, Failure> {
-        let admin::Command::Why { domain, now } = command else {
-            return self.accounts.handle(command);
+        let (domain, now) = match command {
+            admin::Command::Why { domain, now } => (domain, now),
+            admin::Command::PushServices => return self.push_services(),
+            command => return self.accounts.handle(command),
         };
         let Some(federation) = &self.federation else {
             return Err(Failure::failed(ALONE));

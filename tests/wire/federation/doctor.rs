@@ -133,3 +133,39 @@ async fn the_domain_of_another_server() {
         "{checks:#?}"
     );
 }
+
+/// Push services that devices are announced to, as the running server knows them.
+#[tokio::test]
+async fn push_services() {
+    let federation = Federation::new();
+    let _push = federation.server("push.example").start();
+    let server = federation.server(HERE).users(1).start();
+    let mut user = super::online(&server).await;
+    let own = user.jid.split('/').next().expect("an address").to_owned();
+    for (service, node) in [("push.example", "1"), ("push.example", "2"), ("app.nowhere.example", "1")] {
+        let enable = format!("<enable xmlns='urn:xmpp:push:0' jid='{service}' node='{node}'/>");
+        let answer = user.iq("set", &own, &enable).await;
+        assert_eq!(answer.attr("type"), Some("result"), "{answer:?}");
+    }
+    let (_, checks) = examine(&server, &[]);
+    let push = checks.iter().filter(|check| check["check"] == "push");
+    let push: Vec<_> = push
+        .map(|check| (check["of"].as_str(), check["result"].as_str(), check["what"].as_str()))
+        .collect();
+    assert_eq!(
+        push,
+        [
+            (
+                Some("push.example"),
+                Some("good"),
+                Some("can be reached; devices that are announced to there: 2")
+            ),
+            (
+                Some("app.nowhere.example"),
+                Some("note"),
+                Some("cannot be reached; devices that are announced to there: 1")
+            ),
+        ],
+        "{checks:#?}"
+    );
+}

@@ -162,6 +162,7 @@ async fn rules_are_read_again() {
     user.send(chat(&friend(), "there")).await;
     let mut ours = world.remote.received(Offers::default()).await;
     expect_message(&mut ours, "there").await;
+    ours.expect("<iq type='get'><ping xmlns='urn:xmpp:ping'/></iq>").await;
     let mut theirs = world.remote.authenticated(&world.server, HERE).await;
     let file = world.server.folder().join("jackdaw.toml");
     let text = std::fs::read_to_string(&file).expect("the configuration is there");
@@ -171,7 +172,11 @@ async fn rules_are_read_again() {
         world.server.sighup();
         wait_for(|| world.server.logged(log) > before).await;
     };
-    says(&peer(THERE, "action = \"perhaps\""), "the old rules about other servers stay in force").await;
+    says(
+        &peer(THERE, "action = \"perhaps\""),
+        "the old rules about other servers stay in force",
+    )
+    .await;
     theirs.send(message(&friend(), &user.jid, "back")).await;
     user.expect("<message type='chat'><body>back</body></message>").await;
     const READ: &str = "the rules about other servers were read again";

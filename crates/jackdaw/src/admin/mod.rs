@@ -79,6 +79,8 @@ pub enum Command {
         /// It is tried first to reach it.
         now: bool,
     },
+    /// The domains of push services: a line each, how many devices are announced to there, and the domain.
+    PushServices,
 }
 
 impl Command {
@@ -99,7 +101,8 @@ impl Command {
             | Command::Invite(_)
             | Command::Invitations { .. }
             | Command::Withdraw(_)
-            | Command::Why { .. } => None,
+            | Command::Why { .. }
+            | Command::PushServices => None,
         }
     }
 }

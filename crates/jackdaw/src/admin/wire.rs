@@ -74,6 +74,7 @@ pub fn write_command(command: &Command) -> String {
         Command::Invitations { after } => message(&["invitations", after.as_deref().unwrap_or("")], &[]),
         Command::Withdraw(id) => message(&["withdraw", id], &[]),
         Command::Why { domain, now } => message(&["why", domain, yes(*now)], &[]),
+        Command::PushServices => message(&["push-services"], &[]),
         Command::Devices(jid) => simple("devices", jid),
         Command::Revoke { jid, id, keep_password } => message(&["revoke", jid.as_str(), id, yes(*keep_password)], &[]),
     }
@@ -109,6 +110,7 @@ pub fn read_command(lines: &Lines) -> Option<Command> {
             domain: domain.to_owned(),
             now: is_yes(now)?,
         },
+        ["push-services"] => Command::PushServices,
         ["withdraw", id] => Command::Withdraw(id.to_owned()),
         ["reports", ref asked @ ..] => Command::Reports(reports::read_command(asked)?),
         ["remove", jid] => Command::Remove(read_jid(jid)?),
@@ -471,6 +473,7 @@ mod tests {
             domain: "example.net".into(),
             now: true,
         });
+        check(Command::PushServices);
         check(Command::Revoke {
             jid: jid(),
             id: "/a resource".into(),

@@ -1,12 +1,12 @@
 //! `jackdaw doctor`: looks at the set-up as others see it, and says what is wrong and what to do. It asks the DNS, and
 //! connects to where the DNS says that the server is; nothing is asked of the server's files but its configuration, and
-//! nothing is changed.
+//! of the server, if it runs, only which push services are in use. Nothing is changed.
 //!
 //! - `report.rs`: what was found, a line each, or JSON.
 //! - `records.rs`: the DNS. `ports.rs`: whether somebody answers there, and with which certificate.
 //! - `web.rs`: host-meta, and where files are. `calls.rs`: STUN and TURN.
 //! - `machine.rs`: what this machine needs: a resolver, authorities, the time.
-//! - `elsewhere.rs`: the domain of another server, as this one would see it.
+//! - `elsewhere.rs`: the domain of another server, as this one would see it. `push.rs`: those of push services.
 //! - `probe.rs`: connections for all of these.
 
 mod calls;
@@ -14,6 +14,7 @@ mod elsewhere;
 mod machine;
 mod ports;
 mod probe;
+mod push;
 mod records;
 mod report;
 mod web;
@@ -113,6 +114,9 @@ async fn own(tools: &Tools<'_>, of: Option<&DomainName>, report: &mut Report) {
     }
     for external in &config.external {
         calls::check(tools, external, report).await;
+    }
+    if of.is_none() && config.federation.enabled {
+        push::check(tools, report).await;
     }
 }
 

@@ -1,12 +1,22 @@
 //! The push services that an account wants to be announced to: what is stored of them, and which session is whose.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use accounts::ACCOUNTS;
 use accounts::tokens::is_session_of;
 use module::PushService;
-use store::{Batch, Column, Row, Shape, Table, Value, row};
+use store::{Batch, Column, Found, Query, Row, Shape, StoreError, Table, Value, row};
 
+use crate::Router;
 use crate::account::Session;
+use crate::directed::domain_of;
+
+/// Accounts that are asked about at once.
+const ACCOUNTS_AT_ONCE: usize = 200;
+/// Domains that are counted; who has more is not.
+const DOMAINS: usize = 10_000;
 
 /// By the address of the service and the node there.
 pub(crate) static PUSH: Table = Table {
@@ -91,6 +101,33 @@ impl Registered {
             (Some(own), Some(client)) => **own == *client,
             _ => *self.resource == *session.resource,
         }
+    }
+}
+
+impl Router {
+    /// The domains of push services, and how many devices are announced to there; the most first. Blocking, and reads
+    /// something of every account.
+    pub fn push_services(&self) -> Result<Vec<(Box<str>, u64)>, StoreError> {
+        let (mut services, mut after) = (BTreeMap::<Box<str>, u64>::new(), None::<Box<str>>);
+        loop {
+            let owners = Query::owners(&ACCOUNTS, after.as_deref(), ACCOUNTS_AT_ONCE);
+            let owners = self.store.read_wait(owners).and_then(Found::owners)?;
+            let Some((last, _)) = owners.last() else { break };
+            after = Some(last.clone());
+            let of_each = owners.iter().map(|(owner, _)| Query::all(&PUSH, owner)).collect();
+            for rows in self.store.read_wait(Query::Many(of_each)).and_then(Found::many)? {
+                for (key, _) in rows.rows()? {
+                    let service = key.split_once(BETWEEN).map_or(&*key, |(service, _)| service);
+                    let domain = domain_of(service);
+                    if services.len() < DOMAINS || services.contains_key(domain) {
+                        *services.entry(domain.into()).or_default() += 1;
+                    }
+                }
+            }
+        }
+        let mut services: Vec<_> = services.into_iter().collect();
+        services.sort_by_key(|(_, devices)| Reverse(*devices));
+        Ok(services)
     }
 }
 

@@ -14,6 +14,9 @@ const ASKED_AGAIN: i64 = 30;
 /// seconds after the first attempt that failed, and twice as many each time.
 const AFTER_BREAK: i64 = 1;
 
+/// A stream that stood for so many seconds was one.
+const STOOD: i64 = 10;
+
 /// It is tried so often although nothing waits for it, as what was seen of it is not known to be true until then.
 const MISSED: u32 = 8;
 
@@ -66,6 +69,22 @@ impl Link {
     /// Whether who sends something may have it tried.
     pub(super) fn may_be_tried(&self, rules: &RemoteRules, at: Tick) -> bool {
         !self.has_just_failed(rules, at) && self.rests_until.is_none_or(|until| until <= at)
+    }
+
+    /// The stream is over. One that ends soon and has brought nothing across is not made again at once each time: the peer
+    /// would be asked without a pause for what it cannot do just now, as with a full disk.
+    pub(super) fn rest_after_stream(&mut self, rules: &RemoteRules, at: Tick) {
+        let State::Up(stream) = &self.state else { return };
+        if stream.has_acknowledged || at.since(stream.began) >= STOOD {
+            self.short_lived = 0;
+            return;
+        }
+        if let Some(before) = self.short_lived.checked_sub(1) {
+            let pause = AFTER_BREAK << before.min(16);
+            let until = at.plus(pause.min(rules.longest_retry_seconds));
+            self.rests_until = self.rests_until.max(Some(until));
+        }
+        self.short_lived = self.short_lived.saturating_add(1);
     }
 
     /// Whether a domain that cannot be reached now was reached not long ago.

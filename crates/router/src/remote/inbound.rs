@@ -139,10 +139,7 @@ impl Router {
             return false;
         }
         let id = stanza.id();
-        let Some((token, number)) = id
-            .as_deref()
-            .and_then(|id| id.strip_prefix(PING_PREFIX)?.split_once('-'))
-        else {
+        let Some((token, number)) = id.and_then(|id| id.strip_prefix(PING_PREFIX)?.split_once('-')) else {
             return false;
         };
         let token = u64::from_str_radix(token, 16).ok();

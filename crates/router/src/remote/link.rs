@@ -195,6 +195,8 @@ pub(super) struct Link {
     pub(super) failure: Option<Failure>,
     /// No attempt is made before.
     pub(super) rests_until: Option<Tick>,
+    /// Streams in a row that ended soon, with nothing acknowledged.
+    pub(super) short_lived: u32,
     pub(super) suspect: Option<Suspect>,
     /// There was a stream, it broke, and none could be made since.
     pub(super) is_broken: bool,
@@ -219,6 +221,7 @@ impl Link {
         self.spooled += rows;
         self.unread |= rows > 0;
         self.last_key = self.last_key.max(last);
+        self.ages.inherit(self.last_key);
     }
 
     /// Takes a stanza. `limit`: bytes that may wait in memory.

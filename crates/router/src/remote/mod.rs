@@ -35,7 +35,7 @@ pub(crate) use spool::{REMOTES, SPOOL};
 
 use crate::Router;
 use pairs::Port;
-use time::{Ages, Tick};
+use time::Tick;
 
 /// Pairs that are read at once when the server starts.
 const PAGE: usize = 256;
@@ -210,7 +210,6 @@ impl Router {
                 link.remembered = link.reached;
                 link.is_known = true;
                 link.found(count, last);
-                link.ages = Ages::inherited(last);
                 waiting += count as usize;
             }
         }

@@ -183,6 +183,7 @@ impl Router {
             return true;
         }
         link.suspect(at, &rules);
+        link.rest_after_stream(&rules, at);
         let is_waited_for = link.down(at);
         let news = link.is_news();
         // The peer shows whether it knows what was before, by going on with its stream or not (`begins_anew`).

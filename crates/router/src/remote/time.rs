@@ -39,16 +39,14 @@ struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Ages {
     groups: VecDeque<Group>,
-    /// Rows up to this key are of an earlier process.
+    /// Rows up to this key are judged by what they say themselves: they are of an earlier process.
     inherited: u64,
 }
 
 impl Ages {
-    pub(super) fn inherited(up_to: u64) -> Ages {
-        Ages {
-            groups: VecDeque::new(),
-            inherited: up_to,
-        }
+    /// Rows are there of which it is not known when they came.
+    pub(super) fn inherit(&mut self, up_to: u64) {
+        self.inherited = up_to;
     }
 
     /// A row came. `patience`: seconds until it is given up.
@@ -134,7 +132,8 @@ mod tests {
 
     #[test]
     fn rows_are_due_in_groups_and_never_too_soon() {
-        let mut ages = Ages::inherited(10);
+        let mut ages = Ages::default();
+        ages.inherit(10);
         let patience = 6_400;
         // One each second: far more than there are groups.
         for second in 0..20_000 {
