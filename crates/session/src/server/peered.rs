@@ -83,7 +83,7 @@ impl Peered {
                 outbox: Outbox::new(0),
                 ..self.bound.clone()
             };
-            // They are few, so nobody waits for them.
+            // They are bounded by what `Outgoing` keeps, so nobody waits for them.
             cx.router.from_remote(cx.now, &uncounted, &stanza, from, to, cx.turn);
             return Ok(Next::Read);
         }
