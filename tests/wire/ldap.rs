@@ -238,6 +238,12 @@ async fn a_directory_that_is_away_is_asked_again() {
         assert_eq!(answer, UNAVAILABLE, "{transport:?}");
         assert_eq!(world.login("juliet", "wrong").await, UNAVAILABLE);
         assert_eq!(world.login_by(&token, "juliet").await, UNAVAILABLE);
+        // It is not asked about who has shown no token: no time tells which accounts have any.
+        let wrong = Issued {
+            token: "wrong".to_owned(),
+            ..token.clone()
+        };
+        assert_eq!(world.login_by(&wrong, "juliet").await, REFUSED);
     }
     assert_eq!(world.server.logged(AWAY), 1, "once for all of them");
     assert_eq!(world.server.logged(AGAIN), 0);
