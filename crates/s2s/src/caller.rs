@@ -5,16 +5,17 @@
 //! believed for a certificate of an authority as well. But what we have to say goes to where the DNS says, and to nobody
 //! whom we would not send it to if we had connected to him.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use router::FailureKind;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::dns::{Resolver, Tlsa};
 use crate::identity::{Identity, Peer, Side, Verdict};
 use crate::journal::{Step, Trace};
+use crate::places::{Places, line_of_domain};
 use crate::policy::{Require, Rule};
 use crate::targets::TARGETS;
 
@@ -32,8 +33,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) resolver: &'a Resolver,
     pub(crate) rule: &'a Rule,
-    /// Who has shown nothing that does waits here until fewer are being judged.
-    pub(crate) room: &'a Semaphore,
+    /// Who has shown nothing that does waits here until fewer are being judged, in the line of its zone.
+    pub(crate) room: &'a Arc<Places>,
     /// Streams may go both ways (XEP-0288).
     pub(crate) bidirectional: bool,
 }
@@ -73,7 +74,8 @@ impl Judge<'_> {
         if verdict.proof.is_err() && !chain.is_empty() && self.rule.require != Require::Certificate {
             // Who shows enough waits for nobody who does not.
             let late = |_| "it could not be judged in time".to_owned();
-            let _place = timeout_at(until, self.room.acquire()).await.map_err(late)?;
+            let place = self.room.take(line_of_domain(remote));
+            let _place = timeout_at(until, place).await.map_err(late)?;
             let asked = timeout_at(until, async {
                 let known = self.secured(remote, trace).await;
                 let peer = known.about(peer);
@@ -129,7 +131,8 @@ impl Judge<'_> {
             is_partial: true,
             ..Secured::default()
         };
-        let Ok(_place) = self.room.try_acquire() else {
+        let place = self.room.take(line_of_domain(remote));
+        let Ok(_place) = timeout(Duration::ZERO, place).await else {
             return unknown;
         };
         let asked = timeout(OTHER_DIRECTION, self.secured(remote, trace)).await;

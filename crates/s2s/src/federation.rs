@@ -27,7 +27,8 @@ use crate::policy::Policy;
 /// connection may take to be made; then they fail for now. A host with thousands of domains takes a moment for each, and
 /// one that says nothing keeps no more than these.
 const AT_ONE_ADDRESS: usize = 8;
-/// Attempts that may ask the DNS about one zone at the same time ([`line_of_domain`](crate::places::line_of_domain)).
+/// Attempts that may ask the DNS about one zone at the same time ([`line_of_domain`](crate::places::line_of_domain)), and so
+/// many of one zone who connect and about whom it is asked.
 const IN_ONE_ZONE: usize = 16;
 /// The same for those that verify keys of dialback, which strangers have us make: of all of them, and in each line. They take
 /// nothing of what our own stanzas need.
@@ -124,8 +125,8 @@ pub struct Federation {
     parts: Parts,
     room: Room,
     room_of_verifications: Room,
-    /// Other servers that are being judged at the same time. Further ones wait.
-    pub(crate) judging: Semaphore,
+    /// Other servers that are being judged at the same time. Further ones wait, in the line of their zone.
+    pub(crate) judging: Arc<Places>,
     /// Keys that are being verified, or wait for that. Further ones are refused.
     pub(crate) verifying: Semaphore,
     journal: Journal,
@@ -148,7 +149,7 @@ impl Federation {
                 asking: Places::new(VERIFICATIONS, VERIFICATIONS_IN_LINE),
                 connecting: Places::new(VERIFICATIONS, VERIFICATIONS_IN_LINE),
             },
-            judging: Semaphore::new(parts.attempts),
+            judging: Places::new(parts.attempts, IN_ONE_ZONE),
             verifying: Semaphore::new(parts.attempts),
             parts,
             journal: Journal::default(),

@@ -27,7 +27,7 @@ struct World {
     resolver: Resolver,
     public: Authority,
     identity: Identity,
-    room: Semaphore,
+    room: Arc<Places>,
     bidirectional: bool,
 }
 
@@ -39,7 +39,7 @@ impl World {
             stub,
             identity: Identity::of(trusting(&public)),
             public,
-            room: Semaphore::new(1),
+            room: Places::new(1, 1),
             bidirectional: true,
         }
     }
@@ -139,9 +139,9 @@ async fn what_is_not_known_is_not_taken_for_nothing() {
     let mut world = World::new(zone()).await;
     let leaf = world.public.leaf(&["example.signed"], plain);
     // Whoever shows enough is not waited for, nor kept out by those who do not.
-    world.room = Semaphore::new(0);
+    world.room = Places::new(0, 1);
     assert_eq!(world.judge("example.signed", &leaf).await, IN);
-    world.room = Semaphore::new(1);
+    world.room = Places::new(1, 1);
     world.stub.set(Way::Fails);
     assert_eq!(world.judge("example.signed", &leaf).await, IN);
     world.stub.set(Way::Good);

@@ -183,7 +183,9 @@ async fn so_many_at_one_address() {
         ..Terms::default()
     };
     let mut trace = Trace::default();
-    let [first, same, other] = listeners.each_ref().map(|listener| listener.local_addr().expect("an address"));
+    let [first, same, other] = listeners
+        .each_ref()
+        .map(|listener| listener.local_addr().expect("an address"));
     let mut connect = async |address: SocketAddr, until| {
         let target = target(&address.ip().to_string(), address.port());
         resolver.connect(&target, until, &terms, &mut trace).await
