@@ -142,7 +142,11 @@ async fn push_services() {
     let server = federation.server(HERE).users(1).start();
     let mut user = super::online(&server).await;
     let own = user.jid.split('/').next().expect("an address").to_owned();
-    for (service, node) in [("push.example", "1"), ("push.example", "2"), ("app.nowhere.example", "1")] {
+    for (service, node) in [
+        ("push.example", "1"),
+        ("push.example", "2"),
+        ("app.nowhere.example", "1"),
+    ] {
         let enable = format!("<enable xmlns='urn:xmpp:push:0' jid='{service}' node='{node}'/>");
         let answer = user.iq("set", &own, &enable).await;
         assert_eq!(answer.attr("type"), Some("result"), "{answer:?}");

@@ -162,8 +162,13 @@ async fn rules_are_read_again() {
     user.send(chat(&friend(), "there")).await;
     let mut ours = world.remote.received(Offers::default()).await;
     expect_message(&mut ours, "there").await;
-    ours.expect("<iq type='get'><ping xmlns='urn:xmpp:ping'/></iq>").await;
+    let ping = ours.expect("<iq type='get'><ping xmlns='urn:xmpp:ping'/></iq>").await;
     let mut theirs = world.remote.authenticated(&world.server, HERE).await;
+    // Else the message would wait, and come back when the domain is denied.
+    let id = ping.get("id");
+    theirs
+        .send(format!("<iq type='result' id='{id}' from='{THERE}' to='{HERE}'/>"))
+        .await;
     let file = world.server.folder().join("jackdaw.toml");
     let text = std::fs::read_to_string(&file).expect("the configuration is there");
     let says = async |keys: &str, log: &str| {
