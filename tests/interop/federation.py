@@ -26,7 +26,7 @@ from federation_story import Story
 from server import STOP_SECONDS, Jackdaw, Server, die_with_parent
 
 PAIRS = "jackdaw-rook,jackdaw-prosody,jackdaw-ejabberd"
-CUT_SECONDS = "6"
+CUT_SECONDS = "30"
 
 
 async def run(server: Server, checks: Checks, folder: Path) -> None:

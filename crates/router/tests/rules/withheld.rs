@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jackdaw_router::{Bound, EnableRequest, NotResumed, STREAM_ID_BYTES};
+use stanza::StreamCondition;
 use store::StoreError;
 
 use crate::remote::{FAR, Far};
@@ -88,4 +89,36 @@ fn who_does_not_send_again_is_told() {
         ["message error resource-constraint juliet>romeo@far.example/a #unique-0123456789-one"]
     );
     assert_eq!(far.events(), Vec::<String>::new());
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_not_asked_without_a_pause() {
+    let mut far = Far::known();
+    far.send(&format!(
+        "<message type='chat' to='romeo@{FAR}'><body>two</body></message>"
+    ));
+    assert_eq!(far.dialed().len(), 1);
+    let end = |far: &mut Far| {
+        far.up(&crate::remote::managed());
+        let (router, bound) = (Arc::clone(&far.world.router), far.bound.clone().expect("a stream"));
+        router.link_error(&bound, StreamCondition::ResourceConstraint);
+        far.broken(false);
+        far.dialed().len()
+    };
+    assert_eq!(end(&mut far), 1, "the first time at once");
+    for pause in [1, 2, 4] {
+        assert_eq!(end(&mut far), 0);
+        far.world.pass(pause - 1);
+        far.look();
+        assert_eq!(far.dialed().len(), 0);
+        far.world.pass(1);
+        far.look();
+        assert_eq!(far.dialed().len(), 1, "after {pause} s");
+    }
+    // What it takes at last came of it, and nothing was given up.
+    far.up(&crate::remote::managed());
+    far.acknowledge(1);
+    far.broken(false);
+    assert_eq!(far.dialed().len(), 1, "at once again");
+    assert_eq!(far.lines(), Vec::<String>::new());
 }
