@@ -146,6 +146,12 @@ impl Router {
                         match result {
                             Ok(_) => outbox.enabled(&enabled, &mut turn),
                             Err(StoreError::Closed) => {}
+                            // What it sends and the disk refuses is to come again: so it has to be counted all the same.
+                            Err(error) if owner.local().is_none() && error.is_temporary() => {
+                                tracing::error!(domain = %owner, %error, "the stream of a server could not be made resumable");
+                                outbox.never_resume();
+                                outbox.enabled(&enabled_text(None), &mut turn);
+                            }
                             Err(error) => {
                                 tracing::error!(account = %owner, %error, "a stream could not be made resumable");
                                 outbox.not_enabled(&failed(&told(&error), None), &mut turn);

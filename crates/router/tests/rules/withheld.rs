@@ -59,6 +59,23 @@ fn what_the_disk_refuses_comes_again_and_nobody_hears_of_an_error() {
 }
 
 #[test]
+fn a_stream_that_cannot_be_resumed_is_counted_all_the_same() {
+    let mut far = Far::known();
+    far.world.store.set_full(true);
+    let bound = managed(&mut far);
+    far.says(&bound, &hello("one"));
+    assert_eq!(far.events(), ["end resource-constraint"]);
+    assert_eq!(far.dialed(), [], "nothing is said to them");
+    far.bound = Some(bound);
+    far.broken(false);
+    // It begins anew, with all that has no acknowledgement.
+    far.world.store.set_full(false);
+    let bound = managed(&mut far);
+    far.says(&bound, &hello("one"));
+    assert_eq!(far.lines(), ["chat romeo@far.example/a>juliet one"]);
+}
+
+#[test]
 fn the_same_behind_a_crash() {
     let mut far = Far::known();
     let bound = managed(&mut far);
