@@ -52,6 +52,7 @@ mod resume;
 mod rooms;
 mod roster;
 mod saved;
+mod sending;
 mod sessions;
 mod shard;
 mod standing;
@@ -79,7 +80,8 @@ pub use load::LAST_ACTIVITY;
 pub use outbox::{Event, Issued, NotResumed, Outbox, Resumed, Taken, TooHigh, give_buffer, uncounted};
 pub use push::PushRules;
 pub use remote::{
-    Dialer, Failure, FailureKind, LinkCounts, LinkReport, Linked, Pair, RemoteRules, Resume, ResumeRemote, Vouched, WayBack,
+    Dialer, Failure, FailureKind, LinkCounts, LinkReport, Linked, Pair, RemoteRules, Resume, ResumeRemote, Vouched,
+    WayBack,
 };
 pub use resume::{EnableRequest, ResumeRequest, STREAM_ID_BYTES, failed};
 pub use rooms::Allowance;

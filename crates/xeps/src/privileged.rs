@@ -349,8 +349,18 @@ mod tests {
         for to in ["example.org", "juliet@example.net", "juliet@example.org/balcony"] {
             check("get", to, &inner("get", "", "urn:a"), "Forbidden");
         }
-        check("set", juliet, &inner("set", "to='juliet@example.org'", ns::ROSTER), "iq 2");
-        check("set", juliet, &inner("set", "to='juliet@example.org/balcony'", "urn:a"), "iq 2");
+        check(
+            "set",
+            juliet,
+            &inner("set", "to='juliet@example.org'", ns::ROSTER),
+            "iq 2",
+        );
+        check(
+            "set",
+            juliet,
+            &inner("set", "to='juliet@example.org/balcony'", "urn:a"),
+            "iq 2",
+        );
         let push = inner("set", "to='Juliet@example.org/balcony'", ns::ROSTER);
         check("set", juliet, &push, "Forbidden");
         check("get", juliet, "", "BadRequest");
