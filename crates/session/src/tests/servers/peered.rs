@@ -315,3 +315,36 @@ fn what_is_too_long_for_the_peer() {
     assert!(is_refused(&refused), "{refused}");
     assert!(!peer.said().contains(&long));
 }
+
+/// Why the peer ends a stream is told to the router: it may be for what it was sent.
+#[test]
+fn why_a_stream_ends() {
+    for (condition, is_for_that) in [
+        ("policy-violation", true),
+        ("of-a-later-rfc", true),
+        ("system-shutdown", false),
+    ] {
+        let (world, _) = world();
+        let mut juliet = world.bound("juliet", "balcony");
+        juliet.send(message("juliet@example.org/balcony", "romeo@remote.example", "a"));
+        juliet.run();
+        for _ in 0..2 {
+            let mut caller = Caller::secured(&world, HERE, None);
+            caller.hear(answer("a") + &offer(EXTERNAL) + SUCCESS + &answer("b") + &offer(""));
+            let mut peer = caller.carry(&world);
+            peer.run();
+            let said = peer.said();
+            assert!(said.contains("<body>a</body>"), "{said}");
+            peer.send(format!(
+                "<stream:error><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
+            ));
+            assert_eq!(peer.next, Next::Close);
+            peer.with(|core, cx| {
+                let (bound, clean) = core.take_bound();
+                cx.router.unbind(NOW, &bound.expect("a stream"), clean, cx.turn);
+            });
+        }
+        let links = world.router.link_report("remote.example");
+        assert_eq!(links[0].is_on_trial, is_for_that, "{condition}");
+    }
+}
