@@ -46,7 +46,7 @@
 //! | 12 | as row 12 of the faults; `load::half_open_connections`, `load::dribbled_giants` |
 //! | 13 | `login::what_is_refused`, `binding::a_session_is_of_the_verified_account` |
 //! | 14 | ids: `bosh::a_session`, `sm::enabled` |
-//! | 15, 17 | `login::unknown_users_look_like_others`, `login::every_mechanism`, `login::what_is_refused`, `offers::scram_signs_what_was_offered`; what the time tells: the example `login_timing` of `crates/testkit` |
+//! | 15, 17 | `login::unknown_users_look_like_others`, `login::every_mechanism`, `login::what_is_refused`, `offers::scram_signs_what_was_offered`; what the time tells: `backends::a_web_service_knows_the_passwords`, and the example `login_timing` of `crates/testkit` |
 //! | 16 | `iq::strangers_learn_nothing`, `federation::together::strangers_learn_nothing` |
 //! | 18 | `sasl2::nothing_outlives_the_password`, `sm_resume::ended` |
 //! | 19 | `federation::incoming::certificates_that_are_not_enough`; hostile certificates: `s2s/src/identity` |

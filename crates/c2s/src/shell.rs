@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use accounts::backend::Question;
 use auth::{Binding, Credentials, Failure, Lookup, Mechanism, PasswordCheck, Proof, SALT_LENGTH, Verdict};
@@ -13,6 +14,7 @@ use session::{Recording, Shell, clients};
 use stanza::{Jid, StanzaError};
 use store::Store;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::metrics::Reached;
 use crate::servers::Caller;
@@ -26,6 +28,16 @@ pub(crate) struct ConnectionShell<'a> {
     pub(crate) address: IpAddr,
     /// What the service knows the connection by.
     pub(crate) number: u64,
+}
+
+/// A backend that knows nobody of a name may say so sooner than that a password is wrong, so what it refuses is told only in
+/// such steps (RFC 6120 section 6.5.10).
+const REFUSALS: Duration = Duration::from_millis(100);
+
+/// The time until the next step; there is one at least.
+fn whole_steps(elapsed: Duration) -> Duration {
+    let steps = elapsed.as_nanos().div_ceil(REFUSALS.as_nanos()).max(1);
+    REFUSALS.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
 }
 
 fn tell(outbox: &Arc<Outbox>, event: Event) {
@@ -237,13 +249,25 @@ impl Shell for ConnectionShell<'_> {
         let Some(backend) = self.service.knowing(&question) else {
             return tell(self.outbox, Event::Decided(Verdict::Unavailable));
         };
-        let outbox = Arc::downgrade(self.outbox);
+        let (outbox, runtime, asked) = (Arc::downgrade(self.outbox), Handle::current(), Instant::now());
+        let is_password = matches!(question, Question::Password { .. });
         backend.ask(
             question,
             Box::new(move |verdict| {
-                if let Some(outbox) = outbox.upgrade() {
-                    tell(&outbox, Event::Decided(verdict));
+                let is_refused = is_password && matches!(verdict, Verdict::Refused);
+                let decided = move || {
+                    if let Some(outbox) = outbox.upgrade() {
+                        tell(&outbox, Event::Decided(verdict));
+                    }
+                };
+                if !is_refused {
+                    return decided();
                 }
+                let due = asked + whole_steps(asked.elapsed());
+                runtime.spawn(async move {
+                    tokio::time::sleep_until(due).await;
+                    decided();
+                });
             }),
         );
     }
@@ -330,6 +354,18 @@ impl Shell for ConnectionShell<'_> {
                 account = account.map(tracing::field::display),
                 "too many logins failed: more are refused until the minute is over"
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_come_in_steps() {
+        for (took, told) in [(0, 100), (1, 100), (100, 100), (101, 200), (250, 300), (4_999, 5_000)] {
+            assert_eq!(whole_steps(Duration::from_millis(took)), Duration::from_millis(told));
         }
     }
 }
