@@ -146,7 +146,7 @@ impl Router {
     /// Handles what comes over a stream of many, from another server or a component. `acts`: does what only this stream may
     /// ask for, if it is that. True: as [`Router::from_client`].
     #[allow(clippy::too_many_arguments)] // the parts of one delivery; a struct would only rename them
-    pub(crate) fn from_many(
+    pub(crate) fn handle_of_many(
         &self,
         now: Now,
         bound: &Bound,

@@ -252,7 +252,7 @@ impl Router {
     ) -> bool {
         self.stanzas.up(bound.id);
         let origin = Origin::of_component(bound);
-        self.from_many(now, bound, origin, stanza, from, to, turn, |stanza, from, to, turn| {
+        self.handle_of_many(now, bound, origin, stanza, from, to, turn, |stanza, from, to, turn| {
             let Some(slot) = self.components.get(bound.jid.as_str()) else {
                 return false;
             };

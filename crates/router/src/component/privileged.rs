@@ -418,13 +418,11 @@ impl Router {
     pub(crate) fn lose_contacts_of_privileged(&self, domain: &str, lost: &str, turn: &mut Turn) {
         for slot in self.seeing(domain, |seen| seen == PresenceSeen::Contacts) {
             let mut place = slot.lock();
-            let is_lost = |(full, seen): &(&Box<str>, &Seen)| seen.is_available && domain_of(full) == lost;
-            let gone: Vec<Box<str>> = place
+            let lost = place
                 .seen
                 .iter()
-                .filter(is_lost)
-                .map(|(full, _)| full.clone())
-                .collect();
+                .filter(|(full, seen)| seen.is_available && domain_of(full) == lost);
+            let gone: Vec<Box<str>> = lost.map(|(full, _)| full.clone()).collect();
             for full in gone {
                 let (from, to) = (escaped(&full), escaped(&slot.component.domain));
                 let text = format!("<presence type='unavailable' from='{from}' to='{to}'/>");

@@ -127,7 +127,7 @@ impl Router {
         if self.is_answer_of_link(stanza, from, to, turn) {
             return false;
         }
-        self.from_many(now, bound, origin, stanza, from, to, turn, |_, _, _, _| false)
+        self.handle_of_many(now, bound, origin, stanza, from, to, turn, |_, _, _, _| false)
     }
 
     /// Whether this answers what a link has asked.
