@@ -104,7 +104,7 @@ async fn random_walks() {
 }
 
 /// A step of a random walk as it goes in a message or a request.
-fn whole(step: &str, transport: Transport) -> String {
+pub(crate) fn whole(step: &str, transport: Transport) -> String {
     if transport == Transport::WebSocket {
         if step.starts_with("<stream:stream") {
             return "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='example.org' version='1.0'/>".to_owned();

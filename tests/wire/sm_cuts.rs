@@ -1,8 +1,9 @@
-//! Streams that are cut at every step from the header to resumption (XEP-0198), over both ports: whoever comes next is
+//! Streams that are cut at every step from the header to resumption (XEP-0198), over each port: whoever comes next is
 //! served, a stream that can be resumed still can be, and nothing of those that were cut is left.
 
-use testkit::{Client, Loss, NS_SM, Server, Session, Transport, password_of, plain, resume};
+use testkit::{Client, Loss, NS_SM, Server, Session, Transport, frame, password_of, plain, resume};
 
+use crate::attacks::whole;
 use crate::crowd::{files_fall_to, memory_falls_to};
 use crate::support::{lose, managed};
 
@@ -52,6 +53,7 @@ fn places(length: usize) -> [usize; PLACES] {
     [0, 2, length / 2, length - 1, length]
 }
 
+const DECLARATION: &str = "<?xml version='1.0'?>";
 const HEADER: &str = "<?xml version='1.0'?><stream:stream to='example.org' version='1.0' xmlns='jabber:client' \
                       xmlns:stream='http://etherx.jabber.org/streams'>";
 
@@ -97,7 +99,12 @@ async fn at(server: &Server, transport: Transport, step: Step, session: &Session
         Step::Managed => {
             let mut client = Client::login(server, transport, &cut).await;
             client.enable_with(" resume='true'").await;
-            (client, format!("<a xmlns='{NS_SM}' h='0'/><presence/>"))
+            // A message of a WebSocket is one element.
+            let presence = match transport {
+                Transport::WebSocket => "",
+                _ => "<presence/>",
+            };
+            (client, format!("<a xmlns='{NS_SM}' h='0'/>{presence}"))
         }
     }
 }
@@ -106,7 +113,7 @@ async fn at(server: &Server, transport: Transport, step: Step, session: &Session
 async fn cut_at_every_step() {
     let server = Server::builder()
         // One that is resumed, and one for each place at which a managed stream is cut.
-        .users(Transport::BOTH.len() * (WARM + ROUNDS) * (1 + PLACES))
+        .users(Transport::ALL.len() * (WARM + ROUNDS) * (1 + PLACES))
         .limit("password_iterations", 4_096)
         .limit("connections_per_second_per_address", 100_000)
         .limit("connections_before_login_per_address", 100_000)
@@ -118,17 +125,23 @@ async fn cut_at_every_step() {
         if round == WARM {
             before = Some((server.open_files(), server.rss()));
         }
-        for transport in Transport::BOTH {
+        for (number, transport) in Transport::ALL.into_iter().enumerate() {
             let how = Loss::BOTH[round % Loss::BOTH.len()];
             let client = managed(&server, transport, &server.user()).await;
             let session = lose(&server, client, how).await;
             for step in STEPS {
-                if step == Step::Tls && transport == Transport::Direct {
+                if step == Step::Tls && transport != Transport::Starttls {
                     continue;
                 }
                 for which in 0..PLACES {
                     let (mut client, said) = at(&server, transport, step, &session).await;
-                    client.send(&said.as_bytes()[..places(said.len())[which]]).await;
+                    if transport == Transport::WebSocket {
+                        let said = said.trim_start_matches(DECLARATION);
+                        let message = frame(0x81, whole(said, transport).as_bytes());
+                        client.send_raw(&message[..places(message.len())[which]]).await;
+                    } else {
+                        client.send(&said.as_bytes()[..places(said.len())[which]]).await;
+                    }
                     match how {
                         Loss::Reset => client.cut(),
                         Loss::Fin => drop(client),
@@ -137,10 +150,7 @@ async fn cut_at_every_step() {
                 }
             }
             // By another port than it was begun over.
-            let other = Transport::BOTH
-                .into_iter()
-                .find(|other| *other != transport)
-                .unwrap_or(transport);
+            let other = Transport::ALL[(number + 1) % Transport::ALL.len()];
             let mut client = Client::resume(&server, other, &session).await;
             client.ping().await;
             client.close().await;
