@@ -92,8 +92,81 @@ async fn one_sender_has_one_stream() {
     }
 }
 
+/// Of several programs that do not know of each other, and use the same ids.
+#[tokio::test]
+async fn who_has_asked_is_answered() {
+    const USERS: usize = 6;
+    let server = Server::builder()
+        .users(USERS)
+        .component_with(
+            DOMAIN,
+            "connections = 2\n[component.privileges]\nroster = \"get\"\niq = { \"urn:xmpp:ping\" = \"get\" }",
+        )
+        .start();
+    let mut streams = [
+        Client::component(&server, DOMAIN).await,
+        Client::component(&server, DOMAIN).await,
+    ];
+    for stream in &mut streams {
+        stream
+            .expect("<message><privilege xmlns='urn:xmpp:privilege:2'/></message>")
+            .await;
+    }
+    let users: Vec<String> = (0..USERS).map(|_| server.user()).collect();
+    let payloads = [
+        "<query xmlns='jabber:iq:roster'/>".to_owned(),
+        "<privileged_iq xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='get' id='1'>\
+         <ping xmlns='urn:xmpp:ping'/></iq></privileged_iq>"
+            .to_owned(),
+    ];
+    for payload in &payloads {
+        for user in &users {
+            for stream in &mut streams {
+                stream
+                    .send(format!(
+                        "<iq type='get' id='same' from='{DOMAIN}' to='{user}'>{payload}</iq>"
+                    ))
+                    .await;
+            }
+            for stream in &mut streams {
+                stream
+                    .expect(&format!("<iq type='result' id='same' from='{user}' to='{DOMAIN}'/>"))
+                    .await;
+            }
+        }
+    }
+}
+
+/// What is delegated is shared by who asks it.
+#[tokio::test]
+async fn delegated_requests_are_shared() {
+    const USERS: usize = 12;
+    let server = Server::builder()
+        .users(USERS)
+        .component_with(
+            DOMAIN,
+            "connections = 3\n[[component.delegation]]\nnamespace = \"urn:a\"",
+        )
+        .start();
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(Client::component(&server, DOMAIN).await);
+    }
+    let mut takers = BTreeSet::new();
+    for number in 0..USERS {
+        let mut user = online(&server).await;
+        user.send(format!(
+            "<iq type='get' id='1' to='example.org'><x xmlns='urn:a'>({number})</x></iq>"
+        ))
+        .await;
+        user.ping().await;
+        takers.insert(taker(&mut streams, &format!("({number})")).await);
+    }
+    assert!(takers.len() > 1, "one stream gets all");
+}
+
 /// Sends more than the kernel holds to a component that does not read, so that some of it is never written.
-async fn fill(user: &mut Client, count: usize) {
+pub(super) async fn fill(user: &mut Client, count: usize) {
     let body = "x".repeat(8_000);
     for number in 0..count {
         user.send(numbered(number, &body)).await;
@@ -106,7 +179,7 @@ fn numbered(number: usize, body: &str) -> String {
 }
 
 /// As many as there have to be: the buffers of both sockets take some megabytes.
-const MESSAGES: usize = 1_500;
+pub(super) const MESSAGES: usize = 1_500;
 
 fn number(stanza: &Stanza) -> usize {
     let text = stanza.get_child("body", "jabber:client").expect("a body").text();

@@ -157,6 +157,75 @@ async fn it_answers_for_the_server_and_for_accounts() {
     assert!(answer.raw().contains("Jackdaw"), "{answer:?}");
 }
 
+/// "Stanzas from managing entity": what it does itself is not given back to it, also where it does it in the name of an
+/// account (XEP-0356).
+#[tokio::test]
+async fn it_asks_the_server_for_itself() {
+    let server = Server::builder()
+        .users(1)
+        .component_with(
+            DOMAIN,
+            "[component.privileges]\nroster = \"both\"\niq = { \"jabber:iq:private\" = \"both\" }\n\
+             [[component.delegation]]\nnamespace = \"jabber:iq:private\"\n\
+             [[component.delegation]]\nnamespace = \"jabber:iq:roster\"",
+        )
+        .start();
+    let mut component = Client::component(&server, DOMAIN).await;
+    component
+        .wait("<message><delegation xmlns='urn:xmpp:delegation:2'/></message>")
+        .await;
+    component.forget().await;
+    let mut user = client(&server).await;
+    let (bare, full) = (user.bare().to_owned(), user.jid.clone());
+    let notes =
+        |text: &str| format!("<query xmlns='jabber:iq:private'><notes xmlns='urn:notes'>{text}</notes></query>");
+    let in_name = |type_: &str, payload: &str| {
+        format!(
+            "<privileged_iq xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='{type_}' id='in'>{payload}</iq>\
+             </privileged_iq>"
+        )
+    };
+    let done = component.iq("set", &bare, &in_name("set", &notes("mine"))).await;
+    assert_eq!(done.get("type"), "result", "{done:?}");
+    let found = component.iq("get", &bare, &in_name("get", &notes(""))).await;
+    assert!(found.raw().contains(">mine</notes>"), "{found:?}");
+    // The example of the section: it decides about a contact, and enters it itself.
+    let roster = |inner: &str| format!("<query xmlns='jabber:iq:roster'>{inner}</query>");
+    user.send(format!("<iq type='get' id='r1'>{}</iq>", roster(""))).await;
+    let (outer, inner) = forwarded(&mut component).await;
+    component.send(answer(&outer, &good(&inner, &roster("")))).await;
+    user.expect(&format!("<iq type='result' id='r1' to='{full}'/>")).await;
+    user.send(format!(
+        "<iq type='set' id='r2'>{}</iq>",
+        roster("<item jid='romeo@example.net'/>")
+    ))
+    .await;
+    let (outer, inner) = forwarded(&mut component).await;
+    component.send(answer(&outer, &good(&inner, ""))).await;
+    user.expect(&format!("<iq type='result' id='r2' to='{full}'/>")).await;
+    let item = "<item jid='romeo@example.net'><group>Rivals</group></item>";
+    component
+        .send(format!(
+            "<iq type='set' id='r3' from='{DOMAIN}' to='{bare}'>{}</iq>",
+            roster(item)
+        ))
+        .await;
+    // "The server will then send the roster pushes ... normally": he has asked for his roster, whoever has answered.
+    let push = user.expect("<iq type='set'/>").await;
+    assert!(push.raw().contains("<group>Rivals</group>"), "{push:?}");
+    component
+        .wait(&format!("<iq type='result' id='r3' from='{bare}'/>"))
+        .await;
+    component.forget().await;
+    // Nobody else is taken for it.
+    user.send(format!(
+        "<iq type='get' id='component-1' to='{bare}'>{}</iq>",
+        notes("")
+    ))
+    .await;
+    forwarded(&mut component).await;
+}
+
 #[tokio::test]
 async fn bad_answers_and_none() {
     let server = server(1);

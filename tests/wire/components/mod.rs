@@ -2,7 +2,9 @@
 
 mod connections;
 mod delegation;
+mod elsewhere;
 mod privileged;
+mod sent;
 
 use std::time::Duration;
 
@@ -180,6 +182,31 @@ async fn who_is_away_gets_it_later() {
             "<message from='a@{DOMAIN}' type='chat'><body>waits</body></message>"
         ))
         .await;
+    }
+}
+
+/// RFC 6120 section 10.1: what need not be kept does not get past what has to be on disk first.
+#[tokio::test]
+async fn nothing_overtakes() {
+    const ROUNDS: usize = 30;
+    let server = server(1);
+    let mut component = Client::component(&server, DOMAIN).await;
+    let mut user = online(&server).await;
+    let (bare, full) = (user.bare().to_owned(), user.jid.clone());
+    let mut text = String::new();
+    for round in 0..ROUNDS {
+        text.push_str(&format!(
+            "<message type='chat' id='{round}a' from='a@{DOMAIN}' to='{bare}'><body>kept</body></message>\
+             <message type='chat' id='{round}b' from='a@{DOMAIN}' to='{full}'>\
+             <paused xmlns='http://jabber.org/protocol/chatstates'/></message>\
+             <presence id='{round}c' from='a@{DOMAIN}' to='{full}'/>"
+        ));
+    }
+    component.send(text).await;
+    for round in 0..ROUNDS {
+        for part in ["a", "b", "c"] {
+            assert_eq!(user.stanza().await.get("id"), format!("{round}{part}"));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use testkit::{ArchiveQuery, Client, Server, Transport};
 
 use super::DOMAIN;
-use crate::support::{NS_ROSTER, chat, error_of, items, roster};
+use crate::support::{NS_ROSTER, chat, error_of, friends, items, roster};
 
 const PRIVILEGES: &str = "[component.privileges]\nroster = \"both\"\nmessage = \"outgoing\"\npresence = \"roster\"\n\
                           iq = { \"jabber:iq:private\" = \"both\", \"urn:xmpp:ping\" = \"get\", \"urn:set\" = \"set\" }";
@@ -155,6 +155,56 @@ async fn rosters() {
     user.nothing_more().await;
 }
 
+/// What is asked behind a change is answered when that is on disk.
+#[tokio::test]
+async fn a_roster_behind_a_change_of_it() {
+    let server = server(1);
+    let mut component = privileged(&server).await;
+    let bare = server.user();
+    for round in 0..5 {
+        let change = query(&format!("<item jid='nurse{round}@example.net'/>"));
+        component
+            .send(format!(
+                "<iq type='set' id='s{round}' from='{DOMAIN}' to='{bare}'>{change}</iq>\
+                 <iq type='get' id='g{round}' from='{DOMAIN}' to='{bare}'>{}</iq>",
+                query("")
+            ))
+            .await;
+        component.wait(&format!("<iq type='result' id='s{round}'/>")).await;
+        let answer = component
+            .wait(&format!("<iq type='result' id='g{round}' from='{bare}'/>"))
+            .await;
+        let found = answer.get_child("query", NS_ROSTER).expect("a roster");
+        assert_eq!(items(found).len(), round + 1, "{answer:?}");
+    }
+    component.nothing_more().await;
+}
+
+/// Contacts of the same domain: what accounts see of them, and not only that they come and go.
+#[tokio::test]
+async fn presence_of_contacts_here() {
+    let server = server(2);
+    let (mut one, mut two) = friends(&server, Transport::Direct).await;
+    let mut component = privileged(&server).await;
+    for jid in [&one.jid, &two.jid] {
+        component.wait(&format!("<presence from='{jid}'/>")).await;
+    }
+    one.send("<presence><show>away</show></presence>").await;
+    two.wait("<presence><show>away</show></presence>").await;
+    component
+        .expect(&format!(
+            "<presence from='{}' to='{DOMAIN}'><show>away</show></presence>",
+            one.jid
+        ))
+        .await;
+    let left = one.jid.clone();
+    one.close().await;
+    component
+        .expect(&format!("<presence type='unavailable' from='{left}' to='{DOMAIN}'/>"))
+        .await;
+    component.nothing_more().await;
+}
+
 fn in_name(message: &str) -> String {
     format!(
         "<message from='{DOMAIN}' to='example.org' id='outer'><privilege xmlns='urn:xmpp:privilege:2'>\
@@ -228,6 +278,41 @@ async fn messages() {
     let answer = component.expect("<message type='error' id='outer'/>").await;
     assert_eq!(error_of(&answer), "modify/not-acceptable", "{answer:?}");
     friend.nothing_more().await;
+}
+
+/// As if he had sent them himself: RFC 6120 section 10.1.
+#[tokio::test]
+async fn messages_keep_their_order() {
+    const ROUNDS: usize = 20;
+    let server = server(2);
+    let mut component = privileged(&server).await;
+    let mut friend = Client::online(&server, Transport::Direct, &format!("{}/there", server.user())).await;
+    // He is not in memory at first.
+    let (from, to) = (server.user(), friend.jid.clone());
+    component.forget().await;
+    let mut text = String::new();
+    for round in 0..ROUNDS {
+        let start = format!("<message xmlns='jabber:client' type='chat' from='{from}' to='{to}'");
+        text.push_str(&in_name(&format!("{start} id='{round}a'><body>kept</body></message>")));
+        text.push_str(&in_name(&format!(
+            "{start} id='{round}b'><paused xmlns='http://jabber.org/protocol/chatstates'/></message>"
+        )));
+    }
+    component.send(text).await;
+    for round in 0..ROUNDS {
+        for part in ["a", "b"] {
+            assert_eq!(friend.stanza().await.get("id"), format!("{round}{part}"));
+        }
+    }
+    component.nothing_more().await;
+    // What he could not say himself is not said in his name.
+    let to = friend.bare().to_owned();
+    for forged in ["<sent xmlns='urn:xmpp:carbons:2'/>", "<result xmlns='urn:xmpp:mam:2'/>"] {
+        let own = format!("<message xmlns='jabber:client' from='{to}' to='{to}'>{forged}</message>");
+        component.send(in_name(&own)).await;
+        let answer = component.expect("<message type='error' id='outer'/>").await;
+        assert_eq!(error_of(&answer), "auth/forbidden", "{forged}");
+    }
 }
 
 /// Whoever else says the same is no privileged entity.
