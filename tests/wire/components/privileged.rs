@@ -186,9 +186,8 @@ async fn presence_of_contacts_here() {
     let server = server(2);
     let (mut one, mut two) = friends(&server, Transport::Direct).await;
     let mut component = privileged(&server).await;
-    for jid in [&one.jid, &two.jid] {
-        component.wait(&format!("<presence from='{jid}'/>")).await;
-    }
+    let shown = [&one, &two].map(|client| format!("<presence from='{}' to='{DOMAIN}'/>", client.jid));
+    component.expect_all(&shown.each_ref().map(String::as_str)).await;
     one.send("<presence><show>away</show></presence>").await;
     two.wait("<presence><show>away</show></presence>").await;
     component
