@@ -36,11 +36,6 @@ const REMEMBERED_FOR: i64 = 24 * 3_600;
 /// The id of the ping that is answered behind what was sent; a token of this process and a number are appended.
 pub(super) const PING_PREFIX: &str = "link-";
 
-/// Where something was said behind what is not acknowledged, and that is not much, so many seconds without an answer are
-/// enough to give a stream up. More bytes than this may take longer on a slow line.
-const SHORT_ANSWER: i64 = 20;
-const LITTLE: usize = 32 * 1024;
-
 /// A stanza on its way.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
@@ -378,13 +373,6 @@ impl Link {
             return false;
         };
         let answers = stream.is_managed || self.has_answered;
-        let is_behind = self.acknowledged.wrapping_add(self.sent.len() as u32) != asked.up_to
-            || !self.replay.is_empty()
-            || !self.queue.is_empty();
-        let seconds = match answers && is_behind && self.sent_bytes <= LITTLE {
-            true => seconds.min(SHORT_ANSWER),
-            false => seconds,
-        };
         if at.since(asked.at) < seconds {
             return false;
         }

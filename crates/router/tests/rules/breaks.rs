@@ -291,20 +291,6 @@ fn a_stream_that_broke_is_made_again_soon_and_is_looked_for_though_nothing_waits
 }
 
 #[test]
-fn who_waits_behind_a_question_does_not_wait_for_long() {
-    let mut far = Far::known();
-    far.send(&chat(1));
-    far.up(&managed());
-    far.send(&chat(2));
-    far.world.pass(19);
-    far.look();
-    assert_eq!(far.events(), Vec::<String>::new());
-    far.world.pass(1);
-    far.look();
-    assert_eq!(far.events(), ["end connection-timeout"]);
-}
-
-#[test]
 fn rules_that_change_end_streams_and_what_waits() {
     let mut far = Far::known();
     far.send(&chat(1));
