@@ -86,11 +86,14 @@ tell("chat");
 
 // The line breaks without a word; the client comes back by itself.
 const [seen, sent] = [juliet.seen.length, juliet.sent.length];
+// Its library goes on with the login behind what it shows of it: who leaves before it is through leaves it in pieces.
+const isThrough = new Promise((resolve) => juliet.client.streamManagement.on("resumed", resolve));
 juliet.client.socket.socket.terminate();
 await romeo.says(julietJid, "meanwhile");
 const success = await juliet.find(juliet.seen, (e) => e.is("success"), "a second login", seen);
 const again = juliet.sent.slice(sent).find((element) => element.is("authenticate"));
 await juliet.hears("meanwhile");
+await isThrough;
 await juliet.says(romeoJid, "back");
 await romeo.hears("back");
 tell("resumed", {
