@@ -6,7 +6,7 @@ use super::{HERE, World, expect_message, message};
 use crate::support::chat;
 
 /// Seconds for which a certificate is good: long enough to make a stream.
-const BRIEF: u64 = 2;
+const BRIEF: u64 = 4;
 
 #[tokio::test]
 async fn a_certificate_ends() {
